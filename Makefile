@@ -1,0 +1,71 @@
+# What one does here. `make` alone lists the targets.
+
+CADDY    = $(shell cd xcaddy-build && \
+	go list -m -f '{{.Version}}' github.com/caddyserver/caddy/v2)
+LINT     = go tool -modfile=$(CURDIR)/.ci/tools/go.mod golangci-lint
+TIMEOUT  ?= 10m
+FUZZTIME ?= 30s
+BENCH    ?= .
+
+# The tags leave out databases that Caddy's own CA could use; xcaddy sets the
+# same. Version control stamps fail a build in a checkout of another user's.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false -tags=nobadger,nomysql,nopgx
+
+# Static and without local paths, as xcaddy builds: so lint, build and xcaddy
+# share one build cache. Tests keep both, for the race detector needs cgo.
+build lint fix: export CGO_ENABLED = 0
+build lint fix: GOFLAGS += -trimpath
+
+.PHONY: help run test deps build xcaddy lint fix fuzz bench clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' \
+		$(MAKEFILE_LIST)
+
+run: build ## Build Caddy and serve the quickstart example
+	cd caddyfile-examples/quickstart && \
+		exec ../../bin/caddy run --config Caddyfile
+
+test: deps ## Run all tests with the race detector (TESTFLAGS, TIMEOUT)
+	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
+
+deps:
+	@.ci/deps
+
+build: ## Build bin/caddy with plain go
+	cd xcaddy-build && go build -ldflags '-s -w' -o ../bin/caddy .
+
+xcaddy: ## Build bin/caddy-xcaddy, the same binary, with the pinned xcaddy
+	cd xcaddy-build && go tool xcaddy build $(CADDY) \
+		--output ../bin/caddy-xcaddy \
+		--with github.com/caddy-chat/caddy-chat@v0.0.0=$(CURDIR)
+
+lint: ## Check formatting, go.mod files, go vet and golangci-lint
+	@bad=$$(gofmt -s -l .); test -z "$$bad" || \
+		{ echo "not formatted: make fix"; echo "$$bad"; exit 1; }
+	@for dir in . xcaddy-build; do \
+		(cd $$dir && go mod tidy -diff >/dev/null) || \
+		{ echo "$$dir/go.mod is not tidy: make fix"; exit 1; }; done
+	go vet ./...
+	cd xcaddy-build && go vet ./...
+	$(LINT) run
+	cd xcaddy-build && $(LINT) run --config ../.golangci.yml
+
+fix: ## Format the code and bring both go.mod files up to date
+	$(LINT) fmt
+	go mod tidy
+	cd xcaddy-build && go mod tidy
+
+fuzz: ## Run every fuzz target for 30 s each (FUZZTIME)
+	@grep -rEo '^func Fuzz\w+' --include='*_test.go' . | sort | \
+	sed -E 's|^(.*)/[^/]*:func |\1 |' | while read -r dir name; do \
+		echo "$$dir $$name"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) \
+			"$$dir" </dev/null || exit 1; \
+	done
+
+bench: ## Run the benchmarks (BENCH is a pattern)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./modules/...
+
+clean: ## Remove what was built and what the examples wrote
+	rm -rf bin caddyfile-examples/*/data

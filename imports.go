@@ -1,0 +1,18 @@
+// Package caddychat plugs the chat gateway's modules into Caddy. It only
+// imports them: build it into a Caddy binary with xcaddy, or see
+// xcaddy-build.
+package caddychat
+
+import (
+	// the handlers and the app they stand on
+	_ "github.com/caddy-chat/caddy-chat/modules/aigateway"
+	_ "github.com/caddy-chat/caddy-chat/modules/chat"
+	_ "github.com/caddy-chat/caddy-chat/modules/chatratelimit"
+	_ "github.com/caddy-chat/caddy-chat/modules/chatsession"
+	_ "github.com/caddy-chat/caddy-chat/modules/tenantresolve"
+
+	// providers and stores
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/echo"
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/openai"
+	_ "github.com/caddy-chat/caddy-chat/modules/store/badger"
+)

@@ -1,0 +1,247 @@
+package aigateway
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-chat/caddy-chat/modules/route"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("ai_gateway", parseCaddyfile)
+	// before handle and route, so that a site's catch-all leaves it its routes
+	httpcaddyfile.RegisterDirectiveOrder("ai_gateway", httpcaddyfile.After, "templates")
+}
+
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	err := handler.UnmarshalCaddyfile(h.Dispenser)
+	return handler, err
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	ai_gateway [<matcher>] [<provider type> [<api key>]] {
+//	    provider <name> [<type>] {
+//	        ...
+//	    }
+//	    model <name> {
+//	        to    <provider>/<upstream model>
+//	        price <in> <out>
+//	    }
+//	    default_model       <name>
+//	    passthrough         [<providers...>]
+//	    model_override      <name>
+//	    response_timeout    <duration>
+//	    first_token_timeout <duration>
+//	    stall_timeout       <duration>
+//	    max_body            <size>
+//	    health_path         <path>
+//	    tenant              <id>|none
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	h.ProvidersRaw = make(caddy.ModuleMap)
+	if err := h.unmarshalShort(d); err != nil {
+		return err
+	}
+	for d.NextBlock(0) {
+		var err error
+		switch name := d.Val(); name {
+		case "provider":
+			err = h.unmarshalProvider(d)
+		case "model":
+			err = h.unmarshalModel(d)
+		case "passthrough":
+			if h.Passthrough = d.RemainingArgs(); len(h.Passthrough) == 0 {
+				h.Passthrough = []string{route.AllProviders}
+			}
+		default:
+			err = h.unmarshalOption(d, name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(h.ProvidersRaw) == 0 {
+		return d.Err("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}, or add a provider block")
+	}
+	return nil
+}
+
+// unmarshalShort reads the provider that stands on the directive's own line.
+func (h *Handler) unmarshalShort(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return nil
+	}
+	if len(args) > 2 {
+		return d.ArgErr()
+	}
+	typ := args[0]
+	if err := checkType(d, typ); err != nil {
+		return err
+	}
+	fields := map[string]string{"type": typ}
+	if len(args) == 2 {
+		fields["api_key"] = args[1]
+	}
+	h.ProvidersRaw[typ] = caddyconfig.JSON(fields, nil)
+	return nil
+}
+
+func checkType(d *caddyfile.Dispenser, typ string) error {
+	if _, err := caddy.GetModule("chat.providers." + typ); err != nil {
+		return d.Errf("'%s' is not a type of provider, want one of: %s", typ, providerTypes())
+	}
+	return nil
+}
+
+func providerTypes() string {
+	list := ""
+	for i, m := range caddy.GetModules("chat.providers") {
+		if i > 0 {
+			list += ", "
+		}
+		list += m.ID.Name()
+	}
+	return list
+}
+
+func (h *Handler) unmarshalProvider(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name, typ := d.Val(), d.Val()
+	if d.NextArg() {
+		typ = d.Val()
+	}
+	if err := checkType(d, typ); err != nil {
+		return err
+	}
+	if _, ok := h.ProvidersRaw[name]; ok {
+		return d.Errf("provider %s stands twice", name)
+	}
+	mod, err := caddyfile.UnmarshalModule(d, "chat.providers."+typ)
+	if err != nil {
+		return err
+	}
+	h.ProvidersRaw[name] = caddyconfig.JSONModuleObject(mod, "type", typ, nil)
+	return nil
+}
+
+func (h *Handler) unmarshalModel(d *caddyfile.Dispenser) error {
+	m := new(Model)
+	if !d.AllArgs(&m.Name) {
+		return d.ArgErr()
+	}
+	if slices.ContainsFunc(h.Models, func(o *Model) bool { return o.Name == m.Name }) {
+		return d.Errf("model %s stands twice", m.Name)
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch d.Val() {
+		case "to":
+			var target string
+			if !d.AllArgs(&target) {
+				return d.ArgErr()
+			}
+			if _, err := route.ParseTarget(target); err != nil {
+				return d.Errf("model %s: %v", m.Name, err)
+			}
+			m.To = append(m.To, target)
+		case "price":
+			var in, out string
+			if !d.AllArgs(&in, &out) {
+				return d.ArgErr()
+			}
+			price, err := parsePrice(in, out)
+			if err != nil {
+				return d.Errf("model %s: %v", m.Name, err)
+			}
+			m.Price = price
+		default:
+			return d.Errf("unrecognized subdirective '%s', want to or price", d.Val())
+		}
+	}
+	if len(m.To) != 1 {
+		return d.Errf("model %s: want one line 'to <provider>/<upstream model>', not %d", m.Name, len(m.To))
+	}
+	h.Models = append(h.Models, m)
+	return nil
+}
+
+func parsePrice(in, out string) (*Price, error) {
+	p := new(Price)
+	var err1, err2 error
+	p.Input, err1 = strconv.ParseFloat(in, 64)
+	p.Output, err2 = strconv.ParseFloat(out, 64)
+	sum := p.Input + p.Output
+	if err1 != nil || err2 != nil || p.Input < 0 || p.Output < 0 || math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return nil, fmt.Errorf("price %s %s: want US dollars a million tokens, in and out, such as 0.15 0.60", in, out)
+	}
+	return p, nil
+}
+
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
+	var value string
+	if !d.AllArgs(&value) {
+		return d.ArgErr()
+	}
+	var err error
+	switch name {
+	case "default_model":
+		h.DefaultModel = value
+	case "model_override":
+		h.ModelOverride = value
+	case "tenant":
+		h.Tenant = value
+	case "health_path":
+		h.HealthPath = value
+	case "response_timeout":
+		err = setDuration(&h.ResponseTimeout, value)
+	case "first_token_timeout":
+		err = setDuration(&h.FirstTokenTimeout, value)
+	case "stall_timeout":
+		err = setDuration(&h.StallTimeout, value)
+	case "max_body":
+		err = setSize(&h.MaxBody, value)
+	default:
+		return d.Errf("unrecognized subdirective '%s'", name)
+	}
+	if err != nil {
+		return d.Errf("%s: %v", name, err)
+	}
+	return nil
+}
+
+func setDuration(field *caddy.Duration, s string) error {
+	v, err := caddy.ParseDuration(s)
+	if err != nil || v <= 0 {
+		return fmt.Errorf("%q: want a duration such as 30s", s)
+	}
+	*field = caddy.Duration(v)
+	return nil
+}
+
+func setSize(field *int64, s string) error {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n < 1 || n > math.MaxInt64/2 {
+		return fmt.Errorf("%q: want a size such as 10MiB", s)
+	}
+	*field = int64(n)
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+)

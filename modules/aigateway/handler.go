@@ -1,0 +1,294 @@
+// Package aigateway is the handler that calls the models.
+package aigateway
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/route"
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// tenantNone serves requests without any tenant.
+const tenantNone = "none"
+
+// Handler is an OpenAI-compatible gateway: it serves /v1/chat/completions,
+// /v1/models and /v1/health, and passes everything else on. It chooses the
+// model, calls its provider and answers in OpenAI's shape, whatever the
+// provider speaks.
+type Handler struct {
+	// The tenant of requests that no tenant_resolve has marked, or "none" to
+	// serve them without one. Default: none is assumed, such requests are
+	// refused.
+	Tenant string `json:"tenant,omitempty"`
+
+	// The providers by name, modules of the namespace chat.providers.
+	// Required.
+	ProvidersRaw caddy.ModuleMap `json:"providers,omitempty" caddy:"namespace=chat.providers inline_key=type"`
+
+	// The models by which clients ask. Default: where there is a single
+	// provider, its own names.
+	Models []*Model `json:"models,omitempty"`
+
+	// The model of a request for which nobody names one. Default: the first
+	// of models, else the single provider's own default.
+	DefaultModel string `json:"default_model,omitempty"`
+
+	// Providers whose models may be asked for as <provider>/<upstream
+	// model>, or * for all. Default: none.
+	Passthrough []string `json:"passthrough,omitempty"`
+
+	// The model for requests that name none, whatever the tenant says.
+	// Default: none.
+	ModelOverride string `json:"model_override,omitempty"`
+
+	// How long to wait for a provider's response header; for an answer that
+	// is not streamed, for all of it. Default: 30 seconds.
+	ResponseTimeout caddy.Duration `json:"response_timeout,omitempty"`
+
+	// How long a stream may take from its header to its first token.
+	// Default: 12 seconds.
+	FirstTokenTimeout caddy.Duration `json:"first_token_timeout,omitempty"`
+
+	// How long a stream may be silent after that. Default: 60 seconds.
+	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+
+	// How large the body of a request may be, in bytes. Default: 10 MiB.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// Another path for /v1/health. Default: none.
+	HealthPath string `json:"health_path,omitempty"`
+
+	providers map[string]provider.Provider
+	table     *route.Table
+	loaded    time.Time
+	app       *chat.App
+	log       *zap.Logger
+}
+
+// Model is a name by which clients ask for a model.
+type Model struct {
+	// The name. Required.
+	Name string `json:"name"`
+
+	// Where it goes, as <provider>/<upstream model>; one target. Required.
+	To []string `json:"to"`
+
+	// What a million tokens cost in US dollars, in and out. Default: free.
+	Price *Price `json:"price,omitempty"`
+}
+
+// Price is what a million tokens cost.
+type Price struct {
+	Input  float64 `json:"input"`
+	Output float64 `json:"output"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.ai_gateway",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision loads the providers and sets the defaults.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.log = ctx.Logger()
+	h.loaded = time.Now()
+	setDefault(&h.ResponseTimeout, caddy.Duration(30*time.Second))
+	setDefault(&h.FirstTokenTimeout, caddy.Duration(12*time.Second))
+	setDefault(&h.StallTimeout, caddy.Duration(time.Minute))
+	setDefault(&h.MaxBody, 10<<20)
+
+	if err := h.loadProviders(ctx); err != nil {
+		return err
+	}
+	if err := h.buildTable(); err != nil {
+		return err
+	}
+	app, err := chat.FromContext(ctx)
+	h.app = app
+	return err
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (h *Handler) loadProviders(ctx caddy.Context) error {
+	if len(h.ProvidersRaw) == 0 {
+		return errors.New("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}")
+	}
+	mods, err := ctx.LoadModule(h, "ProvidersRaw")
+	if err != nil {
+		return fmt.Errorf("loading providers: %w", err)
+	}
+	h.providers = make(map[string]provider.Provider)
+	for name, mod := range mods.(map[string]any) {
+		p, ok := mod.(provider.Provider)
+		if !ok {
+			return fmt.Errorf("provider %s: the module is not a provider", name)
+		}
+		h.providers[name] = p
+	}
+	return nil
+}
+
+func (h *Handler) buildTable() error {
+	var aliases []route.Alias
+	for _, m := range h.Models {
+		a, err := m.alias()
+		if err != nil {
+			return fmt.Errorf("model %s: %w", m.Name, err)
+		}
+		aliases = append(aliases, a)
+	}
+	names := slices.Sorted(maps.Keys(h.providers))
+	if h.DefaultModel == "" && len(aliases) == 0 && len(names) == 1 {
+		h.DefaultModel = h.providers[names[0]].DefaultModel()
+	}
+	table, err := route.NewTable(aliases, names, h.Passthrough, h.DefaultModel)
+	h.table = table
+	return err
+}
+
+func (m *Model) alias() (route.Alias, error) {
+	a := route.Alias{Name: m.Name}
+	if m.Name == "" {
+		return a, errors.New("name is empty")
+	}
+	if len(m.To) != 1 {
+		return a, fmt.Errorf("to: want one target, not %d", len(m.To))
+	}
+	target, err := route.ParseTarget(m.To[0])
+	if err != nil {
+		return a, err
+	}
+	a.Target = target
+	if m.Price != nil {
+		if m.Price.Input < 0 || m.Price.Output < 0 {
+			return a, errors.New("price: want two numbers of at least 0")
+		}
+		a.Price = route.Price(*m.Price)
+	}
+	return a, nil
+}
+
+// Validate checks the names that the settings refer to.
+func (h *Handler) Validate() error {
+	if err := h.table.Check(h.DefaultModel); err != nil {
+		return fmt.Errorf("default_model: %w", err)
+	}
+	if err := h.table.Check(h.ModelOverride); err != nil {
+		return fmt.Errorf("model_override: %w", err)
+	}
+	if h.HealthPath != "" && !strings.HasPrefix(h.HealthPath, "/") {
+		return fmt.Errorf("health_path: %q: want a path such as /health", h.HealthPath)
+	}
+	if h.ResponseTimeout < 0 || h.FirstTokenTimeout < 0 || h.StallTimeout < 0 || h.MaxBody < 0 {
+		return errors.New("want positive values")
+	}
+	if h.Tenant == tenantNone {
+		return nil
+	}
+	return h.app.CheckTenant(h.Tenant)
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	rt, ok := h.match(r.URL.Path)
+	if !ok {
+		return next.ServeHTTP(w, r)
+	}
+	rec, w, done := h.app.Enter(w, r)
+	defer done()
+
+	if err := h.serve(&exchange{w: w, r: r, rec: rec}, rt); err != nil {
+		return chaterr.Answer(h.log, w, r, err)
+	}
+	return nil
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	w   http.ResponseWriter
+	r   *http.Request
+	rec *chatctx.Record
+}
+
+// endpoint is one of the handler's routes.
+type endpoint struct {
+	method string
+	serve  func(*Handler, *exchange) error
+}
+
+var endpoints = map[string]endpoint{
+	"/v1/chat/completions": {http.MethodPost, (*Handler).chat},
+	"/v1/models":           {http.MethodGet, (*Handler).models},
+	"/v1/health":           {http.MethodGet, (*Handler).health},
+}
+
+func (h *Handler) match(path string) (endpoint, bool) {
+	if h.HealthPath != "" && path == h.HealthPath {
+		path = "/v1/health"
+	}
+	e, ok := endpoints[path]
+	return e, ok
+}
+
+// serve answers a request, or returns why it has not been answered.
+func (h *Handler) serve(x *exchange, e endpoint) error {
+	if err := h.requireTenant(x); err != nil {
+		return err
+	}
+	if x.r.Method != e.method && (e.method != http.MethodGet || x.r.Method != http.MethodHead) {
+		return chaterr.MethodNotAllowed(e.method)
+	}
+	return e.serve(h, x)
+}
+
+func (h *Handler) requireTenant(x *exchange) error {
+	if h.Tenant == tenantNone && x.rec.Tenant == nil {
+		return nil
+	}
+	if err := h.app.RequireTenant(x.r, x.rec, h.Tenant); err != nil {
+		return err
+	}
+	x.rec.SetHeader(x.w, chatctx.HeaderTenant, x.rec.Tenant.ID)
+	return nil
+}
+
+// mayUse says whether the request's tenant may use a model.
+func mayUse(t *tenant.Tenant) func(string) bool {
+	if t == nil {
+		return func(string) bool { return true }
+	}
+	return t.MayUse
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

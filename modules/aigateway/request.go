@@ -1,0 +1,97 @@
+package aigateway
+
+import (
+	"cmp"
+	"errors"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/chatbody"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/route"
+)
+
+// request is a chat completions request, as far as the gateway reads it.
+type request struct {
+	body         []byte
+	model        string
+	stream       bool
+	includeUsage bool
+
+	// inputTokens is an estimate, four bytes of the messages a token.
+	inputTokens int64
+}
+
+// readRequest reads and checks the body. What the gateway does not need to
+// know it leaves to the provider.
+func (h *Handler) readRequest(x *exchange) (*request, error) {
+	body, err := chatbody.Read(x.r, h.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	req, err := parseRequest(body)
+	if err != nil {
+		return nil, err
+	}
+	if t := x.rec.Turn; t != nil {
+		req.model = t.Model
+	}
+	return req, nil
+}
+
+func parseRequest(body []byte) (*request, error) {
+	req := &request{body: body}
+	messages := gjson.GetBytes(body, "messages")
+	if !messages.IsArray() || len(messages.Array()) == 0 {
+		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
+	}
+	req.inputTokens = provider.EstimateTokens(len(messages.Raw))
+
+	model := gjson.GetBytes(body, "model")
+	switch {
+	case !model.Exists() || model.Type == gjson.Null:
+	case model.Type == gjson.String && model.Str != "":
+		req.model = model.Str
+	default:
+		return nil, chaterr.InvalidRequest("model", "want the name of a model")
+	}
+	var err error
+	if req.stream, err = optionalBool(body, "stream"); err != nil {
+		return nil, err
+	}
+	req.includeUsage, err = optionalBool(body, "stream_options.include_usage")
+	return req, err
+}
+
+func optionalBool(body []byte, path string) (bool, error) {
+	v := gjson.GetBytes(body, path)
+	switch v.Type {
+	case gjson.True:
+		return true, nil
+	case gjson.False, gjson.Null:
+		return false, nil
+	default:
+		return false, chaterr.InvalidRequest(path, "want true or false")
+	}
+}
+
+// choose finds where a request goes: by the model it names, else the route's,
+// else the tenant's, else the gateway's default.
+func (h *Handler) choose(x *exchange, req *request) (route.Choice, error) {
+	tenantModel := ""
+	if x.rec.Tenant != nil {
+		tenantModel = x.rec.Tenant.Model
+	}
+	name := cmp.Or(req.model, h.ModelOverride, tenantModel, h.table.Default())
+	c, err := h.table.Resolve(name, mayUse(x.rec.Tenant))
+	switch {
+	case errors.Is(err, route.ErrNotAllowed):
+		return c, chaterr.ModelNotAllowed()
+	case errors.Is(err, route.ErrNone):
+		return c, chaterr.InvalidRequest("model", "required: there is no default model here")
+	case err != nil:
+		return c, chaterr.ModelUnknown()
+	}
+	return c, nil
+}

@@ -1,0 +1,60 @@
+package aigateway
+
+import (
+	"encoding/json"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// splitUsage takes the usage off a chunk. Providers are asked for it in any
+// case and put it into any chunk; clients get it once, last, and only when
+// they asked. usage is nil where the chunk has none.
+func splitUsage(raw []byte) (rest, usage []byte) {
+	u := gjson.GetBytes(raw, "usage")
+	if !u.Exists() {
+		return raw, nil
+	}
+	rest, err := sjson.DeleteBytes(raw, "usage")
+	if err != nil {
+		return raw, nil
+	}
+	if u.Type == gjson.Null {
+		return rest, nil
+	}
+	return rest, []byte(u.Raw)
+}
+
+// usageChunk is the last chunk of a stream, made after the one before it.
+func (c *call) usageChunk(last, usage []byte) []byte {
+	if usage == nil {
+		usage = encode(estimatedUsage(c.req.inputTokens, provider.EstimateTokens(c.outputBytes)))
+	}
+	chunk := []byte(`{"object":"chat.completion.chunk","choices":[]}`)
+	for _, name := range []string{"id", "created", "model", "system_fingerprint", "service_tier"} {
+		if v := gjson.GetBytes(last, name); v.Exists() {
+			chunk, _ = sjson.SetRawBytes(chunk, name, []byte(v.Raw))
+		}
+	}
+	chunk, _ = sjson.SetRawBytes(chunk, "usage", usage)
+	return chunk
+}
+
+type openAIUsage struct {
+	PromptTokens     int64 `json:"prompt_tokens"`
+	CompletionTokens int64 `json:"completion_tokens"`
+	TotalTokens      int64 `json:"total_tokens"`
+	Estimated        bool  `json:"estimated"`
+}
+
+func estimatedUsage(input, output int64) openAIUsage {
+	return openAIUsage{input, output, input + output, true}
+}
+
+// encode renders one of our own types, which cannot fail.
+func encode(v any) []byte {
+	b, _ := json.Marshal(v)
+	return b
+}

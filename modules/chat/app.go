@@ -1,0 +1,153 @@
+// Package chat is the Caddy app that the chat handlers stand on: it opens the
+// store, holds the tenants, and owns the metrics.
+package chat
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App holds what all chat handlers share: the store and the tenants. A
+// configuration that says nothing about tenants has one, named default.
+type App struct {
+	// The store of conversations and counters, a module of the namespace
+	// chat.stores. Default: badger, in the folder chat of Caddy's data
+	// directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=chat.stores inline_key=module"`
+
+	// The tenants. Two of them with one id, host or key are an error.
+	Tenant []*TenantConfig `json:"tenant,omitempty"`
+
+	// Files with one tenant each, as JSON; globs. They are read again when
+	// they change, and a change with a mistake in it is logged and left
+	// alone. Default: none.
+	Tenants []string `json:"tenants,omitempty"`
+
+	ctx      caddy.Context
+	log      *zap.Logger
+	metrics  *metrics
+	store    StoreModule
+	registry atomic.Pointer[tenant.Registry]
+	hold     *storeHold
+	files    *fileWatch
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "chat",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision reads the tenants and sets up the store, without opening it.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
+	a.log = ctx.Logger()
+
+	if err := a.provisionStore(ctx); err != nil {
+		return err
+	}
+	reg, err := a.readTenants()
+	if err != nil {
+		return err
+	}
+	a.registry.Store(reg)
+
+	a.metrics, err = newMetrics(ctx.GetMetricsRegistry())
+	if err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return a.watchForExit(ctx)
+}
+
+func (a *App) provisionStore(ctx caddy.Context) error {
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"module":"badger"}`)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading the store: %w", err)
+	}
+	a.store = mod.(StoreModule)
+	return nil
+}
+
+func (a *App) watchForExit(ctx caddy.Context) error {
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	return events.(*caddyevents.App).On("stopping", exitWatch{})
+}
+
+// Start opens the store and begins to watch the tenant files.
+func (a *App) Start() error {
+	hold, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	a.hold = hold
+	if len(a.Tenants) > 0 {
+		a.files = a.watchFiles()
+	}
+	return nil
+}
+
+// Stop leaves the store open: handlers of this configuration may still be
+// serving requests. Cleanup lets go of it.
+func (a *App) Stop() error { return nil }
+
+// Cleanup lets go of the store, which closes once no request holds it either.
+func (a *App) Cleanup() error {
+	if a.files != nil {
+		a.files.stop()
+	}
+	if a.hold == nil {
+		return nil
+	}
+	err := a.hold.release()
+	a.hold = nil
+	return err
+}
+
+// Tenancy returns the tenants as they are now.
+func (a *App) Tenancy() *tenant.Registry { return a.registry.Load() }
+
+// FromContext returns the app of a configuration, for a handler to keep.
+func FromContext(ctx caddy.Context) (*App, error) {
+	mod, err := ctx.App("chat")
+	if err != nil {
+		return nil, fmt.Errorf("getting the chat app: %w", err)
+	}
+	return mod.(*App), nil
+}
+
+// CheckTenant says whether a tenant that a directive names is configured.
+func (a *App) CheckTenant(id string) error {
+	if id == "" || a.Tenancy().ByID(id) != nil {
+		return nil
+	}
+	return fmt.Errorf("tenant %s: no such tenant is configured", id)
+}
+
+var errNoTenants = errors.New("tenants: no file matches, and there is no tenant block either")
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,260 @@
+package chat
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-chat/caddy-chat/modules/limit"
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("chat", parseGlobalOption)
+}
+
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("the chat option may stand once")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "chat", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from Caddyfile tokens. Syntax:
+//
+//	chat {
+//	    store <module> ...
+//	    tenant <id> {
+//	        host       <names...>
+//	        api_key    <keys...>
+//	        model      <name>
+//	        models     <names...>
+//	        requests   <limit> <window> [per user|ip|tenant|<placeholder>]
+//	        burst      <limit> <window> [per ...]
+//	        tokens     <limit> <window> [per ...]
+//	        concurrent <limit> [per ...]
+//	        budget     <amount> tokens|usd/day|month ...
+//	        retention  <duration>
+//	        max_messages <count>
+//	        system     <prompt>
+//	        credential <provider> <key>
+//	        metadata   <name> <value>
+//	    }
+//	    tenants <globs...>
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume option name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(seenTenants)
+	for d.NextBlock(0) {
+		switch d.Val() {
+		case "store":
+			if err := a.unmarshalStore(d); err != nil {
+				return err
+			}
+		case "tenant":
+			c, err := unmarshalTenant(d, seen)
+			if err != nil {
+				return err
+			}
+			a.Tenant = append(a.Tenant, c)
+		case "tenants":
+			globs := d.RemainingArgs()
+			if len(globs) == 0 {
+				return d.ArgErr()
+			}
+			a.Tenants = append(a.Tenants, globs...)
+		default:
+			return d.Errf("unrecognized subdirective '%s', want store, tenant or tenants", d.Val())
+		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
+	if a.StoreRaw != nil {
+		return d.Err("store may stand once")
+	}
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	mod, err := caddyfile.UnmarshalModule(d, "chat.stores."+name)
+	if err != nil {
+		return err
+	}
+	if _, ok := mod.(StoreModule); !ok {
+		return d.Errf("module chat.stores.%s is not a store", name)
+	}
+	a.StoreRaw = caddyconfig.JSONModuleObject(mod, "module", name, nil)
+	return nil
+}
+
+// seenTenants finds what two tenants of one Caddyfile share: an id, a host
+// or a key, by the name of the tenant that had it first.
+type seenTenants map[string]string
+
+func (s seenTenants) claim(d *caddyfile.Dispenser, what, value, shown, owner string) error {
+	key := what + " " + value
+	other, taken := s[key]
+	if taken && (other != owner || what == "id") {
+		return d.Errf("%s %s belongs to tenant %s already", what, shown, other)
+	}
+	s[key] = owner
+	return nil
+}
+
+func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, error) {
+	c := new(TenantConfig)
+	if !d.AllArgs(&c.ID) {
+		return nil, d.ArgErr()
+	}
+	if err := checkID(c.ID); err != nil {
+		return nil, d.Errf("tenant: %v", err)
+	}
+	if err := seen.claim(d, "id", c.ID, c.ID, c.ID); err != nil {
+		return nil, err
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return nil, d.ArgErr()
+		}
+		if err := c.set(name, args); err != nil {
+			if errors.Is(err, errArgs) {
+				return nil, d.ArgErr()
+			}
+			return nil, d.Errf("tenant %s: %s: %v", c.ID, name, err)
+		}
+		if err := c.claimNames(d, seen, name, args); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+var errArgs = errors.New("wrong number of arguments")
+
+// set reads one line of a tenant block and checks its values.
+func (c *TenantConfig) set(name string, args []string) error {
+	joined := strings.Join(args, " ")
+	switch name {
+	case "host":
+		hosts, err := each(args, tenant.ParseHost)
+		c.Hosts = append(c.Hosts, hosts...)
+		return err
+	case "api_key":
+		c.APIKeys = append(c.APIKeys, args...)
+		_, err := readKeys(args, nil)
+		return err
+	case "models":
+		c.Models = append(c.Models, args...)
+		return nil
+	case "requests":
+		return addRule(&c.Requests, joined, true)
+	case "burst":
+		return addRule(&c.Burst, joined, true)
+	case "tokens":
+		return addRule(&c.Tokens, joined, true)
+	case "concurrent":
+		return addRule(&c.Concurrent, joined, false)
+	case "budget":
+		c.Budgets = append(c.Budgets, joined)
+		_, err := tenant.ParseBudgets(joined)
+		return err
+	case "credential":
+		return setPair(&c.Credentials, args)
+	case "metadata":
+		return setPair(&c.Metadata, args)
+	}
+	if len(args) != 1 {
+		return errArgs
+	}
+	return c.setOne(name, args[0])
+}
+
+func (c *TenantConfig) setOne(name, value string) error {
+	switch name {
+	case "model":
+		c.Model = value
+	case "system":
+		c.System = value
+	case "retention":
+		dur, err := caddy.ParseDuration(value)
+		if err != nil || dur <= 0 {
+			return errors.New("want a duration such as 30d or 12h")
+		}
+		c.Retention = caddy.Duration(dur)
+	case "max_messages":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return errors.New("want a whole number of at least 1")
+		}
+		c.MaxMessages = n
+	default:
+		return errors.New("unrecognized subdirective")
+	}
+	return nil
+}
+
+func addRule(list *[]string, s string, windowed bool) error {
+	r, err := limit.ParseRule(s, windowed)
+	if err != nil {
+		return err
+	}
+	*list = append(*list, r.String())
+	return nil
+}
+
+func setPair(m *map[string]string, args []string) error {
+	if len(args) != 2 {
+		return errArgs
+	}
+	if *m == nil {
+		*m = make(map[string]string)
+	}
+	(*m)[args[0]] = args[1]
+	return nil
+}
+
+// claimNames notes the hosts and keys of a line, where they are known now.
+func (c *TenantConfig) claimNames(d *caddyfile.Dispenser, seen seenTenants, name string, args []string) error {
+	for _, arg := range args {
+		switch name {
+		case "host":
+			host, _ := tenant.ParseHost(arg)
+			if err := seen.claim(d, "host", host, host, c.ID); err != nil {
+				return err
+			}
+		case "api_key":
+			// the same placeholder is the same key
+			value, shown := arg, arg
+			if !strings.Contains(arg, "{") {
+				digest, _ := tenant.ParseDigest(arg)
+				value = digest.String()
+				shown = "sha256:" + value[:8] + "…"
+			}
+			if err := seen.claim(d, "api_key", value, shown, c.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+)

@@ -1,0 +1,38 @@
+package chat
+
+import (
+	"context"
+	"errors"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// ErrShuttingDown is the cause of what the process's end cancels.
+var ErrShuttingDown = errors.New("the server is shutting down")
+
+// exit is cancelled when the process begins to end. It belongs to the
+// process: streams of an earlier configuration, whose event subscriptions
+// are gone, have to learn of it too.
+var exit, beginExit = context.WithCancelCause(context.Background())
+
+// exitWatch hears of every configuration that stops, and tells the end of
+// the process from a reload.
+type exitWatch struct{}
+
+func (exitWatch) Handle(context.Context, caddy.Event) error {
+	if caddy.Exiting() {
+		beginExit(ErrShuttingDown)
+	}
+	return nil
+}
+
+// UntilExit returns a context that also ends, with ErrShuttingDown as its
+// cause, when the process begins to end. cancel must be called.
+func UntilExit(parent context.Context) (ctx context.Context, cancel context.CancelCauseFunc) {
+	ctx, cancelCause := context.WithCancelCause(parent)
+	stop := context.AfterFunc(exit, func() { cancelCause(ErrShuttingDown) })
+	return ctx, func(cause error) {
+		stop()
+		cancelCause(cause)
+	}
+}

@@ -1,0 +1,138 @@
+package chat
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+)
+
+// metrics are the collectors. They live as long as the process, so that
+// counters survive a reload, and are registered anew with the registry that
+// each configuration brings. Labels come from the configuration only, never
+// from a request.
+type metrics struct {
+	requests    *prometheus.CounterVec
+	rejected    *prometheus.CounterVec
+	openStreams *prometheus.GaugeVec
+	storeErrors *prometheus.CounterVec
+	storeBytes  prometheus.GaugeFunc
+
+	calls         *prometheus.CounterVec
+	attempts      *prometheus.CounterVec
+	duration      *prometheus.HistogramVec
+	firstToken    *prometheus.HistogramVec
+	tokens        *prometheus.CounterVec
+	cost          *prometheus.CounterVec
+	skippedChunks *prometheus.CounterVec
+}
+
+// latencyBuckets reach from a cached answer to a long one, in seconds.
+var latencyBuckets = []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160}
+
+var collectors = metrics{
+	requests:    counter("caddy_chat_requests_total", "Requests of a tenant that were answered, by HTTP status.", "tenant", "code"),
+	rejected:    counter("caddy_chat_rejected_total", "Requests refused before any model was called, by error code.", "tenant", "reason"),
+	openStreams: gauge("caddy_chat_open_streams", "Answers that are being streamed now.", "tenant"),
+	storeErrors: counter("caddy_chat_store_errors_total", "Operations of the store that failed.", "op"),
+	storeBytes: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "caddy_chat_store_bytes",
+		Help: "Bytes that the open stores take.",
+	}, openStoreBytes),
+
+	calls:         counter("caddy_ai_requests_total", "Model calls answered to clients, by HTTP status.", "tenant", "model", "provider", "code"),
+	attempts:      counter("caddy_ai_attempts_total", "Calls made to providers, by how they ended.", "provider", "model", "result"),
+	duration:      histogram("caddy_ai_request_duration_seconds", "Time until a model's answer was complete.", "tenant", "model", "provider"),
+	firstToken:    histogram("caddy_ai_time_to_first_token_seconds", "Time until a model's first content.", "tenant", "model", "provider"),
+	tokens:        counter("caddy_ai_tokens_total", "Tokens used.", "tenant", "model", "provider", "type"),
+	cost:          counter("caddy_ai_cost_usd_total", "US dollars that the tokens cost, where the price is known.", "tenant", "model", "provider"),
+	skippedChunks: counter("caddy_ai_skipped_chunks_total", "Events of provider streams that were no JSON and were left out.", "provider"),
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+}
+
+func histogram(name, help string, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: latencyBuckets}, labels)
+}
+
+func openStoreBytes() float64 {
+	var total int64
+	stores.Range(func(_, value any) bool {
+		total += value.(*pooledStore).Size()
+		return true
+	})
+	return float64(total)
+}
+
+// newMetrics registers the collectors with a configuration's registry.
+func newMetrics(reg *prometheus.Registry) (*metrics, error) {
+	m := &collectors
+	for _, c := range []prometheus.Collector{
+		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes,
+		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks,
+	} {
+		err := reg.Register(c)
+		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// OpenStream counts an answer that is being streamed, until done is called.
+func (a *App) OpenStream(tenant string) (done func()) {
+	g := a.metrics.openStreams.WithLabelValues(tenant)
+	g.Inc()
+	return g.Dec
+}
+
+// The results of an attempt.
+const (
+	AttemptOK      = "ok"
+	AttemptError   = "error"
+	AttemptTimeout = "timeout"
+	AttemptAborted = "aborted"
+)
+
+// Attempted counts one call to a provider. model is the alias, or
+// "passthrough".
+func (a *App) Attempted(provider, model, result string) {
+	a.metrics.attempts.WithLabelValues(provider, model, result).Inc()
+}
+
+// SkippedChunks counts events of a provider's stream that were left out.
+func (a *App) SkippedChunks(provider string, n int) {
+	if n > 0 {
+		a.metrics.skippedChunks.WithLabelValues(provider).Add(float64(n))
+	}
+}
+
+// Called counts one answered model call. model is the alias, or
+// "passthrough"; code is the HTTP status that the client got.
+func (a *App) Called(tenant, model, code string, c chatctx.Call, took time.Duration) {
+	m, p := a.metrics, c.Provider
+	m.calls.WithLabelValues(tenant, model, p, code).Inc()
+	m.duration.WithLabelValues(tenant, model, p).Observe(took.Seconds())
+	if c.TTFT > 0 {
+		m.firstToken.WithLabelValues(tenant, model, p).Observe(c.TTFT.Seconds())
+	}
+	for kind, n := range map[string]int64{
+		"input": c.Usage.Input, "output": c.Usage.Output,
+		"cached": c.Usage.Cached, "reasoning": c.Usage.Reasoning,
+	} {
+		if n > 0 {
+			m.tokens.WithLabelValues(tenant, model, p, kind).Add(float64(n))
+		}
+	}
+	if c.CostUSD > 0 {
+		m.cost.WithLabelValues(tenant, model, p).Add(c.CostUSD)
+	}
+}

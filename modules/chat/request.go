@@ -1,0 +1,123 @@
+package chat
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+)
+
+// Enter begins a handler's part of a request. The first handler of the chain
+// makes the record, sets the trace id, and when it is done logs and counts
+// the request; for the others Enter only finds the record. done must be
+// called, and the returned ResponseWriter used.
+func (a *App) Enter(w http.ResponseWriter, r *http.Request) (rec *chatctx.Record, rw http.ResponseWriter, done func()) {
+	if rec := chatctx.Get(r); rec != nil {
+		return rec, w, func() {}
+	}
+	rec = chatctx.Begin(r)
+	rec.SetHeader(w, chatctx.HeaderTrace, rec.TraceID)
+	r.Header.Set(chatctx.HeaderTrace, rec.TraceID)
+	answer := &answerWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, rec: rec}
+	return rec, answer, func() {
+		logFields(r, rec)
+		a.count(rec, answer.status)
+	}
+}
+
+// answerWriter notes the status of an answer, and keeps the chain's own
+// headers from being overridden by whatever answers.
+type answerWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	rec    *chatctx.Record
+	status int
+}
+
+func (w *answerWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status = status
+		w.rec.ApplyHeaders(w.Header())
+	}
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+func (w *answerWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriterWrapper.Write(p)
+}
+
+// logFields adds what the chain knows to the access log.
+func logFields(r *http.Request, rec *chatctx.Record) {
+	extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	if !ok {
+		return
+	}
+	extra.Set(zap.String("trace_id", rec.TraceID))
+	if rec.Tenant != nil {
+		extra.Set(zap.String("tenant", rec.Tenant.ID))
+		extra.Set(zap.String("user", rec.User))
+	}
+	if rec.Session != "" {
+		extra.Set(zap.String("session", rec.Session))
+	}
+	if rec.ErrorCode != "" {
+		extra.Set(zap.String("error_code", rec.ErrorCode))
+	}
+	logCall(extra, rec.Call)
+}
+
+func logCall(extra *caddyhttp.ExtraLogFields, c chatctx.Call) {
+	if c.Model == "" {
+		return
+	}
+	extra.Set(zap.String("model", c.Model))
+	extra.Set(zap.String("provider", c.Provider))
+	extra.Set(zap.Int("attempts", c.Attempts))
+	extra.Set(zap.Int64("tokens_in", c.Usage.Input))
+	extra.Set(zap.Int64("tokens_out", c.Usage.Output))
+	extra.Set(zap.Float64("cost_usd", c.CostUSD))
+	extra.Set(zap.Int64("ttft_ms", c.TTFT.Milliseconds()))
+}
+
+// count counts a request under its tenant. One without a tenant leaves no
+// trace but the reason it was refused for.
+func (a *App) count(rec *chatctx.Record, status int) {
+	if rec.ErrorCode != "" && rec.Call.Attempts == 0 {
+		a.metrics.rejected.WithLabelValues(rec.TenantID(), rec.ErrorCode).Inc()
+	}
+	if rec.Tenant == nil {
+		return
+	}
+	if status == 0 {
+		status = http.StatusOK
+	}
+	a.metrics.requests.WithLabelValues(rec.Tenant.ID, strconv.Itoa(status)).Inc()
+}
+
+// RequireTenant makes sure that a request has a tenant: the one resolved
+// before, else the one that the handler's own block names. Errors are
+// *chaterr.Error.
+func (a *App) RequireTenant(r *http.Request, rec *chatctx.Record, named string) error {
+	if rec.Tenant != nil {
+		return nil
+	}
+	if named == "" {
+		return chaterr.TenantRequired()
+	}
+	t := a.Tenancy().ByID(named)
+	if t == nil {
+		return chaterr.TenantUnknown()
+	}
+	user, err := UserFrom(r.Header, chatctx.HeaderUser)
+	if err != nil {
+		return err
+	}
+	rec.Tenant, rec.User = t, user
+	return nil
+}

@@ -1,0 +1,32 @@
+package chat
+
+import (
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+)
+
+const maxUserChars = 128
+
+// UserFrom reads the user from a header; anonymous where there is none.
+// Errors are *chaterr.Error.
+func UserFrom(h http.Header, name string) (string, error) {
+	values := h.Values(name)
+	if len(values) == 0 || (len(values) == 1 && values[0] == "") {
+		return chatctx.Anonymous, nil
+	}
+	if len(values) > 1 {
+		return "", chaterr.InvalidRequest(name, "want this header once")
+	}
+	if !ValidUser(values[0]) {
+		return "", chaterr.InvalidRequest(name, "want 1 to 128 characters")
+	}
+	return values[0], nil
+}
+
+// ValidUser says whether s can name a user: 1 to 128 characters of UTF-8.
+func ValidUser(s string) bool {
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxUserChars
+}

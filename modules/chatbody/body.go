@@ -1,0 +1,64 @@
+// Package chatbody reads the JSON body of a request, once and strictly.
+package chatbody
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+)
+
+// Read returns the request's body: one JSON object of at most limit bytes,
+// in valid UTF-8, no name twice, nothing behind it. Everything that reads the
+// body afterwards sees the same members, whichever of two names it would pick.
+// Errors are *chaterr.Error.
+func Read(r *http.Request, limit int64) ([]byte, error) {
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return nil, chaterr.UnsupportedMediaType()
+	}
+	if r.ContentLength > limit {
+		return nil, chaterr.PayloadTooLarge(limit)
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	if err != nil {
+		return nil, chaterr.FromBody(err, limit)
+	}
+	if int64(len(body)) > limit {
+		return nil, chaterr.PayloadTooLarge(limit)
+	}
+	if err := checkObject(body); err != nil {
+		return nil, err
+	}
+	return body, nil
+}
+
+func isJSON(contentType string) bool {
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if err != nil || mediaType != "application/json" {
+		return false
+	}
+	charset := params["charset"]
+	return charset == "" || strings.EqualFold(charset, "utf-8")
+}
+
+func checkObject(body []byte) error {
+	d := jsontext.NewDecoder(bytes.NewReader(body))
+	v, err := d.ReadValue()
+	if err != nil {
+		return chaterr.InvalidJSON(err)
+	}
+	kind := v.Kind()
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return chaterr.InvalidJSON(errors.New("something follows the JSON value"))
+	}
+	if kind != jsontext.KindBeginObject {
+		return chaterr.InvalidRequest("body", "want a JSON object")
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+// Package chatctx holds the one record of a request that the chat handlers
+// share. They never import each other: each takes from the record what it
+// needs and adds what it knows.
+package chatctx
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
+)
+
+// Anonymous is the user of a request that names none.
+const Anonymous = "anonymous"
+
+// The headers that the chain sets for the next handler.
+const (
+	HeaderTenant = "X-Tenant-Id"
+	HeaderUser   = "X-User-Id"
+	HeaderTrace  = "X-Trace-Id"
+)
+
+// The sources that a tenant may be resolved by.
+const (
+	SourceHeader = "header"
+	SourceHost   = "host"
+	SourceAPIKey = "api_key"
+)
+
+// Record is what the chain knows of one request. It belongs to the goroutine
+// that serves the request.
+type Record struct {
+	// TraceID is always set.
+	TraceID string
+
+	// Tenant is nil until one is found.
+	Tenant *tenant.Tenant
+
+	// Source is the source that named the tenant; empty where the
+	// configuration did.
+	Source string
+
+	// User is never empty. ByRequest says that it came with the request
+	// itself and not from the body, which decides what limits count.
+	User string
+
+	// Session is the conversation's id, empty where there is none.
+	Session string
+
+	// Turn is set by the handler that keeps the conversation.
+	Turn *Turn
+
+	// Call is what the gateway learnt of the model call.
+	Call Call
+
+	// ErrorCode is the code of the failure that was answered, empty where
+	// all went well.
+	ErrorCode string
+
+	mu      sync.Mutex // a keep-alive may begin the answer while a handler still sets headers
+	headers http.Header
+}
+
+// Turn is one message of a conversation on its way to a model.
+type Turn struct {
+	// Model is the model that the client asked for, empty where it asked for
+	// none. The body on the wire names the tenant's default model in that
+	// case, because not everything that may follow has a default of its own.
+	Model string
+}
+
+// Call is one model call, as far as it went.
+type Call struct {
+	Model    string // the alias
+	Provider string // the provider's name
+	Attempts int    // calls made
+	Usage    provider.Usage
+	CostUSD  float64
+	TTFT     time.Duration // until the first content; 0 where none came
+}
+
+const varKey = "chat.record"
+
+// Get returns the request's record, nil where no chat handler has seen the
+// request yet.
+func Get(r *http.Request) *Record {
+	rec, _ := caddyhttp.GetVar(r.Context(), varKey).(*Record)
+	return rec
+}
+
+// Begin makes the record of a request. There must be none yet.
+func Begin(r *http.Request) *Record {
+	rec := &Record{
+		TraceID: traceID(r.Header),
+		User:    Anonymous,
+		headers: make(http.Header),
+	}
+	caddyhttp.SetVar(r.Context(), varKey, rec)
+	rec.providePlaceholders(r)
+	return rec
+}
+
+// TenantID returns the tenant's id, empty where there is none.
+func (rec *Record) TenantID() string {
+	if rec.Tenant == nil {
+		return ""
+	}
+	return rec.Tenant.ID
+}
+
+// SetHeader sets a header of the answer that no later handler can override,
+// because it is set once more when the answer begins.
+func (rec *Record) SetHeader(w http.ResponseWriter, name, value string) {
+	w.Header().Set(name, value)
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.headers.Set(name, value)
+}
+
+// ApplyHeaders sets the headers given to SetHeader again.
+func (rec *Record) ApplyHeaders(h http.Header) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	for name, values := range rec.headers {
+		h[name] = values
+	}
+}
+
+// ClientIP is the client's address as Caddy determined it.
+func ClientIP(r *http.Request) string {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return ip
+}

@@ -1,0 +1,215 @@
+package chaterr
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+)
+
+// Taker is a ResponseWriter that wants a failure as it is, before it becomes
+// bytes: the handler that translates an answer also translates its failure.
+type Taker interface {
+	TakeFailure(*Error)
+}
+
+// Answer is how every handler of the chain answers a failure. Whoever
+// translates the answer gets it first; then the site's handle_errors routes
+// may answer, as for any error in Caddy; then it becomes the contract's JSON.
+func Answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, err error) error {
+	e := From(err)
+	if HandOver(w, e) {
+		return nil
+	}
+	rec := chatctx.Get(r)
+	if rec != nil {
+		rec.ErrorCode = e.Code
+	}
+	Log(log, rec, e)
+	setHeaders(w, e)
+
+	body := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return write(w, r, rec, e)
+	})
+	srv, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if srv == nil || srv.Errors == nil || len(srv.Errors.Routes) == 0 {
+		return body(w, r)
+	}
+	// A server's error routes serve all of its sites. Returning the error
+	// would leave a site that has none of its own with an empty body, so they
+	// are run here, with ours behind them.
+	r = srv.Errors.WithError(originalRequest(r), caddyhttp.Error(e.Status, e))
+	return srv.Errors.Routes.Compile(body).ServeHTTP(w, r)
+}
+
+// HandOver gives a failure to whoever translates the answer, and says
+// whether there is somebody.
+func HandOver(w http.ResponseWriter, e *Error) bool {
+	for {
+		if t, ok := w.(Taker); ok {
+			t.TakeFailure(e)
+			return true
+		}
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return false
+		}
+		w = u.Unwrap()
+	}
+}
+
+// originalRequest undoes rewrites, as Caddy does before error routes.
+func originalRequest(r *http.Request) *http.Request {
+	orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok {
+		return r
+	}
+	c := *r
+	c.Method, c.RequestURI = orig.Method, orig.RequestURI
+	u := *orig.URL
+	c.URL = &u
+	return &c
+}
+
+// Log notes a failure: a server's at error level, a client's at debug level.
+func Log(log *zap.Logger, rec *chatctx.Record, e *Error) {
+	level := zapcore.DebugLevel
+	if e.Status >= http.StatusInternalServerError {
+		level = zapcore.ErrorLevel
+	}
+	entry := log.Check(level, "request failed")
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{zap.Int("status", e.Status), zap.String("error_code", e.Code), zap.Error(e.Err)}
+	if rec != nil {
+		fields = append(fields, zap.String("trace_id", rec.TraceID), zap.String("tenant", rec.TenantID()))
+	}
+	entry.Write(fields...)
+}
+
+func setHeaders(w http.ResponseWriter, e *Error) {
+	h := w.Header()
+	if e.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if e.Allow != "" {
+		h.Set("Allow", e.Allow)
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(Seconds(e.RetryAfter), 10))
+	}
+}
+
+// Seconds rounds up to whole seconds.
+func Seconds(d time.Duration) int64 {
+	return int64((d + time.Second - 1) / time.Second)
+}
+
+type failure struct {
+	OK      bool   `json:"ok"`
+	Error   detail `json:"error"`
+	TraceID string `json:"traceId"`
+}
+
+type detail struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+type openAIFailure struct {
+	Error   openAIDetail `json:"error"`
+	TraceID string       `json:"trace_id"`
+}
+
+type openAIDetail struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	Code    string  `json:"code"`
+}
+
+func write(w http.ResponseWriter, r *http.Request, rec *chatctx.Record, e *Error) error {
+	traceID := ""
+	if rec != nil {
+		traceID = rec.TraceID
+	}
+	var doc any = failure{Error: detail{e.Code, e.Message}, TraceID: traceID}
+	if strings.HasPrefix(originalRequest(r).URL.Path, "/v1/") {
+		doc = OpenAI(e, traceID)
+	}
+	return WriteJSON(w, e.Status, doc)
+}
+
+// OpenAI returns the failure as OpenAI's error body, to be encoded as JSON.
+func OpenAI(e *Error, traceID string) any {
+	d := openAIDetail{Message: e.Message, Type: openAIType(e), Code: e.Code}
+	if e.Param != "" {
+		d.Param = &e.Param
+	}
+	return openAIFailure{d, traceID}
+}
+
+func openAIType(e *Error) string {
+	switch {
+	case e.Status == http.StatusUnauthorized:
+		return "authentication_error"
+	case e.Status == http.StatusForbidden:
+		return "permission_error"
+	case e.Status == http.StatusTooManyRequests:
+		return "rate_limit_error"
+	case e.Status >= http.StatusInternalServerError:
+		return "server_error"
+	default:
+		return "invalid_request_error"
+	}
+}
+
+// Success is the body of an answer that went well.
+type Success struct {
+	OK      bool   `json:"ok"`
+	Data    any    `json:"data"`
+	TraceID string `json:"traceId"`
+}
+
+// WriteJSON answers with a JSON document.
+func WriteJSON(w http.ResponseWriter, status int, doc any) error {
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(b)+1))
+	w.WriteHeader(status)
+	// a client that has gone is no failure of ours
+	_, _ = w.Write(append(b, '\n'))
+	return nil
+}
+
+// FromBody turns an error in reading a request's body into a failure.
+func FromBody(err error, limit int64) *Error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return PayloadTooLarge(limit)
+	}
+	var he caddyhttp.HandlerError
+	if errors.As(err, &he) && he.StatusCode == http.StatusRequestEntityTooLarge {
+		return PayloadTooLarge(limit).Because(err)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return InvalidRequest("body", "ended before it was complete").Because(err)
+	}
+	return InvalidRequest("body", "could not be read").Because(err)
+}

@@ -1,0 +1,184 @@
+// Package chaterr is how a request of the chat chain fails: the codes of the
+// contract, and the one function that answers a failure.
+package chaterr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Error is a failure as a client is told of it.
+type Error struct {
+	Status  int
+	Code    string
+	Message string // what to do, for people; holds nothing that is not theirs to know
+
+	// Param is the field at fault, for OpenAI's error body; may be empty.
+	Param string
+
+	// RetryAfter goes out in whole seconds, rounded up; 0 for none.
+	RetryAfter time.Duration
+
+	// Allow is the Allow header of a 405.
+	Allow string
+
+	// Err is the cause. It is logged and never shown.
+	Err error
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("%s: %s", e.Code, e.Message)
+	}
+	return fmt.Sprintf("%s: %s: %v", e.Code, e.Message, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Because returns the same failure with its cause.
+func (e *Error) Because(err error) *Error {
+	c := *e
+	c.Err = err
+	return &c
+}
+
+// From returns err as a failure to answer. What is none of ours is a client
+// that went away, or a mistake in this program.
+func From(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	if errors.Is(err, context.Canceled) {
+		return &Error{Status: statusClientClosedRequest, Code: "cancelled", Message: "The request was cancelled", Err: err}
+	}
+	return &Error{Status: http.StatusInternalServerError, Code: "internal_error", Message: "Something went wrong here; the log knows more under the trace id", Err: err}
+}
+
+// statusClientClosedRequest is what Caddy, too, logs for a client that went
+// away before its answer.
+const statusClientClosedRequest = 499
+
+// InvalidJSON is a body that is not one JSON value, or that has a name twice.
+func InvalidJSON(err error) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one valid JSON object without duplicate names", Err: err}
+}
+
+// InvalidRequest is a field that is not what was expected.
+func InvalidRequest(field, want string) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: field + ": " + want, Param: field}
+}
+
+// Refused is a request that the provider called wrong, for a reason that may
+// be passed on.
+func Refused(message string) *Error {
+	if message == "" {
+		message = "The AI provider refuses this request as invalid"
+	}
+	return &Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: message}
+}
+
+// TenantRequired is a request without a tenant.
+func TenantRequired() *Error {
+	return &Error{Status: http.StatusBadRequest, Code: "tenant_required", Message: "Name a tenant, by the X-Tenant-Id header, the host or an API key"}
+}
+
+// ContentFiltered is a request that the provider refuses for what it says.
+func ContentFiltered() *Error {
+	return &Error{Status: http.StatusBadRequest, Code: "content_filtered", Message: "The provider's content policy refuses this request"}
+}
+
+// InvalidAPIKey is a request whose credential is missing or wrong.
+func InvalidAPIKey() *Error {
+	return &Error{Status: http.StatusUnauthorized, Code: "invalid_api_key", Message: "Send a valid API key as Authorization: Bearer KEY or X-Api-Key: KEY"}
+}
+
+// TenantMismatch is a request that names several tenants.
+func TenantMismatch() *Error {
+	return &Error{Status: http.StatusForbidden, Code: "tenant_mismatch", Message: "The header, the host and the API key must name the same tenant"}
+}
+
+// ModelNotAllowed is a model outside the tenant's list.
+func ModelNotAllowed() *Error {
+	return &Error{Status: http.StatusForbidden, Code: "model_not_allowed", Message: "This tenant may not use this model; GET /v1/models lists those it may", Param: "model"}
+}
+
+// TenantUnknown is a tenant that is not configured.
+func TenantUnknown() *Error {
+	return &Error{Status: http.StatusNotFound, Code: "tenant_unknown", Message: "There is no such tenant"}
+}
+
+// ModelUnknown is a model that nobody has.
+func ModelUnknown() *Error {
+	return &Error{Status: http.StatusNotFound, Code: "model_unknown", Message: "There is no such model; GET /v1/models lists those there are", Param: "model"}
+}
+
+// SessionNotFound is a session that is not there, or not this user's.
+func SessionNotFound() *Error {
+	return &Error{Status: http.StatusNotFound, Code: "session_not_found", Message: "There is no such session"}
+}
+
+// NotFound is a path of ours that leads nowhere.
+func NotFound() *Error {
+	return &Error{Status: http.StatusNotFound, Code: "not_found", Message: "There is nothing at this path"}
+}
+
+// MethodNotAllowed is a method that a route does not have.
+func MethodNotAllowed(allow string) *Error {
+	return &Error{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "Use " + allow, Allow: allow}
+}
+
+// SessionBusy is a second turn while the first one runs.
+func SessionBusy() *Error {
+	return &Error{Status: http.StatusConflict, Code: "session_busy", Message: "An answer of this session is still running; wait for it or cancel it"}
+}
+
+// PayloadTooLarge is a body beyond the limit in bytes.
+func PayloadTooLarge(limit int64) *Error {
+	return &Error{Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large", Message: fmt.Sprintf("The body may have %d bytes at most", limit)}
+}
+
+// UnsupportedMediaType is a body that is not JSON.
+func UnsupportedMediaType() *Error {
+	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
+}
+
+// RateLimited is a request beyond a limit of ours.
+func RateLimited(wait time.Duration) *Error {
+	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}
+}
+
+// ProviderRateLimited is a request beyond a limit of the provider's.
+func ProviderRateLimited(wait time.Duration) *Error {
+	return &Error{Status: http.StatusTooManyRequests, Code: "provider_rate_limited", Message: "The AI provider's rate limit is exceeded", RetryAfter: max(wait, time.Second)}
+}
+
+// AIError is a provider that failed.
+func AIError() *Error {
+	return &Error{Status: http.StatusBadGateway, Code: "ai_error", Message: "AI provider unavailable"}
+}
+
+// AIUnavailable is a provider that is not even asked.
+func AIUnavailable(wait time.Duration) *Error {
+	return &Error{Status: http.StatusServiceUnavailable, Code: "ai_unavailable", Message: "No AI provider can be asked at the moment", RetryAfter: max(wait, time.Second)}
+}
+
+// ShuttingDown is a request that the server's end cuts short.
+func ShuttingDown() *Error {
+	e := AIUnavailable(time.Second)
+	e.Message = "The server is shutting down; try again"
+	return e
+}
+
+// AITimeout is a provider that stays silent.
+func AITimeout() *Error {
+	return &Error{Status: http.StatusGatewayTimeout, Code: "ai_timeout", Message: "The AI provider did not answer in time"}
+}
+
+// StorageUnavailable is a store that failed.
+func StorageUnavailable(err error) *Error {
+	return &Error{Status: http.StatusServiceUnavailable, Code: "storage_unavailable", Message: "The conversation store is not available", Err: err}
+}

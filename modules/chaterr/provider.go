@@ -1,0 +1,27 @@
+package chaterr
+
+import (
+	"errors"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// FromProvider turns the failure of a model call into the one that a client
+// is told. Of what the provider said only the reason of a refused request is
+// passed on, redacted.
+func FromProvider(err error) *Error {
+	var pe *provider.Error
+	if !errors.As(err, &pe) {
+		return AIError().Because(err)
+	}
+	switch pe.Reason {
+	case provider.ReasonRateLimited:
+		return ProviderRateLimited(pe.RetryAfter).Because(err)
+	case provider.ReasonContentFiltered:
+		return ContentFiltered().Because(err)
+	case provider.ReasonContextLength, provider.ReasonInvalid:
+		return Refused(provider.Redact(pe.Message)).Because(err)
+	default:
+		return AIError().Because(err)
+	}
+}

@@ -1,0 +1,177 @@
+// Package chatratelimit is the handler that lets through only as many
+// requests as a tenant and its users may make.
+package chatratelimit
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/limit"
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler limits requests by exact sliding windows and by how many run at
+// once, always inside one tenant. All limits that apply must let a request
+// through, and a refused request uses up nothing. Kind by kind a tenant's own
+// limits win over the handler's; where neither names any window, 60 requests
+// a minute and 20 in ten seconds are let through per user.
+type Handler struct {
+	// The tenant of requests that no tenant_resolve has marked. Default:
+	// none, such requests are refused.
+	Tenant string `json:"tenant,omitempty"`
+
+	// Sliding windows for requests, such as "60 1m" or "1000 1m per tenant".
+	// Default: see above.
+	Requests []string `json:"requests,omitempty"`
+
+	// Short sliding windows, such as "20 10s". Default: see above.
+	Burst []string `json:"burst,omitempty"`
+
+	// How many requests may run at once, such as "10" or "50 per tenant".
+	// Default: any number.
+	Concurrent []string `json:"concurrent,omitempty"`
+
+	// What happens to a request while the store cannot be asked: deny or
+	// allow. Default: deny.
+	OnStoreError string `json:"on_store_error,omitempty"`
+
+	rules tenant.Limits
+	app   *chat.App
+	log   *zap.Logger
+}
+
+// What OnStoreError may say.
+const (
+	onErrorDeny  = "deny"
+	onErrorAllow = "allow"
+)
+
+// defaults apply where neither the tenant nor the handler names any window.
+var defaults = tenant.Limits{
+	Requests: []limit.Rule{{Limit: 60, Window: time.Minute, Scope: limit.ScopeUser}},
+	Burst:    []limit.Rule{{Limit: 20, Window: 10 * time.Second, Scope: limit.ScopeUser}},
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.chat_ratelimit",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision reads the limits.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.log = ctx.Logger()
+	for _, kind := range []struct {
+		name     string
+		from     []string
+		to       *[]limit.Rule
+		windowed bool
+	}{
+		{"requests", h.Requests, &h.rules.Requests, true},
+		{"burst", h.Burst, &h.rules.Burst, true},
+		{"concurrent", h.Concurrent, &h.rules.Concurrent, false},
+	} {
+		for _, s := range kind.from {
+			r, err := limit.ParseRule(s, kind.windowed)
+			if err != nil {
+				return fmt.Errorf("%s: %w", kind.name, err)
+			}
+			*kind.to = append(*kind.to, r)
+		}
+	}
+	if h.OnStoreError == "" {
+		h.OnStoreError = onErrorDeny
+	}
+	app, err := chat.FromContext(ctx)
+	h.app = app
+	return err
+}
+
+// Validate checks the tenant and the policy.
+func (h *Handler) Validate() error {
+	if h.OnStoreError != onErrorDeny && h.OnStoreError != onErrorAllow {
+		return fmt.Errorf("on_store_error: %q: want deny or allow", h.OnStoreError)
+	}
+	return h.app.CheckTenant(h.Tenant)
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	rec, w, done := h.app.Enter(w, r)
+	defer done()
+	if err := h.app.RequireTenant(r, rec, h.Tenant); err != nil {
+		return chaterr.Answer(h.log, w, r, err)
+	}
+
+	g := gaugesFor(r, rec, effective(rec.Tenant.Limits(), h.rules))
+	release, granted, err := h.take(r.Context(), rec.Tenant.ID, g)
+	if err != nil {
+		return h.storeFailed(w, r, next, err)
+	}
+	defer release()
+
+	g.setHeaders(w, r, rec)
+	if !granted {
+		return chaterr.Answer(h.log, w, r, chaterr.RateLimited(g.wait()))
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// take counts the request. The release of a refused one does nothing.
+func (h *Handler) take(ctx context.Context, tenantID string, g *gauges) (release func(), granted bool, err error) {
+	s, endLease, err := h.app.Lease()
+	if err != nil {
+		return nil, false, err
+	}
+	g.results, granted, err = s.Take(ctx, tenantID, g.takes)
+	if err != nil {
+		endLease()
+		return nil, false, err
+	}
+	if !granted || !g.holdsSlots() {
+		endLease()
+		return func() {}, granted, nil
+	}
+	return func() {
+		defer endLease()
+		// the slot must come back even when the request was cancelled
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+		defer cancel()
+		if err := s.Release(ctx, tenantID, g.takes); err != nil {
+			h.app.StoreFailed("release")
+			h.log.Error("giving back a concurrent request", zap.String("tenant", tenantID), zap.Error(err))
+		}
+	}, true, nil
+}
+
+// releaseTimeout bounds how long a finished request waits for the store.
+const releaseTimeout = 5 * time.Second
+
+func (h *Handler) storeFailed(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, err error) error {
+	h.app.StoreFailed("take")
+	if h.OnStoreError == onErrorDeny {
+		return chaterr.Answer(h.log, w, r, chaterr.StorageUnavailable(err))
+	}
+	h.log.Error("letting a request through without limits", zap.Error(err))
+	return next.ServeHTTP(w, r)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

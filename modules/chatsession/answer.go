@@ -1,0 +1,209 @@
+package chatsession
+
+import (
+	"bytes"
+	"errors"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+)
+
+// maxDocument is how large an answer that is one JSON document may be.
+const maxDocument = 32 << 20
+
+var doneMark = []byte("[DONE]")
+
+// answer is the ResponseWriter that the next handler writes to. It reads the
+// OpenAI answer, a document or a stream, while it is being written, and hands
+// on the text.
+type answer struct {
+	onHeader func(modelID string) // called when the answer begins
+	onText   func(string)         // gets every piece of text in order
+
+	header http.Header
+	status int
+	events *sse.Parser  // of a stream
+	doc    bytes.Buffer // of anything else
+
+	text    strings.Builder
+	bytes   int // of all that was produced, for estimates
+	finish  string
+	done    bool // the stream's own end mark was seen
+	model   string
+	usage   *provider.Usage
+	failure *chaterr.Error
+}
+
+func newAnswer(o *output) *answer {
+	return &answer{onHeader: o.begins, onText: o.text, header: make(http.Header)}
+}
+
+func (a *answer) Header() http.Header { return a.header }
+
+func (a *answer) WriteHeader(status int) {
+	if a.status != 0 || status < http.StatusOK {
+		return
+	}
+	a.status = status
+	a.onHeader(a.header.Get("X-Model-Id"))
+	mediaType, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if status == http.StatusOK && mediaType == "text/event-stream" {
+		a.events = sse.NewParser(0)
+	}
+}
+
+// Write never fails for what the answer says: the failure is kept until the
+// answer has ended.
+func (a *answer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	if a.failure != nil {
+		return len(p), nil
+	}
+	if a.events == nil {
+		if a.doc.Len()+len(p) > maxDocument {
+			a.fail(errors.New("the answer is too large"))
+			return len(p), nil
+		}
+		return a.doc.Write(p)
+	}
+	a.events.Feed(p)
+	a.read(a.events.Next)
+	return len(p), nil
+}
+
+// Flush has nothing to do: every event goes on as soon as it is there.
+func (a *answer) Flush() {}
+
+// TakeFailure implements chaterr.Taker.
+func (a *answer) TakeFailure(e *chaterr.Error) { a.failure = e }
+
+func (a *answer) fail(cause error) { a.failure = chaterr.AIError().Because(cause) }
+
+func (a *answer) read(next func() (sse.Event, bool, error)) {
+	for a.failure == nil && !a.done {
+		ev, ok, err := next()
+		if err != nil {
+			a.fail(err)
+			return
+		}
+		if !ok {
+			return
+		}
+		a.event(ev.Data)
+	}
+}
+
+func (a *answer) event(data []byte) {
+	if bytes.Equal(bytes.TrimSpace(data), doneMark) {
+		a.done = true
+		return
+	}
+	if message, _, _, isError := provider.ErrorOf(data); isError {
+		a.fail(errors.New(message))
+		return
+	}
+	// what is no JSON is skipped
+	if f, ok := provider.ParseChunk(data); ok {
+		a.facts(f)
+	}
+}
+
+func (a *answer) facts(f provider.Facts) {
+	if f.Model != "" {
+		a.model = f.Model
+	}
+	if f.Usage != nil {
+		a.usage = f.Usage
+	}
+	a.bytes += f.OutputBytes
+	if f.Text != "" {
+		a.text.WriteString(f.Text)
+		a.onText(f.Text)
+	}
+	if f.FinishReason != "" {
+		a.finish = f.FinishReason
+	}
+}
+
+// end is called when the next handler has returned, with its error, and
+// leaves either a whole answer or a failure.
+func (a *answer) end(err error) {
+	switch {
+	case a.failure != nil:
+	case err != nil:
+		a.failure = fromNext(err)
+	case a.status == 0:
+		a.fail(errors.New("the next handler did not answer: put ai_gateway or reverse_proxy behind chat_session"))
+	case a.events != nil:
+		a.read(a.events.Flush)
+		if a.failure == nil && a.finish == "" && !a.done {
+			a.fail(provider.ErrCut)
+		}
+	case a.status != http.StatusOK:
+		e := provider.NewError(a.status, a.doc.Bytes())
+		e.RetryAfter = provider.RetryAfter(a.header, time.Now())
+		a.failure = chaterr.FromProvider(e)
+	default:
+		a.document()
+	}
+}
+
+func (a *answer) document() {
+	raw := a.doc.Bytes()
+	if message, _, _, isError := provider.ErrorOf(raw); isError {
+		a.fail(errors.New(message))
+		return
+	}
+	f, ok := provider.ParseCompletion(raw)
+	if !ok || !f.Choices {
+		a.fail(errors.New("the answer is no chat completion"))
+		return
+	}
+	a.facts(f)
+}
+
+// fromNext turns an error of the next handler, such as reverse_proxy's when
+// nobody listens, into a failure.
+func fromNext(err error) *chaterr.Error {
+	var e *chaterr.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	var he caddyhttp.HandlerError
+	if !errors.As(err, &he) {
+		return chaterr.AIError().Because(err)
+	}
+	switch he.StatusCode {
+	case http.StatusGatewayTimeout:
+		return chaterr.AITimeout().Because(err)
+	case http.StatusServiceUnavailable:
+		return chaterr.AIUnavailable(time.Second).Because(err)
+	default:
+		return chaterr.AIError().Because(err)
+	}
+}
+
+// modelID is the model's name as the answer gives it: the alias in a header,
+// or else the upstream's own name.
+func (a *answer) modelID(fallback string) string {
+	for _, name := range []string{a.header.Get("X-Model-Id"), fallback, a.model} {
+		if name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*answer)(nil)
+	_ http.Flusher        = (*answer)(nil)
+	_ chaterr.Taker       = (*answer)(nil)
+)

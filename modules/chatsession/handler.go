@@ -1,0 +1,218 @@
+// Package chatsession is the handler that serves /chat and keeps the
+// conversation.
+package chatsession
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler serves the chat routes below its path and keeps conversations in
+// the store. A message becomes an OpenAI chat completions request, with the
+// conversation so far in front, for the next handler: ai_gateway, or a
+// reverse_proxy to any server that speaks it. Its answer is streamed to the
+// client and stored. All other requests are passed on.
+type Handler struct {
+	// The tenant of requests that no tenant_resolve has marked. Default:
+	// none, such requests are refused.
+	Tenant string `json:"tenant,omitempty"`
+
+	// Where the routes are mounted. Default: /chat.
+	Path string `json:"path,omitempty"`
+
+	// How long messages are kept. A tenant's own setting wins. Default: 30
+	// days.
+	Retention caddy.Duration `json:"retention,omitempty"`
+
+	// How many messages a session keeps, the newest ones. A tenant's own
+	// setting wins. Default: 1000.
+	MaxMessages int `json:"max_messages,omitempty"`
+
+	// How many stored messages go to the model before the new one. Default:
+	// 50.
+	ContextMessages *int `json:"context_messages,omitempty"`
+
+	// How many tokens of stored messages go to the model, by estimate.
+	// Default: 8000.
+	ContextTokens *int `json:"context_tokens,omitempty"`
+
+	// How long a message may be, in Unicode code points. Default: 10000.
+	MaxMessageChars int `json:"max_message_chars,omitempty"`
+
+	// How large the body of a request may be, in bytes. Default: 65536.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// The system prompt. A tenant's own wins. Default: none.
+	System string `json:"system,omitempty"`
+
+	// What happens to an answer when its client goes away: continue lets it
+	// finish and be stored, cancel stops it. Default: continue.
+	OnDisconnect string `json:"on_disconnect,omitempty"`
+
+	// How long the events of a finished answer can be replayed. Default: 5
+	// minutes.
+	ResumeWindow caddy.Duration `json:"resume_window,omitempty"`
+
+	// After how much silence a comment goes out on a stream. Default: 15
+	// seconds.
+	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
+
+	app *chat.App
+	log *zap.Logger
+}
+
+// What OnDisconnect may say.
+const (
+	disconnectContinue = "continue"
+	disconnectCancel   = "cancel"
+)
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.chat_session",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets the defaults.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.log = ctx.Logger()
+	setDefault(&h.Path, "/chat")
+	setDefault(&h.Retention, caddy.Duration(30*24*time.Hour))
+	setDefault(&h.MaxMessages, 1000)
+	setDefault(&h.MaxMessageChars, 10_000)
+	setDefault(&h.MaxBody, 64<<10)
+	setDefault(&h.OnDisconnect, disconnectContinue)
+	setDefault(&h.ResumeWindow, caddy.Duration(5*time.Minute))
+	setDefault(&h.KeepAlive, caddy.Duration(15*time.Second))
+	if h.ContextMessages == nil {
+		h.ContextMessages = new(50)
+	}
+	if h.ContextTokens == nil {
+		h.ContextTokens = new(8000)
+	}
+	h.Path = strings.TrimRight(h.Path, "/")
+	app, err := chat.FromContext(ctx)
+	h.app = app
+	return err
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate checks the settings.
+func (h *Handler) Validate() error {
+	switch {
+	case !strings.HasPrefix(h.Path, "/"):
+		return fmt.Errorf("path: %q: want a path such as /chat", h.Path)
+	case h.OnDisconnect != disconnectContinue && h.OnDisconnect != disconnectCancel:
+		return fmt.Errorf("on_disconnect: %q: want continue or cancel", h.OnDisconnect)
+	case h.Retention < 0, h.MaxMessages < 0, *h.ContextMessages < 0, *h.ContextTokens < 0,
+		h.MaxMessageChars < 0, h.MaxBody < 0, h.ResumeWindow < 0, h.KeepAlive < 0:
+		return errors.New("want positive values")
+	}
+	return h.app.CheckTenant(h.Tenant)
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	path, ok := h.subpath(r.URL.Path)
+	if !ok {
+		return next.ServeHTTP(w, r)
+	}
+	rec, w, done := h.app.Enter(w, r)
+	defer done()
+
+	if err := h.serve(&exchange{w: w, r: r, rec: rec}, path, next); err != nil {
+		return chaterr.Answer(h.log, w, r, err)
+	}
+	return nil
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	w     http.ResponseWriter
+	r     *http.Request
+	rec   *chatctx.Record
+	store store.Store
+}
+
+// serve answers a request, or returns why it has not been answered.
+func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error {
+	if err := h.app.RequireTenant(x.r, x.rec, h.Tenant); err != nil {
+		return err
+	}
+	x.rec.SetHeader(x.w, chatctx.HeaderTenant, x.rec.Tenant.ID)
+
+	rt, id, err := match(path, x.r.Method)
+	if err != nil {
+		return err
+	}
+	st, release, err := h.app.Lease()
+	if err != nil {
+		return chaterr.StorageUnavailable(err)
+	}
+	defer release()
+	x.store, x.rec.Session = st, id
+
+	switch rt {
+	case routePost:
+		return h.post(x, next)
+	case routeList:
+		return h.list(x)
+	case routeHistory:
+		return h.history(x)
+	case routeDelete:
+		return h.remove(x)
+	case routeStream:
+		return h.follow(x)
+	default:
+		return h.cancel(x)
+	}
+}
+
+// storeError turns a failure of the store into one to answer.
+func (h *Handler) storeError(op string, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return chaterr.SessionNotFound()
+	}
+	h.app.StoreFailed(op)
+	return chaterr.StorageUnavailable(fmt.Errorf("%s: %w", op, err))
+}
+
+// session is the key of the session that a request is about.
+func (x *exchange) session() store.SessionKey {
+	return store.SessionKey{User: x.rec.User, ID: x.rec.Session}
+}
+
+// ok answers with data.
+func (x *exchange) ok(data any) error {
+	return chaterr.WriteJSON(x.w, http.StatusOK, chaterr.Success{OK: true, Data: data, TraceID: x.rec.TraceID})
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,159 @@
+package chatsession
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 1000
+)
+
+type historyPage struct {
+	SessionID  string         `json:"sessionId"`
+	Messages   []shownMessage `json:"messages"`
+	NextBefore string         `json:"nextBefore,omitempty"`
+}
+
+type shownMessage struct {
+	ID         string `json:"id"`
+	Role       string `json:"role"`
+	Content    string `json:"content"`
+	Timestamp  int64  `json:"timestamp"` // epoch milliseconds
+	TokenCount int    `json:"tokenCount"`
+	ModelID    string `json:"modelId,omitempty"`
+	Status     string `json:"status"`
+}
+
+type sessionPage struct {
+	Sessions   []shownSession `json:"sessions"`
+	NextBefore string         `json:"nextBefore,omitempty"`
+}
+
+type shownSession struct {
+	SessionID    string `json:"sessionId"`
+	Title        string `json:"title"`
+	CreatedAt    int64  `json:"createdAt"` // epoch milliseconds
+	UpdatedAt    int64  `json:"updatedAt"` // epoch milliseconds
+	MessageCount int    `json:"messageCount"`
+}
+
+// history serves GET /chat/{sessionId}/history.
+func (h *Handler) history(x *exchange) error {
+	limit, err := pageLimit(x.r)
+	if err != nil {
+		return err
+	}
+	before, err := historyCursor(x.r.URL.Query().Get("before"))
+	if err != nil {
+		return err
+	}
+	msgs, more, err := x.store.History(x.r.Context(), x.rec.Tenant.ID, x.session(), store.Range{Before: before, Limit: limit})
+	if err != nil {
+		return h.storeError("history", err)
+	}
+	page := historyPage{SessionID: x.rec.Session, Messages: make([]shownMessage, 0, len(msgs))}
+	for _, m := range msgs {
+		page.Messages = append(page.Messages, shownMessage{
+			m.ID, m.Role, m.Content, m.Time.UnixMilli(), m.TokenCount, m.ModelID, m.Status,
+		})
+	}
+	if more {
+		page.NextBefore = strconv.FormatUint(msgs[0].Seq, 10)
+	}
+	return x.ok(page)
+}
+
+// list serves GET /chat.
+func (h *Handler) list(x *exchange) error {
+	limit, err := pageLimit(x.r)
+	if err != nil {
+		return err
+	}
+	after, err := listCursor(x.r.URL.Query().Get("before"))
+	if err != nil {
+		return err
+	}
+	list, more, err := x.store.Sessions(x.r.Context(), x.rec.Tenant.ID, x.rec.User, after, limit)
+	if err != nil {
+		return h.storeError("sessions", err)
+	}
+	page := sessionPage{Sessions: make([]shownSession, 0, len(list))}
+	for _, s := range list {
+		page.Sessions = append(page.Sessions, shownSession{
+			s.ID, s.Title, s.CreatedAt.UnixMilli(), s.UpdatedAt.UnixMilli(), s.Messages,
+		})
+	}
+	if more {
+		last := list[len(list)-1]
+		page.NextBefore = strconv.FormatInt(last.UpdatedAt.UnixMilli(), 10) + "_" + last.ID
+	}
+	return x.ok(page)
+}
+
+// remove serves DELETE /chat/{sessionId}. A running answer is stopped first,
+// and is not stored: its session is no more.
+func (h *Handler) remove(x *exchange) error {
+	if err := h.exists(x); err != nil {
+		return err
+	}
+	if _, err := x.store.CancelTurn(x.r.Context(), x.rec.Tenant.ID, x.session()); err != nil {
+		return h.storeError("cancel", err)
+	}
+	if err := x.store.Delete(x.r.Context(), x.rec.Tenant.ID, x.session()); err != nil {
+		return h.storeError("delete", err)
+	}
+	return x.ok(map[string]any{"sessionId": x.rec.Session, "deleted": true})
+}
+
+// exists answers for a session that is not there.
+func (h *Handler) exists(x *exchange) error {
+	if _, _, err := x.store.History(x.r.Context(), x.rec.Tenant.ID, x.session(), store.Range{Limit: 1}); err != nil {
+		return h.storeError("history", err)
+	}
+	return nil
+}
+
+func pageLimit(r *http.Request) (int, error) {
+	s := r.URL.Query().Get("limit")
+	if s == "" {
+		return defaultPage, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, chaterr.InvalidRequest("limit", "want a whole number from 1 to 1000")
+	}
+	return min(n, maxPage), nil
+}
+
+// historyCursor reads nextBefore of a history page: a message's number.
+func historyCursor(s string) (uint64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n == 0 {
+		return 0, chaterr.InvalidRequest("before", "want the nextBefore of an earlier answer")
+	}
+	return n, nil
+}
+
+// listCursor reads nextBefore of a list page: when a session was updated,
+// and its id.
+func listCursor(s string) (*store.Cursor, error) {
+	if s == "" {
+		return nil, nil
+	}
+	ms, id, ok := strings.Cut(s, "_")
+	n, err := strconv.ParseInt(ms, 10, 64)
+	if _, valid := canonicalID(id); !ok || err != nil || !valid {
+		return nil, chaterr.InvalidRequest("before", "want the nextBefore of an earlier answer")
+	}
+	return &store.Cursor{UpdatedAt: time.UnixMilli(n), ID: id}, nil
+}

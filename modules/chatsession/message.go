@@ -1,0 +1,97 @@
+package chatsession
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/chatbody"
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+)
+
+// message is the body of POST /chat.
+type message struct {
+	SessionID *string `json:"sessionId"`
+	Message   *string `json:"message"`
+	Stream    *bool   `json:"stream"`
+	ModelID   *string `json:"modelId"`
+	UserID    *string `json:"userId"`
+}
+
+// readMessage reads and checks the body, and notes the session and the user
+// in the record.
+func (h *Handler) readMessage(x *exchange) (*message, error) {
+	body, err := chatbody.Read(x.r, h.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseMessage(body, h.MaxMessageChars)
+	if err != nil {
+		return nil, err
+	}
+	x.rec.Session = *m.SessionID
+	if m.UserID != nil && x.rec.User == chatctx.Anonymous {
+		x.rec.User = *m.UserID
+	}
+	return m, nil
+}
+
+// parseMessage reads a body that is one JSON object, and checks every field
+// of it. SessionID, Message and Stream are set in what it returns.
+func parseMessage(body []byte, maxChars int) (*message, error) {
+	m := new(message)
+	if err := json.Unmarshal(body, m); err != nil {
+		return nil, badField(err)
+	}
+	if m.SessionID == nil {
+		return nil, chaterr.InvalidRequest("sessionId", "required, a UUID")
+	}
+	id, ok := canonicalID(*m.SessionID)
+	if !ok {
+		return nil, chaterr.InvalidRequest("sessionId", "want a UUID")
+	}
+	m.SessionID = &id
+	if m.Message == nil {
+		return nil, chaterr.InvalidRequest("message", "required, a string")
+	}
+	if n := utf8.RuneCountInString(*m.Message); n < 1 || n > maxChars {
+		return nil, chaterr.InvalidRequest("message", fmt.Sprintf("want 1 to %d characters, not %d", maxChars, n))
+	}
+	if m.Stream == nil {
+		m.Stream = new(true)
+	}
+	if m.ModelID != nil && *m.ModelID == "" {
+		return nil, chaterr.InvalidRequest("modelId", "want the name of a model, or leave it out")
+	}
+	if m.UserID != nil && !chat.ValidUser(*m.UserID) {
+		return nil, chaterr.InvalidRequest("userId", "want 1 to 128 characters")
+	}
+	return m, nil
+}
+
+var fieldTypes = map[string]string{
+	"sessionId": "want a string, a UUID",
+	"message":   "want a string",
+	"stream":    "want true or false",
+	"modelId":   "want a string",
+	"userId":    "want a string",
+}
+
+// badField names the field that a decoding error is about.
+func badField(err error) error {
+	var semantic *json.SemanticError
+	if !errors.As(err, &semantic) {
+		return chaterr.InvalidJSON(err)
+	}
+	field := strings.TrimPrefix(string(semantic.JSONPointer), "/")
+	want, ok := fieldTypes[field]
+	if !ok {
+		return chaterr.InvalidRequest("body", "want a JSON object")
+	}
+	return chaterr.InvalidRequest(field, want)
+}

@@ -1,0 +1,87 @@
+package chatsession
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+)
+
+// route is one of the handler's routes.
+type route int
+
+const (
+	routePost route = iota
+	routeList
+	routeHistory
+	routeDelete
+	routeStream
+	routeCancel
+)
+
+// routes are the routes by their shape: what follows the session's id, or *
+// for the mount path itself, and the method.
+var routes = map[string]map[string]route{
+	"*":       {http.MethodPost: routePost, http.MethodGet: routeList},
+	"":        {http.MethodDelete: routeDelete},
+	"history": {http.MethodGet: routeHistory},
+	"stream":  {http.MethodGet: routeStream},
+	"cancel":  {http.MethodPost: routeCancel},
+}
+
+// subpath returns what follows the mount path, and whether a request is the
+// handler's at all: /chat and what lies under /chat/, but not /chatter.
+func (h *Handler) subpath(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, h.Path)
+	if !ok || (rest != "" && rest[0] != '/') {
+		return "", false
+	}
+	return strings.Trim(rest, "/"), true
+}
+
+// match finds the route of a request, and the session that its path names.
+func match(path, method string) (route, string, error) {
+	shape, id := "*", ""
+	if path != "" {
+		id, shape, _ = strings.Cut(path, "/")
+	}
+	methods, ok := routes[shape]
+	if !ok || (shape == "*" && path != "") {
+		return 0, "", chaterr.NotFound()
+	}
+	rt, ok := methods[method]
+	if !ok {
+		return 0, "", chaterr.MethodNotAllowed(allowed(methods))
+	}
+	if shape == "*" {
+		return rt, "", nil
+	}
+	id, ok = canonicalID(id)
+	if !ok {
+		return 0, "", chaterr.SessionNotFound()
+	}
+	return rt, id, nil
+}
+
+func allowed(methods map[string]route) string {
+	var list []string
+	for m := range methods {
+		list = append(list, m)
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// canonicalID returns a session id in lower case, and whether it is a UUID
+// in its usual form.
+func canonicalID(s string) (string, bool) {
+	const length = 36 // uuid.Parse also takes forms that nobody means here
+	if len(s) != length {
+		return "", false
+	}
+	id, err := uuid.Parse(s)
+	return id.String(), err == nil
+}

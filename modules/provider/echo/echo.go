@@ -1,0 +1,102 @@
+// Package echo is a provider without a network: it says the last question
+// again, word by word. It is there for trying a configuration out, and for
+// tests.
+package echo
+
+import (
+	"context"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+func init() {
+	caddy.RegisterModule(Echo{})
+}
+
+const defaultDelay = 30 * time.Millisecond
+
+// Echo answers with the last user message, its white space included. It
+// counts honestly, with a word for a token, and keeps to max_tokens.
+type Echo struct {
+	// How long to wait between two words of a stream. 0 waits not at all.
+	// Default: 30ms.
+	Delay *caddy.Duration `json:"delay,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (Echo) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "chat.providers.echo",
+		New: func() caddy.Module { return new(Echo) },
+	}
+}
+
+// DefaultModel is the only one.
+func (e *Echo) DefaultModel() string { return "echo" }
+
+// Complete returns the whole answer at once.
+func (e *Echo) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	a := newAnswer(req)
+	body, err := a.completion()
+	if err != nil {
+		return nil, err
+	}
+	f, _ := provider.ParseCompletion(body)
+	return &provider.Completion{Body: body, Facts: f}, nil
+}
+
+// Stream returns the answer word by word.
+func (e *Echo) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	delay := defaultDelay
+	if e.Delay != nil {
+		delay = time.Duration(*e.Delay)
+	}
+	return &stream{ctx: ctx, answer: newAnswer(req), delay: delay}, nil
+}
+
+// UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:
+//
+//	echo {
+//	    delay <duration>
+//	}
+func (e *Echo) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the type
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		switch d.Val() {
+		case "delay":
+			var value string
+			if !d.AllArgs(&value) {
+				return d.ArgErr()
+			}
+			delay, err := caddy.ParseDuration(value)
+			if err != nil || delay < 0 {
+				return d.Errf("delay: %q: want a duration such as 30ms, or 0", value)
+			}
+			e.Delay = new(caddy.Duration(delay))
+		case "base_url", "api_key", "header", "transport":
+			return d.Errf("echo has no %s: it calls nobody", d.Val())
+		default:
+			return d.Errf("unrecognized subdirective '%s': want delay", d.Val())
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Echo)(nil)
+	_ provider.Provider     = (*Echo)(nil)
+)

@@ -1,0 +1,163 @@
+package echo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// quick is an Echo that does not wait.
+func quick() *Echo { return &Echo{Delay: new(caddy.Duration)} }
+
+func ask(t *testing.T, content string, extra string) *provider.Request {
+	t.Helper()
+	raw, err := json.Marshal(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &provider.Request{Model: "echo", Body: []byte(`{"messages":[{"role":"system","content":"be brief"},{"role":"user","content":` + string(raw) + `}]` + extra + `}`)}
+}
+
+func read(t *testing.T, s provider.Stream) (chunks []provider.Chunk) {
+	t.Helper()
+	for {
+		c, err := s.Next()
+		if err == io.EOF {
+			return chunks
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunks = append(chunks, *c)
+	}
+}
+
+func TestEcho(t *testing.T) {
+	for _, tc := range []struct {
+		name, in, extra, want, finish string
+		prompt, output                int64
+	}{
+		{"words", "one two three", "", "one two three", "stop", 5, 3},
+		{"white space", "  one\n\n\ttwo  \u2003three \n", "", "  one\n\n\ttwo  \u2003three \n", "stop", 5, 3},
+		{"only white space", " \n ", "", " \n ", "stop", 2, 0},
+		{"nothing", "", "", "", "stop", 2, 0},
+		{"other scripts", "日本語 <b>&🚀</b>", "", "日本語 <b>&🚀</b>", "stop", 4, 2},
+		{"max_tokens", "one two three", `,"max_tokens":2`, "one two", "length", 5, 2},
+		{"max_completion_tokens", "one two three ", `,"max_completion_tokens":1`, "one", "length", 5, 1},
+		{"just enough", "one two ", `,"max_tokens":2`, "one two ", "stop", 4, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			req := ask(t, tc.in, tc.extra)
+			usage := provider.Usage{Input: tc.prompt, Output: tc.output}
+
+			c, err := quick().Complete(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Text != tc.want || c.FinishReason != tc.finish || *c.Usage != usage {
+				t.Errorf("whole: %q, %s, %+v", c.Text, c.FinishReason, *c.Usage)
+			}
+
+			s, err := quick().Stream(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			chunks := read(t, s)
+			var text strings.Builder
+			for _, c := range chunks {
+				text.WriteString(c.Text)
+			}
+			last, end := chunks[len(chunks)-1], chunks[len(chunks)-2]
+			if text.String() != tc.want || end.FinishReason != tc.finish || *last.Usage != usage || last.Choices {
+				t.Errorf("stream: %q, %s, %+v", text.String(), end.FinishReason, *last.Usage)
+			}
+			if role := gjson.GetBytes(chunks[0].Raw, "choices.0.delta.role").Str; role != "assistant" {
+				t.Errorf("the first chunk's role is %q", role)
+			}
+			id := gjson.GetBytes(last.Raw, "id").Str
+			for _, c := range chunks {
+				root := gjson.ParseBytes(c.Raw)
+				if root.Get("object").Str != "chat.completion.chunk" || root.Get("id").Str != id || !strings.HasPrefix(id, "chatcmpl-") || c.Model != "echo" {
+					t.Errorf("chunk %s", c.Raw)
+				}
+			}
+		})
+	}
+}
+
+func TestEchoParts(t *testing.T) {
+	req := &provider.Request{Body: []byte(`{"messages":[
+		{"role":"user","content":"first"},
+		{"role":"assistant","content":null,"tool_calls":[]},
+		{"role":"user","content":[{"type":"text","text":"a "},{"type":"image_url","image_url":{"url":"x"}},{"type":"text","text":"b"}]},
+		{"role":"assistant","content":"last"}]}`)}
+	c, err := quick().Complete(t.Context(), req)
+	if err != nil || c.Text != "a b" || c.Usage.Input != 4 {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	c, err = quick().Complete(t.Context(), &provider.Request{Body: []byte(`{"messages":[]}`)})
+	if err != nil || c.Text != "" || c.FinishReason != "stop" {
+		t.Errorf("without a question: %+v, %v", c, err)
+	}
+}
+
+func TestDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		s, _ := new(Echo).Stream(t.Context(), ask(t, "one two three", ""))
+		read(t, s)
+		if got := time.Since(start); got != 60*time.Millisecond {
+			t.Errorf("three words took %v, want 60ms", got)
+		}
+	})
+}
+
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cause := errors.New("the client went away")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s, _ := (&Echo{Delay: new(caddy.Duration(time.Hour))}).Stream(ctx, ask(t, "one two", ""))
+		s.Next()
+		s.Next()
+		go cancel(cause)
+		start := time.Now()
+		if _, err := s.Next(); !errors.Is(err, cause) || time.Since(start) != 0 {
+			t.Errorf("ended with %v after %v, want the cause at once", err, time.Since(start))
+		}
+	})
+}
+
+func TestCaddyfile(t *testing.T) {
+	for _, tc := range []struct{ in, want, err string }{
+		{in: "echo", want: `{}`},
+		{in: "echo {\n delay 0\n}", want: `{"delay":0}`},
+		{in: "echo {\n delay 1s\n}", want: `{"delay":1000000000}`},
+		{in: "echo {\n delay\n}", err: "wrong argument count"},
+		{in: "echo {\n delay -1s\n}", err: "want a duration such as 30ms"},
+		{in: "echo {\n base_url http://x\n}", err: "echo has no base_url"},
+		{in: "echo {\n speed 1\n}", err: "unrecognized subdirective 'speed'"},
+	} {
+		var e Echo
+		err := e.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
+		if tc.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tc.err) {
+				t.Errorf("%q: error %v, want %q", tc.in, err, tc.err)
+			}
+			continue
+		}
+		if got, _ := json.Marshal(e); err != nil || string(got) != tc.want {
+			t.Errorf("%q: %s, %v, want %s", tc.in, got, err, tc.want)
+		}
+	}
+}

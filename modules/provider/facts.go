@@ -1,0 +1,216 @@
+package provider
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/tidwall/gjson"
+)
+
+// ParseChunk reads the facts of a chat.completion.chunk; ok is false where
+// raw is no JSON object. The facts do not refer to raw.
+func ParseChunk(raw []byte) (f Facts, ok bool) { return parse(raw, "delta") }
+
+// ParseCompletion reads the facts of a chat.completion; ok is false where
+// raw is no JSON object. The facts do not refer to raw.
+func ParseCompletion(raw []byte) (f Facts, ok bool) { return parse(raw, "message") }
+
+// parse reads the facts of an answer whose choices keep what was produced
+// under name.
+func parse(raw []byte, name string) (Facts, bool) {
+	root, ok := parseObject(raw)
+	if !ok {
+		return Facts{}, false
+	}
+	var f Facts
+	root.ForEach(func(k, v gjson.Result) bool {
+		switch k.Str {
+		case "model":
+			f.Model = v.String()
+		case "choices":
+			v.ForEach(func(_, c gjson.Result) bool {
+				f.Choices = true
+				f.addChoice(c, name)
+				return true
+			})
+		case "usage":
+			if u := parseUsage(v); u != nil {
+				f.Usage = u
+			}
+		case "x_groq":
+			// Groq's older place for it; the standard one wins.
+			if f.Usage == nil {
+				f.Usage = parseUsage(v.Get("usage"))
+			}
+		}
+		return true
+	})
+	return f, true
+}
+
+// parseObject checks raw as a whole, which gjson does not, and with a limit
+// to nesting, which gjson.Valid has not: an answer of opening brackets alone
+// must not overflow the stack. The result owns its bytes.
+func parseObject(raw []byte) (gjson.Result, bool) {
+	if !json.Valid(raw) {
+		return gjson.Result{}, false
+	}
+	root := gjson.ParseBytes(raw)
+	return root, root.IsObject()
+}
+
+// addChoice adds what one choice holds. Only the first choice speaks for the
+// answer, but every one of them is paid for.
+func (f *Facts) addChoice(c gjson.Result, name string) {
+	first := c.Get("index").Int() == 0
+	if first {
+		if s := c.Get("finish_reason"); s.Type == gjson.String {
+			f.FinishReason = s.Str
+		}
+	}
+	var reasoning int
+	c.Get(name).ForEach(func(k, v gjson.Result) bool {
+		if k.Str == "role" || !holds(v) {
+			return true
+		}
+		f.Content = true
+		switch k.Str {
+		case "content", "refusal":
+			text := TextOf(v)
+			if first {
+				f.Text += text
+			}
+			f.OutputBytes += len(text)
+			if v.IsArray() {
+				f.OutputBytes += textBytes(v) - len(text)
+			}
+		case "reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details":
+			// The same thought is often sent in two spellings at once.
+			reasoning = max(reasoning, textBytes(v))
+		case "tool_calls":
+			v.ForEach(func(_, call gjson.Result) bool {
+				f.OutputBytes += functionBytes(call.Get("function"))
+				return true
+			})
+		case "function_call":
+			f.OutputBytes += functionBytes(v)
+		}
+		return true
+	})
+	f.OutputBytes += reasoning
+}
+
+func functionBytes(fn gjson.Result) int {
+	args := fn.Get("arguments")
+	if args.Type == gjson.JSON {
+		return len(fn.Get("name").String()) + len(args.Raw)
+	}
+	return len(fn.Get("name").String()) + len(args.String())
+}
+
+// TextOf is the visible text of a message's content: the string itself, or
+// the text parts of a list, joined. Thinking and images are not text.
+func TextOf(content gjson.Result) string {
+	if content.Type == gjson.String {
+		return content.Str
+	}
+	if !content.IsArray() {
+		return ""
+	}
+	var b strings.Builder
+	content.ForEach(func(_, part gjson.Result) bool {
+		switch t := part.Get("type").Str; {
+		case part.Type == gjson.String:
+			b.WriteString(part.Str)
+		case t == "refusal":
+			b.WriteString(part.Get("refusal").Str)
+		case t == "" || t == "text" || t == "output_text":
+			b.WriteString(part.Get("text").Str)
+		}
+		return true
+	})
+	return b.String()
+}
+
+// textBytes is the size of the strings that carry text in v, however deep:
+// in lists of parts and of reasoning details. Signatures, identifiers and
+// encrypted data are not text that was produced.
+func textBytes(v gjson.Result) int {
+	switch {
+	case v.Type == gjson.String:
+		return len(v.Str)
+	case v.IsArray():
+		n := 0
+		v.ForEach(func(_, e gjson.Result) bool {
+			n += textBytes(e)
+			return true
+		})
+		return n
+	case v.IsObject():
+		n := 0
+		for _, name := range [...]string{"text", "thinking", "summary", "content", "refusal"} {
+			n += textBytes(v.Get(name))
+		}
+		return n
+	}
+	return 0
+}
+
+// holds says whether v carries anything: a string that is not empty,
+// somewhere below what is not merely a label.
+func holds(v gjson.Result) bool {
+	switch {
+	case v.Type == gjson.String:
+		return v.Str != ""
+	case v.IsArray() || v.IsObject():
+		found := false
+		v.ForEach(func(k, e gjson.Result) bool {
+			if k.Str != "type" && k.Str != "index" && holds(e) {
+				found = true
+			}
+			return !found
+		})
+		return found
+	}
+	// A number or true is a label too, never something the model wrote.
+	return false
+}
+
+// parseUsage reads a usage object; nil where it counts nothing.
+func parseUsage(v gjson.Result) *Usage {
+	if !v.IsObject() {
+		return nil
+	}
+	in, out := v.Get("prompt_tokens"), v.Get("completion_tokens")
+	if in.Type != gjson.Number && out.Type != gjson.Number {
+		return nil
+	}
+	u := &Usage{Input: count(in), Output: count(out)}
+	u.Cached = max(
+		count(v.Get("prompt_tokens_details.cached_tokens")),
+		count(v.Get("prompt_cache_hit_tokens")),
+		count(v.Get("cached_tokens")))
+	u.Reasoning = max(
+		count(v.Get("completion_tokens_details.reasoning_tokens")),
+		count(v.Get("reasoning_tokens")))
+	// xAI counts reasoning beside the completion, OpenAI within it; only the
+	// total tells which.
+	if u.Reasoning > 0 && count(v.Get("total_tokens")) == u.Input+u.Output+u.Reasoning {
+		u.Output += u.Reasoning
+	}
+	// Some proxies report parts that are larger than the whole, which would
+	// make a price negative.
+	u.Cached = min(u.Cached, u.Input)
+	u.Reasoning = min(u.Reasoning, u.Output)
+	return u
+}
+
+// maxCount keeps sums of token counts far from overflow.
+const maxCount = 1 << 40
+
+func count(v gjson.Result) int64 {
+	if v.Type != gjson.Number || v.Num <= 0 {
+		return 0
+	}
+	return int64(min(v.Num, maxCount))
+}

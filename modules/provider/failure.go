@@ -1,0 +1,218 @@
+package provider
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/tidwall/gjson"
+)
+
+// ErrorOf reads the error that a provider put into raw, in any of the shapes
+// that are found in the wild: {"error":{...}}, {"error":"text"}, those in a
+// list, {"object":"error",...}, {"errors":[...]}, {"detail":...} and
+// {"message":...}. ok is false where raw holds none.
+func ErrorOf(raw []byte) (message, code, typ string, ok bool) {
+	e, ok := findError(raw)
+	return e.message, e.code, e.typ, ok
+}
+
+// NewError is the failure that a provider reported with raw, which came with
+// an HTTP status, or in the middle of a stream with status 0. There the error
+// itself may name one.
+func NewError(status int, raw []byte) *Error {
+	e, _ := findError(raw)
+	if status == 0 {
+		status = e.status
+	}
+	return &Error{
+		Reason:  reasonOf(status, e),
+		Status:  status,
+		Message: e.message,
+	}
+}
+
+// reported is an error as a provider wrote it.
+type reported struct {
+	message, code, typ string
+	status             int
+}
+
+func findError(raw []byte) (reported, bool) {
+	root, ok := parseObject(raw)
+	if !ok && root.IsArray() {
+		root = root.Get("0")
+		ok = root.IsObject()
+	}
+	if !ok {
+		return reported{}, false
+	}
+	e := root.Get("error")
+	switch {
+	case e.IsObject() && e.Raw != "{}":
+		return readError(e), true
+	case e.Type == gjson.String && e.Str != "":
+		r := readError(root)
+		if r.message == "" {
+			r.message = e.Str
+		}
+		return r, true
+	case e.Type == gjson.True, root.Get("object").Str == "error", root.Get("type").Str == "error":
+		return readError(root), true
+	}
+	if first := root.Get("errors.0"); first.Exists() {
+		if first.Type == gjson.String {
+			return reported{message: first.Str}, true
+		}
+		return readError(first), true
+	}
+	// A bare message is an error only where nothing says that it is an
+	// answer.
+	if root.Get("choices").Exists() || strings.HasPrefix(root.Get("object").Str, "chat.") {
+		return reported{}, false
+	}
+	r := readError(root)
+	return r, r.message != ""
+}
+
+// readError reads an object with a message, or with what others call one.
+func readError(v gjson.Result) reported {
+	r := reported{
+		message: firstText(v, "message", "detail", "msg", "detail.0.msg", "detail.message", "error_description"),
+		code:    label(v.Get("code")),
+		typ:     label(v.Get("type")),
+	}
+	if r.typ == "" {
+		r.typ = label(v.Get("status"))
+	}
+	for _, name := range [...]string{"status_code", "code", "status", "http_code"} {
+		n, err := strconv.Atoi(label(v.Get(name)))
+		if err == nil && n >= 400 && n <= 599 {
+			r.status = n
+			break
+		}
+	}
+	// OpenRouter says that the provider failed, and keeps what it said apart.
+	if inner := v.Get("metadata.raw"); inner.Type == gjson.String && inner.Str != "" {
+		said := inner.Str
+		if e, ok := findError([]byte(said)); ok && e.message != "" {
+			said = e.message
+		}
+		r.message += ": " + said
+	}
+	return r
+}
+
+func firstText(v gjson.Result, paths ...string) string {
+	for _, p := range paths {
+		if s := v.Get(p); s.Type == gjson.String && s.Str != "" {
+			return s.Str
+		}
+	}
+	return ""
+}
+
+// label is a code or type, which may be a number.
+func label(v gjson.Result) string {
+	if v.Type != gjson.String && v.Type != gjson.Number {
+		return ""
+	}
+	return v.String()
+}
+
+// reasonOf tells why the provider refused or failed.
+func reasonOf(status int, e reported) Reason {
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return ReasonCredentials
+	case status == http.StatusNotFound:
+		return ReasonModel
+	case status == http.StatusTooManyRequests:
+		return ReasonRateLimited
+	case status == http.StatusRequestTimeout, status == http.StatusConflict:
+		return ReasonUnavailable
+	case status >= 500 && status <= 599:
+		return ReasonUnavailable
+	case status >= 400 && status <= 499:
+		switch {
+		case e.tooLong():
+			return ReasonContextLength
+		case e.filtered():
+			return ReasonContentFiltered
+		}
+		return ReasonInvalid
+	case status == 0:
+		return e.reason()
+	}
+	return ReasonBadAnswer
+}
+
+// reason is the reason of an error that came without a status: its own words
+// are all there is.
+func (e reported) reason() Reason {
+	if e.tooLong() {
+		return ReasonContextLength
+	}
+	if e.filtered() {
+		return ReasonContentFiltered
+	}
+	for _, s := range [...]string{e.code, e.typ} {
+		switch strings.ToLower(s) {
+		case "rate_limit_exceeded", "rate_limit_error", "insufficient_quota", "too_many_requests", "resource_exhausted", "throttling_error":
+			return ReasonRateLimited
+		case "invalid_api_key", "authentication_error", "permission_error", "permission_denied", "unauthenticated":
+			return ReasonCredentials
+		case "model_not_found", "not_found_error", "not_found":
+			return ReasonModel
+		}
+	}
+	for _, s := range [...]string{e.code, e.typ} {
+		switch strings.ToLower(s) {
+		case "server_error", "api_error", "internal_error", "internal_server_error", "internalservererror", "overloaded_error", "unavailable":
+			return ReasonUnavailable
+		case "invalid_request_error", "invalid_argument", "badrequesterror", "bad_request":
+			return ReasonInvalid
+		}
+	}
+	return ReasonUnavailable
+}
+
+// tooLong says that the request does not fit the model's context.
+func (e reported) tooLong() bool {
+	switch e.code {
+	case "context_length_exceeded", "request_too_large", "context_window_exceeded":
+		return true
+	}
+	if e.typ == "exceed_context_size_error" || e.typ == "request_too_large" {
+		return true
+	}
+	return containsAny(e.message,
+		"context length", "context_length", "context window", "context size",
+		"prompt is too long", "input is too long", "input token count", "prompt too long",
+		"too many tokens", "too many input tokens", "maximum number of tokens",
+		"reduce the length of", "request too large for model", "exceeds the maximum number of tokens")
+}
+
+// filtered says that the request was refused for what it says.
+func (e reported) filtered() bool {
+	for _, s := range [...]string{e.code, e.typ} {
+		switch strings.ToLower(s) {
+		case "content_filter", "content_policy_violation", "responsibleaipolicyviolation", "content_filtered",
+			"moderation_blocked", "data_inspection_failed", "sensitive_content", "prohibited_content":
+			return true
+		}
+	}
+	return containsAny(e.message,
+		"content management policy", "content policy", "content_policy", "content filter",
+		"responsible ai", "responsibleai", "safety system", "usage policies", "inappropriate content")
+}
+
+func containsAny(s string, words ...string) bool {
+	s = strings.ToLower(s)
+	for _, w := range words {
+		if strings.Contains(s, w) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,214 @@
+package openai
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+)
+
+const path = "/chat/completions"
+
+const (
+	// maxAnswer is the largest whole answer.
+	maxAnswer = 32 << 20
+
+	// maxEvent is the largest event of a stream: images come in one.
+	maxEvent = 16 << 20
+)
+
+// Complete makes a call over u and returns the whole answer. Providers whose
+// dialect is OpenAI's can use it as it is.
+func Complete(ctx context.Context, u *upstream.Upstream, preq *provider.Request) (*provider.Completion, error) {
+	resp, err := call(ctx, u, preq, false)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := readAll(ctx, resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	switch kindOf(body) {
+	case kindJSON:
+		return completion(body)
+	case kindSSE:
+		s := newStream(ctx, io.NopCloser(bytes.NewReader(body)))
+		return assemble(s)
+	}
+	return nil, badAnswer(resp, "neither JSON nor an event stream")
+}
+
+// Stream makes a call over u and returns the answer chunk by chunk. Providers
+// whose dialect is OpenAI's can use it as it is.
+func Stream(ctx context.Context, u *upstream.Upstream, preq *provider.Request) (provider.Stream, error) {
+	resp, err := call(ctx, u, preq, true)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openStream(ctx, resp)
+	if err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func call(ctx context.Context, u *upstream.Upstream, preq *provider.Request, stream bool) (*http.Response, error) {
+	edit := wholeBody
+	if stream {
+		edit = streamBody
+	}
+	body, err := edit(preq)
+	if err != nil {
+		return nil, fmt.Errorf("editing the request: %w", err)
+	}
+	req, err := u.NewRequest(ctx, preq, path, body, stream)
+	if err != nil {
+		return nil, err
+	}
+	return u.Do(req)
+}
+
+// setModel puts the model's name into the caller's request. Names that differ
+// from it only in case go: servers written in Go, and there are some, would
+// take "Model" for it, which is a way around a list of allowed models.
+func setModel(preq *provider.Request) ([]byte, error) {
+	body := preq.Body
+	var err error
+	gjson.ParseBytes(body).ForEach(func(k, _ gjson.Result) bool {
+		if k.Str != "model" && strings.EqualFold(k.Str, "model") {
+			body, err = sjson.DeleteBytes(body, k.Str)
+		}
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sjson.SetBytes(body, "model", preq.Model)
+}
+
+// streamBody is the caller's request with the model's name, asking for a
+// stream with usage.
+func streamBody(preq *provider.Request) ([]byte, error) {
+	body, err := setModel(preq)
+	if err != nil {
+		return nil, err
+	}
+	if gjson.GetBytes(body, "stream").Type != gjson.True {
+		if body, err = sjson.SetBytes(body, "stream", true); err != nil {
+			return nil, err
+		}
+	}
+	switch options := gjson.GetBytes(body, "stream_options"); {
+	case !options.IsObject():
+		return sjson.SetRawBytes(body, "stream_options", []byte(`{"include_usage":true}`))
+	case options.Get("include_usage").Type != gjson.True:
+		return sjson.SetBytes(body, "stream_options.include_usage", true)
+	}
+	return body, nil
+}
+
+// wholeBody is the caller's request with the model's name, asking for no
+// stream. What says otherwise is taken out, as some servers refuse stream
+// options where there is no stream.
+func wholeBody(preq *provider.Request) ([]byte, error) {
+	body, err := setModel(preq)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range [...]string{"stream", "stream_options"} {
+		if !gjson.GetBytes(body, name).Exists() {
+			continue
+		}
+		if body, err = sjson.DeleteBytes(body, name); err != nil {
+			return nil, err
+		}
+	}
+	return body, nil
+}
+
+// completion checks and mends a whole answer.
+func completion(body []byte) (*provider.Completion, error) {
+	if _, _, _, ok := provider.ErrorOf(body); ok {
+		return nil, provider.NewError(0, body)
+	}
+	f, ok := provider.ParseCompletion(body)
+	if !ok || !gjson.GetBytes(body, "choices").IsArray() {
+		return nil, &provider.Error{
+			Reason: provider.ReasonBadAnswer,
+			Status: http.StatusOK,
+			Err:    errors.New("the answer is no chat completion"),
+		}
+	}
+	body, err := mendCompletion(body)
+	if err != nil {
+		return nil, fmt.Errorf("mending the answer: %w", err)
+	}
+	return &provider.Completion{Body: body, Facts: f}, nil
+}
+
+// readAll reads a whole answer.
+func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+	if err != nil {
+		return nil, upstream.Failure(ctx, fmt.Errorf("reading the answer: %w", err))
+	}
+	if len(body) > maxAnswer {
+		return nil, &provider.Error{
+			Reason: provider.ReasonBadAnswer,
+			Status: http.StatusOK,
+			Err:    fmt.Errorf("the answer has more than %d bytes", maxAnswer),
+		}
+	}
+	return trim(body), nil
+}
+
+func badAnswer(resp *http.Response, what string) error {
+	return &provider.Error{
+		Reason: provider.ReasonBadAnswer,
+		Status: resp.StatusCode,
+		Err:    fmt.Errorf("the answer, of type %q, is %s", resp.Header.Get("Content-Type"), what),
+	}
+}
+
+// trim takes off what may stand around a document: white space and a byte
+// order mark.
+func trim(b []byte) []byte {
+	return bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(b), []byte("\xef\xbb\xbf")))
+}
+
+// kind is what a body is by the look of its beginning, whatever its
+// Content-Type says.
+type kind int
+
+const (
+	kindOther kind = iota
+	kindJSON
+	kindSSE
+)
+
+func kindOf(begin []byte) kind {
+	begin = trim(begin)
+	if len(begin) == 0 {
+		return kindOther
+	}
+	if begin[0] == '{' || begin[0] == '[' {
+		return kindJSON
+	}
+	for _, field := range [...]string{":", "data:", "event:", "id:", "retry:"} {
+		if bytes.HasPrefix(begin, []byte(field)) {
+			return kindSSE
+		}
+	}
+	return kindOther
+}

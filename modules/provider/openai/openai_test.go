@@ -1,0 +1,310 @@
+package openai
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+)
+
+func newOpenAI(t *testing.T, u upstream.Upstream) *OpenAI {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	o := &OpenAI{Upstream: u}
+	if err := o.Provision(ctx); err != nil {
+		t.Fatalf("provisioning: %v", err)
+	}
+	return o
+}
+
+func newProvider(t *testing.T, baseURL string) provider.Provider {
+	return newOpenAI(t, upstream.Upstream{BaseURL: baseURL + "/v1", APIKey: "key-1"})
+}
+
+func TestRecordings(t *testing.T) {
+	t.Run("own", func(t *testing.T) {
+		providertest.Run(t, newProvider, providertest.Load(t, "testdata", "openai"))
+	})
+	t.Run("shared", func(t *testing.T) {
+		providertest.Run(t, newProvider, providertest.Load(t, providertest.Folder(t), "openai"))
+	})
+}
+
+// TestOtherWay asks for a stream where the server answers whole, and for a
+// whole answer where it streams.
+func TestOtherWay(t *testing.T) {
+	replay := providertest.NewReplay(t)
+	p := newProvider(t, replay.URL)
+	for _, rec := range providertest.Load(t, "testdata", "openai") {
+		t.Run(rec.Name, func(t *testing.T) {
+			replay.Play(rec, providertest.Bytes)
+			switch rec.Kind {
+			case "plain":
+				a := providertest.Stream(t.Context(), t, p)
+				rec.Check(t, a)
+				if a.Chunks != 1 {
+					t.Errorf("%d chunks, want 1", a.Chunks)
+				}
+			case "stream":
+				a := providertest.Complete(t.Context(), t, p)
+				if len(rec.Expected.Errors) == 0 {
+					rec.Check(t, a)
+				} else if a.Err == nil {
+					t.Error("the error in the stream is lost")
+				}
+			}
+		})
+	}
+}
+
+func TestRequestBody(t *testing.T) {
+	for _, tc := range []struct{ name, in, stream, whole string }{
+		{
+			"the caller's bytes stay",
+			`{ "model" : "alias", "seed":1.50, "big":12345678901234567890,"x":{"é":"\u00e9"} }`,
+			`{ "model" : "m/1", "seed":1.50, "big":12345678901234567890,"x":{"é":"\u00e9"} ,"stream":true,"stream_options":{"include_usage":true}}`,
+			`{ "model" : "m/1", "seed":1.50, "big":12345678901234567890,"x":{"é":"\u00e9"} }`,
+		},
+		{
+			"stream options",
+			`{"model":"a","stream":true,"stream_options":{"include_usage":false,"x":1}}`,
+			`{"model":"m/1","stream":true,"stream_options":{"include_usage":true,"x":1}}`,
+			`{"model":"m/1"}`,
+		},
+		{
+			"null stream options",
+			`{"stream":false,"stream_options":null,"model":"a"}`,
+			`{"stream":true,"stream_options":{"include_usage":true},"model":"m/1"}`,
+			`{"model":"m/1"}`,
+		},
+		{
+			"no model",
+			`{}`,
+			`{"model":"m/1","stream":true,"stream_options":{"include_usage":true}}`,
+			`{"model":"m/1"}`,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			preq := &provider.Request{Model: "m/1", Body: []byte(tc.in)}
+			got, err := streamBody(preq)
+			if err != nil || string(got) != tc.stream {
+				t.Errorf("stream\n got %s, %v\nwant %s", got, err, tc.stream)
+			}
+			got, err = wholeBody(preq)
+			if err != nil || string(got) != tc.whole {
+				t.Errorf("whole\n got %s, %v\nwant %s", got, err, tc.whole)
+			}
+			if string(preq.Body) != tc.in {
+				t.Errorf("the caller's body was changed: %s", preq.Body)
+			}
+		})
+	}
+}
+
+// A name that some servers take for the model's must not carry another model
+// past the gateway.
+func TestRequestBodyOtherModel(t *testing.T) {
+	for _, body := range []string{
+		`{"mod\u0065l":"other"}`,
+		`{"model":"a","Model":"other"}`,
+		`{"MODEL":"other","messages":[]}`,
+		`{"\u004dodel":"other"}`,
+	} {
+		got, err := wholeBody(&provider.Request{Model: "m", Body: []byte(body)})
+		if err != nil || strings.Contains(string(got), "other") || gjson.GetBytes(got, "model").Str != "m" {
+			t.Errorf("%s went upstream as %s, %v", body, got, err)
+		}
+	}
+}
+
+func TestRequest(t *testing.T) {
+	replay := providertest.NewReplay(t)
+	o := newOpenAI(t, upstream.Upstream{
+		BaseURL: replay.URL + "/v1/",
+		APIKey:  "own",
+		Headers: http.Header{"X-Team": {"ops"}, "User-Agent": {"mine"}},
+	})
+	replay.Answer(200, http.Header{"Content-Type": {"text/event-stream"}}, []byte("data: [DONE]\n\n"), providertest.Whole)
+	s, err := o.Stream(t.Context(), &provider.Request{Model: "m", Body: []byte(`{}`), APIKey: "tenant's", TraceID: "t-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Next(); err != io.EOF {
+		t.Errorf("ended with %v, want io.EOF", err)
+	}
+	s.Close()
+	requests, _ := replay.Requests()
+	req := requests[0]
+	if req.Method != http.MethodPost || req.URL.Path != "/v1/chat/completions" {
+		t.Errorf("%s %s", req.Method, req.URL.Path)
+	}
+	for name, want := range map[string]string{
+		"Authorization":   "Bearer tenant's",
+		"Content-Type":    "application/json",
+		"Accept":          "text/event-stream",
+		"Accept-Encoding": "identity",
+		"X-Request-Id":    "t-1",
+		"X-Team":          "ops",
+		"User-Agent":      "mine",
+	} {
+		if got := req.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestOddAnswers(t *testing.T) {
+	const one = `data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}` + "\n\n"
+	for _, tc := range []struct {
+		name, typ, body string
+		text            string
+		is              error           // what Stream ends with
+		reason          provider.Reason // where it is a *provider.Error
+		fails           bool
+	}{
+		{name: "no content type", body: one, text: "hi"},
+		{name: "text/plain", typ: "text/plain", body: ": c\n\n" + one, text: "hi"},
+		{name: "not JSON is skipped", typ: "text/event-stream", body: "data: hello\n\ndata: [1]\n\ndata: {\"type\":\"ping\"}\n\n" + one, text: "hi"},
+		{name: "end without a blank line", typ: "text/event-stream", body: strings.TrimSpace(one), text: "hi"},
+		{name: "error after the finish", typ: "text/event-stream", body: one + `data: {"error":{"message":"x"}}` + "\n\n", text: "hi"},
+		{name: "empty", typ: "text/event-stream", is: provider.ErrCut},
+		{name: "cut in an event", typ: "text/event-stream", body: one[:40], is: provider.ErrCut},
+		{name: "second choice unfinished", typ: "text/event-stream", body: `data: {"choices":[{"index":1,"delta":{"content":"x"}}]}` + "\n\n" + one, text: "hi", is: provider.ErrCut},
+		{name: "html", typ: "text/html", body: "<html>", fails: true, reason: provider.ReasonBadAnswer},
+		{name: "nothing", typ: "application/json", fails: true, reason: provider.ReasonBadAnswer},
+		{name: "JSON of another kind", typ: "application/json", body: `{"ok":true}`, fails: true, reason: provider.ReasonBadAnswer},
+		{name: "error with status 200", typ: "application/json", body: `{"error":{"message":"slow down","code":429}}`, fails: true, reason: provider.ReasonRateLimited},
+		{name: "error in place of events", typ: "text/event-stream", body: ` {"error":{"message":"boom"}}`, fails: true, reason: provider.ReasonUnavailable},
+		{name: "error of a choice", typ: "text/event-stream", body: `data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}],"error":{"code":"server_error","message":"gone"}}` + "\n\n", fails: true, reason: provider.ReasonUnavailable},
+		{name: "brackets", typ: "application/json", body: strings.Repeat("[", 1<<20), fails: true, reason: provider.ReasonBadAnswer},
+		{name: "long event", typ: "text/event-stream", body: "data: " + strings.Repeat("x", maxEvent+1), fails: true, reason: provider.ReasonBadAnswer},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			replay := providertest.NewReplay(t)
+			replay.Answer(200, http.Header{"Content-Type": {tc.typ}}, []byte(tc.body), providertest.Whole)
+			a := providertest.Stream(t.Context(), t, newProvider(t, replay.URL))
+			if a.Text != tc.text {
+				t.Errorf("text %q, want %q", a.Text, tc.text)
+			}
+			perr, failed := errors.AsType[*provider.Error](a.Err)
+			if failed != tc.fails || failed && perr.Reason != tc.reason {
+				t.Errorf("failed with %v, want reason %d", a.Err, tc.reason)
+			}
+			if !tc.fails && !errors.Is(a.Err, tc.is) {
+				t.Errorf("ended with %v, want %v", a.Err, tc.is)
+			}
+		})
+	}
+}
+
+func TestSkipped(t *testing.T) {
+	s := newStream(t.Context(), io.NopCloser(strings.NewReader("data: x\n\n: c\n\ndata:\n\ndata: [\n\ndata: [DONE]\n\n")))
+	if _, err := s.Next(); err != io.EOF {
+		t.Fatalf("ended with %v, want io.EOF", err)
+	}
+	if s.Skipped() != 2 {
+		t.Errorf("%d skipped, want 2", s.Skipped())
+	}
+}
+
+func TestGzip(t *testing.T) {
+	var zipped bytes.Buffer
+	zw := gzip.NewWriter(&zipped)
+	io.WriteString(zw, `data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
+	zw.Close()
+	replay := providertest.NewReplay(t)
+	replay.Answer(200, http.Header{"Content-Type": {"text/event-stream"}, "Content-Encoding": {"gzip"}}, zipped.Bytes(), providertest.Bytes)
+	if a := providertest.Stream(t.Context(), t, newProvider(t, replay.URL)); a.Text != "hi" || a.Err != nil {
+		t.Errorf("text %q, error %v", a.Text, a.Err)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	cause := errors.New("the client went away")
+	replay := providertest.NewReplay(t)
+	p := newProvider(t, replay.URL)
+	replay.Answer(200, http.Header{"Content-Type": {"text/event-stream"}},
+		[]byte(`data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}`+"\n\n"), providertest.Hang)
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s, err := p.Stream(ctx, &provider.Request{Body: []byte(`{}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if c, err := s.Next(); err != nil || c.Text != "hi" {
+		t.Fatalf("got %v, %v", c, err)
+	}
+	cancel(cause)
+	if _, err := s.Next(); !errors.Is(err, cause) || errors.Is(err, provider.ErrCut) {
+		t.Errorf("ended with %v, want the cause", err)
+	}
+	if _, err := p.Complete(ctx, &provider.Request{Body: []byte(`{}`)}); !errors.Is(err, cause) {
+		t.Errorf("failed with %v, want the cause", err)
+	}
+}
+
+func TestDefaultModel(t *testing.T) {
+	for base, want := range map[string]string{
+		"":                            "gpt-4o-mini",
+		"https://api.openai.com/v1/":  "gpt-4o-mini",
+		"http://127.0.0.1:11434/v1":   "",
+		"https://api.openai.com.evil": "",
+	} {
+		if got := newOpenAI(t, upstream.Upstream{BaseURL: base}).DefaultModel(); got != want {
+			t.Errorf("%q: %q, want %q", base, got, want)
+		}
+	}
+}
+
+func TestCaddyfile(t *testing.T) {
+	for _, tc := range []struct{ name, in, want, err string }{
+		{
+			name: "everything",
+			in: `openai {
+				base_url http://127.0.0.1:1/v1
+				api_key {env.KEY}
+				header X-Team ops
+				header X-Team dev
+				transport http {
+					dial_timeout 2s
+				}
+			}`,
+			want: `{"base_url":"http://127.0.0.1:1/v1","api_key":"{env.KEY}","headers":{"X-Team":["ops","dev"]},"transport":{"dial_timeout":2000000000,"protocol":"http"}}`,
+		},
+		{name: "nothing", in: `openai`, want: `{}`},
+		{name: "unknown", in: "openai {\n key x\n}", err: "unrecognized subdirective 'key': want base_url"},
+		{name: "argument", in: "openai x", err: "wrong argument count"},
+		{name: "twice", in: "openai {\n api_key a\n api_key b\n}", err: "api_key is already set"},
+		{name: "no transport of that name", in: "openai {\n transport x\n}", err: "http.reverse_proxy.transport.x"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var o OpenAI
+			err := o.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Errorf("error %v, want %q", err, tc.err)
+				}
+				return
+			}
+			got, _ := json.Marshal(o)
+			if err != nil || string(got) != tc.want {
+				t.Errorf("\n got %s, %v\nwant %s", got, err, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,229 @@
+package openai
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+)
+
+var doneMark = []byte("[DONE]")
+
+// stream reads an answer chunk by chunk.
+type stream struct {
+	ctx     context.Context
+	body    io.ReadCloser
+	dec     *sse.Decoder // nil until the first bytes told what the body is
+	mend    mender
+	skipped int
+	marked  bool  // the provider's own end mark was seen
+	err     error // what the stream ended with
+}
+
+// newStream reads a body that is an event stream.
+func newStream(ctx context.Context, body io.ReadCloser) *stream {
+	return &stream{ctx: ctx, body: body, dec: sse.NewDecoder(body, maxEvent)}
+}
+
+// openStream begins to read an answer. Of an event stream nothing is read
+// yet: it has begun with its header, and its first event may take long.
+func openStream(ctx context.Context, resp *http.Response) (provider.Stream, error) {
+	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if typ == "text/event-stream" {
+		return &stream{ctx: ctx, body: resp.Body}, nil
+	}
+	begin, rest, err := peek(resp.Body)
+	if err != nil {
+		return nil, upstream.Failure(ctx, fmt.Errorf("reading the answer: %w", err))
+	}
+	s := &stream{ctx: ctx, body: resp.Body}
+	switch kindOf(begin) {
+	case kindSSE:
+		s.dec = sse.NewDecoder(rest, maxEvent)
+		return s, nil
+	case kindJSON:
+		chunk, err := s.whole(rest)
+		if err != nil {
+			return nil, err
+		}
+		resp.Body.Close()
+		return &oneChunk{chunk: chunk}, nil
+	}
+	return nil, badAnswer(resp, "no event stream")
+}
+
+// Next returns the next chunk.
+func (s *stream) Next() (*provider.Chunk, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	chunk, err := s.next()
+	if err != nil {
+		s.err = err
+		return nil, err
+	}
+	return chunk, nil
+}
+
+func (s *stream) next() (*provider.Chunk, error) {
+	if s.dec == nil {
+		begin, rest, err := peek(s.body)
+		if err != nil {
+			return nil, s.ended(err)
+		}
+		if kindOf(begin) == kindJSON {
+			chunk, err := s.whole(rest)
+			s.err = io.EOF
+			return chunk, err
+		}
+		s.dec = sse.NewDecoder(rest, maxEvent)
+	}
+	for {
+		ev, err := s.dec.Next()
+		if err != nil {
+			return nil, s.ended(err)
+		}
+		data := bytes.TrimSpace(ev.Data)
+		switch {
+		case len(data) == 0:
+			continue
+		case bytes.Equal(data, doneMark):
+			s.marked = true
+			return nil, io.EOF
+		}
+		chunk, err := s.chunk(ev.Type, data)
+		if err != nil || chunk != nil {
+			return chunk, err
+		}
+		s.skipped++
+	}
+}
+
+// chunk reads one event's data; nil where it is nothing that a client could
+// use.
+func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
+	if event == "error" || bytes.Contains(data, []byte(`"error"`)) || !bytes.Contains(data, []byte(`"choices"`)) {
+		if _, _, _, ok := provider.ErrorOf(data); ok || event == "error" {
+			if s.mend.finished() {
+				return nil, io.EOF
+			}
+			return nil, provider.NewError(0, data)
+		}
+	}
+	f, ok := provider.ParseChunk(data)
+	if !ok {
+		return nil, nil
+	}
+	raw, ok, err := s.mend.chunk(data)
+	if err != nil {
+		return nil, fmt.Errorf("mending a chunk: %w", err)
+	}
+	if !ok {
+		return nil, nil
+	}
+	return &provider.Chunk{Raw: raw, Facts: f}, nil
+}
+
+// whole reads the answer of a server that did not stream, or that failed.
+func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
+	body, err := readAll(s.ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	c, err := completion(body)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := asChunk(c.Body)
+	if err == nil {
+		raw, _, err = s.mend.chunk(raw)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mending the answer: %w", err)
+	}
+	return &provider.Chunk{Raw: raw, Facts: c.Facts}, nil
+}
+
+// ended tells what it means that reading ended with err.
+func (s *stream) ended(err error) error {
+	switch {
+	case s.ctx.Err() != nil:
+		return fmt.Errorf("reading the stream: %w", context.Cause(s.ctx))
+	case errors.Is(err, sse.ErrTooLong):
+		return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: err}
+	case s.mend.finished():
+		return io.EOF
+	case err == io.EOF:
+		return provider.ErrCut
+	}
+	return fmt.Errorf("%w: %w", provider.ErrCut, err)
+}
+
+// Skipped counts the events that were left out.
+func (s *stream) Skipped() int { return s.skipped }
+
+// Close ends the call.
+func (s *stream) Close() error {
+	if s.marked {
+		return upstream.Drain(s.body)
+	}
+	return s.body.Close()
+}
+
+// oneChunk is the stream of a server that answered in one piece.
+type oneChunk struct {
+	chunk *provider.Chunk
+}
+
+func (s *oneChunk) Next() (*provider.Chunk, error) {
+	if s.chunk == nil {
+		return nil, io.EOF
+	}
+	chunk := s.chunk
+	s.chunk = nil
+	return chunk, nil
+}
+
+func (s *oneChunk) Skipped() int { return 0 }
+
+func (s *oneChunk) Close() error { return nil }
+
+// maxPeek is how much white space may come before an answer.
+const maxPeek = 4 << 10
+
+// peek reads as much of r as is needed to tell what it is, and returns that
+// and a reader of the whole.
+func peek(r io.Reader) (begin []byte, whole io.Reader, err error) {
+	buf := make([]byte, maxPeek)
+	n := 0
+	for n < len(buf) && !telling(buf[:n]) {
+		m, err := r.Read(buf[n:])
+		n += m
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return buf[:n], io.MultiReader(bytes.NewReader(buf[:n]), r), nil
+}
+
+// telling says whether kindOf needs no more than begin.
+func telling(begin []byte) bool {
+	const longest = len("event:")
+	return kindOf(begin) != kindOther || len(trim(begin)) >= longest
+}
+
+// Interface guards
+var (
+	_ provider.Stream = (*stream)(nil)
+	_ provider.Stream = (*oneChunk)(nil)
+)

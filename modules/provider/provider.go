@@ -1,0 +1,178 @@
+// Package provider says what the gateway asks of an AI provider, in the one
+// dialect that all of them are turned into: OpenAI's chat completions.
+// Adapters live in the folders below, as Caddy modules chat.providers.*.
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Provider calls the models of one provider. It is safe for concurrent use.
+type Provider interface {
+	// Complete makes a call and returns the whole answer.
+	Complete(ctx context.Context, req *Request) (*Completion, error)
+
+	// Stream makes a call and returns once the provider has begun to answer;
+	// the stream must be closed. Its reads end when ctx does.
+	Stream(ctx context.Context, req *Request) (Stream, error)
+
+	// DefaultModel is the upstream model to use where nobody names one;
+	// empty where the provider has no such thing.
+	DefaultModel() string
+}
+
+// Request is one call of a model, checked and admitted.
+type Request struct {
+	// Model is the upstream model, by the provider's own name.
+	Model string
+
+	// Body is the client's chat completions request: one JSON object without
+	// duplicate names. Adapters must not change it in place.
+	Body []byte
+
+	// APIKey replaces the provider's own key; empty keeps that.
+	APIKey string
+
+	// TraceID goes upstream as X-Request-Id.
+	TraceID string
+}
+
+// Completion is a whole answer.
+type Completion struct {
+	// Body is a chat.completion object.
+	Body []byte
+	Facts
+}
+
+// Stream reads an answer chunk by chunk.
+type Stream interface {
+	// Next returns the next chunk, valid until the following call. io.EOF
+	// is the honest end: a finish reason or the provider's own end mark was
+	// seen. ErrCut is an end without either, and any other error a failure
+	// on the way.
+	Next() (*Chunk, error)
+
+	// Skipped counts the events that were no JSON and were left out.
+	Skipped() int
+
+	// Close ends the call.
+	Close() error
+}
+
+// Chunk is one chat.completion.chunk.
+type Chunk struct {
+	// Raw is the chunk's JSON, on one line.
+	Raw []byte
+	Facts
+}
+
+// Facts are what the gateway wants to know of an answer or of a part of it.
+type Facts struct {
+	// Text is the visible text of the first choice, a refusal's included.
+	Text string
+
+	// Content says that the model produced something here, be it text,
+	// reasoning, a refusal or part of a tool call.
+	Content bool
+
+	// OutputBytes is the size of all that was produced, for estimates.
+	OutputBytes int
+
+	// Choices says whether there is at least one choice.
+	Choices bool
+
+	// FinishReason is the first choice's, empty until it has one.
+	FinishReason string
+
+	// Model is the upstream model that answered, by the provider's own name.
+	Model string
+
+	// Usage is what the provider counted; nil where it said nothing.
+	Usage *Usage
+}
+
+// Usage counts tokens.
+type Usage struct {
+	Input     int64 // prompt tokens, cached ones included
+	Output    int64 // completion tokens, reasoning included
+	Cached    int64 // of Input
+	Reasoning int64 // of Output
+
+	// Estimated says that nobody counted: the figures come from EstimateTokens.
+	Estimated bool
+}
+
+// Total is input and output together.
+func (u Usage) Total() int64 { return u.Input + u.Output }
+
+// EstimateTokens guesses how many tokens so many bytes of text are, four
+// bytes a token, rounded up.
+func EstimateTokens(bytes int) int64 { return int64(bytes+3) / 4 }
+
+// ErrCut says that a stream ended before the model had finished.
+var ErrCut = errors.New("the stream ended before the model had finished")
+
+// Reason tells failures of a provider apart.
+type Reason int
+
+// The reasons of a failed call.
+const (
+	// ReasonUnavailable is a connection that failed, or a 5xx, 408 or 409.
+	ReasonUnavailable Reason = iota
+
+	// ReasonBadAnswer is an answer that makes no sense.
+	ReasonBadAnswer
+
+	// ReasonRateLimited is a 429.
+	ReasonRateLimited
+
+	// ReasonContextLength is a request that is too long for the model.
+	ReasonContextLength
+
+	// ReasonCredentials is a 401 or 403: the operator's key does not do.
+	ReasonCredentials
+
+	// ReasonModel is a 404: the provider has no such model.
+	ReasonModel
+
+	// ReasonContentFiltered is a request refused for what it says.
+	ReasonContentFiltered
+
+	// ReasonInvalid is any other 4xx: the request is at fault.
+	ReasonInvalid
+)
+
+// Error is a failure that a provider reported.
+type Error struct {
+	Reason Reason
+
+	// Status is the upstream's HTTP status, 0 where there was none.
+	Status int
+
+	// Message is the provider's own error message, as it came. Only for
+	// ReasonInvalid and ReasonContextLength may any of it reach a client,
+	// and never unredacted.
+	Message string
+
+	// RetryAfter is what the provider asked for; 0 where it did not.
+	RetryAfter time.Duration
+
+	// Err is the cause, where there is one beside the status.
+	Err error
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Err != nil:
+		return fmt.Sprintf("calling the provider: %v", e.Err)
+	case e.Message != "":
+		return fmt.Sprintf("provider answered %d: %s", e.Status, e.Message)
+	default:
+		return fmt.Sprintf("provider answered %d", e.Status)
+	}
+}
+
+func (e *Error) Unwrap() error { return e.Err }

@@ -1,0 +1,170 @@
+// Package providertest is what every provider over HTTP is tested with: it
+// replays answers that were recorded, and compares what the provider makes of
+// them with what they are known to say.
+package providertest
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tidwall/gjson"
+)
+
+// Recording is an answer that a server gave.
+type Recording struct {
+	// Name is the file's, without its ending.
+	Name string
+
+	// Kind is stream, plain or error.
+	Kind string
+
+	// Shape is the dialect: openai, anthropic, gemini, ollama.
+	Shape string
+
+	Response struct {
+		Status  int         `json:"status"`
+		Headers http.Header `json:"headers"`
+	}
+
+	// Expected is what the answer says; nil for an error.
+	Expected *Expected
+
+	Flags []string
+
+	// Body is the answer's, byte for byte.
+	Body []byte `json:"-"`
+}
+
+// Expected is what an answer says.
+type Expected struct {
+	Text      string
+	Reasoning string
+	Refusal   string
+	ToolCalls []ToolCall `json:"tool_calls"`
+	Finish    string
+	Usage     *Usage
+	Errors    []json.RawMessage
+}
+
+// ToolCall is a tool call put together.
+type ToolCall struct {
+	ID        string
+	Name      string
+	Arguments string
+}
+
+// Usage is what a provider counted, in OpenAI's words.
+type Usage struct {
+	Prompt        int64  `json:"prompt_tokens"`
+	Completion    int64  `json:"completion_tokens"`
+	Total         int64  `json:"total_tokens"`
+	CacheHit      int64  `json:"prompt_cache_hit_tokens"`
+	PromptDetails detail `json:"prompt_tokens_details"`
+	OutputDetails detail `json:"completion_tokens_details"`
+}
+
+type detail struct {
+	Cached    int64 `json:"cached_tokens"`
+	Reasoning int64 `json:"reasoning_tokens"`
+}
+
+// misread mends what was read from a recording's body when it was made.
+var misread = map[string]func(*Recording){
+	// The message has an empty delta beside it, which was taken for it.
+	"perplexity-p3": func(r *Recording) {
+		r.Expected.Text = gjson.GetBytes(r.Body, "choices.0.message.content").Str
+	},
+	// The usage is where Groq had it first.
+	"groq-5": func(r *Recording) {
+		r.Expected.Usage = &Usage{Prompt: 21, Completion: 988, Total: 1009}
+	},
+}
+
+// Folder is where the recordings are: in $RECORDINGS, else beside the
+// module's root in ../shared/recordings. Where there are none the test is
+// skipped, but fails in CI, which has them.
+func Folder(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("RECORDINGS"); dir != "" {
+		if !isDir(dir) {
+			t.Fatalf("RECORDINGS: %s is no folder", dir)
+		}
+		return dir
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatalf("finding the recordings: %v", err)
+	}
+	for {
+		shared := filepath.Join(filepath.Dir(dir), "shared", "recordings")
+		if isDir(shared) {
+			return shared
+		}
+		if filepath.Dir(dir) == dir {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	const missing = "no recordings: set RECORDINGS, or put them beside the module's root in shared/recordings"
+	if os.Getenv("CI") == "true" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+	return ""
+}
+
+func isDir(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
+}
+
+// Load reads the recordings of a dialect from a folder and from those in it.
+func Load(t testing.TB, folder, shape string) []Recording {
+	t.Helper()
+	var names []string
+	for _, pattern := range [...]string{"*.json", "*/*.json"} {
+		more, err := filepath.Glob(filepath.Join(folder, pattern))
+		if err != nil {
+			t.Fatalf("listing the recordings: %v", err)
+		}
+		names = append(names, more...)
+	}
+	var recordings []Recording
+	for _, name := range names {
+		if rec := load(t, name); rec.Shape == shape {
+			recordings = append(recordings, rec)
+		}
+	}
+	if len(recordings) == 0 {
+		t.Fatalf("%s holds no recording of shape %s", folder, shape)
+	}
+	return recordings
+}
+
+func load(t testing.TB, name string) Recording {
+	t.Helper()
+	meta, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatalf("reading a recording: %v", err)
+	}
+	var rec Recording
+	if err := json.Unmarshal(meta, &rec); err != nil {
+		t.Fatalf("reading %s: %v", name, err)
+	}
+	stem := strings.TrimSuffix(name, ".json")
+	rec.Name = filepath.Base(stem)
+	for _, ending := range [...]string{".sse", ".body", ".ndjson"} {
+		if rec.Body, err = os.ReadFile(stem + ending); err == nil {
+			if mend := misread[rec.Name]; mend != nil {
+				mend(&rec)
+			}
+			return rec
+		}
+	}
+	t.Fatalf("reading %s: %v", stem, err)
+	return rec
+}

@@ -1,0 +1,136 @@
+package providertest
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+)
+
+// Replay is a server that gives one answer, in a chosen manner, to whatever
+// it is asked.
+type Replay struct {
+	URL string
+
+	mu       sync.Mutex
+	status   int
+	header   http.Header
+	body     []byte
+	manner   Manner
+	requests []*http.Request
+	bodies   [][]byte
+}
+
+// Manner is how an answer is sent.
+type Manner int
+
+const (
+	// Whole sends it in one piece.
+	Whole Manner = iota
+
+	// Bytes flushes small pieces, down to single bytes, so that they end
+	// within lines and characters.
+	Bytes
+
+	// Reset breaks the connection where the answer would end.
+	Reset
+
+	// Hang sends it and then nothing more, until the client goes away.
+	Hang
+)
+
+// NewReplay starts a server that lasts as long as the test.
+func NewReplay(t testing.TB) *Replay {
+	t.Helper()
+	r := &Replay{status: http.StatusOK}
+	srv := httptest.NewServer(r)
+	t.Cleanup(srv.Close)
+	r.URL = srv.URL
+	return r
+}
+
+// Answer sets the answer.
+func (r *Replay) Answer(status int, header http.Header, body []byte, manner Manner) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status, r.header, r.body, r.manner = status, header, body, manner
+}
+
+// Requests returns the requests so far, and their bodies.
+func (r *Replay) Requests() ([]*http.Request, [][]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.requests, r.bodies
+}
+
+// ServeHTTP gives the answer.
+func (r *Replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	asked, _ := io.ReadAll(req.Body)
+	r.mu.Lock()
+	r.requests = append(r.requests, req)
+	r.bodies = append(r.bodies, asked)
+	status, body, manner := r.status, r.body, r.manner
+	for name, values := range r.header {
+		// The server frames its answer itself.
+		if name = http.CanonicalHeaderKey(name); name != "Transfer-Encoding" && name != "Content-Length" {
+			w.Header()[name] = values
+		}
+	}
+	r.mu.Unlock()
+
+	w.WriteHeader(status)
+	rc := http.NewResponseController(w)
+	switch manner {
+	case Bytes:
+		for piece := range pieces(body) {
+			w.Write(piece)
+			rc.Flush()
+		}
+	case Reset:
+		w.Write(body)
+		rc.Flush()
+		panic(http.ErrAbortHandler)
+	case Hang:
+		w.Write(body)
+		rc.Flush()
+		<-req.Context().Done()
+	default:
+		w.Write(body)
+	}
+}
+
+// pieces are single bytes, unless that would be a great many writes.
+func pieces(body []byte) func(func([]byte) bool) {
+	size := 1 + len(body)/4000
+	return func(yield func([]byte) bool) {
+		for len(body) > 0 {
+			n := min(size, len(body))
+			if !yield(body[:n]) {
+				return
+			}
+			body = body[n:]
+		}
+	}
+}
+
+// boundaries are the places in an event stream where an event ends; of a long
+// one the first and last, and some between.
+func boundaries(body []byte) []int {
+	var all []int
+	for i := 1; i < len(body); i++ {
+		if body[i] == '\n' && (body[i-1] == '\n' || bytes.HasSuffix(body[:i], []byte("\n\r"))) {
+			all = append(all, i+1)
+		}
+	}
+	const edge = 12
+	if len(all) <= 4*edge {
+		return all
+	}
+	some := append([]int(nil), all[:edge]...)
+	for i := edge; i < len(all)-edge; i += len(all) / edge {
+		some = append(some, all[i])
+	}
+	return append(some, all[len(all)-edge:]...)
+}

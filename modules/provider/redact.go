@@ -1,0 +1,228 @@
+package provider
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// maxMessage is how many characters of a provider's message a client may
+	// read.
+	maxMessage = 500
+
+	// maxRedacted is how many bytes of a message are looked at: a provider
+	// may send megabytes.
+	maxRedacted = 16 << 10
+
+	redacted = "[redacted]"
+)
+
+// Redact makes a provider's error message fit for a client: at most 500
+// characters, without anything that looks like a key, a URL, an address, a
+// host, an email or a file's path. Ordinary words, numbers, the names of
+// models and of JSON fields stay.
+func Redact(message string) string {
+	message = clean(message)
+	for _, r := range redactions {
+		message = r(message)
+	}
+	return cut(message, maxMessage)
+}
+
+// clean makes one line of valid UTF-8 of a message. What is too long is cut
+// between words, as half a key looks like none.
+func clean(s string) string {
+	if len(s) > maxRedacted {
+		s = s[:maxRedacted]
+		s = s[:strings.LastIndexAny(s, " \t\r\n")+1]
+	}
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+			// Invisible characters would hide a key from the patterns.
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	return strings.TrimSpace(s)
+}
+
+// cut keeps the first n characters.
+func cut(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
+// redactions are made in order: a URL must go before the host, the port and
+// the path in it would be taken out one by one.
+var redactions = []func(string) string{
+	all(`(?i)\bdata:[a-z]+/[^\s"']*`),
+	all(`(?i)\b[a-z][a-z0-9+.-]*://[^\s"'<>` + "`" + `]+`),
+	all(`(?i)\bwww\.[a-z0-9-]+\.[^\s"'<>` + "`" + `]+`),
+	all(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`),
+
+	// What is said to be a secret, whatever it looks like.
+	value(`(?i)["']?[\w.-]*(?:key|secret|token|password|passwd|credential|authorization|signature)["']?\s*:\s*(["'][^"']+["'])`, nil),
+	value(`(?i)(?:api[ _-]?key|apikey|secret|password|passwd|auth(?:orization)?|access[ _-]?token|auth[ _-]?token)["'`+"`"+`]?(?:\s+(?:provided|is))?\s*[:=]\s*["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notScheme),
+	value(`(?i)\b(?:bearer|basic)[\s:]+["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notProse),
+
+	// Keys by their shape.
+	all(`(?i)\b(?:sk|pk|rk|gsk|xai|hf|r8|pplx|ghp|gho|ghs|ghu|github_pat|glpat|xox[abprs]|csk|nvapi|tgp|AIza|ya29|eyJ)[-_.][\w*./+=-]{6,}`),
+	all(`\bsk-[\w*.-]+`),
+	all(`\b(?:AIza|ya29\.|eyJ)[\w*.-]{10,}`),
+	all(`\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{8,}`),
+	all(`[\w-]*\*{3,}[\w*-]*`),
+	all(`(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`),
+
+	// Addresses.
+	all(`\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?:/\d{1,2})?`),
+	value(`([\[\]0-9A-Za-z:.%]*:[\[\]0-9A-Za-z:.%]*:[\[\]0-9A-Za-z:.%]*)`, isIPv6),
+	all(`(?i)\b(?:[a-z0-9_-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|co|edu|gov|info|biz|internal|local|localdomain|localhost|lan|corp|home|intranet|arpa|svc|cluster|tech|xyz|site|online|eu|de|uk|fr|jp|cn|ru|kr|au|ca|nl|se|ch)\b(?:\.[a-z]{2}\b)?(?::\d{1,5})?(?:/[^\s"'<>` + "`" + `]*)?`),
+	all(`(?i)\blocalhost\b(?::\d{1,5})?`),
+	value(`\b([A-Za-z0-9][\w.-]*:\d{2,5})\b`, isHostPort),
+
+	// Files.
+	all(`\b[A-Za-z]:[\\/][^\s"'<>|` + "`" + `]+`),
+	all(`\\\\[^\s"'<>|` + "`" + `]+`),
+	value(`(?:^|[^\w/.\]-])((?:~|\.{1,2})?/[\w.@+%~-]+(?:/[\w.@+%~-]*)*)`, isPath),
+	all(`\b[\w.-]+(?:/[\w.-]+)+\.(?:py|go|js|ts|rs|c|cc|cpp|java|rb|php|so|json|ya?ml|toml|conf|env|pem|crt|log|txt|sh)\b(?::\d+)?`),
+
+	// Whatever else has the look of a token.
+	value(`([A-Za-z0-9_+/=.~-]{20,})`, isToken),
+}
+
+// all takes out whatever matches.
+func all(pattern string) func(string) string {
+	re := regexp.MustCompile(pattern)
+	return func(s string) string { return re.ReplaceAllLiteralString(s, redacted) }
+}
+
+// value takes out the first group of what matches, where it is such a thing.
+func value(pattern string, such func(string) bool) func(string) string {
+	re := regexp.MustCompile(pattern)
+	return func(s string) string {
+		var b strings.Builder
+		last := 0
+		for _, m := range re.FindAllStringSubmatchIndex(s, -1) {
+			group := s[m[2]:m[3]]
+			if such != nil && !such(group) {
+				continue
+			}
+			b.WriteString(s[last:m[2]])
+			b.WriteString(redacted)
+			last = m[3]
+		}
+		if last == 0 {
+			return s
+		}
+		b.WriteString(s[last:])
+		return b.String()
+	}
+}
+
+// notScheme leaves "Authorization: Bearer x" to the pattern that knows it.
+func notScheme(s string) bool {
+	s = strings.ToLower(s)
+	return s != "bearer" && s != "basic" && !strings.HasPrefix(s, redacted)
+}
+
+// notProse tells a credential from what is said about one.
+func notProse(s string) bool {
+	switch strings.ToLower(strings.TrimRight(s, ".:!?)")) {
+	case "", "token", "tokens", "auth", "authentication", "authorization", "scheme", "header", "format", "prefix", "and", "or", "is", "as", "in", "to", redacted:
+		return false
+	}
+	return true
+}
+
+// isIPv6 says whether s is an IPv6 address, with or without a port, behind a
+// name or before a colon that is punctuation.
+func isIPv6(s string) bool {
+	for {
+		for _, t := range [...]string{s, strings.TrimRight(s, ":."), strings.Trim(s, "[]:.")} {
+			if addr, err := netip.ParseAddr(strings.Trim(t, "[]")); err == nil && addr.Is6() && len(t) > 2 {
+				return true
+			}
+			if _, err := netip.ParseAddrPort(t); err == nil {
+				return true
+			}
+		}
+		_, rest, found := strings.Cut(s, ":")
+		if !found {
+			return false
+		}
+		s = rest
+	}
+}
+
+// isHostPort tells host:8000 from what else has a colon and a number.
+func isHostPort(s string) bool {
+	host, port, _ := strings.Cut(s, ":")
+	if strings.Trim(host, "0123456789.") == "" {
+		return false // a time or a ratio
+	}
+	if len(port) < 4 && port != "80" && port != "443" {
+		return false // a code, a line or a model's tag
+	}
+	switch word := strings.ToLower(host); {
+	case strings.HasSuffix(word, "tokens"), strings.HasSuffix(word, "length"), strings.HasSuffix(word, "limit"),
+		strings.HasSuffix(word, "max"), strings.HasSuffix(word, "min"), strings.HasSuffix(word, "size"),
+		strings.HasSuffix(word, "count"), strings.HasSuffix(word, "total"), strings.HasSuffix(word, "code"),
+		word == "requested", word == "used", word == "line", word == "error", word == "status", word == "year":
+		return false
+	}
+	return true
+}
+
+var apiPath = regexp.MustCompile(`^/v\d+[a-z0-9]*(?:/[a-z_]+)*/?$`)
+
+// isPath tells a file's path from an API's and from a lone word.
+func isPath(s string) bool {
+	if apiPath.MatchString(s) {
+		return false
+	}
+	return !strings.HasPrefix(s, "/") || strings.Count(strings.TrimRight(s, "/"), "/") > 1 || strings.Contains(s, ".")
+}
+
+var (
+	letters = regexp.MustCompile(`^[A-Za-z]+$`)
+	digits  = regexp.MustCompile(`^[0-9]+$`)
+
+	// numbered is a word of a model's name with its number: Qwen2VL, 8x7B,
+	// v0, 20250219v1.
+	numbered = regexp.MustCompile(`^(?:[A-Za-z0-9]{1,6}|[A-Za-z]{2,10}[0-9]{1,4}[A-Za-z]{0,4}|[0-9]{8}v[0-9])$`)
+)
+
+// isToken tells a long key from a model's name and a field's path: those are
+// made of words and of short numbered ones.
+func isToken(s string) bool {
+	if !strings.ContainsFunc(s, unicode.IsLetter) || !strings.ContainsFunc(s, unicode.IsDigit) {
+		return false
+	}
+	words := 0
+	for _, part := range strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune("_+/=.~-", r) }) {
+		switch {
+		case letters.MatchString(part):
+			if len(part) >= 3 {
+				words++
+			}
+		case digits.MatchString(part) || numbered.MatchString(part):
+		default:
+			return true
+		}
+	}
+	return words == 0
+}

@@ -1,0 +1,251 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+func provision(t *testing.T, u *Upstream) error {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	return u.Provision(ctx, "https://api.example.com/v1")
+}
+
+// serve starts a server and returns an Upstream whose base URL it is.
+func serve(t *testing.T, h http.HandlerFunc) *Upstream {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	u := &Upstream{BaseURL: srv.URL}
+	if err := provision(t, u); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func do(ctx context.Context, u *Upstream) (*http.Response, error) {
+	req, err := u.NewRequest(ctx, new(provider.Request), "/x", []byte("{}"), false)
+	if err != nil {
+		return nil, err
+	}
+	return u.Do(req)
+}
+
+func TestFailures(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		status int
+		body   string
+		want   provider.Reason
+	}{
+		{"invalid", 400, `{"error":{"message":"no","code":"unsupported_value"}}`, provider.ReasonInvalid},
+		{"not JSON", 400, `<html>`, provider.ReasonInvalid},
+		{"context length by code", 400, `{"error":{"code":"context_length_exceeded","message":"x"}}`, provider.ReasonContextLength},
+		{"context length by message", 400, `{"error":{"message":"This endpoint's maximum context length is 200000 tokens."}}`, provider.ReasonContextLength},
+		{"context length of anthropic", 400, `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 3 tokens > 2 maximum"}}`, provider.ReasonContextLength},
+		{"context length of vllm", 400, `{"object":"error","message":"This model's maximum context length is 2 tokens.","type":"BadRequestError","code":400}`, provider.ReasonContextLength},
+		{"context length inside", 400, `{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"{\"error\":{\"message\":\"prompt is too long\"}}"}}}`, provider.ReasonContextLength},
+		{"request too large for the model", 413, `{"error":{"message":"Request too large for model x on tokens per minute","code":"rate_limit_exceeded"}}`, provider.ReasonContextLength},
+		{"too large", 413, `Entity Too Large`, provider.ReasonInvalid},
+		{"content filter", 400, `{"error":{"code":"content_filter","message":"x"}}`, provider.ReasonContentFiltered},
+		{"content policy", 400, `{"error":{"type":"image_generation_user_error","code":"content_policy_violation"}}`, provider.ReasonContentFiltered},
+		{"responsible ai", 400, `{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy."}}`, provider.ReasonContentFiltered},
+		{"key", 401, `{"detail":"Invalid API Key"}`, provider.ReasonCredentials},
+		{"payment", 402, `{"error":{"message":"Insufficient Balance"}}`, provider.ReasonInvalid},
+		{"forbidden", 403, ``, provider.ReasonCredentials},
+		{"model", 404, `{"error":{"code":"model_not_found"}}`, provider.ReasonModel},
+		{"method", 405, ``, provider.ReasonInvalid},
+		{"timeout", 408, ``, provider.ReasonUnavailable},
+		{"conflict", 409, ``, provider.ReasonUnavailable},
+		{"unprocessable", 422, `{"detail":[{"loc":["body"],"msg":"field required"}]}`, provider.ReasonInvalid},
+		{"rate", 429, `{"error":{"code":"rate_limit_exceeded"}}`, provider.ReasonRateLimited},
+		{"quota", 429, `{"error":{"code":"insufficient_quota"}}`, provider.ReasonRateLimited},
+		{"server", 500, ``, provider.ReasonUnavailable},
+		{"gateway", 502, `<html>`, provider.ReasonUnavailable},
+		{"unavailable", 503, ``, provider.ReasonUnavailable},
+		{"overloaded", 529, ``, provider.ReasonUnavailable},
+		{"not modified", 304, ``, provider.ReasonBadAnswer},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			u := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(tc.status)
+				io.WriteString(w, tc.body)
+			})
+			_, err := do(t.Context(), u)
+			perr, ok := errors.AsType[*provider.Error](err)
+			if !ok || perr.Reason != tc.want || perr.Status != tc.status {
+				t.Errorf("got %v (%+v), want reason %d", err, perr, tc.want)
+			}
+		})
+	}
+}
+
+func TestRedirectIsNotFollowed(t *testing.T) {
+	calls := 0
+	u := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	})
+	_, err := do(t.Context(), u)
+	perr, ok := errors.AsType[*provider.Error](err)
+	if !ok || perr.Reason != provider.ReasonBadAnswer || calls != 1 {
+		t.Errorf("got %v after %d calls, want a bad answer after one", err, calls)
+	}
+}
+
+func TestConnectionRefused(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	u := &Upstream{BaseURL: "http://" + ln.Addr().String()}
+	if err := provision(t, u); err != nil {
+		t.Fatal(err)
+	}
+	_, err = do(t.Context(), u)
+	perr, ok := errors.AsType[*provider.Error](err)
+	if !ok || perr.Reason != provider.ReasonUnavailable || perr.Status != 0 || perr.Err == nil {
+		t.Errorf("got %v, want an unavailable provider", err)
+	}
+}
+
+func TestContextEnds(t *testing.T) {
+	cause := errors.New("too slow")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	u := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // else the server would not see the client go
+		cancel(cause)
+		<-r.Context().Done()
+	})
+	if _, err := do(ctx, u); !errors.Is(err, cause) {
+		t.Errorf("got %v, want the cause", err)
+	}
+}
+
+func TestConnectionIsReused(t *testing.T) {
+	connections := make(map[string]bool)
+	u := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		connections[r.RemoteAddr] = true
+		if len(connections) == 1 && r.Header.Get("X-Request-Id") == "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		w.Write(bytes.Repeat([]byte("x"), 3000))
+	})
+	do(t.Context(), u)
+	for range 2 {
+		req, err := u.NewRequest(t.Context(), &provider.Request{TraceID: "t"}, "/x", nil, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := u.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		Drain(resp.Body)
+	}
+	if len(connections) != 1 {
+		t.Errorf("%d connections, want 1", len(connections))
+	}
+}
+
+func TestMissingKey(t *testing.T) {
+	t.Setenv("CHAT_TEST_KEY", "")
+	u := &Upstream{APIKey: "{env.CHAT_TEST_KEY}"}
+	if err := provision(t, u); err != nil {
+		t.Fatalf("a missing secret must not keep the server from starting: %v", err)
+	}
+	_, err := do(t.Context(), u)
+	perr, ok := errors.AsType[*provider.Error](err)
+	if !ok || perr.Reason != provider.ReasonCredentials || !strings.Contains(err.Error(), "api_key: {env.CHAT_TEST_KEY} is empty") {
+		t.Errorf("got %v, want what is missing", err)
+	}
+	if key, err := u.Key(&provider.Request{APIKey: "tenant's"}); key != "tenant's" || err != nil {
+		t.Errorf("a tenant's own key does not help: %q, %v", key, err)
+	}
+}
+
+func TestProvision(t *testing.T) {
+	t.Setenv("CHAT_TEST_KEY", " secret\n")
+	t.Setenv("CHAT_TEST_BASE", "http://127.0.0.1:9/v1/")
+	u := &Upstream{
+		BaseURL: "{env.CHAT_TEST_BASE}",
+		APIKey:  "{env.CHAT_TEST_KEY}",
+		Headers: http.Header{"x-key": {"a-{env.CHAT_TEST_BASE}"}, "X-Meta": {`{"a":1}`}},
+	}
+	if err := provision(t, u); err != nil {
+		t.Fatal(err)
+	}
+	if u.Base() != "http://127.0.0.1:9/v1" || u.key != "secret" {
+		t.Errorf("base %q, key %q", u.Base(), u.key)
+	}
+	if got := u.headers.Get("X-Key"); got != "a-http://127.0.0.1:9/v1/" {
+		t.Errorf("header %q", got)
+	}
+	if got := u.headers.Get("X-Meta"); got != `{"a":1}` {
+		t.Errorf("header %q", got)
+	}
+}
+
+func TestProvisionMistakes(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		u    Upstream
+		err  string
+	}{
+		{"scheme", Upstream{BaseURL: "ftp://x"}, "want a URL such as"},
+		{"relative", Upstream{BaseURL: "/v1"}, "want a URL such as"},
+		{"query", Upstream{BaseURL: "https://x/v1?a=b"}, "without query"},
+		{"credentials", Upstream{BaseURL: "https://u:p@x/v1"}, "want api_key"},
+		{"empty base", Upstream{BaseURL: "{env.CHAT_TEST_NONE}"}, "base_url: {env.CHAT_TEST_NONE} is empty"},
+		{"unknown placeholder", Upstream{APIKey: "{envv.X}"}, "envv.X"},
+		{"header name", Upstream{Headers: http.Header{"a b": {"c"}}}, `header "a b"`},
+		{"transport", Upstream{TransportRaw: json.RawMessage(`{"protocol":"none"}`)}, "none"},
+		{"TLS without https", Upstream{BaseURL: "http://x", TransportRaw: json.RawMessage(`{"protocol":"http","tls":{}}`)}, "want https"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := provision(t, &tc.u); err == nil || !strings.Contains(err.Error(), tc.err) {
+				t.Errorf("error %v, want %q", err, tc.err)
+			}
+		})
+	}
+}
+
+func TestTLS(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.URL.Path)
+	}))
+	t.Cleanup(srv.Close)
+	for _, tc := range []struct {
+		name, transport string
+		ok              bool
+	}{
+		{"unknown authority", `{"protocol":"http"}`, false},
+		{"TLS configured", `{"protocol":"http","tls":{"insecure_skip_verify":true}}`, true},
+	} {
+		u := &Upstream{BaseURL: srv.URL + "/v1", TransportRaw: json.RawMessage(tc.transport)}
+		if err := provision(t, u); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := do(t.Context(), u)
+		if (err == nil) != tc.ok {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if err == nil {
+			resp.Body.Close()
+		}
+	}
+}

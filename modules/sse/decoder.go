@@ -1,0 +1,77 @@
+package sse
+
+import (
+	"errors"
+	"io"
+)
+
+const (
+	readSize = 8 << 10 // bytes; a chunk of a model's answer has a few hundred
+
+	// maxEmptyReads is how often a reader may return nothing, and no error,
+	// before it counts as broken; bufio's number.
+	maxEmptyReads = 100
+)
+
+// Decoder reads events from a stream. It is not safe for concurrent use.
+type Decoder struct {
+	r   io.Reader
+	p   *Parser
+	buf []byte
+	err error // what the reader ended with
+}
+
+// NewDecoder returns a decoder over r whose lines, and whose events' data,
+// have at most maxEvent bytes; DefaultMaxEvent where it is 0 or less.
+func NewDecoder(r io.Reader, maxEvent int) *Decoder {
+	return &Decoder{r: r, p: NewParser(maxEvent), buf: make([]byte, readSize)}
+}
+
+// Next returns the next event as soon as its bytes have been read, and io.EOF
+// after the last one. An event that the end of the stream leaves without its
+// blank line is returned, as Parser.Flush tells; where reading fails it is
+// dropped, and the reader's error returned. The event's Data is valid until
+// the next call.
+func (d *Decoder) Next() (Event, error) {
+	for {
+		ev, ok, err := d.p.Next()
+		if err != nil {
+			return Event{}, err
+		}
+		if ok {
+			return ev, nil
+		}
+		if d.err == nil {
+			d.fill()
+			continue
+		}
+		if errors.Is(d.err, io.EOF) {
+			if ev, ok, err = d.p.Flush(); err != nil {
+				return Event{}, err
+			}
+			if ok {
+				return ev, nil
+			}
+		}
+		return Event{}, d.err
+	}
+}
+
+// Comments returns how many comment lines were read so far.
+func (d *Decoder) Comments() int {
+	return d.p.Comments()
+}
+
+// fill reads once, whatever comes. An error waits until the events before it
+// have been returned.
+func (d *Decoder) fill() {
+	for range maxEmptyReads {
+		n, err := d.r.Read(d.buf)
+		d.p.Feed(d.buf[:n])
+		d.err = err
+		if n > 0 || err != nil {
+			return
+		}
+	}
+	d.err = io.ErrNoProgress
+}

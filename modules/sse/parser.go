@@ -1,0 +1,269 @@
+// Package sse reads and writes server-sent events. It knows nothing of HTTP
+// or of Caddy.
+package sse
+
+import (
+	"bytes"
+	"errors"
+)
+
+// DefaultMaxEvent is how many bytes one line, and the data of one event, may
+// have unless told otherwise: 16 MiB.
+const DefaultMaxEvent = 16 << 20
+
+const (
+	// searchBlock is how many bytes are searched for LF and CR at a time. It
+	// bounds how far the search for one runs past the other, so that many
+	// short lines do not each search all that was fed.
+	searchBlock = 512
+
+	// keepBuffer is the largest buffer, in bytes, that is kept for the next
+	// event.
+	keepBuffer = 1 << 20
+)
+
+// ErrTooLong says that a line, or the data of an event, is longer than the
+// parser allows.
+var ErrTooLong = errors.New("sse: event is too long")
+
+var bom = []byte("\xef\xbb\xbf")
+
+// Event is one event. Its bytes are as they were sent: the stream is UTF-8,
+// which is not checked.
+type Event struct {
+	// ID is the last event id, which the events after it keep until another
+	// one is sent.
+	ID string
+
+	// Type is the event's name; empty where none was sent, which a browser
+	// calls "message".
+	Type string
+
+	// Data is what the event's data lines hold, joined by LF. It may be
+	// empty.
+	Data []byte
+}
+
+// Parser splits a stream that is pushed into it into events, as the WHATWG
+// HTML standard says in "Interpreting an event stream"
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html). An event
+// comes out as soon as the line end of its blank line is there, be it LF,
+// CRLF or a lone CR. Comments are only counted, and retry is ignored.
+//
+// After each Feed call Next until there is nothing more, and at the end of
+// the stream Flush. A Parser is not safe for concurrent use.
+type Parser struct {
+	max  int
+	err  error
+	buf  []byte
+	pos  int // what comes before it was parsed
+	scan int // between pos and it there is no line end; never searched again
+
+	started bool // the first line was parsed, a byte order mark with it
+	skipLF  bool // the last line ended in CR: an LF belongs to it
+
+	id, typ  string
+	typed    bool // typ is the pending event's, and not one before it
+	data     []byte
+	hasData  bool // there was a data line, be it an empty one
+	given    bool // data was handed out; the next event starts afresh
+	comments int
+}
+
+// NewParser returns a parser whose lines, and whose events' data, have at
+// most maxEvent bytes; DefaultMaxEvent where it is 0 or less.
+func NewParser(maxEvent int) *Parser {
+	if maxEvent <= 0 {
+		maxEvent = DefaultMaxEvent
+	}
+	return &Parser{max: maxEvent}
+}
+
+// Feed adds bytes of the stream. It copies them, so the caller may use p
+// again. The Data of an event that Next returned is no longer valid.
+func (p *Parser) Feed(b []byte) {
+	// What is left is moved to the front only when it is no more than what
+	// was parsed, so that a byte is moved once on average.
+	rest := p.buf[p.pos:]
+	switch {
+	case len(rest) == 0 && cap(p.buf) > keepBuffer:
+		p.buf, p.pos, p.scan = nil, 0, 0
+	case len(rest) <= p.pos:
+		p.buf = append(p.buf[:0], rest...)
+		p.scan -= p.pos
+		p.pos = 0
+	}
+	p.buf = append(p.buf, b...)
+}
+
+// Next returns the next complete event, and false where more bytes are needed
+// first. Its Data is valid until the next call of any method. After an error,
+// which is ErrTooLong, the parser is of no more use.
+func (p *Parser) Next() (Event, bool, error) {
+	p.reset()
+	for p.err == nil {
+		line, ok := p.line()
+		if !ok {
+			break
+		}
+		if len(line) > 0 {
+			p.field(line)
+			continue
+		}
+		if ev, ok := p.dispatch(); ok {
+			return ev, true, nil
+		}
+	}
+	return Event{}, false, p.err
+}
+
+// Flush returns what is left at the end of the stream, event by event, and
+// false once there is nothing. The last event counts although its blank line,
+// or even its line end, is missing: the standard would discard it, but there
+// are model servers that close the connection right after their last data. A
+// stream that was cut may so end in an event with half its data.
+func (p *Parser) Flush() (Event, bool, error) {
+	if ev, ok, err := p.Next(); ok || err != nil {
+		return ev, ok, err
+	}
+	line := p.buf[p.pos:]
+	p.pos, p.scan = len(p.buf), len(p.buf)
+	if line = p.trimBOM(line); len(line) > 0 {
+		p.field(line)
+	}
+	if p.err != nil {
+		return Event{}, false, p.err
+	}
+	ev, ok := p.dispatch()
+	return ev, ok, nil
+}
+
+// Comments returns how many comment lines there were so far. They tell that
+// the other side is alive.
+func (p *Parser) Comments() int {
+	return p.comments
+}
+
+// reset forgets the event that was handed out.
+func (p *Parser) reset() {
+	if !p.given {
+		return
+	}
+	p.given, p.hasData = false, false
+	p.data = p.data[:0]
+	if cap(p.data) > keepBuffer {
+		p.data = nil
+	}
+}
+
+// line returns the next complete line without its end.
+func (p *Parser) line() ([]byte, bool) {
+	if p.skipLF && p.pos < len(p.buf) {
+		p.skipLF = false
+		if p.buf[p.pos] == '\n' {
+			p.pos++
+			p.scan = p.pos
+		}
+	}
+
+	end := lineEnd(p.buf[p.scan:])
+	if end < 0 {
+		p.scan = len(p.buf)
+		if p.scan-p.pos > p.max {
+			p.err = ErrTooLong
+		}
+		return nil, false
+	}
+
+	end += p.scan
+	line := p.buf[p.pos:end]
+	if len(line) > p.max {
+		p.err = ErrTooLong
+		return nil, false
+	}
+	p.skipLF = p.buf[end] == '\r'
+	p.pos, p.scan = end+1, end+1
+	return p.trimBOM(line), true
+}
+
+// lineEnd returns the index of the first CR or LF in b, -1 where there is
+// none.
+func lineEnd(b []byte) int {
+	for from := 0; from < len(b); from += searchBlock {
+		block := b[from:min(from+searchBlock, len(b))]
+		lf := bytes.IndexByte(block, '\n')
+		if lf >= 0 {
+			block = block[:lf]
+		}
+		if cr := bytes.IndexByte(block, '\r'); cr >= 0 {
+			return from + cr
+		}
+		if lf >= 0 {
+			return from + lf
+		}
+	}
+	return -1
+}
+
+// trimBOM takes the byte order mark off the first line of the stream.
+func (p *Parser) trimBOM(line []byte) []byte {
+	if p.started {
+		return line
+	}
+	p.started = true
+	return bytes.TrimPrefix(line, bom)
+}
+
+// field takes in a line that is not blank.
+func (p *Parser) field(line []byte) {
+	if line[0] == ':' {
+		p.comments++
+		return
+	}
+
+	name, value, _ := bytes.Cut(line, []byte{':'})
+	if len(value) > 0 && value[0] == ' ' {
+		value = value[1:]
+	}
+
+	switch string(name) {
+	case "data":
+		p.addData(value)
+	case "event":
+		p.typed = true
+		// Most streams repeat a few names; equal ones share one string.
+		if p.typ != string(value) {
+			p.typ = string(value)
+		}
+	case "id":
+		if bytes.IndexByte(value, 0) < 0 && p.id != string(value) {
+			p.id = string(value)
+		}
+	}
+}
+
+func (p *Parser) addData(value []byte) {
+	if p.hasData {
+		p.data = append(p.data, '\n')
+	}
+	if len(p.data)+len(value) > p.max {
+		p.err = ErrTooLong
+		return
+	}
+	p.hasData = true
+	p.data = append(p.data, value...)
+}
+
+// dispatch ends the pending event. One without a data line is none.
+func (p *Parser) dispatch() (Event, bool) {
+	ev := Event{ID: p.id, Data: p.data}
+	if p.typed {
+		ev.Type = p.typ
+	}
+	p.typed = false
+	if !p.hasData {
+		return Event{}, false
+	}
+	p.given = true
+	return ev, true
+}

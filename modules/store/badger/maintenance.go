@@ -1,0 +1,105 @@
+package badger
+
+import (
+	"errors"
+	"time"
+
+	kv "github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+)
+
+const (
+	syncEvery    = time.Second
+	expireEvery  = 30 * time.Second
+	collectEvery = 10 * time.Minute
+	sizeEvery    = 5 * time.Second
+
+	// minRoom is what has to be free on the disk: about a second of writes,
+	// and a memtable with its table.
+	minRoom = 64 << 20
+)
+
+// maintain does what nobody waits for, until the store is closed. With
+// bySync it bounds what a power failure can lose.
+func (d *db) maintain(bySync bool) {
+	defer d.upkeep.Done()
+	tick := time.NewTicker(syncEvery)
+	defer tick.Stop()
+	expire := time.NewTicker(expireEvery)
+	defer expire.Stop()
+	collect := time.NewTicker(collectEvery)
+	defer collect.Stop()
+
+	for {
+		select {
+		case <-d.done:
+			return
+		case <-tick.C:
+			d.watchRoom()
+			if bySync {
+				d.sync()
+			}
+		case <-expire.C:
+			d.turns.expire()
+		case <-collect.C:
+			d.collect()
+		}
+	}
+}
+
+// sync writes out what was written since the last time, if anything was.
+func (d *db) sync() {
+	if !d.dirty.Swap(false) {
+		return
+	}
+	if err := d.disk.Sync(); err != nil {
+		d.dirty.Store(true)
+		d.log.Error("syncing the store to disk", zap.Error(err))
+	}
+}
+
+// collect gives back the space of large values that were deleted or have
+// expired, one file of the value log at a time, until none is worth it.
+func (d *db) collect() {
+	for {
+		select {
+		case <-d.done:
+			return
+		default:
+		}
+		err := d.disk.RunValueLogGC(0.5)
+		if errors.Is(err, kv.ErrNoRewrite) || errors.Is(err, kv.ErrRejected) {
+			return
+		}
+		if err != nil {
+			d.log.Warn("collecting garbage of the store, trying again later", zap.Error(err))
+			return
+		}
+	}
+}
+
+// watchRoom notices a disk that is running full, and one that no longer is.
+func (d *db) watchRoom() {
+	room, ok := freeBytes(d.dir)
+	full := ok && room < minRoom
+	if d.full.Swap(full) == full {
+		return
+	}
+	if full {
+		d.log.Error("the store's disk is nearly full, nothing is written until there is room",
+			zap.String("dir", d.dir), zap.Int64("bytes_left", room))
+		return
+	}
+	d.log.Info("the store's disk has room again", zap.String("dir", d.dir))
+}
+
+// Size implements store.Store: the bytes that the files take on the disk,
+// which is less than their length, at most five seconds old.
+func (d *db) Size() int64 {
+	d.sizeMu.Lock()
+	defer d.sizeMu.Unlock()
+	if time.Since(d.sizeAt) >= sizeEvery {
+		d.size, d.sizeAt = usedBytes(d.dir), time.Now()
+	}
+	return d.size
+}

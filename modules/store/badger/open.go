@@ -1,0 +1,235 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	kv "github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/limit"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// layoutVersion is written into the database's manifest. Badger refuses to
+// open a directory with another one, such as another program's.
+const layoutVersion = 1
+
+// maxValue is the largest message or cached value that is stored. A value has
+// to fit one file of the value log.
+const maxValue = 32 << 20
+
+// lockWait is how long Open waits for a closing instance of this process to
+// let go of the directory, as happens when a reload removes the last user of
+// the store and another one adds it at once.
+const lockWait = 10 * time.Second
+
+// db is the open store.
+type db struct {
+	disk *kv.DB
+	dir  string
+	log  *zap.Logger
+	now  func() time.Time
+
+	// gate is held for reading by every call, so that Close waits for those
+	// that run and Badger never sees one after it was closed.
+	gate   sync.RWMutex
+	closed bool
+
+	once     sync.Once
+	closeErr error
+	done     chan struct{} // closed when Close begins: wakes what waits
+	upkeep   sync.WaitGroup
+
+	tenants sync.Map // of id to *tenant
+	stripes [256]sync.Mutex
+
+	turns  *turns
+	limits *limit.Memory
+
+	dirty  atomic.Bool // written to since the last sync
+	full   atomic.Bool // too little room left on the disk
+	sizeMu sync.Mutex
+	size   int64
+	sizeAt time.Time
+}
+
+// tenant is what the process knows of a tenant besides what is on disk.
+type tenant struct {
+	// erase is held for writing while the tenant is erased: everything else
+	// of this tenant then waits, and sees all of it or nothing.
+	erase  sync.RWMutex
+	ledger ledger
+}
+
+// Open opens the database, and creates it where there is none. It waits up to
+// ten seconds for another instance in this process to close.
+func (b *Badger) Open(log *zap.Logger) (store.Store, error) {
+	return b.open(log, time.Now, lockWait)
+}
+
+func (b *Badger) open(log *zap.Logger, now func() time.Time, wait time.Duration) (*db, error) {
+	dir, err := b.Location()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("creating the store's directory: %w", err)
+	}
+
+	disk, err := openDisk(b.options(dir, log), wait)
+	if err != nil {
+		return nil, err
+	}
+
+	d := &db{
+		disk:   disk,
+		dir:    dir,
+		log:    log,
+		now:    now,
+		done:   make(chan struct{}),
+		limits: limit.NewMemory(limit.MemoryOptions{Now: now}),
+	}
+	d.turns = newTurns(now, d.done)
+	d.watchRoom()
+
+	if err := d.recover(); err != nil {
+		disk.Close()
+		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
+	}
+
+	d.upkeep.Add(1)
+	go d.maintain(!b.SyncWrites)
+	return d, nil
+}
+
+// recover finishes what the last process left behind.
+func (d *db) recover() error {
+	if err := d.emptyTrash(); err != nil {
+		return fmt.Errorf("removing deleted sessions: %w", err)
+	}
+	if err := d.restoreLimits(); err != nil {
+		return fmt.Errorf("restoring rate limits: %w", err)
+	}
+	return nil
+}
+
+// options asks for a small database: the defaults are made for hundreds of
+// megabytes of memory.
+func (b *Badger) options(dir string, log *zap.Logger) kv.Options {
+	opts := kv.DefaultOptions(dir).
+		WithLogger(logger{log.Sugar()}).
+		WithMetricsEnabled(false).
+		WithExternalMagic(layoutVersion).
+		WithSyncWrites(b.SyncWrites).
+		WithMemTableSize(8 << 20).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(8). // must be above the line before; writers wait from here on
+		WithNumCompactors(2).
+		WithBlockCacheSize(16 << 20).
+		WithValueLogFileSize(64 << 20).
+		// A transaction may be 15 % of a memtable, 1.2 MiB, to which a value
+		// of this size or more counts as a pointer only.
+		WithValueThreshold(16 << 10).
+		// Every read-modify-write happens under a lock of ours, so that
+		// there is no conflict to find.
+		WithDetectConflicts(false)
+
+	if len(b.key) > 0 {
+		// Unencrypted tables keep their index mapped from the file; the cache
+		// holds decrypted ones.
+		opts = opts.WithEncryptionKey(b.key).WithIndexCacheSize(8 << 20)
+	}
+	return opts
+}
+
+func openDisk(opts kv.Options, wait time.Duration) (*kv.DB, error) {
+	deadline := time.Now().Add(wait)
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		disk, err := kv.Open(opts)
+		switch {
+		case err == nil:
+			return disk, nil
+		case errors.Is(err, kv.ErrEncryptionKeyMismatch):
+			if len(opts.EncryptionKey) == 0 {
+				return nil, fmt.Errorf("the store in %s is encrypted: encryption_key is missing", opts.Dir)
+			}
+			return nil, fmt.Errorf("encryption_key does not fit the store in %s: it was created with another key, or without one", opts.Dir)
+		case !isLocked(err):
+			return nil, fmt.Errorf("opening the store in %s: %w", opts.Dir, err)
+		case time.Now().After(deadline):
+			return nil, fmt.Errorf("opening the store: another process holds %s", opts.Dir)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// isLocked goes by the text because Badger does not wrap the system's error.
+func isLocked(err error) bool {
+	return strings.Contains(err.Error(), "Another process is using this Badger database")
+}
+
+// Close writes out the limiter's windows and closes the database.
+func (d *db) Close() error {
+	d.once.Do(func() {
+		close(d.done)
+		d.gate.Lock()
+		d.closed = true
+		d.gate.Unlock()
+		d.upkeep.Wait()
+
+		// What the limiter knew is worth less than the database: it is
+		// closed in any case.
+		err := d.saveLimits()
+		d.closeErr = errors.Join(err, d.disk.Close())
+	})
+	return d.closeErr
+}
+
+// enter begins a call, which ends with leave unless an error is returned.
+func (d *db) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.gate.RLock()
+	if d.closed {
+		d.gate.RUnlock()
+		return store.ErrClosed
+	}
+	return nil
+}
+
+func (d *db) leave() { d.gate.RUnlock() }
+
+func (d *db) tenant(id string) *tenant {
+	if t, ok := d.tenants.Load(id); ok {
+		return t.(*tenant)
+	}
+	t, _ := d.tenants.LoadOrStore(id, new(tenant))
+	return t.(*tenant)
+}
+
+// logger hands Badger's messages to zap. What Badger calls information is of
+// use to those who look for a fault in it only.
+type logger struct{ log *zap.SugaredLogger }
+
+func (l logger) Errorf(f string, args ...any)   { l.log.Errorf(strings.TrimSpace(f), args...) }
+func (l logger) Warningf(f string, args ...any) { l.log.Warnf(strings.TrimSpace(f), args...) }
+func (l logger) Infof(f string, args ...any)    { l.log.Debugf(strings.TrimSpace(f), args...) }
+
+// Debugf drops the message: Badger puts keys into these, and keys hold the
+// names of users.
+func (l logger) Debugf(string, ...any) {}
+
+// Interface guards
+var (
+	_ store.Store = (*db)(nil)
+	_ kv.Logger   = logger{}
+)

@@ -1,0 +1,281 @@
+// Package store says what the chat modules need of a store, one small
+// interface a concern. Every method takes the tenant first and is one atomic
+// operation that an embedded transaction and a server-side script can both
+// carry out; storetest holds the suite that every implementation passes.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// What every implementation answers, tested with errors.Is.
+var (
+	// ErrNotFound says that there is no such session, turn or entry under
+	// this tenant and user.
+	ErrNotFound = errors.New("not found")
+
+	// ErrBusy says that another turn of the session is still running.
+	ErrBusy = errors.New("a turn of this session is still running")
+
+	// ErrClosed says that the store was closed.
+	ErrClosed = errors.New("store is closed")
+
+	// ErrFull says that a limiter holds as many keys as it may, none of
+	// which has expired.
+	ErrFull = errors.New("limiter is full")
+
+	// ErrExceeded says that a reservation does not fit what is left.
+	ErrExceeded = errors.New("does not fit what is left")
+)
+
+// Store is everything one store offers. It is safe for concurrent use.
+type Store interface {
+	Sessions
+	Turns
+	Limiter
+	Ledger
+	Cache
+
+	// Size returns the bytes that the store takes on disk, or in the
+	// server's memory for this prefix; 0 where it cannot be known.
+	Size() int64
+
+	// Close writes out what is still in memory and closes the store. It
+	// may be called twice.
+	Close() error
+}
+
+// SessionKey names one session inside a tenant. Session ids are the
+// client's, so a session is found only together with its user.
+type SessionKey struct {
+	User string // 1 to 128 characters, any
+	ID   string // a UUID in its canonical lower-case form
+}
+
+// The statuses of a message.
+const (
+	StatusComplete = "complete" // all of it is there
+	StatusPartial  = "partial"  // as far as it came
+)
+
+// Message is one stored message.
+type Message struct {
+	// Seq numbers the messages of a session, counting from 1 without gaps.
+	// The store sets it.
+	Seq uint64 `json:"-"`
+
+	ID         string    `json:"id"` // UUIDv7
+	Role       string    `json:"role"`
+	Content    string    `json:"content"`
+	Time       time.Time `json:"time"`
+	TokenCount int       `json:"tokens,omitempty"`
+	ModelID    string    `json:"model,omitempty"`
+	Status     string    `json:"status"` // StatusComplete or StatusPartial
+}
+
+// Session is what a list shows of a session.
+type Session struct {
+	ID        string
+	Title     string
+	CreatedAt time.Time // of the session
+	UpdatedAt time.Time // of its newest message
+	Messages  int       // how many are kept and not expired
+}
+
+// AppendOptions are the rules under which messages are kept.
+type AppendOptions struct {
+	// Create makes the session where there is none. Without it, Append to
+	// an unknown session answers ErrNotFound, so that the answer to a
+	// session that was deleted meanwhile does not bring it back.
+	Create bool
+
+	// Title is given to a session that Append creates.
+	Title string
+
+	// Retention is how long the messages are kept, from their own time;
+	// zero keeps them for good. A session lives as long as its longest-lived
+	// message.
+	Retention time.Duration
+
+	// MaxMessages is how many messages the session keeps, the newest ones;
+	// zero keeps all.
+	MaxMessages int
+}
+
+// Range picks messages by sequence number.
+type Range struct {
+	Before uint64 // only messages with a smaller Seq; 0 for no bound
+	After  uint64 // only messages with a larger Seq; 0 for no bound
+	Limit  int    // at most so many, at least 1: the oldest ones where only After is set, else the newest ones
+}
+
+// Cursor is a place in the list of sessions, newest first.
+type Cursor struct {
+	UpdatedAt time.Time // millisecond precision
+	ID        string
+}
+
+// Sessions keeps the conversations.
+type Sessions interface {
+	// Append adds messages at the end of a session, in order, prunes it to
+	// opts.MaxMessages, and makes it the newest of the user's sessions. It
+	// sets the messages' Seq. Either all of it happens or nothing.
+	Append(ctx context.Context, tenant string, s SessionKey, opts AppendOptions, msgs ...*Message) error
+
+	// Retract removes the message with this number if it is the newest of
+	// its session, and the session with it if nothing is left; otherwise it
+	// changes nothing. It undoes an Append whose turn never took place.
+	Retract(ctx context.Context, tenant string, s SessionKey, seq uint64) error
+
+	// History returns messages of a session, oldest first, and whether there
+	// are more of them beyond the limit. An unknown session is ErrNotFound.
+	History(ctx context.Context, tenant string, s SessionKey, r Range) (msgs []Message, more bool, err error)
+
+	// Sessions lists a user's sessions, newest first, those after the cursor
+	// where one is given, and whether there are more beyond the limit.
+	Sessions(ctx context.Context, tenant, user string, after *Cursor, limit int) (list []Session, more bool, err error)
+
+	// Delete removes a session and all that belongs to it, ErrNotFound where
+	// there is none.
+	Delete(ctx context.Context, tenant string, s SessionKey) error
+
+	// EraseTenant removes everything that the store holds for a tenant.
+	EraseTenant(ctx context.Context, tenant string) error
+}
+
+// Event is one event of a turn as clients see it, in the turn's own words:
+// the handler that appends it is the only one that reads Kind and Data.
+type Event struct {
+	N    int // its number in the turn, counting from 1
+	Kind byte
+	Data []byte
+}
+
+// Turns keeps the one running turn of each session, and its events for those
+// who come back for them.
+type Turns interface {
+	// Claim makes turn the running one of the session, ErrBusy where another
+	// one is. Where the store is shared, the claim is a lease that Publish
+	// and KeepTurn renew, so that a node that dies frees its sessions; an
+	// embedded store dies with its process and needs none. The channel is
+	// closed when somebody cancels the turn, or when the claim is lost.
+	Claim(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) (cancelled <-chan struct{}, err error)
+
+	// KeepTurn renews the claim of a turn that has nothing to publish.
+	KeepTurn(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) error
+
+	// Publish appends one event to the running turn.
+	Publish(ctx context.Context, tenant string, s SessionKey, turn string, ev Event) error
+
+	// FinishTurn ends the turn and frees the session. Its events can be read
+	// for another keep, or less where memory runs short. It may be called
+	// twice.
+	FinishTurn(ctx context.Context, tenant string, s SessionKey, turn string, keep time.Duration) error
+
+	// CancelTurn asks the running turn to stop, and says whether one was
+	// running.
+	CancelTurn(ctx context.Context, tenant string, s SessionKey) (bool, error)
+
+	// Follow returns the events of the session's newest turn that come after
+	// number n, waiting for the next one where the turn is still running and
+	// has no more yet. If since names another turn than the newest one, n
+	// does not count and the newest turn is read from its start. No events
+	// and no error means that the turn is finished and that all of it has
+	// been read. ErrNotFound says that there is no turn to follow.
+	Follow(ctx context.Context, tenant string, s SessionKey, since string, n int) (turn string, evs []Event, err error)
+}
+
+// Take asks one key of a limiter for one request: every window must have
+// room, and a slot must be free.
+type Take struct {
+	// Key names who is counted, inside the tenant.
+	Key string
+
+	// Windows must all have room for one more. All windows of a key count
+	// the same requests.
+	Windows []Window
+
+	// Slots is how many requests of this key may run at once; 0 for no
+	// bound. A granted take holds its slot until Release.
+	Slots int64
+}
+
+// Window is one sliding window: at most Limit in any interval of this length.
+type Window struct {
+	Limit  int64
+	Length time.Duration
+}
+
+// WindowState is what a window looks like after a take.
+type WindowState struct {
+	Remaining int64         // how many more it would let through now
+	Reset     time.Time     // when all of it is free again
+	Wait      time.Duration // until it lets the next one through; 0 when it would now
+}
+
+// Taken is the answer to one Take.
+type Taken struct {
+	Windows  []WindowState // in the order of Take.Windows
+	InUse    int64         // slots in use, this one's included where it was granted
+	SlotFree bool          // false where no slot was free
+}
+
+// Limiter counts requests.
+type Limiter interface {
+	// Take grants one request against all of takes, or none of them: a
+	// refused request uses up nothing. Results come in the order of takes.
+	// The keys of takes must differ. A granted request that took slots gives
+	// the same takes back to Release.
+	Take(ctx context.Context, tenant string, takes []Take) (results []Taken, granted bool, err error)
+
+	// Release gives back the slots that a granted Take holds.
+	Release(ctx context.Context, tenant string, takes []Take) error
+}
+
+// Amount is what a budget counts: tokens, or US dollars in millionths.
+type Amount int64
+
+// Budget is one counter that a reservation must fit.
+type Budget struct {
+	Key   string    // names the counter with its period, such as "tokens/day/2026-11-22"
+	Limit Amount    // 0 for no bound: counted only
+	Want  Amount    // how much is asked for
+	Until time.Time // when the counter may be forgotten
+}
+
+// Balance is the state of one counter.
+type Balance struct {
+	Used Amount // settled
+	Held Amount // reserved and not yet settled
+}
+
+// Ledger keeps what tenants have used. A reservation is a lease: one that is
+// neither settled nor renewed in time frees itself.
+type Ledger interface {
+	// Reserve holds every budget's Want under id, or none: ErrExceeded where
+	// used, held and wanted pass a limit. Calling it again with the same id
+	// replaces the hold, which is how it grows, and renews the lease.
+	Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []Budget) ([]Balance, error)
+
+	// Settle replaces the hold by what was really used, Want of each budget,
+	// whether or not that fits. It counts once for an id.
+	Settle(ctx context.Context, tenant, id string, budgets []Budget) ([]Balance, error)
+
+	// ReleaseHold drops the hold; nothing was used.
+	ReleaseHold(ctx context.Context, tenant, id string) error
+
+	// Balances reads counters, in the order of keys.
+	Balances(ctx context.Context, tenant string, keys []string) ([]Balance, error)
+}
+
+// Cache keeps values for a time.
+type Cache interface {
+	// CacheGet returns a value, ErrNotFound where there is none or it has
+	// expired.
+	CacheGet(ctx context.Context, tenant, key string) ([]byte, error)
+
+	// CachePut keeps a value for ttl.
+	CachePut(ctx context.Context, tenant, key string, value []byte, ttl time.Duration) error
+}

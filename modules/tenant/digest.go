@@ -1,0 +1,44 @@
+package tenant
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"strings"
+)
+
+// Digest is the SHA-256 of an API key, the only form in which keys are kept
+// and compared.
+type Digest [sha256.Size]byte
+
+// digestPrefix marks a key that is configured by its digest.
+const digestPrefix = "sha256:"
+
+// DigestOf returns the digest of a key as a client sends it.
+func DigestOf(key string) Digest { return sha256.Sum256([]byte(key)) }
+
+// ParseDigest reads a key as it is configured: "sha256:<64 hex digits>", or
+// the key itself, which should then come from the environment. It never
+// repeats what it read in an error.
+func ParseDigest(s string) (Digest, error) {
+	if s == "" {
+		return Digest{}, errors.New("key is empty")
+	}
+	text, ok := strings.CutPrefix(s, digestPrefix)
+	if !ok {
+		return DigestOf(s), nil
+	}
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != sha256.Size {
+		return Digest{}, errors.New("want sha256: and 64 hex digits")
+	}
+	return Digest(b), nil
+}
+
+// Equal compares in constant time.
+func (d Digest) Equal(other Digest) bool {
+	return subtle.ConstantTimeCompare(d[:], other[:]) == 1
+}
+
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }

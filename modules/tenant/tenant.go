@@ -1,0 +1,193 @@
+// Package tenant holds the tenants: who they are, how they are found, and
+// what each of them may do. It knows nothing of HTTP or of Caddy.
+package tenant
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/limit"
+)
+
+// DefaultID is the tenant of a site that says nothing about tenants.
+const DefaultID = "default"
+
+var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// ValidID says whether id can be a tenant's.
+func ValidID(id string) bool { return idPattern.MatchString(id) }
+
+// Tenant is one tenant, checked and ready to use. It is never changed once
+// it is in a Registry.
+type Tenant struct {
+	ID string
+
+	// Hosts are the host names that name this tenant, in lower case. The
+	// first label may be *, which stands for exactly one label.
+	Hosts []string
+
+	// Keys are the digests of the tenant's API keys. A tenant with keys is
+	// entered with one of them only.
+	Keys []Digest
+
+	// Model is the tenant's default model; empty for the gateway's.
+	Model string
+
+	// Models are the only models the tenant may use; all where empty.
+	Models []string
+
+	Requests   []limit.Rule
+	Burst      []limit.Rule
+	Tokens     []limit.Rule
+	Concurrent []limit.Rule
+
+	Budgets []Budget
+
+	// Retention is how long messages are kept; zero leaves it to the handler.
+	Retention time.Duration
+
+	// MaxMessages is how many messages a session keeps; zero leaves it to
+	// the handler.
+	MaxMessages int
+
+	// System is the system prompt; empty leaves it to the handler.
+	System string
+
+	// Credentials are the tenant's own keys, by the provider's name.
+	Credentials map[string]string
+
+	Metadata map[string]string
+
+	// Origin says where the tenant was configured, for error messages.
+	Origin string
+}
+
+// Authenticates says whether the key behind this digest is one of the
+// tenant's.
+func (t *Tenant) Authenticates(d Digest) bool {
+	for _, k := range t.Keys {
+		if k.Equal(d) {
+			return true
+		}
+	}
+	return false
+}
+
+// MayUse says whether a model is on the tenant's allow list.
+func (t *Tenant) MayUse(model string) bool {
+	if len(t.Models) == 0 {
+		return true
+	}
+	for _, m := range t.Models {
+		if m == model {
+			return true
+		}
+	}
+	return false
+}
+
+// Limits are the rules of one kind or another that apply together.
+type Limits struct {
+	Requests   []limit.Rule
+	Burst      []limit.Rule
+	Tokens     []limit.Rule
+	Concurrent []limit.Rule
+}
+
+// Limits returns the tenant's own.
+func (t *Tenant) Limits() Limits {
+	return Limits{t.Requests, t.Burst, t.Tokens, t.Concurrent}
+}
+
+// Registry finds tenants. It does not change; a new set of tenants is a new
+// Registry.
+type Registry struct {
+	list  []*Tenant
+	byID  map[string]*Tenant
+	byKey map[Digest]*Tenant
+	hosts map[string]*Tenant
+}
+
+// NewRegistry makes a registry of these tenants. Two tenants with one id,
+// host or key are an error that names both places.
+func NewRegistry(list []*Tenant) (*Registry, error) {
+	g := &Registry{
+		list:  list,
+		byID:  make(map[string]*Tenant),
+		byKey: make(map[Digest]*Tenant),
+		hosts: make(map[string]*Tenant),
+	}
+	for _, t := range list {
+		if err := g.add(t); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func (g *Registry) add(t *Tenant) error {
+	if !ValidID(t.ID) {
+		return t.errorf("want an id of 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit, not %q", t.ID)
+	}
+	if other, ok := g.byID[t.ID]; ok {
+		return t.errorf("this id is taken%s", other.at())
+	}
+	g.byID[t.ID] = t
+	for _, h := range t.Hosts {
+		if other, ok := g.hosts[h]; ok && other != t {
+			return t.errorf("host %s belongs to tenant %s already%s", h, other.ID, other.at())
+		}
+		g.hosts[h] = t
+	}
+	for _, k := range t.Keys {
+		if other, ok := g.byKey[k]; ok && other != t {
+			return t.errorf("api key sha256:%s… belongs to tenant %s already%s", k.String()[:8], other.ID, other.at())
+		}
+		g.byKey[k] = t
+	}
+	return nil
+}
+
+func (t *Tenant) errorf(format string, args ...any) error {
+	where := ""
+	if t.Origin != "" {
+		where = t.Origin + ": "
+	}
+	return fmt.Errorf("%stenant %s: %s", where, t.ID, fmt.Sprintf(format, args...))
+}
+
+func (t *Tenant) at() string {
+	if t.Origin == "" {
+		return ""
+	}
+	return " (" + t.Origin + ")"
+}
+
+// All returns the tenants in the order they were configured in.
+func (g *Registry) All() []*Tenant { return g.list }
+
+// IsDefault says whether nobody configured any tenant, so that every request
+// is the default one's.
+func (g *Registry) IsDefault() bool {
+	return len(g.list) == 1 && g.list[0].ID == DefaultID && g.list[0].Origin == ""
+}
+
+// ByID finds a tenant by its id, nil where there is none.
+func (g *Registry) ByID(id string) *Tenant { return g.byID[id] }
+
+// ByKey finds the tenant whose key has this digest, nil where there is none.
+func (g *Registry) ByKey(d Digest) *Tenant { return g.byKey[d] }
+
+// ByHost finds the tenant that a host name names, nil where it names none.
+// The host may carry a port. An exact name wins over a wildcard.
+func (g *Registry) ByHost(host string) *Tenant {
+	name := normalizeHost(host)
+	if t, ok := g.hosts[name]; ok {
+		return t
+	}
+	if wild, ok := wildcardOf(name); ok {
+		return g.hosts[wild]
+	}
+	return nil
+}

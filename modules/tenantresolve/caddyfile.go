@@ -1,0 +1,89 @@
+package tenantresolve
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("tenant_resolve", parseCaddyfile)
+	// each directive of the chain has an anchor of its own, because those of
+	// several plugins at one anchor come out in the order of their imports
+	httpcaddyfile.RegisterDirectiveOrder("tenant_resolve", httpcaddyfile.Before, "request_header")
+}
+
+func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	err := handler.UnmarshalCaddyfile(h.Dispenser)
+	return handler, err
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	tenant_resolve [<matcher>] [<tenant>] {
+//	    from header [<name>]
+//	    from host
+//	    from api_key [<header>...]
+//	    user_header <name>
+//	    optional
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		h.Tenant = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		switch d.Val() {
+		case "from":
+			s, err := unmarshalSource(d)
+			if err != nil {
+				return err
+			}
+			h.From = append(h.From, s)
+		case "user_header":
+			if !d.AllArgs(&h.UserHeader) {
+				return d.ArgErr()
+			}
+		case "optional":
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			h.Optional = true
+		default:
+			return d.Errf("unrecognized subdirective '%s', want from, user_header or optional", d.Val())
+		}
+	}
+	return nil
+}
+
+func unmarshalSource(d *caddyfile.Dispenser) (Source, error) {
+	var s Source
+	if !d.NextArg() {
+		return s, d.ArgErr()
+	}
+	s.Type = d.Val()
+	s.Headers = d.RemainingArgs()
+	most := 0
+	switch s.Type {
+	case chatctx.SourceHeader:
+		most = 1
+	case chatctx.SourceAPIKey:
+		most = len(s.Headers)
+	case chatctx.SourceHost:
+	default:
+		return s, d.Errf("from: '%s': want header, host or api_key", s.Type)
+	}
+	if len(s.Headers) > most {
+		return s, d.ArgErr()
+	}
+	return s, nil
+}
+
+// Interface guard
+var _ caddyfile.Unmarshaler = (*Handler)(nil)
