@@ -107,7 +107,9 @@ func BenchmarkKeySize(b *testing.B) {
 				for i := range n {
 					takes := one(fmt.Sprintf("user:%011d", i), window(60, time.Hour))
 					for range events {
-						m.Take(context.Background(), "acme", takes)
+						if _, _, err := m.Take(context.Background(), "acme", takes); err != nil {
+							b.Fatal(err)
+						}
 					}
 				}
 				b.ReportMetric((heap()-before)/n, "B/key")

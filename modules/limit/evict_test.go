@@ -73,7 +73,7 @@ func TestMaxKeys(t *testing.T) {
 		c.advance(time.Hour)
 		refused(t, m, one("new", window(1, time.Second)))
 		mustTake(t, m, "acme", busy, false)
-		m.Release(t.Context(), "acme", busy)
+		release(t, m, "acme", busy)
 		mustTake(t, m, "acme", one("new", window(1, time.Second)), true)
 	})
 

@@ -46,6 +46,16 @@ func mustTake(t *testing.T, m *Memory, tenant string, takes []store.Take, want b
 	return res
 }
 
+func release(t *testing.T, m *Memory, tenant string, takes []store.Take) {
+	t.Helper()
+	// The request's context is often over by the time.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Release(ctx, tenant, takes); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTake(t *testing.T) {
 	t.Run("an event leaves the window when it is as old as the window is long", func(t *testing.T) {
 		c := newClock()
@@ -195,24 +205,15 @@ func TestSlots(t *testing.T) {
 		t.Errorf("got %+v", res[0])
 	}
 
-	release := func() {
-		t.Helper()
-		// The request's context is often over by now.
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := m.Release(ctx, "acme", takes); err != nil {
-			t.Fatal(err)
-		}
-	}
-	release()
+	release(t, m, "acme", takes)
 	mustTake(t, m, "acme", takes, true)
-	release()
-	release()
+	release(t, m, "acme", takes)
+	release(t, m, "acme", takes)
 	if m.Len() != 0 {
 		t.Error("a key without slots in use and without events is kept")
 	}
 
-	release() // one too many
+	release(t, m, "acme", takes) // one too many
 	mustTake(t, m, "acme", takes, true)
 	mustTake(t, m, "acme", takes, true)
 	mustTake(t, m, "acme", takes, false)
@@ -239,7 +240,7 @@ func TestConcurrentTakesGrantExactlyTheLimit(t *testing.T) {
 				return
 			}
 			granted.Add(1)
-			m.Release(context.Background(), "acme", takes)
+			release(t, m, "acme", takes)
 			slots.Add(1)
 		})
 	}

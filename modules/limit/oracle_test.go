@@ -200,7 +200,7 @@ func TestMemoryIsExact(t *testing.T) {
 			}
 			if len(held) > 0 && s.rnd.IntN(3) == 0 {
 				o.release("acme", held[0])
-				m.Release(t.Context(), "acme", held[0])
+				release(t, m, "acme", held[0])
 				held = held[1:]
 			}
 			takes := s.takes()

@@ -130,6 +130,6 @@ func TestErase(t *testing.T) {
 	if res := mustTake(t, m, "acme", busy, false); res[0].SlotFree || res[0].Windows[0].Remaining != 1 {
 		t.Errorf("got %+v; want the window free and the slot still in use", res[0])
 	}
-	m.Release(t.Context(), "acme", busy)
+	release(t, m, "acme", busy)
 	mustTake(t, m, "acme", busy, true)
 }

@@ -17,7 +17,7 @@ func TestAppendEvent(t *testing.T) {
 		{name: "everything", id: "0198f:1", event: "done", data: `{"done":true}`, want: "id: 0198f:1\nevent: done\ndata: {\"done\":true}\n\n"},
 		{name: "no data", id: "1", want: "id: 1\ndata: \n\n"},
 		{name: "lines", data: "a\nb\r\nc\rd\n", want: "data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n"},
-		{name: "line ends one by one", data: "\n\r\r\n", want: "data: \ndata: \ndata: \ndata: \n\n"},
+		{name: "line ends one by one", data: "\n\r\r\n", want: strings.Repeat("data: \n", 4) + "\n"},
 		{name: "a space stays", data: " a", want: "data:  a\n\n"},
 		{name: "line ends and NUL in names are taken out", id: "1\r\n2\x00", event: "\nx\ndata: y\r", data: "a", want: "id: 12\nevent: xdata: y\ndata: a\n\n"},
 	} {

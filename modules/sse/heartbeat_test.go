@@ -21,6 +21,12 @@ func TestHeartbeat(t *testing.T) {
 		return h, beats
 	}
 	nothing := func() error { return nil }
+	do := func(t *testing.T, h *Heartbeat, write func() error) {
+		t.Helper()
+		if err := h.Do(write); err != nil {
+			t.Error(err)
+		}
+	}
 	check := func(t *testing.T, h *Heartbeat, beats *[]int, want ...int) {
 		t.Helper()
 		synctest.Wait()
@@ -46,7 +52,7 @@ func TestHeartbeat(t *testing.T) {
 			defer h.Stop()
 			for range 20 {
 				time.Sleep(7 * time.Second)
-				h.Do(nothing)
+				do(t, h, nothing)
 			}
 			check(t, h, beats)
 			time.Sleep(31 * time.Second)
@@ -59,7 +65,7 @@ func TestHeartbeat(t *testing.T) {
 			h, beats := start(15 * time.Second)
 			defer h.Stop()
 			time.Sleep(10 * time.Second)
-			h.Do(func() error {
+			do(t, h, func() error {
 				time.Sleep(20 * time.Second)
 				if len(*beats) != 0 {
 					t.Error("beat inside an event")
@@ -83,7 +89,7 @@ func TestHeartbeat(t *testing.T) {
 				return nil
 			})
 			time.Sleep(1100 * time.Millisecond)
-			h.Do(func() error { out.WriteString("write"); return nil })
+			do(t, h, func() error { out.WriteString("write"); return nil })
 			h.Stop()
 			if out.String() != "beat write" {
 				t.Errorf("got %q", out.String())
@@ -167,7 +173,7 @@ func TestHeartbeat(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			for _, interval := range []time.Duration{0, -1} {
 				h, beats := start(interval)
-				h.Do(nothing)
+				do(t, h, nothing)
 				time.Sleep(time.Hour)
 				check(t, h, beats)
 				h.Stop()
@@ -181,6 +187,8 @@ func BenchmarkHeartbeatDo(b *testing.B) {
 	defer h.Stop()
 	b.ReportAllocs()
 	for b.Loop() {
-		h.Do(func() error { return nil })
+		if err := h.Do(func() error { return nil }); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -74,10 +74,10 @@ var streams = []struct {
 	{name: "only one byte order mark is one", in: "\xef\xbb\xbf\xef\xbb\xbfdata: a\n\ndata: b\n\n", want: []seen{{Data: "b"}}},
 	{name: "byte order mark later on is data", in: "data: a\n\n\xef\xbb\xbfdata: b\n\ndata: c\n\n", want: []seen{{Data: "a"}, {Data: "c"}}},
 	{name: "part of a byte order mark is none", in: "\xef\xbbdata: a\n\n"},
-	{name: "data lines are joined", in: "data: a\ndata:\ndata: b\n\n", want: []seen{{Data: "a\n\nb"}}},
+	{name: "data lines are joined", in: "data: a\ndata:\n" + "data: b\n\n", want: []seen{{Data: "a\n\nb"}}},
 	{name: "one space is taken off", in: "data:a\n\ndata: a\n\ndata:  a\n\ndata:\ta\n\n", want: []seen{{Data: "a"}, {Data: "a"}, {Data: " a"}, {Data: "\ta"}}},
 	{name: "colons in the value stay", in: "data: a: b:c\n\n", want: []seen{{Data: "a: b:c"}}},
-	{name: "a field without a colon has no value", in: "data\n\ndata\ndata\n\n", want: []seen{{}, {Data: "\n"}}},
+	{name: "a field without a colon has no value", in: "data\n\n" + "data\n" + "data\n\n", want: []seen{{}, {Data: "\n"}}},
 	{name: "empty data is an event", in: "data:\n\n", want: []seen{{}}},
 	{name: "no data is none", in: "event: ping\n\nevent: ping\nid: 1\n\ndata: a\n\n", want: []seen{{ID: "1", Data: "a"}}},
 	{name: "the type is the event's own", in: "event: x\ndata: a\n\ndata: b\n\nevent: y\n\ndata: c\n\nevent: x\ndata: d\n\n", want: []seen{{Type: "x", Data: "a"}, {Data: "b"}, {Data: "c"}, {Type: "x", Data: "d"}}},
@@ -164,7 +164,9 @@ func TestParserCountsComments(t *testing.T) {
 	if p.Comments() != 3 {
 		t.Errorf("%d comments, want 3", p.Comments())
 	}
-	p.Flush()
+	if _, ok, err := p.Flush(); ok || err != nil {
+		t.Fatalf("a comment alone is an event: %v, error %v", ok, err)
+	}
 	if p.Comments() != 4 {
 		t.Errorf("%d comments after Flush, want 4", p.Comments())
 	}
@@ -265,7 +267,11 @@ func TestDecoderReadsNoFurtherThanTheEvent(t *testing.T) {
 	defer w.Close()
 	d := NewDecoder(r, 0)
 	for _, in := range []string{"data: a\n\n", "data: a\r\r", "data: a\r\n\r\n", "\rdata: a\n\r", "\ndata: a\n\n"} {
-		go w.Write([]byte(in))
+		go func() {
+			if _, err := io.WriteString(w, in); err != nil {
+				t.Error(err)
+			}
+		}()
 		// Were more needed, this would wait for good.
 		if ev, err := d.Next(); err != nil || string(ev.Data) != "a" {
 			t.Fatalf("%q: got %q, error %v", in, ev.Data, err)
