@@ -9,10 +9,9 @@ import (
 	_ "github.com/caddy-chat/caddy-chat/modules/chat"
 	_ "github.com/caddy-chat/caddy-chat/modules/chatratelimit"
 	_ "github.com/caddy-chat/caddy-chat/modules/chatsession"
-	_ "github.com/caddy-chat/caddy-chat/modules/tenantresolve"
-
 	// providers and stores
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/echo"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/openai"
 	_ "github.com/caddy-chat/caddy-chat/modules/store/badger"
+	_ "github.com/caddy-chat/caddy-chat/modules/tenantresolve"
 )

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -107,14 +108,11 @@ func checkType(d *caddyfile.Dispenser, typ string) error {
 }
 
 func providerTypes() string {
-	list := ""
-	for i, m := range caddy.GetModules("chat.providers") {
-		if i > 0 {
-			list += ", "
-		}
-		list += m.ID.Name()
+	var names []string
+	for _, m := range caddy.GetModules("chat.providers") {
+		names = append(names, m.ID.Name())
 	}
-	return list
+	return strings.Join(names, ", ")
 }
 
 func (h *Handler) unmarshalProvider(d *caddyfile.Dispenser) error {

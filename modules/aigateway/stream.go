@@ -170,7 +170,7 @@ func (w *chunkWriter) flush(p []byte) error {
 	if _, err := w.c.x.w.Write(p); err != nil {
 		return err
 	}
-	return http.NewResponseController(w.c.x.w).Flush() //nolint:bodyclose // there is no body here
+	return http.NewResponseController(w.c.x.w).Flush()
 }
 
 func (w *chunkWriter) close() {

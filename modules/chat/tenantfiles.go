@@ -89,9 +89,8 @@ func readTenantFile(name string, repl *caddy.Replacer) (*tenant.Tenant, error) {
 	}
 	t, err := c.build(repl)
 	if err != nil {
-		var fe *fieldError
 		line := 1
-		if errors.As(err, &fe) {
+		if fe, ok := errors.AsType[*fieldError](err); ok {
 			line = memberLine(data, fe.field)
 		}
 		return nil, fmt.Errorf("%s:%d: %w", name, line, err)
@@ -101,12 +100,10 @@ func readTenantFile(name string, repl *caddy.Replacer) (*tenant.Tenant, error) {
 }
 
 func errorLine(data []byte, err error) int {
-	var syntactic *jsontext.SyntacticError
-	if errors.As(err, &syntactic) {
+	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return lineAt(data, syntactic.ByteOffset)
 	}
-	var semantic *json.SemanticError
-	if errors.As(err, &semantic) {
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
 		return lineAt(data, semantic.ByteOffset)
 	}
 	return 1
@@ -115,8 +112,8 @@ func errorLine(data []byte, err error) int {
 // plainError says what is wrong in a tenant file in the file's own words,
 // not in those of Go's types.
 func plainError(err error) error {
-	var semantic *json.SemanticError
-	if !errors.As(err, &semantic) {
+	semantic, ok := errors.AsType[*json.SemanticError](err)
+	if !ok {
 		return err
 	}
 	field := strings.ReplaceAll(strings.TrimPrefix(string(semantic.JSONPointer), "/"), "/", ".")

@@ -4,6 +4,7 @@
 package chatctx
 
 import (
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -125,9 +126,7 @@ func (rec *Record) SetHeader(w http.ResponseWriter, name, value string) {
 func (rec *Record) ApplyHeaders(h http.Header) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	for name, values := range rec.headers {
-		h[name] = values
-	}
+	maps.Copy(h, rec.headers)
 }
 
 // ClientIP is the client's address as Caddy determined it.

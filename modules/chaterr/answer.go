@@ -200,12 +200,10 @@ func WriteJSON(w http.ResponseWriter, status int, doc any) error {
 
 // FromBody turns an error in reading a request's body into a failure.
 func FromBody(err error, limit int64) *Error {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return PayloadTooLarge(limit)
 	}
-	var he caddyhttp.HandlerError
-	if errors.As(err, &he) && he.StatusCode == http.StatusRequestEntityTooLarge {
+	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok && he.StatusCode == http.StatusRequestEntityTooLarge {
 		return PayloadTooLarge(limit).Because(err)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {

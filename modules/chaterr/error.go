@@ -48,8 +48,7 @@ func (e *Error) Because(err error) *Error {
 // From returns err as a failure to answer. What is none of ours is a client
 // that went away, or a mistake in this program.
 func From(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	if errors.Is(err, context.Canceled) {

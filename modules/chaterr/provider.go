@@ -10,8 +10,8 @@ import (
 // is told. Of what the provider said only the reason of a refused request is
 // passed on, redacted.
 func FromProvider(err error) *Error {
-	var pe *provider.Error
-	if !errors.As(err, &pe) {
+	pe, ok := errors.AsType[*provider.Error](err)
+	if !ok {
 		return AIError().Because(err)
 	}
 	switch pe.Reason {

@@ -172,12 +172,11 @@ func (a *answer) document() {
 // fromNext turns an error of the next handler, such as reverse_proxy's when
 // nobody listens, into a failure.
 func fromNext(err error) *chaterr.Error {
-	var e *chaterr.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*chaterr.Error](err); ok {
 		return e
 	}
-	var he caddyhttp.HandlerError
-	if !errors.As(err, &he) {
+	he, ok := errors.AsType[caddyhttp.HandlerError](err)
+	if !ok {
 		return chaterr.AIError().Because(err)
 	}
 	switch he.StatusCode {

@@ -84,13 +84,13 @@ var fieldTypes = map[string]string{
 
 // badField names the field that a decoding error is about.
 func badField(err error) error {
-	var semantic *json.SemanticError
-	if !errors.As(err, &semantic) {
+	semantic, ok := errors.AsType[*json.SemanticError](err)
+	if !ok {
 		return chaterr.InvalidJSON(err)
 	}
 	field := strings.TrimPrefix(string(semantic.JSONPointer), "/")
-	want, ok := fieldTypes[field]
-	if !ok {
+	want, known := fieldTypes[field]
+	if !known {
 		return chaterr.InvalidRequest("body", "want a JSON object")
 	}
 	return chaterr.InvalidRequest(field, want)

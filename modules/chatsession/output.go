@@ -81,7 +81,7 @@ func (s *eventStream) flush(p []byte) error {
 	if _, err := s.x.w.Write(p); err != nil {
 		return err
 	}
-	return http.NewResponseController(s.x.w).Flush() //nolint:bodyclose // there is no body here
+	return http.NewResponseController(s.x.w).Flush()
 }
 
 // send writes one event. A client that has gone away misses it; that is no

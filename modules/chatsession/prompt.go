@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
@@ -72,8 +73,8 @@ func fitting(msgs []store.Message, most, tokens int) []store.Message {
 		msgs = msgs[len(msgs)-most:]
 	}
 	left := int64(tokens)
-	for i := len(msgs) - 1; i >= 0; i-- {
-		left -= provider.EstimateTokens(len(msgs[i].Content))
+	for i, m := range slices.Backward(msgs) {
+		left -= provider.EstimateTokens(len(m.Content))
 		if left < 0 {
 			return msgs[i+1:]
 		}

@@ -5,6 +5,7 @@ package tenant
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/limit"
@@ -76,15 +77,7 @@ func (t *Tenant) Authenticates(d Digest) bool {
 
 // MayUse says whether a model is on the tenant's allow list.
 func (t *Tenant) MayUse(model string) bool {
-	if len(t.Models) == 0 {
-		return true
-	}
-	for _, m := range t.Models {
-		if m == model {
-			return true
-		}
-	}
-	return false
+	return len(t.Models) == 0 || slices.Contains(t.Models, model)
 }
 
 // Limits are the rules of one kind or another that apply together.

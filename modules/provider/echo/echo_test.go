@@ -33,7 +33,7 @@ func read(t *testing.T, s provider.Stream) (chunks []provider.Chunk) {
 	t.Helper()
 	for {
 		c, err := s.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return chunks
 		}
 		if err != nil {

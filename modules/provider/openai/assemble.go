@@ -54,7 +54,7 @@ func assemble(s provider.Stream) (*provider.Completion, error) {
 	w.Choices[0].Message.Role = "assistant"
 	for {
 		chunk, err := s.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return w.completion()
 		}
 		if errors.Is(err, provider.ErrCut) {

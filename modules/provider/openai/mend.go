@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -163,17 +164,17 @@ func mendContent(e *editor, path string, message gjson.Result) {
 	if message.Get("reasoning_content").Exists() {
 		return
 	}
-	var thoughts string
+	var thoughts strings.Builder
 	for _, part := range content.Array() {
 		switch t := part.Get("thinking"); {
 		case t.Type == gjson.String:
-			thoughts += t.Str
+			thoughts.WriteString(t.Str)
 		case t.IsArray():
-			thoughts += provider.TextOf(t)
+			thoughts.WriteString(provider.TextOf(t))
 		}
 	}
-	if thoughts != "" {
-		e.set(path+".reasoning_content", thoughts)
+	if thoughts.Len() > 0 {
+		e.set(path+".reasoning_content", thoughts.String())
 	}
 }
 

@@ -143,7 +143,7 @@ func TestRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Next(); err != io.EOF {
+	if _, err := s.Next(); !errors.Is(err, io.EOF) {
 		t.Errorf("ended with %v, want io.EOF", err)
 	}
 	s.Close()
@@ -213,7 +213,7 @@ func TestOddAnswers(t *testing.T) {
 
 func TestSkipped(t *testing.T) {
 	s := newStream(t.Context(), io.NopCloser(strings.NewReader("data: x\n\n: c\n\ndata:\n\ndata: [\n\ndata: [DONE]\n\n")))
-	if _, err := s.Next(); err != io.EOF {
+	if _, err := s.Next(); !errors.Is(err, io.EOF) {
 		t.Fatalf("ended with %v, want io.EOF", err)
 	}
 	if s.Skipped() != 2 {

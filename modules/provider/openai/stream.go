@@ -160,7 +160,7 @@ func (s *stream) ended(err error) error {
 		return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: err}
 	case s.mend.finished():
 		return io.EOF
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return provider.ErrCut
 	}
 	return fmt.Errorf("%w: %w", provider.ErrCut, err)

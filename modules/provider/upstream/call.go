@@ -120,7 +120,7 @@ func readAtMost(body io.ReadCloser, limit int64, timeout time.Duration) ([]byte,
 	b, err := io.ReadAll(io.LimitReader(body, limit))
 	if err == nil {
 		// The connection can be used again only when the end was seen.
-		io.CopyN(io.Discard, body, drainBytes)
+		_, _ = io.CopyN(io.Discard, body, drainBytes)
 	}
 	return b, err
 }
@@ -135,7 +135,7 @@ const (
 func Drain(body io.ReadCloser) error {
 	timer := time.AfterFunc(drainTimeout, func() { body.Close() })
 	defer timer.Stop()
-	io.CopyN(io.Discard, body, drainBytes)
+	_, _ = io.CopyN(io.Discard, body, drainBytes)
 	return body.Close()
 }
 

@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -83,7 +84,7 @@ func (d *db) sweep(prefix []byte) error {
 			return err
 		}
 		// Not from the prefix again: that would walk over all the tombstones.
-		from = append(keys[len(keys)-1], 0)
+		from = append(bytes.Clone(keys[len(keys)-1]), 0)
 	}
 }
 

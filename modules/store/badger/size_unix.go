@@ -28,7 +28,7 @@ func fileBytes(f fs.DirEntry) int64 {
 		return 0 // removed meanwhile
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int64(st.Blocks) * 512
+		return int64(st.Blocks) * 512 //nolint:unconvert // its type differs between systems
 	}
 	return info.Size()
 }
@@ -39,5 +39,5 @@ func freeBytes(dir string) (int64, bool) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, false
 	}
-	return int64(st.Bavail) * int64(st.Bsize), true
+	return int64(st.Bavail) * int64(st.Bsize), true //nolint:unconvert // their types differ between systems
 }

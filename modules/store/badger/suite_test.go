@@ -4,10 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-chat/caddy-chat/modules/store"
 	"github.com/caddy-chat/caddy-chat/modules/store/storetest"
