@@ -63,7 +63,7 @@ func (h *Handler) chat(x *exchange) error {
 
 func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call {
 	c := &call{h: h, x: x, req: req, choice: choice, begun: time.Now()}
-	c.ctx, c.cancel = chat.UntilExit(x.r.Context())
+	c.ctx, c.cancel = chat.CallContext(x.r.Context(), req.stream)
 	c.watch = time.AfterFunc(time.Duration(h.ResponseTimeout), func() { c.cancel(errSilent) })
 	x.rec.Call = chatctx.Call{Model: choice.Name, Provider: choice.Target.Provider}
 	return c

@@ -156,8 +156,8 @@ func (c *TenantConfig) set(name string, args []string) error {
 		c.Hosts = append(c.Hosts, hosts...)
 		return err
 	case "api_key":
-		c.APIKeys = append(c.APIKeys, args...)
-		_, err := readKeys(args, nil)
+		keys, err := each(args, digestOnly)
+		c.APIKeys = append(c.APIKeys, keys...)
 		return err
 	case "models":
 		c.Models = append(c.Models, args...)
@@ -207,6 +207,16 @@ func (c *TenantConfig) setOne(name, value string) error {
 		return errors.New("unrecognized subdirective")
 	}
 	return nil
+}
+
+// digestOnly keeps keys out of the adapted configuration, which the admin
+// API shows: one that stands in the Caddyfile goes on as its digest.
+func digestOnly(key string) (string, error) {
+	if strings.Contains(key, "{") {
+		return key, nil
+	}
+	d, err := tenant.ParseDigest(key)
+	return "sha256:" + d.String(), err
 }
 
 func addRule(list *[]string, s string, windowed bool) error {

@@ -26,10 +26,15 @@ func (exitWatch) Handle(context.Context, caddy.Event) error {
 	return nil
 }
 
-// UntilExit returns a context that also ends, with ErrShuttingDown as its
-// cause, when the process begins to end. cancel must be called.
-func UntilExit(parent context.Context) (ctx context.Context, cancel context.CancelCauseFunc) {
+// CallContext returns a context for a model call. That of a stream also
+// ends, with ErrShuttingDown as its cause, when the process begins to end:
+// its client shall get a last event, and the process not wait for the longest
+// answer. cancel must be called.
+func CallContext(parent context.Context, streamed bool) (ctx context.Context, cancel context.CancelCauseFunc) {
 	ctx, cancelCause := context.WithCancelCause(parent)
+	if !streamed {
+		return ctx, cancelCause
+	}
 	stop := context.AfterFunc(exit, func() { cancelCause(ErrShuttingDown) })
 	return ctx, func(cause error) {
 		stop()

@@ -144,10 +144,17 @@ func write(w http.ResponseWriter, r *http.Request, rec *chatctx.Record, e *Error
 		traceID = rec.TraceID
 	}
 	var doc any = failure{Error: detail{e.Code, e.Message}, TraceID: traceID}
-	if strings.HasPrefix(originalRequest(r).URL.Path, "/v1/") {
+	if isOpenAI(r) {
 		doc = OpenAI(e, traceID)
 	}
 	return WriteJSON(w, e.Status, doc)
+}
+
+// isOpenAI says whether a client speaks OpenAI's API, by the path that it
+// asked for or by what a handle_path has left of it.
+func isOpenAI(r *http.Request) bool {
+	const prefix = "/v1/"
+	return strings.HasPrefix(r.URL.Path, prefix) || strings.HasPrefix(originalRequest(r).URL.Path, prefix)
 }
 
 // OpenAI returns the failure as OpenAI's error body, to be encoded as JSON.

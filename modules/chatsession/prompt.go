@@ -125,5 +125,6 @@ func (t *turn) forward(m *message, msgs []turnMessage) (*http.Request, error) {
 	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	r.Header.Set(chatctx.HeaderTenant, t.x.rec.Tenant.ID)
 	r.Header.Set(chatctx.HeaderUser, t.x.rec.User)
+	r.Header.Set("X-Request-Id", t.x.rec.TraceID)
 	return r, nil
 }

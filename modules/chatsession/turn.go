@@ -59,7 +59,7 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 		return err
 	}
 	t := &turn{h: h, x: x, id: chatctx.NewID(), begun: time.Now()}
-	end, err := t.claim()
+	end, err := t.claim(*m.Stream)
 	if err != nil {
 		return err
 	}
@@ -90,8 +90,10 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	return t.settle(a, out)
 }
 
-// claim makes this the running turn of the session, until end is called.
-func (t *turn) claim() (end func(), err error) {
+// claim makes this the running turn of the session, until end is called. A
+// stream is cut when the process ends; an answer that comes as one document
+// is let finish, as any request is.
+func (t *turn) claim(streamed bool) (end func(), err error) {
 	parent := t.x.r.Context()
 	if t.h.OnDisconnect == disconnectContinue {
 		parent = context.WithoutCancel(parent)
@@ -103,7 +105,7 @@ func (t *turn) claim() (end func(), err error) {
 	if err != nil {
 		return nil, t.h.storeError("claim", err)
 	}
-	t.ctx, t.cancel = chat.UntilExit(parent)
+	t.ctx, t.cancel = chat.CallContext(parent, streamed)
 	go t.keep(cancelled)
 	return func() {
 		t.cancel(nil)

@@ -169,7 +169,7 @@ func (e *Error) Error() string {
 	case e.Err != nil:
 		return fmt.Sprintf("calling the provider: %v", e.Err)
 	case e.Message != "":
-		return fmt.Sprintf("provider answered %d: %s", e.Status, e.Message)
+		return fmt.Sprintf("provider answered %d: %s", e.Status, Redact(e.Message))
 	default:
 		return fmt.Sprintf("provider answered %d", e.Status)
 	}
