@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
 
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
@@ -205,37 +205,19 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	case "health_path":
 		h.HealthPath = value
 	case "response_timeout":
-		err = setDuration(&h.ResponseTimeout, value)
+		h.ResponseTimeout, err = chat.ParseDuration(value)
 	case "first_token_timeout":
-		err = setDuration(&h.FirstTokenTimeout, value)
+		h.FirstTokenTimeout, err = chat.ParseDuration(value)
 	case "stall_timeout":
-		err = setDuration(&h.StallTimeout, value)
+		h.StallTimeout, err = chat.ParseDuration(value)
 	case "max_body":
-		err = setSize(&h.MaxBody, value)
+		h.MaxBody, err = chat.ParseSize(value)
 	default:
 		return d.Errf("unrecognized subdirective '%s'", name)
 	}
 	if err != nil {
 		return d.Errf("%s: %v", name, err)
 	}
-	return nil
-}
-
-func setDuration(field *caddy.Duration, s string) error {
-	v, err := caddy.ParseDuration(s)
-	if err != nil || v <= 0 {
-		return fmt.Errorf("%q: want a duration such as 30s", s)
-	}
-	*field = caddy.Duration(v)
-	return nil
-}
-
-func setSize(field *int64, s string) error {
-	n, err := humanize.ParseBytes(s)
-	if err != nil || n < 1 || n > math.MaxInt64/2 {
-		return fmt.Errorf("%q: want a size such as 10MiB", s)
-	}
-	*field = int64(n)
 	return nil
 }
 

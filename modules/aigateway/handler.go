@@ -2,6 +2,7 @@
 package aigateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -113,10 +114,10 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	h.loaded = time.Now()
-	setDefault(&h.ResponseTimeout, caddy.Duration(30*time.Second))
-	setDefault(&h.FirstTokenTimeout, caddy.Duration(12*time.Second))
-	setDefault(&h.StallTimeout, caddy.Duration(time.Minute))
-	setDefault(&h.MaxBody, 10<<20)
+	h.ResponseTimeout = cmp.Or(h.ResponseTimeout, caddy.Duration(30*time.Second))
+	h.FirstTokenTimeout = cmp.Or(h.FirstTokenTimeout, caddy.Duration(12*time.Second))
+	h.StallTimeout = cmp.Or(h.StallTimeout, caddy.Duration(time.Minute))
+	h.MaxBody = cmp.Or(h.MaxBody, 10<<20)
 
 	if err := h.loadProviders(ctx); err != nil {
 		return err
@@ -127,13 +128,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	app, err := chat.FromContext(ctx)
 	h.app = app
 	return err
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 func (h *Handler) loadProviders(ctx caddy.Context) error {

@@ -2,15 +2,14 @@ package chatsession
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 )
 
 func init() {
@@ -66,16 +65,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (h *Handler) setters() map[string]func(string) error {
 	return map[string]func(string) error{
 		"path":              h.setPath,
-		"retention":         duration(&h.Retention),
+		"retention":         parsed(&h.Retention, chat.ParseDuration),
 		"max_messages":      count(&h.MaxMessages),
 		"context_messages":  optionalCount(&h.ContextMessages),
 		"context_tokens":    optionalCount(&h.ContextTokens),
 		"max_message_chars": count(&h.MaxMessageChars),
-		"max_body":          size(&h.MaxBody),
+		"max_body":          parsed(&h.MaxBody, chat.ParseSize),
 		"system":            text(&h.System),
 		"on_disconnect":     h.setOnDisconnect,
-		"resume_window":     duration(&h.ResumeWindow),
-		"keep_alive":        duration(&h.KeepAlive),
+		"resume_window":     parsed(&h.ResumeWindow, chat.ParseDuration),
+		"keep_alive":        parsed(&h.KeepAlive, chat.ParseDuration),
 		"tenant":            text(&h.Tenant),
 	}
 }
@@ -103,17 +102,6 @@ func text(field *string) func(string) error {
 	}
 }
 
-func duration(field *caddy.Duration) func(string) error {
-	return func(s string) error {
-		d, err := caddy.ParseDuration(s)
-		if err != nil || d <= 0 {
-			return fmt.Errorf("%q: want a duration such as 30s or 30d", s)
-		}
-		*field = caddy.Duration(d)
-		return nil
-	}
-}
-
 func count(field *int) func(string) error {
 	return func(s string) error {
 		n, err := strconv.Atoi(s)
@@ -136,14 +124,11 @@ func optionalCount(field **int) func(string) error {
 	}
 }
 
-func size(field *int64) func(string) error {
-	return func(s string) error {
-		n, err := humanize.ParseBytes(s)
-		if err != nil || n < 1 || n > math.MaxInt64/2 {
-			return fmt.Errorf("%q: want a size such as 64KiB", s)
-		}
-		*field = int64(n)
-		return nil
+// parsed reads a value with parse.
+func parsed[T any](field *T, parse func(string) (T, error)) func(string) error {
+	return func(s string) (err error) {
+		*field, err = parse(s)
+		return err
 	}
 }
 

@@ -3,6 +3,7 @@
 package chatsession
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -94,14 +95,14 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // Provision sets the defaults.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
-	setDefault(&h.Path, "/chat")
-	setDefault(&h.Retention, caddy.Duration(30*24*time.Hour))
-	setDefault(&h.MaxMessages, 1000)
-	setDefault(&h.MaxMessageChars, 10_000)
-	setDefault(&h.MaxBody, 64<<10)
-	setDefault(&h.OnDisconnect, disconnectContinue)
-	setDefault(&h.ResumeWindow, caddy.Duration(5*time.Minute))
-	setDefault(&h.KeepAlive, caddy.Duration(15*time.Second))
+	h.Path = cmp.Or(h.Path, "/chat")
+	h.Retention = cmp.Or(h.Retention, caddy.Duration(30*24*time.Hour))
+	h.MaxMessages = cmp.Or(h.MaxMessages, 1000)
+	h.MaxMessageChars = cmp.Or(h.MaxMessageChars, 10_000)
+	h.MaxBody = cmp.Or(h.MaxBody, 64<<10)
+	h.OnDisconnect = cmp.Or(h.OnDisconnect, disconnectContinue)
+	h.ResumeWindow = cmp.Or(h.ResumeWindow, caddy.Duration(5*time.Minute))
+	h.KeepAlive = cmp.Or(h.KeepAlive, caddy.Duration(15*time.Second))
 	if h.ContextMessages == nil {
 		h.ContextMessages = new(50)
 	}
@@ -112,13 +113,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	app, err := chat.FromContext(ctx)
 	h.app = app
 	return err
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Validate checks the settings.
