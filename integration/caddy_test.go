@@ -24,7 +24,7 @@ const patience = 60 * time.Second
 
 // caddyProcess is a running Caddy.
 type caddyProcess struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	dir   string // its working directory, with the Caddyfile and its data
 	url   string // of the site on {$PORT}
@@ -54,7 +54,7 @@ func (b *logBuffer) String() string {
 }
 
 // freePort returns a port of the loopback interface that nobody uses.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -78,14 +78,14 @@ const globalOptions = `{
 // global options, site into a site block; {$UPSTREAM} and the like may be
 // set by env, as NAME=value. The process is stopped when the test ends, and
 // the test fails if it did not end cleanly or reported a data race.
-func startCaddy(t *testing.T, options, site string, env ...string) *caddyProcess {
+func startCaddy(t testing.TB, options, site string, env ...string) *caddyProcess {
 	t.Helper()
 	return startIn(t, t.TempDir(), options, site, env...)
 }
 
 // startIn is startCaddy in a directory, which keeps the data of a process
 // for the next one.
-func startIn(t *testing.T, dir, options, site string, env ...string) *caddyProcess {
+func startIn(t testing.TB, dir, options, site string, env ...string) *caddyProcess {
 	t.Helper()
 	port, adminPort := freePort(t), freePort(t)
 	c := &caddyProcess{
@@ -209,7 +209,7 @@ func (c *caddyProcess) reload() {
 }
 
 // caddy runs one caddy command and returns what it printed.
-func caddy(t *testing.T, dir string, args ...string) (string, error) {
+func caddy(t testing.TB, dir string, args ...string) (string, error) {
 	t.Helper()
 	c := &caddyProcess{t: t, dir: dir}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -219,7 +219,7 @@ func caddy(t *testing.T, dir string, args ...string) (string, error) {
 }
 
 // eventually waits until ok, which is asked again and again.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !ok() {
@@ -232,7 +232,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // readAll reads and closes a body.
-func readAll(t *testing.T, resp *http.Response) string {
+func readAll(t testing.TB, resp *http.Response) string {
 	t.Helper()
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)

@@ -15,7 +15,7 @@ import (
 
 // client makes requests as one tenant's user.
 type client struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	tenant string // X-Tenant-Id, where not empty
 	user   string // X-User-Id, where not empty
@@ -102,7 +102,7 @@ type failure struct {
 }
 
 // wantFailure checks the status and the code of a refused request.
-func wantFailure(t *testing.T, resp *http.Response, status int, code string) failure {
+func wantFailure(t testing.TB, resp *http.Response, status int, code string) failure {
 	t.Helper()
 	text := readAll(t, resp)
 	var f failure
@@ -158,12 +158,12 @@ type event struct {
 
 // events reads a stream event by event.
 type events struct {
-	t    *testing.T
+	t    testing.TB
 	resp *http.Response
 	dec  *sse.Decoder
 }
 
-func readEvents(t *testing.T, resp *http.Response) *events {
+func readEvents(t testing.TB, resp *http.Response) *events {
 	t.Helper()
 	if ct := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || ct != "text/event-stream" {
 		t.Fatalf("status %d, Content-Type %q: %s", resp.StatusCode, ct, readAll(t, resp))
