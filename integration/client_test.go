@@ -252,3 +252,12 @@ func (c *client) history(session string) []stored {
 	}
 	return h.Data.Messages
 }
+
+// decode reads a JSON answer into v.
+func decode(t *testing.T, resp *http.Response, v any) {
+	t.Helper()
+	text := readAll(t, resp)
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		t.Fatalf("status %d, and no JSON: %v\n%s", resp.StatusCode, err, text)
+	}
+}

@@ -1,6 +1,7 @@
 package chatsession
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -11,7 +12,7 @@ import (
 
 // follow serves GET /chat/{sessionId}/stream: the events of the running or
 // just finished turn after the one that Last-Event-ID names, and those that
-// are still to come.
+// are still to come. The turn's last event ends the stream.
 func (h *Handler) follow(x *exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
@@ -26,10 +27,24 @@ func (h *Handler) follow(x *exchange) error {
 		}
 		turn = newest
 		for _, ev := range events {
-			s.resume(h, turn, ev)
 			n = ev.N
+			if ev.Kind == eventDone {
+				h.awaitEnd(x, turn, n)
+				s.resume(h, turn, ev)
+				return nil
+			}
+			s.resume(h, turn, ev)
 		}
 	}
+}
+
+// awaitEnd waits until a turn that has published its last event has freed
+// the session: who reads done may go on at once. Whatever else comes of
+// waiting, such as a newer turn's events, says that it has.
+func (h *Handler) awaitEnd(x *exchange, turn string, n int) {
+	ctx, cancel := context.WithTimeout(x.r.Context(), settleTimeout)
+	defer cancel()
+	_, _, _ = x.store.Follow(ctx, x.rec.Tenant.ID, x.session(), turn, n)
 }
 
 // resume sends an event of a turn that may not be the one that the client

@@ -1,0 +1,363 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// plainTenants are two tenants without keys.
+const plainTenants = `
+	chat {
+		tenant acme {
+			metadata plan gold
+		}
+		tenant globex {
+			metadata plan iron
+		}
+	}
+`
+
+// listed is a session of the list.
+type listed struct {
+	SessionID    string `json:"sessionId"`
+	Title        string `json:"title"`
+	CreatedAt    int64  `json:"createdAt"`
+	UpdatedAt    int64  `json:"updatedAt"`
+	MessageCount int    `json:"messageCount"`
+}
+
+type listAnswer struct {
+	Data struct {
+		Sessions   []listed `json:"sessions"`
+		NextBefore string   `json:"nextBefore"`
+	} `json:"data"`
+}
+
+func (c *client) list(query string) listAnswer {
+	c.t.Helper()
+	var l listAnswer
+	if status := c.call(http.MethodGet, "/chat"+query, nil, &l); status != http.StatusOK {
+		c.t.Fatalf("list answered %d", status)
+	}
+	return l
+}
+
+func contents(msgs []stored) []string {
+	var list []string
+	for _, m := range msgs {
+		list = append(list, m.Role+": "+m.Content)
+	}
+	return list
+}
+
+func sessionIDs(l listAnswer) []string {
+	var list []string
+	for _, s := range l.Data.Sessions {
+		list = append(list, s.SessionID)
+	}
+	return list
+}
+
+func wantList(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\n got %q\nwant %q", what, got, want)
+	}
+}
+
+// echoing starts the chain in front of an upstream that answers by itself.
+func echoing(t *testing.T, session string) (*caddyProcess, *steered) {
+	t.Helper()
+	up := newSteered(t)
+	up.echo()
+	return startCaddy(t, plainTenants, up.chain(session)), up
+}
+
+func TestHistory(t *testing.T) {
+	c, _ := echoing(t, "")
+	ann := newClient(c, "acme", "ann")
+	session := newSession()
+	before := time.Now()
+	var all []string
+	for i := range 4 {
+		q := fmt.Sprintf("question %d", i)
+		ann.say(session, q)
+		all = append(all, "user: "+q, "assistant: re: "+q)
+	}
+	page := func(query string) historyAnswer {
+		t.Helper()
+		var h historyAnswer
+		if status := ann.call(http.MethodGet, "/chat/"+session+"/history"+query, nil, &h); status != http.StatusOK {
+			t.Fatalf("history%s answered %d", query, status)
+		}
+		return h
+	}
+
+	t.Run("comes newest last, with all fields", func(t *testing.T) {
+		h := page("")
+		wantList(t, "messages", contents(h.Data.Messages), all)
+		if h.Data.NextBefore != "" || h.Data.SessionID != session {
+			t.Errorf("got %+v", h.Data)
+		}
+		seen := make(map[string]bool)
+		last := before.UnixMilli()
+		for _, m := range h.Data.Messages {
+			if m.ID == "" || seen[m.ID] {
+				t.Errorf("id %q: want one of its own", m.ID)
+			}
+			seen[m.ID] = true
+			if m.Timestamp < last || m.Timestamp > time.Now().UnixMilli() {
+				t.Errorf("timestamp %d after %d", m.Timestamp, last)
+			}
+			last = m.Timestamp
+			if m.Status != "complete" || m.TokenCount < 1 {
+				t.Errorf("got %+v", m)
+			}
+			if m.Role == "assistant" && (m.ModelID != "fast" || m.TokenCount != upstreamTokensOut) {
+				t.Errorf("got %+v", m)
+			}
+		}
+	})
+
+	t.Run("pages backwards without a gap", func(t *testing.T) {
+		var got []string
+		query := "?limit=3"
+		for pages := 1; ; pages++ {
+			h := page(query)
+			got = append(contents(h.Data.Messages), got...)
+			if h.Data.NextBefore == "" {
+				if pages != 3 {
+					t.Errorf("%d pages of 3 for 8 messages", pages)
+				}
+				break
+			}
+			if len(h.Data.Messages) != 3 {
+				t.Errorf("a page of 3 has %d", len(h.Data.Messages))
+			}
+			query = "?limit=3&before=" + h.Data.NextBefore
+		}
+		wantList(t, "all pages", got, all)
+		if h := page("?limit=8"); h.Data.NextBefore != "" {
+			t.Error("nextBefore though there is no more")
+		}
+		if h := page("?limit=1000000"); len(h.Data.Messages) != 8 {
+			t.Errorf("a limit beyond the most gives %d", len(h.Data.Messages))
+		}
+	})
+
+	t.Run("refuses what is no limit and no cursor", func(t *testing.T) {
+		for _, query := range []string{"limit=0", "limit=-1", "limit=x", "limit=1.5", "before=0", "before=x", "before=-3"} {
+			f := wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history?"+query, nil), 400, "invalid_request")
+			if name, _, _ := strings.Cut(query, "="); !strings.Contains(f.Error.Message, name) {
+				t.Errorf("%s: %q does not name the field", query, f.Error.Message)
+			}
+		}
+	})
+
+	t.Run("has 50 by default", func(t *testing.T) {
+		long := newSession()
+		for i := range 26 {
+			ann.say(long, fmt.Sprint(i))
+		}
+		var h historyAnswer
+		ann.call(http.MethodGet, "/chat/"+long+"/history", nil, &h)
+		if len(h.Data.Messages) != 50 || h.Data.NextBefore == "" || h.Data.Messages[0].Content != "1" {
+			t.Errorf("%d messages, nextBefore %q", len(h.Data.Messages), h.Data.NextBefore)
+		}
+	})
+}
+
+func TestSessionList(t *testing.T) {
+	c, _ := echoing(t, "")
+	ann := newClient(c, "acme", "ann")
+	if l := ann.list(""); l.Data.Sessions == nil || len(l.Data.Sessions) != 0 {
+		t.Errorf("of a new user: %+v, want an empty list", l.Data)
+	}
+	var ids []string
+	for i := range 5 {
+		ids = append(ids, newSession())
+		ann.say(ids[i], fmt.Sprintf("title %d", i))
+		tick(t)
+	}
+	ann.say(ids[1], "once more")
+	want := []string{ids[1], ids[4], ids[3], ids[2], ids[0]}
+
+	t.Run("is newest first, with titles and counts", func(t *testing.T) {
+		l := ann.list("")
+		wantList(t, "sessions", sessionIDs(l), want)
+		first, last := l.Data.Sessions[0], l.Data.Sessions[4]
+		if first.Title != "title 1" || first.MessageCount != 4 || first.UpdatedAt <= first.CreatedAt {
+			t.Errorf("got %+v", first)
+		}
+		if last.Title != "title 0" || last.MessageCount != 2 || l.Data.NextBefore != "" {
+			t.Errorf("got %+v", last)
+		}
+	})
+
+	t.Run("pages without a gap", func(t *testing.T) {
+		var got []string
+		query := "?limit=2"
+		for {
+			l := ann.list(query)
+			got = append(got, sessionIDs(l)...)
+			if l.Data.NextBefore == "" {
+				break
+			}
+			query = "?limit=2&before=" + l.Data.NextBefore
+		}
+		wantList(t, "all pages", got, want)
+	})
+
+	t.Run("refuses what is no limit and no cursor", func(t *testing.T) {
+		for _, query := range []string{"limit=0", "limit=x", "before=1", "before=x_y", "before=1_"} {
+			wantFailure(t, ann.do(http.MethodGet, "/chat?"+query, nil), 400, "invalid_request")
+		}
+	})
+
+	t.Run("shortens a long title", func(t *testing.T) {
+		ann.say(newSession(), strings.Repeat("ü", 500))
+		title := []rune(ann.list("?limit=1").Data.Sessions[0].Title)
+		if len(title) > 80 || title[0] != 'ü' {
+			t.Errorf("the title has %d characters", len(title))
+		}
+	})
+}
+
+// tick waits until the clock shows another millisecond.
+func tick(t *testing.T) {
+	t.Helper()
+	now := time.Now().UnixMilli()
+	eventually(t, "time passes", func() bool { return time.Now().UnixMilli() > now })
+}
+
+func TestDeleteSession(t *testing.T) {
+	c, up := echoing(t, "")
+	ann := newClient(c, "acme", "ann")
+	session := newSession()
+	ann.say(session, "secret")
+	wantFailure(t, newClient(c, "acme", "bob").do(http.MethodDelete, "/chat/"+session, nil), 404, "session_not_found")
+	if n := len(ann.history(session)); n != 2 {
+		t.Fatalf("after another user's DELETE there are %d messages", n)
+	}
+
+	var ok struct{ OK bool }
+	if status := ann.call(http.MethodDelete, "/chat/"+session, nil, &ok); status != 200 || !ok.OK {
+		t.Fatalf("DELETE answered %d %+v", status, ok)
+	}
+	wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
+	wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/stream", nil), 404, "session_not_found")
+	wantFailure(t, ann.do(http.MethodPost, "/chat/"+session+"/cancel", nil), 404, "session_not_found")
+	wantFailure(t, ann.do(http.MethodDelete, "/chat/"+session, nil), 404, "session_not_found")
+	if l := ann.list(""); len(l.Data.Sessions) != 0 {
+		t.Errorf("still listed: %+v", l.Data.Sessions)
+	}
+
+	prompts := make(chan prompt, 1)
+	up.answer(func(c *upstreamCall) string {
+		prompts <- c.prompt
+		return "fresh"
+	})
+	ann.say(session, "anew")
+	wantList(t, "what the model gets", (<-prompts).texts(), []string{"user: anew"})
+	wantList(t, "history", contents(ann.history(session)), []string{"user: anew", "assistant: fresh"})
+	if l := ann.list(""); l.Data.Sessions[0].Title != "anew" {
+		t.Errorf("the title is still %q", l.Data.Sessions[0].Title)
+	}
+}
+
+// TestDeleteWhileAnswering deletes a session under a running answer, which
+// must not bring it back.
+func TestDeleteWhileAnswering(t *testing.T) {
+	up := newSteered(t)
+	c := startCaddy(t, plainTenants, up.chain(""))
+	ann := newClient(c, "acme", "ann")
+	session := newSession()
+	a := ann.ask(session, "hello")
+	call := up.call()
+	call.say("begun")
+	stream := a.events()
+	stream.text("begun")
+	if resp := ann.do(http.MethodDelete, "/chat/"+session, nil); resp.StatusCode != 200 {
+		t.Fatalf("DELETE answered %d", resp.StatusCode)
+	}
+	call.wantGone()
+	if end := stream.rest(); end.done == nil || end.done.FinishReason != "cancelled" {
+		t.Errorf("the stream ended with %+v", end.events)
+	}
+	wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
+	up.echo()
+	ann.say(session, "anew")
+	wantList(t, "history", contents(ann.history(session)), []string{"user: anew", "assistant: re: anew"})
+}
+
+func TestSessionRoutes(t *testing.T) {
+	up := newSteered(t)
+	up.echo()
+	c := startCaddy(t, plainTenants, up.chain("")+"\n\trespond \"passed on\" 418")
+	ann := newClient(c, "acme", "ann")
+	session := newSession()
+	ann.say(session, "hello")
+
+	t.Run("other methods are 405 with Allow", func(t *testing.T) {
+		for _, tc := range []struct{ method, path, allow string }{
+			{"PUT", "/chat", "GET, POST"},
+			{"DELETE", "/chat", "GET, POST"},
+			{"GET", "/chat/" + session, "DELETE"},
+			{"POST", "/chat/" + session, "DELETE"},
+			{"POST", "/chat/" + session + "/history", "GET"},
+			{"DELETE", "/chat/" + session + "/history", "GET"},
+			{"POST", "/chat/" + session + "/stream", "GET"},
+			{"GET", "/chat/" + session + "/cancel", "POST"},
+			{"OPTIONS", "/chat/" + session + "/cancel", "POST"},
+		} {
+			resp := ann.do(tc.method, tc.path, nil)
+			if got := resp.Header.Get("Allow"); got != tc.allow {
+				t.Errorf("%s %s: Allow %q, want %q", tc.method, tc.path, got, tc.allow)
+			}
+			wantFailure(t, resp, 405, "method_not_allowed")
+		}
+		for _, path := range []string{"/chat", "/chat/" + session + "/history"} {
+			resp := ann.do(http.MethodHead, path, nil)
+			resp.Body.Close()
+			if resp.StatusCode != 405 || resp.Header.Get("Allow") == "" {
+				t.Errorf("HEAD %s: %d, Allow %q", path, resp.StatusCode, resp.Header.Get("Allow"))
+			}
+		}
+	})
+
+	t.Run("unknown paths below are 404", func(t *testing.T) {
+		for _, path := range []string{"/chat/" + session + "/nothing", "/chat/" + session + "/history/1", "/chat/x/y/z"} {
+			wantFailure(t, ann.do(http.MethodGet, path, nil), 404, "not_found")
+		}
+		wantFailure(t, ann.do(http.MethodGet, "/chat/no-uuid/history", nil), 404, "session_not_found")
+	})
+
+	t.Run("everything else passes through", func(t *testing.T) {
+		for _, path := range []string{"/chatter", "/", "/v1/chat", "/cha", "/api/chat", "/CHAT"} {
+			if resp := ann.do(http.MethodPost, path, nil); resp.StatusCode != 418 || readAll(t, resp) != "passed on" {
+				t.Errorf("%s answered %d", path, resp.StatusCode)
+			}
+		}
+	})
+
+	t.Run("path mounts them elsewhere", func(t *testing.T) {
+		c.writeConfig(plainTenants, up.chain("path /api/chat")+"\n\trespond \"passed on\" 418")
+		c.reload()
+		elsewhere := newClient(c, "acme", "ann")
+		elsewhere.url += "/api"
+		wantList(t, "history", contents(elsewhere.history(session)), []string{"user: hello", "assistant: re: hello"})
+		elsewhere.say(session, "there")
+		if n := elsewhere.list("").Data.Sessions[0].MessageCount; n != 4 {
+			t.Errorf("%d messages", n)
+		}
+		for _, path := range []string{"/chat", "/api/chatter", "/api"} {
+			if resp := ann.do(http.MethodGet, path, nil); resp.StatusCode != 418 {
+				t.Errorf("%s answered %d: %s", path, resp.StatusCode, readAll(t, resp))
+			}
+		}
+	})
+}
