@@ -60,6 +60,9 @@ func parseRequest(body []byte) (*request, error) {
 	if req.stream, err = optionalBool(body, "stream"); err != nil {
 		return nil, err
 	}
+	if o := gjson.GetBytes(body, "stream_options"); o.Exists() && !o.IsObject() && o.Type != gjson.Null {
+		return nil, chaterr.InvalidRequest("stream_options", "want an object")
+	}
 	req.includeUsage, err = optionalBool(body, "stream_options.include_usage")
 	return req, err
 }

@@ -2,6 +2,8 @@ package chat
 
 import (
 	"net/http"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
@@ -21,12 +23,14 @@ func UserFrom(h http.Header, name string) (string, error) {
 		return "", chaterr.InvalidRequest(name, "want this header once")
 	}
 	if !ValidUser(values[0]) {
-		return "", chaterr.InvalidRequest(name, "want 1 to 128 characters")
+		return "", chaterr.InvalidRequest(name, "want 1 to 128 characters, no control characters")
 	}
 	return values[0], nil
 }
 
-// ValidUser says whether s can name a user: 1 to 128 characters of UTF-8.
+// ValidUser says whether s can name a user: 1 to 128 characters of UTF-8, none
+// of them a control character, which no header could tell the next handler.
 func ValidUser(s string) bool {
-	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxUserChars
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxUserChars &&
+		!strings.ContainsFunc(s, unicode.IsControl)
 }

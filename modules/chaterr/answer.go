@@ -46,9 +46,10 @@ func Answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, err error) 
 	}
 	// A server's error routes serve all of its sites. Returning the error
 	// would leave a site that has none of its own with an empty body, so they
-	// are run here, with ours behind them.
-	r = srv.Errors.WithError(originalRequest(r), caddyhttp.Error(e.Status, e))
-	return srv.Errors.Routes.Compile(body).ServeHTTP(w, r)
+	// are run here, with ours behind them. They are given the message alone:
+	// a site may show it, and the cause is not for its visitors.
+	r = srv.Errors.WithError(originalRequest(r), caddyhttp.Error(e.Status, errors.New(e.Message)))
+	return answerWithRoutes(log, srv.Errors.Routes, body, w, r, e.Status)
 }
 
 // HandOver gives a failure to whoever translates the answer, and says

@@ -69,7 +69,7 @@ func parseMessage(body []byte, maxChars int) (*message, error) {
 		return nil, chaterr.InvalidRequest("modelId", "want the name of a model, or leave it out")
 	}
 	if m.UserID != nil && !chat.ValidUser(*m.UserID) {
-		return nil, chaterr.InvalidRequest("userId", "want 1 to 128 characters")
+		return nil, chaterr.InvalidRequest("userId", "want 1 to 128 characters, no control characters")
 	}
 	return m, nil
 }
