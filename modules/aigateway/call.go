@@ -135,17 +135,23 @@ func (c *call) failed(err error) error {
 	return chaterr.FromProvider(err)
 }
 
+// used is what the provider counted, or else an estimate.
+func (c *call) used() provider.Usage {
+	if c.usage != nil {
+		return *c.usage
+	}
+	return provider.Usage{
+		Input:     c.req.inputTokens,
+		Output:    provider.EstimateTokens(c.outputBytes),
+		Estimated: true,
+	}
+}
+
 // settle notes what the call used, and counts it.
 func (c *call) settle(err error) {
 	rec := c.x.rec
-	if c.usage != nil {
-		rec.Call.Usage = *c.usage
-	} else if err == nil || c.outputBytes > 0 {
-		rec.Call.Usage = provider.Usage{
-			Input:     c.req.inputTokens,
-			Output:    provider.EstimateTokens(c.outputBytes),
-			Estimated: true,
-		}
+	if c.usage != nil || err == nil || c.outputBytes > 0 {
+		rec.Call.Usage = c.used()
 	}
 	rec.Call.CostUSD = c.choice.Price.Cost(rec.Call.Usage.Input, rec.Call.Usage.Output)
 

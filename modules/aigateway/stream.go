@@ -71,13 +71,19 @@ func (c *call) pump(in provider.Stream, out *chunkWriter) error {
 }
 
 // cut ends a stream that failed. Once content is out, an error frame without
-// [DONE] says that the answer is not whole.
+// [DONE] says that the answer is not whole. A provider that has begun to
+// answer did not find the request at fault, whatever it says now: its reason
+// is not the client's to know.
 func (c *call) cut(out *chunkWriter, err error) error {
 	err = c.failed(err)
 	if !out.begun {
 		return err
 	}
 	e := chaterr.From(err)
+	if pe, ok := errors.AsType[*provider.Error](e); ok && (pe.Reason == provider.ReasonInvalid || pe.Reason == provider.ReasonContextLength) {
+		e = chaterr.AIError().Because(err)
+		err = e
+	}
 	c.x.rec.ErrorCode = e.Code
 	c.told = true
 	out.fail(e)

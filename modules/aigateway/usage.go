@@ -28,9 +28,10 @@ func splitUsage(raw []byte) (rest, usage []byte) {
 }
 
 // usageChunk is the last chunk of a stream, made after the one before it.
+// usage is the provider's own, where it stood where OpenAI has it.
 func (c *call) usageChunk(last, usage []byte) []byte {
 	if usage == nil {
-		usage = encode(estimatedUsage(c.req.inputTokens, provider.EstimateTokens(c.outputBytes)))
+		usage = encode(openAIUsageOf(c.used()))
 	}
 	chunk := []byte(`{"object":"chat.completion.chunk","choices":[]}`)
 	for _, name := range []string{"id", "created", "model", "system_fingerprint", "service_tier"} {
@@ -46,11 +47,11 @@ type openAIUsage struct {
 	PromptTokens     int64 `json:"prompt_tokens"`
 	CompletionTokens int64 `json:"completion_tokens"`
 	TotalTokens      int64 `json:"total_tokens"`
-	Estimated        bool  `json:"estimated"`
+	Estimated        bool  `json:"estimated,omitempty"`
 }
 
-func estimatedUsage(input, output int64) openAIUsage {
-	return openAIUsage{input, output, input + output, true}
+func openAIUsageOf(u provider.Usage) openAIUsage {
+	return openAIUsage{u.Input, u.Output, u.Total(), u.Estimated}
 }
 
 // encode renders one of our own types, which cannot fail.

@@ -1,0 +1,269 @@
+package integration
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+)
+
+// TestRecordings replays what real providers said through a whole Caddy, and
+// compares what leaves it with what they are known to say.
+func TestRecordings(t *testing.T) {
+	recordings := providertest.Load(t, providertest.Folder(t), "openai")
+	replay := providertest.NewReplay(t)
+	c := startCaddy(t, "", fmt.Sprintf(`
+		tenant_resolve
+		chat_session
+		ai_gateway {
+			provider openai {
+				base_url %s/v1
+				api_key upstream-key
+			}
+			model fast {
+				to openai/up-1
+			}
+		}`, replay.URL))
+	cl := newClient(c, "", "ann")
+	for _, rec := range recordings {
+		t.Run(rec.Kind+"/"+rec.Name, func(t *testing.T) {
+			cl := *cl
+			cl.t = t
+			r := recordingTest{t: t, rec: rec, replay: replay, client: &cl}
+			switch rec.Kind {
+			case "stream":
+				r.stream()
+			case "plain":
+				r.plain()
+			case "error":
+				r.refused()
+			default:
+				t.Fatalf("unknown kind %q", rec.Kind)
+			}
+		})
+	}
+}
+
+type recordingTest struct {
+	t      *testing.T
+	rec    providertest.Recording
+	replay *providertest.Replay
+	client *client
+}
+
+func (r recordingTest) stream() {
+	for _, manner := range []providertest.Manner{providertest.Whole, providertest.Bytes} {
+		r.replay.Play(r.rec, manner)
+		a := r.client.complete(newQuestion("fast").withUsage())
+		r.rec.Check(r.t, a.recorded())
+		if len(r.rec.Expected.Errors) > 0 {
+			r.brokenOff(a)
+			continue
+		}
+		r.chat(a)
+	}
+	for _, at := range sseBoundaries(r.rec.Body) {
+		r.cut(at)
+	}
+}
+
+// chat asks the same of /chat, and looks at what it stored.
+func (r recordingTest) chat(a completion) {
+	r.t.Helper()
+	session := newSession()
+	got := r.client.say(session, "hi")
+	want := r.rec.Expected.Text + r.rec.Expected.Refusal
+	if got.text != want || got.failed != nil || got.done == nil {
+		r.t.Fatalf("/chat: error %+v, done %+v, text\n got %q\nwant %q", got.failed, got.done, got.text, want)
+	}
+	if finish := cmp.Or(r.rec.Expected.Finish, "stop"); got.done.FinishReason != finish {
+		r.t.Errorf("/chat: finish reason %q, want %q", got.done.FinishReason, finish)
+	}
+	r.counted(got.done.Usage, a.Counted)
+	r.stored(session, want, "complete")
+}
+
+// counted compares what /chat says was used with what was counted.
+func (r recordingTest) counted(u usage, want *provider.Usage) {
+	r.t.Helper()
+	if u.Estimated != (want == nil) {
+		r.t.Errorf("/chat: usage %+v, counted were %+v", u, want)
+	}
+	if want != nil && (u.TokensIn != want.Input || u.TokensOut != want.Output || u.TotalTokens != want.Input+want.Output) {
+		r.t.Errorf("/chat: usage %+v, want %+v", u, want)
+	}
+}
+
+func (r recordingTest) stored(session, text, status string) {
+	r.t.Helper()
+	msgs := r.client.history(session)
+	if len(msgs) != 2 || msgs[1].Role != "assistant" || msgs[1].Content != text || msgs[1].Status != status {
+		r.t.Errorf("stored are %+v, want an answer that is %s: %q", msgs, status, text)
+	}
+}
+
+// brokenOff checks an answer in the middle of which the provider reported an
+// error: nobody takes it for a whole one, and the provider's words stay here.
+func (r recordingTest) brokenOff(a completion) {
+	r.t.Helper()
+	a.wantCut(r.t, r.rec.Expected.Text, "ai_error")
+	session := newSession()
+	got := r.client.say(session, "hi")
+	if got.text != r.rec.Expected.Text || got.failed == nil || got.failed.Code != "ai_error" || got.done == nil || got.done.FinishReason != "error" {
+		r.t.Errorf("/chat: text %q, error %+v, done %+v", got.text, got.failed, got.done)
+	}
+	r.stored(session, r.rec.Expected.Text, "partial")
+	for _, e := range r.rec.Expected.Errors {
+		said := gjson.GetBytes(e, "error.message").Str
+		if said == "" {
+			r.t.Fatalf("the recording's error says nothing: %s", e)
+		}
+		if strings.Contains(strings.Join(a.frames, "\n"), said) || got.failed != nil && strings.Contains(got.failed.Data, said) {
+			r.t.Errorf("the provider's words reach the client: %q", said)
+		}
+	}
+}
+
+// cut ends the answer early, after an event.
+func (r recordingTest) cut(at int) {
+	r.t.Helper()
+	body := r.rec.Body[:at]
+	text, begun, whole, failed := readRecorded(body)
+	if failed {
+		return // brokenOff
+	}
+	r.replay.Answer(r.rec.Response.Status, r.rec.Response.Headers, body, providertest.Whole)
+	a := r.client.complete(newQuestion("fast").streamed())
+	session := newSession()
+	resp := r.client.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi"})
+	switch {
+	case whole:
+		if a.Text+a.Refusal != text || !a.done || a.code != "" {
+			r.t.Errorf("cut after %d bytes, but whole: text %q, end mark %v, error %q; want %q", at, a.Text, a.done, a.code, text)
+		}
+		got := readEvents(r.t, resp).rest()
+		if got.text != text || got.failed != nil || got.done == nil {
+			r.t.Errorf("cut after %d bytes, but whole: /chat: text %q, error %+v, done %+v; want %q", at, got.text, got.failed, got.done, text)
+		}
+		r.stored(session, text, "complete")
+		return
+	case begun:
+		a.Text += a.Refusal
+		a.wantCut(r.t, text, "ai_error")
+	default:
+		a.wantRefused(r.t, http.StatusBadGateway, "ai_error")
+	}
+	if text == "" {
+		wantFailure(r.t, resp, http.StatusBadGateway, "ai_error")
+		return
+	}
+	got := readEvents(r.t, resp).rest()
+	if got.text != text || got.failed == nil || got.failed.Code != "ai_error" || got.done == nil || got.done.FinishReason != "error" {
+		r.t.Errorf("cut after %d bytes: /chat: text %q, error %+v, done %+v; want %q", at, got.text, got.failed, got.done, text)
+	}
+	r.stored(session, text, "partial")
+}
+
+// readRecorded reads the beginning of a recorded stream: its text, whether
+// there is any content, whether it is whole, and whether it reports an error.
+func readRecorded(body []byte) (text string, begun, whole, failed bool) {
+	dec := sse.NewDecoder(bytes.NewReader(body), 0)
+	for {
+		ev, err := dec.Next()
+		if err != nil {
+			return text, begun, whole, failed
+		}
+		if string(ev.Data) == "[DONE]" {
+			whole = true
+			continue
+		}
+		if f, ok := provider.ParseChunk(ev.Data); ok {
+			text += f.Text
+			begun = begun || f.Content
+			whole = whole || f.FinishReason != ""
+		}
+		failed = failed || gjson.GetBytes(ev.Data, "error").IsObject()
+	}
+}
+
+// sseBoundaries are the places in an event stream where an event ends, and
+// its beginning. Where there are hundreds, the first and last of them count,
+// and every twentieth between.
+func sseBoundaries(body []byte) []int {
+	all := []int{0}
+	for i := 1; i < len(body); i++ {
+		if body[i] == '\n' && (body[i-1] == '\n' || bytes.HasSuffix(body[:i], []byte("\n\r"))) {
+			all = append(all, i+1)
+		}
+	}
+	const edge = 50
+	if len(all) <= 4*edge {
+		return all
+	}
+	some := all[:edge:edge]
+	for i := edge; i < len(all)-edge; i += 20 {
+		some = append(some, all[i])
+	}
+	return append(some, all[len(all)-edge:]...)
+}
+
+func (r recordingTest) plain() {
+	for _, manner := range []providertest.Manner{providertest.Whole, providertest.Bytes} {
+		r.replay.Play(r.rec, manner)
+		a := r.client.complete(newQuestion("fast"))
+		r.rec.Check(r.t, a.recorded())
+
+		session := newSession()
+		var doc struct {
+			Data struct {
+				Message      string `json:"message"`
+				FinishReason string `json:"finishReason"`
+				Usage        usage  `json:"usage"`
+			} `json:"data"`
+		}
+		status := r.client.call(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi", Stream: new(false)}, &doc)
+		want := r.rec.Expected.Text + r.rec.Expected.Refusal
+		// where the provider gives no reason, the model stopped
+		finish := cmp.Or(r.rec.Expected.Finish, "stop")
+		if status != http.StatusOK || doc.Data.Message != want || doc.Data.FinishReason != finish {
+			r.t.Errorf("/chat: %d, %+v; want %q, %s", status, doc.Data, want, finish)
+		}
+		r.counted(doc.Data.Usage, a.Counted)
+		r.stored(session, want, "complete")
+	}
+}
+
+func (r recordingTest) refused() {
+	status, code := http.StatusBadGateway, "ai_error"
+	switch r.rec.Response.Status {
+	case http.StatusBadRequest:
+		status, code = http.StatusBadRequest, "invalid_request"
+	case http.StatusTooManyRequests:
+		status, code = http.StatusTooManyRequests, "provider_rate_limited"
+	}
+	said, _, _, ok := provider.ErrorOf(r.rec.Body)
+	if !ok {
+		r.t.Fatalf("the recording holds no error: %s", r.rec.Body)
+	}
+	r.replay.Play(r.rec, providertest.Whole)
+	for _, stream := range []bool{true, false} {
+		q := newQuestion("fast")
+		q.Stream = stream
+		a := r.client.complete(q)
+		a.wantRefused(r.t, status, code)
+		f := wantFailure(r.t, r.client.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", Stream: &stream}), status, code)
+		for _, told := range []string{a.error, f.Error.Message} {
+			if passedOn := told == provider.Redact(said); passedOn != (status == http.StatusBadRequest) {
+				r.t.Errorf("the client is told %q, the provider said %q", told, said)
+			}
+		}
+	}
+}
