@@ -249,7 +249,7 @@ class Message {
 		cancelAnimationFrame(this.#frame);
 		this.#frame = 0;
 		const holder = this.node.querySelector(".text");
-		const parts = this.node.dataset.role === "user" ? [this.#text] : this.#text.split(/^[ \t]*```.*\n?/m);
+		const parts = this.#text.split(/^[ \t]*```.*\n?/m);
 		parts.forEach((part, i) => {
 			const isCode = i % 2 === 1, isFirst = i === 0, isLast = i === parts.length - 1;
 			const node = holder.children[i] ?? holder.appendChild(document.createElement(isCode ? "pre" : "p"));
@@ -276,19 +276,20 @@ function fromHistory({ role, content, status, modelId, tokenCount }) {
 	return new Message("assistant", {
 		text: content,
 		state: partial ? "partial" : "complete",
-		meta: facts(modelId, tokenCount && `${count(tokenCount)} tokens`, partial && endings.incomplete),
+		meta: facts(modelId, tokenCount && tokens(tokenCount), partial && endings.incomplete),
 	});
 }
 
 const facts = (...all) => all.filter(Boolean).join(" · ");
 const count = (n) => n.toLocaleString("en");
+const tokens = (n) => `${count(n)} ${n === 1 ? "token" : "tokens"}`;
 
 function usageFacts(usage) {
 	if (!usage) return [];
 	const { modelId, tokensIn, tokensOut, latencyMs, estimated } = usage;
 	return [
 		modelId,
-		tokensOut >= 0 && `${estimated ? "about " : ""}${count(tokensIn ?? 0)} tokens in, ${count(tokensOut)} out`,
+		tokensOut >= 0 && `${estimated ? "about " : ""}${tokens(tokensIn ?? 0)} in, ${count(tokensOut)} out`,
 		latencyMs >= 0 && `${(latencyMs / 1000).toFixed(latencyMs < 9950 ? 1 : 0)} s`,
 	];
 }
@@ -622,7 +623,7 @@ async function refreshSessions(before = null) {
 function sessionItem({ sessionId, title, updatedAt }) {
 	const item = $("session-template").content.firstElementChild.cloneNode(true);
 	const when = new Date(updatedAt);
-	const name = title?.trim() || "Untitled";
+	const name = title?.trim().split("\n", 1)[0] || "Untitled";
 	item.dataset.id = sessionId;
 	item.querySelector(".name").textContent = name;
 	item.querySelector("time").dateTime = when.toISOString();

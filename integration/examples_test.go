@@ -1,0 +1,383 @@
+package integration
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const examplesDir = "../caddyfile-examples"
+
+// exampleEnv is the environment that the examples ask for.
+var exampleEnv = []string{
+	"OPENAI_API_KEY=sk-the-providers",
+	"CHAT_STORE_KEY=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+	"ACME_KEY=acme-key",
+	"GLOBEX_KEY=globex-key",
+}
+
+// exampleTests try out one example each. One without a test here fails
+// TestExamples.
+var exampleTests = map[string]func(*testing.T){
+	"existing-site":  tryExistingSite,
+	"ollama":         tryOllama,
+	"openai-gateway": tryOpenAIGateway,
+	"production":     tryProduction,
+	"quickstart":     tryQuickstart,
+}
+
+func TestExamples(t *testing.T) {
+	entries, err := os.ReadDir(examplesDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Run(e.Name(), func(t *testing.T) {
+			try, ok := exampleTests[e.Name()]
+			if !ok {
+				t.Fatalf("nothing tries out %s", e.Name())
+			}
+			t.Run("is_formatted_and_adapts", func(t *testing.T) {
+				file := exampleFile(t, e.Name())
+				if out, err := caddy(t, t.TempDir(), "fmt", "--diff", file); err != nil {
+					t.Errorf("caddy fmt: %v\n%s", err, out)
+				}
+				if out, err := caddy(t, t.TempDir(), "adapt", "--config", file); err != nil {
+					t.Errorf("caddy adapt: %v\n%s", err, out)
+				}
+			})
+			t.Run("serves", try)
+		})
+	}
+	if len(entries) != len(exampleTests) {
+		t.Errorf("%d examples, and tests for %d", len(entries), len(exampleTests))
+	}
+}
+
+func exampleFile(t *testing.T, name string) string {
+	t.Helper()
+	file, err := filepath.Abs(filepath.Join(examplesDir, name, "Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// startExample runs an example in a copy of its folder, on free ports. edits
+// are pairs of what stands in its Caddyfile and what the test's own world has
+// instead.
+func startExample(t *testing.T, name string, edits ...string) *caddyProcess {
+	t.Helper()
+	c := &caddyProcess{t: t, dir: t.TempDir(), env: exampleEnv}
+	if err := os.CopyFS(c.dir, os.DirFS(filepath.Join(examplesDir, name))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(c.dir, "Caddyfile")
+	config, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := c.onFreePorts(string(config))
+	for i := 0; i+1 < len(edits); i += 2 {
+		if strings.Count(edited, edits[i]) != 1 {
+			t.Fatalf("%s: want %q in it once", name, edits[i])
+		}
+		edited = strings.Replace(edited, edits[i], edits[i+1], 1)
+	}
+	if err := os.WriteFile(file, []byte(edited), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.command(t.Context(), "validate", "--config", "Caddyfile").CombinedOutput()
+	if err != nil {
+		t.Fatalf("caddy validate: %v\n%s", err, out)
+	}
+	c.run()
+	return c
+}
+
+// onFreePorts moves an example's ports, Caddy's own and the site's on 8080 to
+// ones that nobody uses, and lets no certificate authority be asked.
+func (c *caddyProcess) onFreePorts(config string) string {
+	c.t.Helper()
+	site, admin := freePort(c.t), freePort(c.t)
+	c.url = fmt.Sprintf("http://127.0.0.1:%d", site)
+	c.admin = fmt.Sprintf("http://127.0.0.1:%d", admin)
+	options := fmt.Sprintf("\tadmin 127.0.0.1:%d\n\thttp_port %d\n\thttps_port %d\n\tlocal_certs\n\tskip_install_trust\n",
+		admin, freePort(c.t), freePort(c.t))
+	config = strings.Replace(config, "\n:8080 {\n", fmt.Sprintf("\n:%d {\n", site), 1)
+	if before, after, ok := strings.Cut(config, "\n{\n"); ok {
+		return before + "\n{\n" + options + after
+	}
+	return "{\n" + options + "}\n" + config
+}
+
+// modelServer stands in for a server with OpenAI's API.
+type modelServer struct {
+	*httptest.Server
+
+	mu       sync.Mutex
+	requests []modelRequest
+}
+
+// modelRequest is what was asked of it.
+type modelRequest struct {
+	path, authorization string
+	Model               string `json:"model"`
+	Stream              bool   `json:"stream"`
+}
+
+// newModelServer starts a server that always answers "Hello from afar".
+func newModelServer(t *testing.T) *modelServer {
+	t.Helper()
+	m := new(modelServer)
+	m.Server = httptest.NewServer(m)
+	t.Cleanup(m.Close)
+	return m
+}
+
+func (m *modelServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	req := modelRequest{path: r.URL.Path, authorization: r.Header.Get("Authorization")}
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	m.mu.Lock()
+	m.requests = append(m.requests, req)
+	m.mu.Unlock()
+
+	const usage = `{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}`
+	if !req.Stream {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"id":"1","object":"chat.completion","created":1,"model":%q,"choices":[{"index":0,`+
+			`"message":{"role":"assistant","content":"Hello from afar"},"finish_reason":"stop"}],"usage":%s}`, req.Model, usage)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	chunk := func(choices, usage string) {
+		fmt.Fprintf(w, "data: {\"id\":\"1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":%q,\"choices\":[%s],\"usage\":%s}\n\n",
+			req.Model, choices, usage)
+	}
+	for _, word := range []string{"Hello", " from", " afar"} {
+		chunk(fmt.Sprintf(`{"index":0,"delta":{"content":%q},"finish_reason":null}`, word), "null")
+	}
+	chunk(`{"index":0,"delta":{},"finish_reason":"stop"}`, "null")
+	chunk("", usage)
+	fmt.Fprint(w, "data: [DONE]\n\n")
+}
+
+// only returns the one request that was made.
+func (m *modelServer) only(t *testing.T) modelRequest {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.requests) != 1 {
+		t.Fatalf("%d requests upstream: %+v", len(m.requests), m.requests)
+	}
+	return m.requests[0]
+}
+
+// wantAnswer says something and expects the model server's answer.
+func wantAnswer(t *testing.T, c *client) {
+	t.Helper()
+	session := newSession()
+	if a := c.say(session, "hi"); a.text != "Hello from afar" || a.done == nil || a.done.FinishReason != "stop" {
+		t.Fatalf("got %q, done %+v", a.text, a.done)
+	}
+	if n := len(c.history(session)); n != 2 {
+		t.Errorf("%d messages stored, want 2", n)
+	}
+}
+
+// completion is the part of an answer under /v1 that the tests look at.
+type completion struct {
+	Choices []struct {
+		Message struct {
+			Content string `json:"content"`
+		} `json:"message"`
+	} `json:"choices"`
+}
+
+// wantCompletion asks under /v1 and expects the model server's answer.
+func wantCompletion(t *testing.T, c *client, model string) {
+	t.Helper()
+	var a completion
+	body := map[string]any{"model": model, "messages": []map[string]string{{"role": "user", "content": "hi"}}}
+	if status := c.call(http.MethodPost, "/v1/chat/completions", body, &a); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	if len(a.Choices) != 1 || a.Choices[0].Message.Content != "Hello from afar" {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func tryQuickstart(t *testing.T) {
+	c := startExample(t, "quickstart")
+	acme := newClient(c, "acme", "")
+	if a := acme.say(newSession(), "one two three"); a.text != "one two three" {
+		t.Errorf("got %q", a.text)
+	}
+	resp := newClient(c, "", "").do(http.MethodGet, "/", nil)
+	if page := readAll(t, resp); !strings.Contains(page, `data-testid="composer"`) {
+		t.Errorf("the page: %d %s", resp.StatusCode, page)
+	}
+	wantFailure(t, newClient(c, "", "").do(http.MethodGet, "/health", nil), http.StatusBadRequest, "tenant_required")
+}
+
+func tryExistingSite(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "the site: %s %s %s", r.Method, r.URL.Path, body)
+	}))
+	t.Cleanup(site.Close)
+	model := newModelServer(t)
+	c := startExample(t, "existing-site",
+		"reverse_proxy 127.0.0.1:3000", "reverse_proxy "+site.Listener.Addr().String(),
+		"ai_gateway @chat openai {env.OPENAI_API_KEY}",
+		"ai_gateway @chat {\n provider openai {\n api_key {env.OPENAI_API_KEY}\n base_url "+model.URL+"/v1\n }\n default_model gpt-4o-mini\n }")
+
+	nobody := newClient(c, "", "")
+	for _, path := range []string{"/", "/health", "/v1/health", "/v1/orders", "/chatter"} {
+		resp := nobody.do(http.MethodPost, path, `{"a":1}`)
+		if got, want := readAll(t, resp), "the site: POST "+path+` {"a":1}`; got != want || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %q, want %q", path, resp.StatusCode, got, want)
+		}
+		if trace := resp.Header.Get("X-Trace-Id"); trace != "" {
+			t.Errorf("%s went through the chain, trace id %s", path, trace)
+		}
+	}
+	wantFailure(t, nobody.do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
+
+	wantAnswer(t, newClient(c, "acme", "ann"))
+	if got := model.only(t); got.authorization != "Bearer sk-the-providers" || got.path != "/v1/chat/completions" {
+		t.Errorf("upstream got %+v", got)
+	}
+}
+
+func tryOpenAIGateway(t *testing.T) {
+	model := newModelServer(t)
+	c := startExample(t, "openai-gateway",
+		"provider openai {", "provider openai {\n base_url "+model.URL+"/v1")
+	acme, globex := newClient(c, "", ""), newClient(c, "", "")
+	acme.key, globex.key = "acme-key", "globex-key"
+
+	wantCompletion(t, acme, "smart")
+	if got := model.only(t); got.Model != "gpt-4.1" || got.authorization != "Bearer sk-the-providers" {
+		t.Errorf("upstream got %+v", got)
+	}
+	body := `{"model":"smart","messages":[{"role":"user","content":"hi"}]}`
+	wantFailure(t, globex.do(http.MethodPost, "/v1/chat/completions", body), http.StatusForbidden, "model_not_allowed")
+	wantFailure(t, newClient(c, "", "").do(http.MethodPost, "/v1/chat/completions", body), http.StatusUnauthorized, "invalid_api_key")
+}
+
+func tryOllama(t *testing.T) {
+	model := newModelServer(t)
+	c := startExample(t, "ollama", "http://127.0.0.1:11434", model.URL)
+	wantAnswer(t, newClient(c, "", ""))
+	if got := model.only(t); got.Model != "llama3.2" || got.authorization != "" {
+		t.Errorf("upstream got %+v", got)
+	}
+}
+
+func tryProduction(t *testing.T) {
+	model := newModelServer(t)
+	data := t.TempDir()
+	httpsPort, metricsPort := freePort(t), freePort(t)
+	c := startExample(t, "production",
+		"tenants /etc/caddy/tenants/*.json", "tenants tenants/*.json",
+		"/var/lib/caddy/chat", data,
+		"provider openai {", "provider openai {\n base_url "+model.URL+"/v1",
+		"chat.example.com {", fmt.Sprintf("chat.example.com:%d {", httpsPort),
+		":9180 {", fmt.Sprintf(":%d {", metricsPort))
+
+	nobody := newClient(c, "", "ann")
+	nobody.url = "https://chat.example.com"
+	nobody.http = trusting(t, c, httpsPort)
+	acme := *nobody
+	acme.key = "acme-key"
+
+	wantAnswer(t, &acme)
+	wantFailure(t, nobody.do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
+	wantFailure(t, nobody.do(http.MethodGet, "/v1/models", nil), http.StatusBadRequest, "tenant_required")
+	var health struct {
+		Data struct {
+			Status string `json:"status"`
+		} `json:"data"`
+	}
+	if status := nobody.call(http.MethodGet, "/health", nil, &health); status != http.StatusOK || health.Data.Status != "ok" {
+		t.Errorf("health: %d %+v", status, health)
+	}
+
+	metrics, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", metricsPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := readAll(t, metrics); !strings.Contains(text, `caddy_chat_requests_total{code="200",tenant="acme"}`) {
+		t.Errorf("metrics without acme's requests:\n%s", text)
+	}
+	wantAccessLog(t, c)
+	if entries, err := os.ReadDir(data); err != nil || len(entries) == 0 {
+		t.Errorf("no store in its directory: %v", err)
+	}
+}
+
+// trusting returns an HTTP client that trusts the process's own certificate
+// authority, and finds every host at one port of the loopback interface.
+func trusting(t *testing.T, c *caddyProcess, port int) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	root := filepath.Join(c.dir, "caddy", "pki", "authorities", "local", "root.crt")
+	eventually(t, "Caddy has made its root certificate", func() bool {
+		pem, err := os.ReadFile(root)
+		return err == nil && roots.AppendCertsFromPEM(pem)
+	})
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots},
+		Dial: func(string, string) (net.Conn, error) {
+			return net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	client := &http.Client{Transport: transport}
+	// the site's certificate is made in the background, too
+	eventually(t, "Caddy has its certificate", func() bool {
+		resp, err := client.Get("https://chat.example.com/health")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return true
+	})
+	return client
+}
+
+// wantAccessLog looks for the log line of the one chat, in JSON.
+func wantAccessLog(t *testing.T, c *caddyProcess) {
+	t.Helper()
+	type line struct {
+		Logger    string `json:"logger"`
+		Tenant    string `json:"tenant"`
+		Model     string `json:"model"`
+		TokensOut int    `json:"tokens_out"`
+	}
+	want := line{Logger: "http.log.access.log0", Tenant: "acme", Model: "fast", TokensOut: 3}
+	eventually(t, fmt.Sprintf("the log has %+v", want), func() bool {
+		for text := range strings.Lines(c.log.String()) {
+			var l line
+			if json.Unmarshal([]byte(text), &l) == nil && l == want {
+				return true
+			}
+		}
+		return false
+	})
+}
