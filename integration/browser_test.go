@@ -93,7 +93,7 @@ func (p *tab) waitUntilReady() {
 	evaluate[bool](p, watch)
 }
 
-func browseStream(t *testing.T, p *tab) {
+func browseStream(t testing.TB, p *tab) {
 	p.say(longText)
 	p.waitFor("window.seen.filter((text) => text.startsWith('a')).length > 4")
 	if a := p.waitForAnswer("streaming"); !strings.HasPrefix(longText, a.Text) {
@@ -121,7 +121,7 @@ func browseStream(t *testing.T, p *tab) {
 	p.waitForAnswer("partial")
 }
 
-func browseReload(t *testing.T, p *tab) {
+func browseReload(t testing.TB, p *tab) {
 	p.say("first things first")
 	p.waitForAnswer("complete")
 	p.waitForSessions("first things first")
@@ -147,7 +147,7 @@ func browseReload(t *testing.T, p *tab) {
 	p.waitForSessions("and then this", "first things first")
 }
 
-func browseResume(t *testing.T, p *tab) {
+func browseResume(t testing.TB, p *tab) {
 	p.say(longText)
 	p.waitFor("window.seen.filter((text) => text.startsWith('a')).length > 2")
 	p.reload()
@@ -160,7 +160,7 @@ func browseResume(t *testing.T, p *tab) {
 	p.waitForAnswer("partial")
 }
 
-func browseTenants(t *testing.T, p *tab) {
+func browseTenants(t testing.TB, p *tab) {
 	p.say("for acme only")
 	p.waitForAnswer("complete")
 	p.waitForSessions("for acme only")
@@ -181,7 +181,7 @@ func browseTenants(t *testing.T, p *tab) {
 }
 
 // browseLimit asks more often than globex may: twice an hour.
-func browseLimit(t *testing.T, p *tab) {
+func browseLimit(t testing.TB, p *tab) {
 	p.choose("tenant", "globex")
 	for _, m := range []string{"one", "two"} {
 		p.say(m)
@@ -199,7 +199,7 @@ func browseLimit(t *testing.T, p *tab) {
 	}
 }
 
-func browsePhone(t *testing.T, p *tab) {
+func browsePhone(t testing.TB, p *tab) {
 	p.resize(360, 740)
 	p.say(strings.Repeat("unbroken", 60) + "\n```\n" + strings.Repeat("code that is wide ", 20) + "\n```\nend")
 	p.waitForAnswer("complete")
@@ -237,7 +237,7 @@ const contrast = `(selector) => {
 	return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 }`
 
-func browseColours(t *testing.T, p *tab) {
+func browseColours(t testing.TB, p *tab) {
 	p.say("in black and white")
 	p.waitForAnswer("complete")
 	p.waitForSessions("in black and white")
@@ -271,7 +271,7 @@ const pictured = "Say after me: a whole chat gateway is four lines.\n" +
 
 // browsePicture takes the picture that the README shows, and writes it where
 // UPDATE_SCREENSHOT asks for that.
-func browsePicture(t *testing.T, p *tab) {
+func browsePicture(t testing.TB, p *tab) {
 	p.resize(1200, 750)
 	for _, m := range []string{"Who else can read this?", "What is left of my limit?", pictured} {
 		p.click("new-chat")
@@ -296,7 +296,7 @@ func browsePicture(t *testing.T, p *tab) {
 	}
 }
 
-func browseOutage(t *testing.T, p *tab, c *caddyProcess) {
+func browseOutage(t testing.TB, p *tab, c *caddyProcess) {
 	p.say("before")
 	p.waitForAnswer("complete")
 	c.stop()

@@ -18,7 +18,7 @@ import (
 
 // chromiumPath finds the browser. Without one the test is skipped, but for
 // continuous integration, where a browser has to be.
-func chromiumPath(t *testing.T) string {
+func chromiumPath(t testing.TB) string {
 	t.Helper()
 	names := []string{"chromium", "chromium-browser", "google-chrome"}
 	for _, name := range names {
@@ -35,7 +35,7 @@ func chromiumPath(t *testing.T) string {
 
 // startChromium starts a browser with an empty profile of its own, which ends
 // with the test. Its tabs are made by newTab.
-func startChromium(t *testing.T) context.Context {
+func startChromium(t testing.TB) context.Context {
 	t.Helper()
 	output := new(logBuffer)
 	alloc, cancel := chromedp.NewExecAllocator(context.Background(),
@@ -65,14 +65,14 @@ func startChromium(t *testing.T) context.Context {
 
 // tab is a window of a visitor of their own: nothing is shared with others.
 type tab struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
 	console *logBuffer // what a developer would see there
 }
 
 // newTab opens a window. The test fails if the page throws an exception or
 // is kept from something by its content security policy.
-func newTab(t *testing.T, chromium context.Context) *tab {
+func newTab(t testing.TB, chromium context.Context) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
 	p := &tab{t: t, ctx: ctx, console: new(logBuffer)}

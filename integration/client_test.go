@@ -254,7 +254,7 @@ func (c *client) history(session string) []stored {
 }
 
 // decode reads a JSON answer into v.
-func decode(t *testing.T, resp *http.Response, v any) {
+func decode(t testing.TB, resp *http.Response, v any) {
 	t.Helper()
 	text := readAll(t, resp)
 	if err := json.Unmarshal([]byte(text), v); err != nil {

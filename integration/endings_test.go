@@ -87,7 +87,7 @@ func TestClientGoesAway(t *testing.T) {
 }
 
 // wantFree waits until the session takes a message, and has it answered.
-func wantFree(t *testing.T, up *steered, cl *client, session string) {
+func wantFree(t testing.TB, up *steered, cl *client, session string) {
 	t.Helper()
 	up.echo()
 	defer up.answer(nil)
@@ -290,7 +290,7 @@ func TestFailedTurn(t *testing.T) {
 
 // failAll fails every call made for one message, however often it is tried,
 // until its answer is there.
-func failAll(t *testing.T, up *steered, a *asking, status int, body string) {
+func failAll(t testing.TB, up *steered, a *asking, status int, body string) {
 	t.Helper()
 	for {
 		select {

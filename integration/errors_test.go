@@ -26,7 +26,7 @@ type failingUpstream struct {
 	release chan struct{}
 }
 
-func newFailingUpstream(t *testing.T) *failingUpstream {
+func newFailingUpstream(t testing.TB) *failingUpstream {
 	u := &failingUpstream{asked: make(chan struct{}, 100), release: make(chan struct{})}
 	srv := httptest.NewServer(http.HandlerFunc(u.serve))
 	t.Cleanup(srv.Close)
@@ -129,7 +129,7 @@ type refusal struct {
 	head   map[string]string
 }
 
-func (r refusal) check(t *testing.T, c *caddyProcess) {
+func (r refusal) check(t testing.TB, c *caddyProcess) {
 	t.Helper()
 	method := r.method
 	if method == "" {
@@ -141,7 +141,7 @@ func (r refusal) check(t *testing.T, c *caddyProcess) {
 	r.checkAnswer(t, c, resp)
 }
 
-func (r refusal) checkAnswer(t *testing.T, c *caddyProcess, resp *http.Response) {
+func (r refusal) checkAnswer(t testing.TB, c *caddyProcess, resp *http.Response) {
 	t.Helper()
 	text := readAll(t, resp)
 	resp.Body = io.NopCloser(strings.NewReader(text))
@@ -170,7 +170,7 @@ func (r refusal) checkAnswer(t *testing.T, c *caddyProcess, resp *http.Response)
 }
 
 // checkShape checks that the body has the members of its kind, and no others.
-func checkShape(t *testing.T, text string, openAI bool) {
+func checkShape(t testing.TB, text string, openAI bool) {
 	t.Helper()
 	var doc map[string]json.RawMessage
 	var detail map[string]json.RawMessage
@@ -199,7 +199,7 @@ func checkShape(t *testing.T, text string, openAI bool) {
 }
 
 // checkDiscretion looks for what a client must not see.
-func checkDiscretion(t *testing.T, c *caddyProcess, resp *http.Response, text string) {
+func checkDiscretion(t testing.TB, c *caddyProcess, resp *http.Response, text string) {
 	t.Helper()
 	all := text + fmt.Sprint(resp.Header)
 	for _, secret := range []string{upstreamTold, upstreamKey, "globex-secret-key", c.dir, "goroutine", "/var/lib", "/srv/", ".go:"} {

@@ -65,7 +65,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-func exampleFile(t *testing.T, name string) string {
+func exampleFile(t testing.TB, name string) string {
 	t.Helper()
 	file, err := filepath.Abs(filepath.Join(examplesDir, name, "Caddyfile"))
 	if err != nil {
@@ -77,7 +77,7 @@ func exampleFile(t *testing.T, name string) string {
 // startExample runs an example in a copy of its folder, on free ports. edits
 // are pairs of what stands in its Caddyfile and what the test's own world has
 // instead.
-func startExample(t *testing.T, name string, edits ...string) *caddyProcess {
+func startExample(t testing.TB, name string, edits ...string) *caddyProcess {
 	t.Helper()
 	c := &caddyProcess{t: t, dir: t.TempDir(), env: exampleEnv}
 	if err := os.CopyFS(c.dir, os.DirFS(filepath.Join(examplesDir, name))); err != nil {
@@ -138,7 +138,7 @@ type modelRequest struct {
 }
 
 // newModelServer starts a server that always answers "Hello from afar".
-func newModelServer(t *testing.T) *modelServer {
+func newModelServer(t testing.TB) *modelServer {
 	t.Helper()
 	m := new(modelServer)
 	m.Server = httptest.NewServer(m)
@@ -177,7 +177,7 @@ func (m *modelServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // only returns the one request that was made.
-func (m *modelServer) only(t *testing.T) modelRequest {
+func (m *modelServer) only(t testing.TB) modelRequest {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -188,7 +188,7 @@ func (m *modelServer) only(t *testing.T) modelRequest {
 }
 
 // wantAnswer says something and expects the model server's answer.
-func wantAnswer(t *testing.T, c *client) {
+func wantAnswer(t testing.TB, c *client) {
 	t.Helper()
 	session := newSession()
 	if a := c.say(session, "hi"); a.text != "Hello from afar" || a.done == nil || a.done.FinishReason != "stop" {
@@ -199,8 +199,8 @@ func wantAnswer(t *testing.T, c *client) {
 	}
 }
 
-// completion is the part of an answer under /v1 that the tests look at.
-type completion struct {
+// demoCompletion is the part of an answer under /v1 that the tests look at.
+type demoCompletion struct {
 	Choices []struct {
 		Message struct {
 			Content string `json:"content"`
@@ -209,9 +209,9 @@ type completion struct {
 }
 
 // wantCompletion asks under /v1 and expects the model server's answer.
-func wantCompletion(t *testing.T, c *client, model string) {
+func wantCompletion(t testing.TB, c *client, model string) {
 	t.Helper()
-	var a completion
+	var a demoCompletion
 	body := map[string]any{"model": model, "messages": []map[string]string{{"role": "user", "content": "hi"}}}
 	if status := c.call(http.MethodPost, "/v1/chat/completions", body, &a); status != http.StatusOK {
 		t.Fatalf("status %d", status)
@@ -333,7 +333,7 @@ func tryProduction(t *testing.T) {
 
 // trusting returns an HTTP client that trusts the process's own certificate
 // authority, and finds every host at one port of the loopback interface.
-func trusting(t *testing.T, c *caddyProcess, port int) *http.Client {
+func trusting(t testing.TB, c *caddyProcess, port int) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	root := filepath.Join(c.dir, "caddy", "pki", "authorities", "local", "root.crt")
@@ -362,7 +362,7 @@ func trusting(t *testing.T, c *caddyProcess, port int) *http.Client {
 }
 
 // wantAccessLog looks for the log line of the one chat, in JSON.
-func wantAccessLog(t *testing.T, c *caddyProcess) {
+func wantAccessLog(t testing.TB, c *caddyProcess) {
 	t.Helper()
 	type line struct {
 		Logger    string `json:"logger"`

@@ -294,7 +294,7 @@ func TestEncryptedStore(t *testing.T) {
 	})
 }
 
-func filesIn(t *testing.T, dir string) map[string][]byte {
+func filesIn(t testing.TB, dir string) map[string][]byte {
 	t.Helper()
 	files := make(map[string][]byte)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -44,7 +44,7 @@ func (c *client) wantStatuses(what string, want ...int) {
 	}
 }
 
-func wantHeaders(t *testing.T, h http.Header, want map[string]string) {
+func wantHeaders(t testing.TB, h http.Header, want map[string]string) {
 	t.Helper()
 	for name, value := range want {
 		got := h.Values(name)
@@ -59,7 +59,7 @@ func wantHeaders(t *testing.T, h http.Header, want map[string]string) {
 
 // within checks a number that a header gives in whole units, rounded up, of
 // a duration that depends on when the server looked at its clock.
-func within(t *testing.T, what, got string, unit, low, high time.Duration) {
+func within(t testing.TB, what, got string, unit, low, high time.Duration) {
 	t.Helper()
 	n, err := strconv.ParseInt(got, 10, 64)
 	up := func(d time.Duration) int64 { return int64((d + unit - 1) / unit) }

@@ -18,7 +18,7 @@ import (
 )
 
 // timeUp tells when a test has waited long enough.
-func timeUp(t *testing.T) <-chan time.Time {
+func timeUp(t testing.TB) <-chan time.Time {
 	timer := time.NewTimer(patience)
 	t.Cleanup(func() { timer.Stop() })
 	return timer.C
@@ -91,7 +91,7 @@ func (c *client) complete(q any, header ...string) completion {
 }
 
 // frame takes in one event of a stream.
-func (a *completion) frame(t *testing.T, data string) {
+func (a *completion) frame(t testing.TB, data string) {
 	t.Helper()
 	if a.done || a.Err != nil {
 		t.Errorf("after the end comes %s", data)
@@ -113,7 +113,7 @@ func (a *completion) frame(t *testing.T, data string) {
 }
 
 // document takes in an answer that is not streamed.
-func (a *completion) document(t *testing.T, body string) {
+func (a *completion) document(t testing.TB, body string) {
 	t.Helper()
 	a.frames = append(a.frames, body)
 	root := gjson.Parse(body)
@@ -134,7 +134,7 @@ func (a *completion) fail(root gjson.Result) {
 
 // take puts the first choice together: text is appended, and tool calls are
 // told apart by their index.
-func (a *completion) take(t *testing.T, root gjson.Result, where string) {
+func (a *completion) take(t testing.TB, root gjson.Result, where string) {
 	t.Helper()
 	parse := provider.ParseChunk
 	if where == "message" {
@@ -212,7 +212,7 @@ func (a *completion) recorded() providertest.Answer {
 }
 
 // wantRefused checks that an answer is an error with that status and code.
-func (a *completion) wantRefused(t *testing.T, status int, code string) {
+func (a *completion) wantRefused(t testing.TB, status int, code string) {
 	t.Helper()
 	if a.status != status || a.code != code {
 		t.Errorf("got %d %s (%s), want %d %s", a.status, a.code, a.error, status, code)
@@ -221,7 +221,7 @@ func (a *completion) wantRefused(t *testing.T, status int, code string) {
 
 // wantCut checks that a stream ended with an error frame and nothing behind
 // it.
-func (a *completion) wantCut(t *testing.T, text, code string) {
+func (a *completion) wantCut(t testing.TB, text, code string) {
 	t.Helper()
 	if a.status != http.StatusOK || a.Text != text || a.code != code || a.done {
 		t.Errorf("status %d, text %q, error %q, end mark %v; want text %q and the error %s alone\n%v",
@@ -230,7 +230,7 @@ func (a *completion) wantCut(t *testing.T, text, code string) {
 }
 
 // wantWhole checks that a stream is complete.
-func (a *completion) wantWhole(t *testing.T, text string) {
+func (a *completion) wantWhole(t testing.TB, text string) {
 	t.Helper()
 	if a.status != http.StatusOK || a.Text != text || a.Finish != "stop" || a.code != "" || !a.done {
 		t.Errorf("status %d, text %q, finish %q, error %q, end mark %v; want text %q, complete\n%v",

@@ -53,7 +53,7 @@ func TestRecordings(t *testing.T) {
 }
 
 type recordingTest struct {
-	t      *testing.T
+	t      testing.TB
 	rec    providertest.Recording
 	replay *providertest.Replay
 	client *client

@@ -88,7 +88,7 @@ func (s refusingStore) Take(ctx context.Context, tenant string, takes []store.Ta
 
 // refuse makes an operation of a process's refusing store fail until the
 // test ends.
-func refuse(t *testing.T, c *caddyProcess, op string) {
+func refuse(t testing.TB, c *caddyProcess, op string) {
 	t.Helper()
 	name := filepath.Join(c.dir, "refuse-"+op)
 	if err := os.WriteFile(name, nil, 0o600); err != nil {

@@ -18,7 +18,7 @@ func (c *client) follow(session, lastEventID string) *asking {
 }
 
 // wantRest checks that a stream goes on with exactly these events.
-func wantRest(t *testing.T, e *events, want []event) {
+func wantRest(t testing.TB, e *events, want []event) {
 	t.Helper()
 	got := e.rest().events
 	if len(got) != len(want) {

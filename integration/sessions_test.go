@@ -62,7 +62,7 @@ func sessionIDs(l listAnswer) []string {
 	return list
 }
 
-func wantList(t *testing.T, what string, got, want []string) {
+func wantList(t testing.TB, what string, got, want []string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Errorf("%s:\n got %q\nwant %q", what, got, want)
@@ -70,7 +70,7 @@ func wantList(t *testing.T, what string, got, want []string) {
 }
 
 // echoing starts the chain in front of an upstream that answers by itself.
-func echoing(t *testing.T, session string) (*caddyProcess, *steered) {
+func echoing(t testing.TB, session string) (*caddyProcess, *steered) {
 	t.Helper()
 	up := newSteered(t)
 	up.echo()
@@ -228,7 +228,7 @@ func TestSessionList(t *testing.T) {
 }
 
 // tick waits until the clock shows another millisecond.
-func tick(t *testing.T) {
+func tick(t testing.TB) {
 	t.Helper()
 	now := time.Now().UnixMilli()
 	eventually(t, "time passes", func() bool { return time.Now().UnixMilli() > now })

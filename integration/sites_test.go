@@ -10,7 +10,7 @@ import (
 
 // startSites is startCaddy with whole site blocks, for tests that care for
 // host names. Their addresses are http://:{$PORT} or http://name:{$PORT}.
-func startSites(t *testing.T, options, sites string, env ...string) *caddyProcess {
+func startSites(t testing.TB, options, sites string, env ...string) *caddyProcess {
 	t.Helper()
 	port, adminPort := freePort(t), freePort(t)
 	c := &caddyProcess{

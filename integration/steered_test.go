@@ -16,7 +16,7 @@ import (
 // steered is an OpenAI-compatible upstream that answers nothing until the
 // test says so, and then what the test says.
 type steered struct {
-	t     *testing.T
+	t     testing.TB
 	url   string             // of its API, with /v1
 	calls chan *upstreamCall // that wait for the test
 	end   chan struct{}      // closed when the test is over
@@ -28,7 +28,7 @@ type steered struct {
 // upstreamCall is one call of the upstream. The test steers it from its own
 // goroutine: say, finish, fail and cut return once they are done.
 type upstreamCall struct {
-	t      *testing.T
+	t      testing.TB
 	header http.Header
 	prompt prompt
 	steps  chan func(http.ResponseWriter) bool
@@ -62,7 +62,7 @@ func (p prompt) texts() []string {
 	return list
 }
 
-func newSteered(t *testing.T) *steered {
+func newSteered(t testing.TB) *steered {
 	t.Helper()
 	s := &steered{t: t, calls: make(chan *upstreamCall, 4096), end: make(chan struct{})}
 	srv := httptest.NewServer(s)
@@ -281,7 +281,7 @@ func (s *steered) chain(session string) string {
 
 // asking is a request whose answer may not have begun.
 type asking struct {
-	t      *testing.T
+	t      testing.TB
 	goAway func() // closes the connection
 	resp   chan *http.Response
 	err    chan error

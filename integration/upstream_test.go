@@ -12,7 +12,7 @@ import (
 
 // fakeProvider is an OpenAI-compatible server that answers as a test says.
 type fakeProvider struct {
-	t   *testing.T
+	t   testing.TB
 	url string // its base URL
 
 	mu     sync.Mutex
@@ -29,7 +29,7 @@ type asked struct {
 
 // newFakeProvider starts a provider. Start it before Caddy, which is then
 // stopped first.
-func newFakeProvider(t *testing.T, answer http.HandlerFunc) *fakeProvider {
+func newFakeProvider(t testing.TB, answer http.HandlerFunc) *fakeProvider {
 	t.Helper()
 	f := &fakeProvider{t: t, answer: answer}
 	srv := httptest.NewServer(f)
@@ -142,7 +142,7 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // say lets one event out.
-func (g *gate) say(t *testing.T, event string) {
+func (g *gate) say(t testing.TB, event string) {
 	t.Helper()
 	select {
 	case g.events <- event:

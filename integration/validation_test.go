@@ -19,7 +19,7 @@ type badBody struct {
 	names string // the field that the message begins with
 }
 
-func (b badBody) check(t *testing.T, cl *client, path string) {
+func (b badBody) check(t testing.TB, cl *client, path string) {
 	t.Helper()
 	resp := cl.do("POST", path, b.body)
 	if b.code == "" {
@@ -326,7 +326,7 @@ func TestValidationBehindRequestBody(t *testing.T) {
 
 // rawRequest sends text and reads the answer to it; the connection stays
 // open until the test ends.
-func rawRequest(t *testing.T, c *caddyProcess, text string) *http.Response {
+func rawRequest(t testing.TB, c *caddyProcess, text string) *http.Response {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
 	if err != nil {
