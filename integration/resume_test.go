@@ -89,7 +89,7 @@ func TestResume(t *testing.T) {
 		}
 		// nothing comes after done
 		resp := ann.follow(session, all[3].ID).answer()
-		if body := readAll(t, resp); resp.StatusCode != 204 || body != "" {
+		if body := readAll(t, resp); resp.StatusCode != http.StatusNoContent || body != "" {
 			t.Errorf("after done: %d %s", resp.StatusCode, body)
 		}
 	})
@@ -167,7 +167,7 @@ func TestResume(t *testing.T) {
 		c.stop()
 		c.restart()
 		resp := ann.follow(session, "").answer()
-		if resp.StatusCode != 204 || readAll(t, resp) != "" {
+		if resp.StatusCode != http.StatusNoContent || readAll(t, resp) != "" {
 			t.Errorf("after a restart: %d", resp.StatusCode)
 		}
 	})
@@ -182,7 +182,7 @@ func TestResume(t *testing.T) {
 		eventually(t, "the window closes", func() bool {
 			resp := ann.follow(session, "").answer()
 			readAll(t, resp)
-			return resp.StatusCode == 204
+			return resp.StatusCode == http.StatusNoContent
 		})
 	})
 }

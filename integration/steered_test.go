@@ -235,7 +235,9 @@ func (c *upstreamCall) chunk(w http.ResponseWriter, choice, more string) {
 		w.Header().Set("Content-Type", "text/event-stream")
 	}
 	fmt.Fprintf(w, "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":%s,\"choices\":[%s]%s}\n\n", quote(c.prompt.Model), choice, more)
-	http.NewResponseController(w).Flush()
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		c.t.Error(err)
+	}
 }
 
 func quote(s string) string {

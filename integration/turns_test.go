@@ -31,7 +31,7 @@ func TestSessionOwnership(t *testing.T) {
 				{"GET", "/history"}, {"GET", "/stream"}, {"POST", "/cancel"}, {"DELETE", ""},
 			} {
 				resp := other.do(r[0], "/chat/"+session+r[1], nil)
-				if resp.StatusCode != 404 {
+				if resp.StatusCode != http.StatusNotFound {
 					t.Errorf("%s: %s %s", who, r[0], r[1])
 				}
 				wantFailure(t, resp, 404, "session_not_found")
@@ -123,7 +123,7 @@ func TestOneTurnAtATime(t *testing.T) {
 			streamed := i%2 == 0
 			resp := ann.do(http.MethodPost, "/chat", ask{SessionID: session, Message: fmt.Sprint(i), Stream: &streamed})
 			if !streamed {
-				if resp.StatusCode != 200 {
+				if resp.StatusCode != http.StatusOK {
 					t.Fatalf("turn %d: %d %s", i, resp.StatusCode, readAll(t, resp))
 				}
 				resp.Body.Close()
@@ -300,7 +300,7 @@ func TestDocumentAnswer(t *testing.T) {
 	wantList(t, "members", keysOf(t, []byte(body)), []string{"data", "ok", "traceId"})
 	wantList(t, "data", keysOf(t, doc.Data), []string{"finishReason", "message", "sessionId", "status", "stream", "usage"})
 	wantList(t, "usage", keysOf(t, raw["usage"]), usageKeys)
-	if resp.StatusCode != 200 || !doc.OK || doc.TraceID != "trace-1" {
+	if resp.StatusCode != http.StatusOK || !doc.OK || doc.TraceID != "trace-1" {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	if data.Status != "accepted" || data.SessionID != session || data.Message != "re: hello" || data.FinishReason != "stop" || data.Stream == nil || *data.Stream {
