@@ -31,6 +31,17 @@ func wantRest(t *testing.T, e *events, want []event) {
 	}
 }
 
+// wantIDs checks that events are numbered from 1 under one turn.
+func wantIDs(t *testing.T, list []event) {
+	t.Helper()
+	turn, _, _ := strings.Cut(list[0].ID, ":")
+	for i, ev := range list {
+		if want := fmt.Sprintf("%s:%d", turn, i+1); ev.ID != want || turn == "" {
+			t.Errorf("event %d has the id %q, want %q", i+1, ev.ID, want)
+		}
+	}
+}
+
 func TestResume(t *testing.T) {
 	up := newSteered(t)
 	c := startCaddy(t, plainTenants, up.chain(""))

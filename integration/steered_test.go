@@ -87,6 +87,21 @@ func (s *steered) echo() {
 	s.answer(func(c *upstreamCall) string { return "re: " + c.prompt.question() })
 }
 
+// cancelled has a question asked and cancelled, which leaves it unanswered.
+func (s *steered) cancelled(cl *client, session, question string) {
+	s.t.Helper()
+	s.mu.Lock()
+	auto := s.auto
+	s.auto = nil
+	s.mu.Unlock()
+	defer s.answer(auto)
+	a := cl.ask(session, question)
+	call := s.call()
+	cl.cancelTurn(session)
+	call.wantGone()
+	a.events().rest()
+}
+
 // call waits for the next call.
 func (s *steered) call() *upstreamCall {
 	s.t.Helper()

@@ -182,6 +182,15 @@ func TestContext(t *testing.T) {
 		wantList(t, "fifth", last(ann, newSession(), 5), []string{"system: You are Acme's.", "assistant: a2", "user: q3", "assistant: a3", "user: q4"})
 	})
 
+	t.Run("does not count a question that is asked again", func(t *testing.T) {
+		ann := newClient(c, "acme", "ann")
+		session := newSession()
+		last(ann, session, 3)
+		up.cancelled(ann, session, "q3")
+		ann.say(session, "q3")
+		wantList(t, "again", (<-prompts).texts(), []string{"system: You are Acme's.", "assistant: a1", "user: q2", "assistant: a2", "user: q3"})
+	})
+
 	t.Run("has the directive's system prompt where the tenant has none", func(t *testing.T) {
 		globex := newClient(c, "globex", "ann")
 		wantList(t, "prompt", last(globex, newSession(), 1), []string{"system: You are anybody's.", "user: q0"})
@@ -377,15 +386,4 @@ func TestStreamedAnswer(t *testing.T) {
 	wantList(t, "done", keysOf(t, []byte(end.done.Data)), []string{"done", "finishReason", "usage"})
 	wantUsage(t, end.done.Usage)
 	wantList(t, "history", contents(ann.history(session)), []string{"user: hello", "assistant: Grüße, Welt\n\"!\""})
-}
-
-// wantIDs checks that events are numbered from 1 under one turn.
-func wantIDs(t *testing.T, list []event) {
-	t.Helper()
-	turn, _, _ := strings.Cut(list[0].ID, ":")
-	for i, ev := range list {
-		if want := fmt.Sprintf("%s:%d", turn, i+1); ev.ID != want || turn == "" {
-			t.Errorf("event %d has the id %q, want %q", i+1, ev.ID, want)
-		}
-	}
 }
