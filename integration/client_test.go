@@ -23,8 +23,16 @@ type client struct {
 	http   *http.Client
 }
 
+// transport gives up on an answer that does not begin, so that a test which
+// waits for one fails and does not hang.
+var transport = func() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = patience
+	return t
+}()
+
 func newClient(c *caddyProcess, tenant, user string) *client {
-	return &client{t: c.t, url: c.url, tenant: tenant, user: user, http: &http.Client{}}
+	return &client{t: c.t, url: c.url, tenant: tenant, user: user, http: &http.Client{Transport: transport}}
 }
 
 // request makes a request; a body that is not a string or a reader goes out

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"io"
 	"net/http"
 	"slices"
 	"testing"
@@ -57,7 +58,9 @@ func TestClientGoesAway(t *testing.T) {
 		a = ann.start(ann.request(http.MethodPost, "/chat", ask{SessionID: session, Message: "document", Stream: &no}))
 		call = up.call()
 		a.goAway()
-		<-a.err
+		if err := <-a.err; err == nil {
+			t.Fatal("there was an answer")
+		}
 		call.say("whole document")
 		call.finish("stop")
 		ann.wantLast(session, "whole document", "complete")
@@ -93,7 +96,7 @@ func wantFree(t testing.TB, up *steered, cl *client, session string) {
 	defer up.answer(nil)
 	eventually(t, "the session is free", func() bool {
 		resp := cl.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "free?"})
-		if resp.StatusCode != 409 {
+		if resp.StatusCode != http.StatusConflict {
 			return readEvents(t, resp).rest().done != nil
 		}
 		wantFailure(t, resp, 409, "session_busy")
@@ -110,7 +113,7 @@ func (c *client) cancelTurn(session string) bool {
 			Cancelled *bool
 		}
 	}
-	if status := c.call(http.MethodPost, "/chat/"+session+"/cancel", nil, &ok); status != 200 || !ok.OK || ok.Data.Cancelled == nil {
+	if status := c.call(http.MethodPost, "/chat/"+session+"/cancel", nil, &ok); status != http.StatusOK || !ok.OK || ok.Data.Cancelled == nil {
 		c.t.Fatalf("cancel answered %d %+v", status, ok)
 	}
 	return *ok.Data.Cancelled
@@ -303,4 +306,44 @@ func failAll(t testing.TB, up *steered, a *asking, status int, body string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestKeepAlive has comments begin an answer before the model does: what
+// fails then can only be told in the stream.
+func TestKeepAlive(t *testing.T) {
+	up := newSteered(t)
+	c := startCaddy(t, plainTenants, up.chain("keep_alive 20ms"))
+	ann := newClient(c, "acme", "ann")
+	comment := func(resp *http.Response) {
+		t.Helper()
+		line := make([]byte, len(": keep-alive"))
+		if _, err := io.ReadFull(resp.Body, line); err != nil || string(line) != ": keep-alive" {
+			t.Fatalf("the stream begins with %q, %v", line, err)
+		}
+	}
+
+	session := newSession()
+	a := ann.ask(session, "slow")
+	call := up.call()
+	resp := a.answer()
+	comment(resp)
+	call.say("at ", "last")
+	call.finish("stop")
+	end := readEvents(t, resp).rest()
+	if end.text != "at last" || end.done == nil {
+		t.Errorf("got %+v", end)
+	}
+	wantIDs(t, end.events)
+
+	a = ann.ask(session, "doomed")
+	call = up.call()
+	resp = a.answer()
+	comment(resp)
+	call.fail(http.StatusUnauthorized, `{"error":{"message":"bad key sk-secret"}}`)
+	end = readEvents(t, resp).rest()
+	if len(end.events) != 2 || end.failed == nil || end.failed.Code != "ai_error" || end.done == nil || end.done.FinishReason != "error" {
+		t.Errorf("got %+v", end)
+	}
+	wantIDs(t, end.events)
+	wantList(t, "history", contents(ann.history(session)), []string{"user: slow", "assistant: at last", "user: doomed"})
 }

@@ -28,7 +28,7 @@ func limited(limits string) string {
 func (c *client) get(header ...string) *http.Response {
 	c.t.Helper()
 	resp := c.do(http.MethodGet, "/", nil, header...)
-	if body := readAll(c.t, resp); resp.StatusCode == 200 && body != "ok" {
+	if body := readAll(c.t, resp); resp.StatusCode == http.StatusOK && body != "ok" {
 		c.t.Fatalf("got %q", body)
 	}
 	return resp
@@ -81,7 +81,7 @@ func TestRateLimitHeaders(t *testing.T) {
 		if i == 0 {
 			first, firstSeen = last, lastSeen
 		}
-		if resp.StatusCode != 200 {
+		if resp.StatusCode != http.StatusOK {
 			t.Fatalf("request %d answered %d", i+1, resp.StatusCode)
 		}
 		wantHeaders(t, resp.Header, map[string]string{
@@ -158,6 +158,9 @@ func TestRateLimitUnderV1(t *testing.T) {
 	c := startCaddy(t, plainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\tchat_session\n"+up.gateway())
 	ann := newClient(c, "acme", "ann")
 	const body = `{"messages":[{"role":"user","content":"hi"}]}`
+	resp := newClient(c, "acme", "bob").do(http.MethodPost, "/v1/chat/completions", `{}`)
+	wantHeaders(t, resp.Header, map[string]string{"X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "1", "X-Ratelimit-Remaining-Requests": "1"})
+	wantFailure(t, resp, 400, "invalid_request")
 	for i := range 2 {
 		resp := ann.do(http.MethodPost, "/v1/chat/completions", body)
 		wantHeaders(t, resp.Header, map[string]string{
@@ -170,11 +173,11 @@ func TestRateLimitUnderV1(t *testing.T) {
 		if err != nil || reset > time.Hour || reset < 50*time.Minute {
 			t.Errorf("reset is %v, %v", reset, err)
 		}
-		if text := readAll(t, resp); resp.StatusCode != 200 {
+		if text := readAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("%d %s", resp.StatusCode, text)
 		}
 	}
-	resp := ann.do(http.MethodPost, "/v1/chat/completions", body)
+	resp = ann.do(http.MethodPost, "/v1/chat/completions", body)
 	wantHeaders(t, resp.Header, map[string]string{"X-Ratelimit-Limit-Requests": "2", "X-Ratelimit-Remaining-Requests": "0"})
 	if f := wantFailure(t, resp, 429, "rate_limited"); f.Error.Type != "rate_limit_error" || f.TraceID2 == "" {
 		t.Errorf("not OpenAI's error body: %+v", f)
@@ -301,7 +304,7 @@ func TestRateLimit(t *testing.T) {
 		ann.wantStatuses("ann", 200, 200, 429, 429, 429, 429)
 		bob.wantStatuses("bob", 200)
 		resp := bob.get()
-		if resp.StatusCode != 429 || !strings.Contains(resp.Header.Get("RateLimit"), `"requests";r=1;`) {
+		if resp.StatusCode != http.StatusTooManyRequests || !strings.Contains(resp.Header.Get("RateLimit"), `"requests";r=1;`) {
 			t.Errorf("%d, RateLimit %s: want bob's own window as it was", resp.StatusCode, resp.Header.Get("RateLimit"))
 		}
 	})
@@ -317,7 +320,7 @@ func TestRateLimit(t *testing.T) {
 		eventually(t, "the window lets one through again", func() bool {
 			asked := time.Now()
 			resp := ann.get()
-			if resp.StatusCode == 200 {
+			if resp.StatusCode == http.StatusOK {
 				return true
 			}
 			refused++

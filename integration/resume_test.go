@@ -31,6 +31,17 @@ func wantRest(t testing.TB, e *events, want []event) {
 	}
 }
 
+// wantIDs checks that events are numbered from 1 under one turn.
+func wantIDs(t testing.TB, list []event) {
+	t.Helper()
+	turn, _, _ := strings.Cut(list[0].ID, ":")
+	for i, ev := range list {
+		if want := fmt.Sprintf("%s:%d", turn, i+1); ev.ID != want || turn == "" {
+			t.Errorf("event %d has the id %q, want %q", i+1, ev.ID, want)
+		}
+	}
+}
+
 func TestResume(t *testing.T) {
 	up := newSteered(t)
 	c := startCaddy(t, plainTenants, up.chain(""))
@@ -89,7 +100,7 @@ func TestResume(t *testing.T) {
 		}
 		// nothing comes after done
 		resp := ann.follow(session, all[3].ID).answer()
-		if body := readAll(t, resp); resp.StatusCode != 204 || body != "" {
+		if body := readAll(t, resp); resp.StatusCode != http.StatusNoContent || body != "" {
 			t.Errorf("after done: %d %s", resp.StatusCode, body)
 		}
 	})
@@ -167,7 +178,7 @@ func TestResume(t *testing.T) {
 		c.stop()
 		c.restart()
 		resp := ann.follow(session, "").answer()
-		if resp.StatusCode != 204 || readAll(t, resp) != "" {
+		if resp.StatusCode != http.StatusNoContent || readAll(t, resp) != "" {
 			t.Errorf("after a restart: %d", resp.StatusCode)
 		}
 	})
@@ -182,7 +193,7 @@ func TestResume(t *testing.T) {
 		eventually(t, "the window closes", func() bool {
 			resp := ann.follow(session, "").answer()
 			readAll(t, resp)
-			return resp.StatusCode == 204
+			return resp.StatusCode == http.StatusNoContent
 		})
 	})
 }

@@ -245,7 +245,7 @@ func TestDeleteSession(t *testing.T) {
 	}
 
 	var ok struct{ OK bool }
-	if status := ann.call(http.MethodDelete, "/chat/"+session, nil, &ok); status != 200 || !ok.OK {
+	if status := ann.call(http.MethodDelete, "/chat/"+session, nil, &ok); status != http.StatusOK || !ok.OK {
 		t.Fatalf("DELETE answered %d %+v", status, ok)
 	}
 	wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
@@ -281,7 +281,7 @@ func TestDeleteWhileAnswering(t *testing.T) {
 	call.say("begun")
 	stream := a.events()
 	stream.text("begun")
-	if resp := ann.do(http.MethodDelete, "/chat/"+session, nil); resp.StatusCode != 200 {
+	if resp := ann.do(http.MethodDelete, "/chat/"+session, nil); resp.StatusCode != http.StatusOK {
 		t.Fatalf("DELETE answered %d", resp.StatusCode)
 	}
 	call.wantGone()
@@ -323,7 +323,7 @@ func TestSessionRoutes(t *testing.T) {
 		for _, path := range []string{"/chat", "/chat/" + session + "/history"} {
 			resp := ann.do(http.MethodHead, path, nil)
 			resp.Body.Close()
-			if resp.StatusCode != 405 || resp.Header.Get("Allow") == "" {
+			if resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") == "" {
 				t.Errorf("HEAD %s: %d, Allow %q", path, resp.StatusCode, resp.Header.Get("Allow"))
 			}
 		}
@@ -338,7 +338,7 @@ func TestSessionRoutes(t *testing.T) {
 
 	t.Run("everything else passes through", func(t *testing.T) {
 		for _, path := range []string{"/chatter", "/", "/v1/chat", "/cha", "/api/chat", "/CHAT"} {
-			if resp := ann.do(http.MethodPost, path, nil); resp.StatusCode != 418 || readAll(t, resp) != "passed on" {
+			if resp := ann.do(http.MethodPost, path, nil); resp.StatusCode != http.StatusTeapot || readAll(t, resp) != "passed on" {
 				t.Errorf("%s answered %d", path, resp.StatusCode)
 			}
 		}
@@ -355,7 +355,7 @@ func TestSessionRoutes(t *testing.T) {
 			t.Errorf("%d messages", n)
 		}
 		for _, path := range []string{"/chat", "/api/chatter", "/api"} {
-			if resp := ann.do(http.MethodGet, path, nil); resp.StatusCode != 418 {
+			if resp := ann.do(http.MethodGet, path, nil); resp.StatusCode != http.StatusTeapot {
 				t.Errorf("%s answered %d: %s", path, resp.StatusCode, readAll(t, resp))
 			}
 		}

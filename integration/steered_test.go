@@ -87,6 +87,21 @@ func (s *steered) echo() {
 	s.answer(func(c *upstreamCall) string { return "re: " + c.prompt.question() })
 }
 
+// cancelled has a question asked and cancelled, which leaves it unanswered.
+func (s *steered) cancelled(cl *client, session, question string) {
+	s.t.Helper()
+	s.mu.Lock()
+	auto := s.auto
+	s.auto = nil
+	s.mu.Unlock()
+	defer s.answer(auto)
+	a := cl.ask(session, question)
+	call := s.call()
+	cl.cancelTurn(session)
+	call.wantGone()
+	a.events().rest()
+}
+
 // call waits for the next call.
 func (s *steered) call() *upstreamCall {
 	s.t.Helper()
@@ -235,7 +250,9 @@ func (c *upstreamCall) chunk(w http.ResponseWriter, choice, more string) {
 		w.Header().Set("Content-Type", "text/event-stream")
 	}
 	fmt.Fprintf(w, "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":%s,\"choices\":[%s]%s}\n\n", quote(c.prompt.Model), choice, more)
-	http.NewResponseController(w).Flush()
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		c.t.Error(err)
+	}
 }
 
 func quote(s string) string {

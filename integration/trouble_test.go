@@ -115,7 +115,7 @@ func TestOnStoreError(t *testing.T) {
 		end := c.trouble("take")
 		ann.wantStatuses("without the store", 200, 200, 200)
 		end()
-		eventually(t, "the limit holds again", func() bool { return ann.get().StatusCode == 429 })
+		eventually(t, "the limit holds again", func() bool { return ann.get().StatusCode == http.StatusTooManyRequests })
 	})
 }
 

@@ -31,7 +31,7 @@ func TestSessionOwnership(t *testing.T) {
 				{"GET", "/history"}, {"GET", "/stream"}, {"POST", "/cancel"}, {"DELETE", ""},
 			} {
 				resp := other.do(r[0], "/chat/"+session+r[1], nil)
-				if resp.StatusCode != 404 {
+				if resp.StatusCode != http.StatusNotFound {
 					t.Errorf("%s: %s %s", who, r[0], r[1])
 				}
 				wantFailure(t, resp, 404, "session_not_found")
@@ -123,7 +123,7 @@ func TestOneTurnAtATime(t *testing.T) {
 			streamed := i%2 == 0
 			resp := ann.do(http.MethodPost, "/chat", ask{SessionID: session, Message: fmt.Sprint(i), Stream: &streamed})
 			if !streamed {
-				if resp.StatusCode != 200 {
+				if resp.StatusCode != http.StatusOK {
 					t.Fatalf("turn %d: %d %s", i, resp.StatusCode, readAll(t, resp))
 				}
 				resp.Body.Close()
@@ -180,6 +180,15 @@ func TestContext(t *testing.T) {
 		wantList(t, "first", last(ann, newSession(), 1), []string{"system: You are Acme's.", "user: q0"})
 		wantList(t, "second", last(ann, newSession(), 2), []string{"system: You are Acme's.", "user: q0", "assistant: a0", "user: q1"})
 		wantList(t, "fifth", last(ann, newSession(), 5), []string{"system: You are Acme's.", "assistant: a2", "user: q3", "assistant: a3", "user: q4"})
+	})
+
+	t.Run("does not count a question that is asked again", func(t *testing.T) {
+		ann := newClient(c, "acme", "ann")
+		session := newSession()
+		last(ann, session, 3)
+		up.cancelled(ann, session, "q3")
+		ann.say(session, "q3")
+		wantList(t, "again", (<-prompts).texts(), []string{"system: You are Acme's.", "assistant: a1", "user: q2", "assistant: a2", "user: q3"})
 	})
 
 	t.Run("has the directive's system prompt where the tenant has none", func(t *testing.T) {
@@ -258,7 +267,7 @@ func TestRetention(t *testing.T) {
 }
 
 // keysOf are the names of a JSON object, sorted.
-func keysOf(t testing.TB, doc []byte) []string {
+func keysOf(t *testing.T, doc []byte) []string {
 	t.Helper()
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(doc, &m); err != nil {
@@ -300,7 +309,7 @@ func TestDocumentAnswer(t *testing.T) {
 	wantList(t, "members", keysOf(t, []byte(body)), []string{"data", "ok", "traceId"})
 	wantList(t, "data", keysOf(t, doc.Data), []string{"finishReason", "message", "sessionId", "status", "stream", "usage"})
 	wantList(t, "usage", keysOf(t, raw["usage"]), usageKeys)
-	if resp.StatusCode != 200 || !doc.OK || doc.TraceID != "trace-1" {
+	if resp.StatusCode != http.StatusOK || !doc.OK || doc.TraceID != "trace-1" {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	if data.Status != "accepted" || data.SessionID != session || data.Message != "re: hello" || data.FinishReason != "stop" || data.Stream == nil || *data.Stream {
@@ -324,7 +333,7 @@ func TestDocumentAnswer(t *testing.T) {
 	wantList(t, "history", contents(ann.history(session)), []string{"user: hello", "assistant: re: hello"})
 }
 
-func wantUsage(t testing.TB, u usage) {
+func wantUsage(t *testing.T, u usage) {
 	t.Helper()
 	if u.ModelID != "fast" || u.TokensIn != upstreamTokensIn || u.TokensOut != upstreamTokensOut || u.TotalTokens != upstreamTokensIn+upstreamTokensOut || u.Estimated {
 		t.Errorf("usage: %+v", u)
@@ -377,15 +386,4 @@ func TestStreamedAnswer(t *testing.T) {
 	wantList(t, "done", keysOf(t, []byte(end.done.Data)), []string{"done", "finishReason", "usage"})
 	wantUsage(t, end.done.Usage)
 	wantList(t, "history", contents(ann.history(session)), []string{"user: hello", "assistant: Grüße, Welt\n\"!\""})
-}
-
-// wantIDs checks that events are numbered from 1 under one turn.
-func wantIDs(t testing.TB, list []event) {
-	t.Helper()
-	turn, _, _ := strings.Cut(list[0].ID, ":")
-	for i, ev := range list {
-		if want := fmt.Sprintf("%s:%d", turn, i+1); ev.ID != want || turn == "" {
-			t.Errorf("event %d has the id %q, want %q", i+1, ev.ID, want)
-		}
-	}
 }
