@@ -16,10 +16,10 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false -tags=nobadger,nomysql,nopgx
 build lint fix: export CGO_ENABLED = 0
 build lint fix: GOFLAGS += -trimpath
 
-.PHONY: help run test deps build xcaddy lint fix fuzz bench clean
+.PHONY: help run test deps build xcaddy check-xcaddy lint fix fuzz bench clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
 run: build ## Build Caddy and serve the quickstart example
@@ -39,6 +39,11 @@ xcaddy: ## Build bin/caddy-xcaddy, the same binary, with the pinned xcaddy
 	cd xcaddy-build && go tool xcaddy build $(CADDY) \
 		--output ../bin/caddy-xcaddy \
 		--with github.com/caddy-chat/caddy-chat@v0.0.0=$(CURDIR)
+
+check-xcaddy: build xcaddy ## Check that both binaries hold the same modules
+	@bin/caddy list-modules --versions >bin/caddy.modules
+	@bin/caddy-xcaddy list-modules --versions >bin/caddy-xcaddy.modules
+	diff bin/caddy.modules bin/caddy-xcaddy.modules
 
 lint: ## Check formatting, go.mod files, go vet and golangci-lint
 	@bad=$$(gofmt -s -l .); test -z "$$bad" || \

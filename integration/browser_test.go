@@ -291,7 +291,7 @@ func browsePicture(t testing.TB, p *tab) {
 	if os.Getenv("UPDATE_SCREENSHOT") == "" {
 		return
 	}
-	if err := os.WriteFile("../docs/chat.png", shot, 0o644); err != nil { //nolint:gosec // a picture for everybody
+	if err := os.WriteFile("../docs/chat.png", shot, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -65,7 +65,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-func exampleFile(t testing.TB, name string) string {
+func exampleFile(t *testing.T, name string) string {
 	t.Helper()
 	file, err := filepath.Abs(filepath.Join(examplesDir, name, "Caddyfile"))
 	if err != nil {
@@ -77,12 +77,10 @@ func exampleFile(t testing.TB, name string) string {
 // startExample runs an example in a copy of its folder, on free ports. edits
 // are pairs of what stands in its Caddyfile and what the test's own world has
 // instead.
-func startExample(t testing.TB, name string, edits ...string) *caddyProcess {
+func startExample(t *testing.T, name string, edits ...string) *caddyProcess {
 	t.Helper()
 	c := &caddyProcess{t: t, dir: t.TempDir(), env: exampleEnv}
-	if err := os.CopyFS(c.dir, os.DirFS(filepath.Join(examplesDir, name))); err != nil {
-		t.Fatal(err)
-	}
+	copyExample(t, c.dir, filepath.Join(examplesDir, name))
 	file := filepath.Join(c.dir, "Caddyfile")
 	config, err := os.ReadFile(file)
 	if err != nil {
@@ -106,6 +104,32 @@ func startExample(t testing.TB, name string, edits ...string) *caddyProcess {
 	return c
 }
 
+// copyExample copies an example without what somebody's own run of it left in
+// its data folder, which may be running still.
+func copyExample(t *testing.T, to, from string) {
+	t.Helper()
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		source, target := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
+		switch {
+		case e.Name() == "data":
+		case e.IsDir():
+			err = os.CopyFS(target, os.DirFS(source))
+		default:
+			var b []byte
+			if b, err = os.ReadFile(source); err == nil {
+				err = os.WriteFile(target, b, 0o600)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // onFreePorts moves an example's ports, Caddy's own and the site's on 8080 to
 // ones that nobody uses, and lets no certificate authority be asked.
 func (c *caddyProcess) onFreePorts(config string) string {
@@ -122,73 +146,8 @@ func (c *caddyProcess) onFreePorts(config string) string {
 	return "{\n" + options + "}\n" + config
 }
 
-// modelServer stands in for a server with OpenAI's API.
-type modelServer struct {
-	*httptest.Server
-
-	mu       sync.Mutex
-	requests []modelRequest
-}
-
-// modelRequest is what was asked of it.
-type modelRequest struct {
-	path, authorization string
-	Model               string `json:"model"`
-	Stream              bool   `json:"stream"`
-}
-
-// newModelServer starts a server that always answers "Hello from afar".
-func newModelServer(t testing.TB) *modelServer {
-	t.Helper()
-	m := new(modelServer)
-	m.Server = httptest.NewServer(m)
-	t.Cleanup(m.Close)
-	return m
-}
-
-func (m *modelServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	req := modelRequest{path: r.URL.Path, authorization: r.Header.Get("Authorization")}
-	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	m.mu.Lock()
-	m.requests = append(m.requests, req)
-	m.mu.Unlock()
-
-	const usage = `{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}`
-	if !req.Stream {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, `{"id":"1","object":"chat.completion","created":1,"model":%q,"choices":[{"index":0,`+
-			`"message":{"role":"assistant","content":"Hello from afar"},"finish_reason":"stop"}],"usage":%s}`, req.Model, usage)
-		return
-	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	chunk := func(choices, usage string) {
-		fmt.Fprintf(w, "data: {\"id\":\"1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":%q,\"choices\":[%s],\"usage\":%s}\n\n",
-			req.Model, choices, usage)
-	}
-	for _, word := range []string{"Hello", " from", " afar"} {
-		chunk(fmt.Sprintf(`{"index":0,"delta":{"content":%q},"finish_reason":null}`, word), "null")
-	}
-	chunk(`{"index":0,"delta":{},"finish_reason":"stop"}`, "null")
-	chunk("", usage)
-	fmt.Fprint(w, "data: [DONE]\n\n")
-}
-
-// only returns the one request that was made.
-func (m *modelServer) only(t testing.TB) modelRequest {
-	t.Helper()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.requests) != 1 {
-		t.Fatalf("%d requests upstream: %+v", len(m.requests), m.requests)
-	}
-	return m.requests[0]
-}
-
 // wantAnswer says something and expects the model server's answer.
-func wantAnswer(t testing.TB, c *client) {
+func wantAnswer(t *testing.T, c *client) {
 	t.Helper()
 	session := newSession()
 	if a := c.say(session, "hi"); a.text != "Hello from afar" || a.done == nil || a.done.FinishReason != "stop" {
@@ -209,7 +168,7 @@ type demoCompletion struct {
 }
 
 // wantCompletion asks under /v1 and expects the model server's answer.
-func wantCompletion(t testing.TB, c *client, model string) {
+func wantCompletion(t *testing.T, c *client, model string) {
 	t.Helper()
 	var a demoCompletion
 	body := map[string]any{"model": model, "messages": []map[string]string{{"role": "user", "content": "hi"}}}
@@ -333,7 +292,7 @@ func tryProduction(t *testing.T) {
 
 // trusting returns an HTTP client that trusts the process's own certificate
 // authority, and finds every host at one port of the loopback interface.
-func trusting(t testing.TB, c *caddyProcess, port int) *http.Client {
+func trusting(t *testing.T, c *caddyProcess, port int) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	root := filepath.Join(c.dir, "caddy", "pki", "authorities", "local", "root.crt")
@@ -343,8 +302,8 @@ func trusting(t testing.TB, c *caddyProcess, port int) *http.Client {
 	})
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots},
-		Dial: func(string, string) (net.Conn, error) {
-			return net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -362,7 +321,7 @@ func trusting(t testing.TB, c *caddyProcess, port int) *http.Client {
 }
 
 // wantAccessLog looks for the log line of the one chat, in JSON.
-func wantAccessLog(t testing.TB, c *caddyProcess) {
+func wantAccessLog(t *testing.T, c *caddyProcess) {
 	t.Helper()
 	type line struct {
 		Logger    string `json:"logger"`

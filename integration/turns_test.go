@@ -267,7 +267,7 @@ func TestRetention(t *testing.T) {
 }
 
 // keysOf are the names of a JSON object, sorted.
-func keysOf(t *testing.T, doc []byte) []string {
+func keysOf(t testing.TB, doc []byte) []string {
 	t.Helper()
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(doc, &m); err != nil {
@@ -333,7 +333,7 @@ func TestDocumentAnswer(t *testing.T) {
 	wantList(t, "history", contents(ann.history(session)), []string{"user: hello", "assistant: re: hello"})
 }
 
-func wantUsage(t *testing.T, u usage) {
+func wantUsage(t testing.TB, u usage) {
 	t.Helper()
 	if u.ModelID != "fast" || u.TokensIn != upstreamTokensIn || u.TokensOut != upstreamTokensOut || u.TotalTokens != upstreamTokensIn+upstreamTokensOut || u.Estimated {
 		t.Errorf("usage: %+v", u)
