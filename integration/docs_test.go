@@ -139,11 +139,11 @@ func checkBlocks(t *testing.T, p page) {
 
 var envPattern = regexp.MustCompile(`\{env\.(\w+)\}`)
 
-// docsEnv gives every environment variable that a Caddyfile asks for a value
+// docsEnv gives every environment variable that a page asks for a value
 // that can be any secret: 64 hex digits, another one for each name.
-func docsEnv(config string) []string {
+func docsEnv(text string) []string {
 	var env []string
-	for i, m := range envPattern.FindAllStringSubmatch(config, -1) {
+	for i, m := range envPattern.FindAllStringSubmatch(text, -1) {
 		env = append(env, fmt.Sprintf("%s=%064x", m[1], i+1))
 	}
 	return env
@@ -154,7 +154,7 @@ func adapt(t *testing.T, p page, b block, dir string) string {
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(b.text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := &caddyProcess{t: t, dir: dir, env: docsEnv(b.text)}
+	c := &caddyProcess{t: t, dir: dir, env: docsEnv(p.text)}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := c.command(ctx, "adapt", "--config", "Caddyfile", "--validate")
@@ -252,7 +252,7 @@ func runCommands(t *testing.T, p page) {
 	}
 	dir := t.TempDir()
 	writeTenants(t, p, dir)
-	c := serveDocs(t, dir, configs[0].text)
+	c := serveDocs(t, dir, configs[0].text, docsEnv(p.text)...)
 	site, admin := strings.TrimPrefix(c.url, "http://"), strings.TrimPrefix(c.admin, "http://")
 
 	commands := p.commands()
@@ -280,14 +280,14 @@ func runCommands(t *testing.T, p page) {
 
 // serveDocs runs a page's Caddyfile as it is, but for the ports and what
 // keeps it on the loopback interface.
-func serveDocs(t *testing.T, dir, config string) *caddyProcess {
+func serveDocs(t *testing.T, dir, config string, env ...string) *caddyProcess {
 	t.Helper()
 	c := &caddyProcess{
 		t:     t,
 		dir:   dir,
 		url:   fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
 		admin: fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
-		env:   docsEnv(config),
+		env:   env,
 	}
 	options := fmt.Sprintf("{\n\tadmin %s\n\tdefault_bind 127.0.0.1\n", strings.TrimPrefix(c.admin, "http://"))
 	if rest, ok := strings.CutPrefix(config, "{\n"); ok {
@@ -322,17 +322,15 @@ func (c *caddyProcess) shell(script string) string {
 // for anything on its line, and on a line of its own for any lines.
 func shows(shown, printed string) bool {
 	var re strings.Builder
-	re.WriteString(`^`)
 	for line := range strings.Lines(strings.TrimSpace(shown)) {
-		if strings.TrimSpace(line) == "…" {
-			re.WriteString(`(?s:.*)`)
+		line = strings.TrimSpace(line)
+		if line == "…" {
+			re.WriteString(`(?:.*\n)*`)
 			continue
 		}
-		re.WriteString(strings.ReplaceAll(regexp.QuoteMeta(strings.TrimRight(line, " \n")), "…", `[^\n]*`))
-		re.WriteString(`\s*`)
+		re.WriteString(strings.ReplaceAll(regexp.QuoteMeta(line), "…", `.*`) + `[ \t]*\n`)
 	}
-	re.WriteString(`$`)
-	return regexp.MustCompile(re.String()).MatchString(strings.TrimSpace(printed))
+	return regexp.MustCompile("^" + re.String() + "$").MatchString(strings.TrimSpace(printed) + "\n")
 }
 
 var (
