@@ -51,9 +51,11 @@ func (rec *Record) placeholder(key string) (any, bool) {
 		return rec.ErrorCode, true
 	}
 	name, ok := strings.CutPrefix(key, metadataPrefix)
-	if !ok || rec.Tenant == nil {
+	if !ok {
 		return nil, false
 	}
-	value, ok := rec.Tenant.Metadata[name]
-	return value, ok
+	if rec.Tenant == nil {
+		return "", true
+	}
+	return rec.Tenant.Metadata[name], true
 }
