@@ -65,7 +65,7 @@ func TestDocsName(t *testing.T) {
 }
 
 // wantNames checks that a page shows each of the names as code.
-func wantNames(t *testing.T, name string, names []string) {
+func wantNames(t testing.TB, name string, names []string) {
 	t.Helper()
 	if len(names) == 0 {
 		t.Fatalf("nothing to look for in %s", name)
@@ -92,7 +92,7 @@ func jsonNames(typ reflect.Type) []string {
 }
 
 // found returns what a pattern's group matches in a file of the repository.
-func found(t *testing.T, file, pattern string) []string {
+func found(t testing.TB, file, pattern string) []string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", file))
 	if err != nil {
@@ -132,7 +132,7 @@ func TestDocsDependencies(t *testing.T) {
 	}
 }
 
-func wantRows(t *testing.T, section string, mods []string, shown map[string][]string) {
+func wantRows(t testing.TB, section string, mods []string, shown map[string][]string) {
 	t.Helper()
 	if len(mods) == 0 {
 		t.Fatalf("nothing to look for under %q", section)
@@ -145,7 +145,7 @@ func wantRows(t *testing.T, section string, mods []string, shown map[string][]st
 }
 
 // dependencyRows returns the modules of the page's tables, by heading.
-func dependencyRows(t *testing.T) map[string][]string {
+func dependencyRows(t testing.TB) map[string][]string {
 	t.Helper()
 	rows := make(map[string][]string)
 	section := ""
@@ -168,7 +168,7 @@ func isTest(file string) bool {
 }
 
 // importedBy returns the packages that files of the product import.
-func importedBy(t *testing.T) []string {
+func importedBy(t testing.TB) []string {
 	t.Helper()
 	var list []string
 	err := filepath.WalkDir("../modules", func(file string, _ fs.DirEntry, err error) error {

@@ -32,7 +32,7 @@ type page struct {
 	blocks []block
 }
 
-func readPage(t *testing.T, file string) page {
+func readPage(t testing.TB, file string) page {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -62,7 +62,7 @@ func readPage(t *testing.T, file string) page {
 	return p
 }
 
-func readPages(t *testing.T) []page {
+func readPages(t testing.TB) []page {
 	t.Helper()
 	var pages []page
 	for _, pattern := range []string{"*.md", "*/*.md"} {
@@ -106,7 +106,7 @@ func TestDocs(t *testing.T) {
 
 // checkBlocks adapts and validates every Caddyfile, compares the JSON that is
 // said to be its equivalent, and knows all kinds of blocks.
-func checkBlocks(t *testing.T, p page) {
+func checkBlocks(t testing.TB, p page) {
 	dir := t.TempDir()
 	writeTenants(t, p, dir)
 	adapted := ""
@@ -149,7 +149,7 @@ func docsEnv(text string) []string {
 	return env
 }
 
-func adapt(t *testing.T, p page, b block, dir string) string {
+func adapt(t testing.TB, p page, b block, dir string) string {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(b.text), 0o600); err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func adapt(t *testing.T, p page, b block, dir string) string {
 }
 
 // writeTenants puts a page's tenant files where its Caddyfiles look for them.
-func writeTenants(t *testing.T, p page, dir string) {
+func writeTenants(t testing.TB, p page, dir string) {
 	t.Helper()
 	dir = filepath.Join(dir, "tenants")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -245,7 +245,7 @@ const (
 
 // runCommands runs a page's commands in order, in one shell, against the
 // server of the page's first Caddyfile.
-func runCommands(t *testing.T, p page) {
+func runCommands(t testing.TB, p page) {
 	configs := p.with("caddyfile")
 	if len(configs) == 0 {
 		t.Fatalf("%s: commands, and no Caddyfile to run them against", p.name)
@@ -280,7 +280,7 @@ func runCommands(t *testing.T, p page) {
 
 // serveDocs runs a page's Caddyfile as it is, but for the ports and what
 // keeps it on the loopback interface.
-func serveDocs(t *testing.T, dir, config string, env ...string) *caddyProcess {
+func serveDocs(t testing.TB, dir, config string, env ...string) *caddyProcess {
 	t.Helper()
 	c := &caddyProcess{
 		t:     t,
@@ -340,7 +340,7 @@ var (
 
 // checkLinks follows the relative links of a page, to the heading where one
 // is named.
-func checkLinks(t *testing.T, p page) {
+func checkLinks(t testing.TB, p page) {
 	for _, m := range linkPattern.FindAllStringSubmatch(p.text, -1) {
 		target, anchor, _ := strings.Cut(m[1], "#")
 		if strings.Contains(target, "://") {
@@ -360,7 +360,7 @@ func checkLinks(t *testing.T, p page) {
 	}
 }
 
-func hasHeading(t *testing.T, file, anchor string) bool {
+func hasHeading(t testing.TB, file, anchor string) bool {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -65,7 +65,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-func exampleFile(t *testing.T, name string) string {
+func exampleFile(t testing.TB, name string) string {
 	t.Helper()
 	file, err := filepath.Abs(filepath.Join(examplesDir, name, "Caddyfile"))
 	if err != nil {
@@ -77,7 +77,7 @@ func exampleFile(t *testing.T, name string) string {
 // startExample runs an example in a copy of its folder, on free ports. edits
 // are pairs of what stands in its Caddyfile and what the test's own world has
 // instead.
-func startExample(t *testing.T, name string, edits ...string) *caddyProcess {
+func startExample(t testing.TB, name string, edits ...string) *caddyProcess {
 	t.Helper()
 	c := &caddyProcess{t: t, dir: t.TempDir(), env: exampleEnv}
 	copyExample(t, c.dir, filepath.Join(examplesDir, name))
@@ -106,7 +106,7 @@ func startExample(t *testing.T, name string, edits ...string) *caddyProcess {
 
 // copyExample copies an example without what somebody's own run of it left in
 // its data folder, which may be running still.
-func copyExample(t *testing.T, to, from string) {
+func copyExample(t testing.TB, to, from string) {
 	t.Helper()
 	entries, err := os.ReadDir(from)
 	if err != nil {
@@ -147,7 +147,7 @@ func (c *caddyProcess) onFreePorts(config string) string {
 }
 
 // wantAnswer says something and expects the model server's answer.
-func wantAnswer(t *testing.T, c *client) {
+func wantAnswer(t testing.TB, c *client) {
 	t.Helper()
 	session := newSession()
 	if a := c.say(session, "hi"); a.text != "Hello from afar" || a.done == nil || a.done.FinishReason != "stop" {
@@ -168,7 +168,7 @@ type demoCompletion struct {
 }
 
 // wantCompletion asks under /v1 and expects the model server's answer.
-func wantCompletion(t *testing.T, c *client, model string) {
+func wantCompletion(t testing.TB, c *client, model string) {
 	t.Helper()
 	var a demoCompletion
 	body := map[string]any{"model": model, "messages": []map[string]string{{"role": "user", "content": "hi"}}}
@@ -292,7 +292,7 @@ func tryProduction(t *testing.T) {
 
 // trusting returns an HTTP client that trusts the process's own certificate
 // authority, and finds every host at one port of the loopback interface.
-func trusting(t *testing.T, c *caddyProcess, port int) *http.Client {
+func trusting(t testing.TB, c *caddyProcess, port int) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	root := filepath.Join(c.dir, "caddy", "pki", "authorities", "local", "root.crt")
@@ -321,7 +321,7 @@ func trusting(t *testing.T, c *caddyProcess, port int) *http.Client {
 }
 
 // wantAccessLog looks for the log line of the one chat, in JSON.
-func wantAccessLog(t *testing.T, c *caddyProcess) {
+func wantAccessLog(t testing.TB, c *caddyProcess) {
 	t.Helper()
 	type line struct {
 		Logger    string `json:"logger"`
