@@ -71,11 +71,11 @@ func (s troubled) History(ctx context.Context, tenant string, k store.SessionKey
 }
 
 // FinishTurn is slow, as it may be over a network.
-func (s troubled) FinishTurn(ctx context.Context, tenant string, k store.SessionKey, turn string, keep time.Duration) error {
+func (s troubled) FinishTurn(ctx context.Context, tenant string, k store.SessionKey, turn string, keep time.Duration, last ...store.Event) error {
 	if troubles("finish") {
 		<-time.After(200 * time.Millisecond)
 	}
-	return s.Store.FinishTurn(ctx, tenant, k, turn, keep)
+	return s.Store.FinishTurn(ctx, tenant, k, turn, keep, last...)
 }
 
 // cause makes the operations of a process's store fail, and calls the end.

@@ -32,6 +32,7 @@ type call struct {
 	cancel context.CancelCauseFunc
 	watch  *time.Timer // ends the call when it fires
 
+	underway    bool // the answer has begun, and well
 	told        bool // the client has been told of the failure, in the stream
 	outputBytes int
 	usage       *provider.Usage // the provider's, nil until it told
@@ -108,8 +109,9 @@ func (c *call) complete() error {
 	return nil
 }
 
-// setHeaders says who answers.
+// setHeaders says who answers, as the answer begins.
 func (c *call) setHeaders() {
+	c.underway = true
 	h := c.x.w.Header()
 	h.Set("X-Model-Id", c.choice.Name)
 	h.Set("X-Ai-Provider", c.choice.Target.Provider)
@@ -158,7 +160,10 @@ func (c *call) settle(err error) {
 	status, result := http.StatusOK, chat.AttemptOK
 	if err != nil {
 		e := chaterr.From(err)
-		status, result = e.Status, chat.AttemptError
+		result = chat.AttemptError
+		if !c.underway {
+			status = e.Status
+		}
 		switch {
 		case errors.Is(context.Cause(c.ctx), errSilent):
 			result = chat.AttemptTimeout

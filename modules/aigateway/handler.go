@@ -215,7 +215,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	rec, w, done := h.app.Enter(w, r)
-	defer done()
+	defer done(nil)
 
 	if err := h.serve(&exchange{w: w, r: r, rec: rec}, rt); err != nil {
 		return chaterr.Answer(h.log, w, r, err)

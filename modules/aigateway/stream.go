@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
@@ -32,6 +33,7 @@ func (c *call) stream() error {
 
 	out := &chunkWriter{c: c}
 	defer out.close()
+	defer chat.CutShort(c.ctx, c.x.w, c.x.r)()
 	err = c.pump(in, out)
 	if err == nil {
 		err = out.finish()

@@ -1,8 +1,10 @@
 package chat
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -14,18 +16,42 @@ import (
 // Enter begins a handler's part of a request. The first handler of the chain
 // makes the record, sets the trace id, and when it is done logs and counts
 // the request; for the others Enter only finds the record. done must be
-// called, and the returned ResponseWriter used.
-func (a *App) Enter(w http.ResponseWriter, r *http.Request) (rec *chatctx.Record, rw http.ResponseWriter, done func()) {
+// called, with the error that the handler returns, and the returned
+// ResponseWriter used.
+func (a *App) Enter(w http.ResponseWriter, r *http.Request) (rec *chatctx.Record, rw http.ResponseWriter, done func(error)) {
 	if rec := chatctx.Get(r); rec != nil {
-		return rec, w, func() {}
+		return rec, w, func(error) {}
 	}
+	keepHeaders(r.Header)
 	rec = chatctx.Begin(r)
 	rec.SetHeader(w, chatctx.HeaderTrace, rec.TraceID)
 	r.Header.Set(chatctx.HeaderTrace, rec.TraceID)
 	answer := &answerWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, rec: rec}
-	return rec, answer, func() {
+	return rec, answer, func(err error) {
 		logFields(r, rec)
-		a.count(rec, answer.status)
+		a.count(rec, answer.statusAfter(err))
+	}
+}
+
+// keepHeaders takes the chain's own headers off a Connection header, by which
+// a client could have the next proxy drop them.
+func keepHeaders(h http.Header) {
+	values := h.Values("Connection")
+	if len(values) == 0 {
+		return
+	}
+	var kept []string
+	for name := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+		switch name {
+		case "", chatctx.HeaderTenant, chatctx.HeaderUser, chatctx.HeaderTrace:
+		default:
+			kept = append(kept, name)
+		}
+	}
+	h.Del("Connection")
+	if len(kept) > 0 {
+		h.Set("Connection", strings.Join(kept, ", "))
 	}
 }
 
@@ -50,6 +76,21 @@ func (w *answerWriter) Write(p []byte) (int, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	return w.ResponseWriterWrapper.Write(p)
+}
+
+// statusAfter is the status of an answer whose handler has returned with err.
+// Where none was written yet, Caddy writes the error's.
+func (w *answerWriter) statusAfter(err error) int {
+	switch he, ok := errors.AsType[caddyhttp.HandlerError](err); {
+	case w.status != 0:
+		return w.status
+	case ok && he.StatusCode != 0:
+		return he.StatusCode
+	case err != nil:
+		return http.StatusInternalServerError
+	default:
+		return http.StatusOK
+	}
 }
 
 // logFields adds what the chain knows to the access log.
@@ -93,9 +134,6 @@ func (a *App) count(rec *chatctx.Record, status int) {
 	}
 	if rec.Tenant == nil {
 		return
-	}
-	if status == 0 {
-		status = http.StatusOK
 	}
 	a.metrics.requests.WithLabelValues(rec.Tenant.ID, strconv.Itoa(status)).Inc()
 }

@@ -52,6 +52,9 @@ type Record struct {
 	// Session is the conversation's id, empty where there is none.
 	Session string
 
+	// Limiters is how many handlers have limited the request so far.
+	Limiters int
+
 	// Turn is set by the handler that keeps the conversation.
 	Turn *Turn
 

@@ -49,8 +49,8 @@ type window struct {
 }
 
 // gaugesFor makes one take of each key that the limits count, so that a
-// request is granted or refused as a whole.
-func gaugesFor(r *http.Request, rec *chatctx.Record, l tenant.Limits) *gauges {
+// request is granted or refused as a whole. prefix sets the keys apart.
+func gaugesFor(r *http.Request, rec *chatctx.Record, l tenant.Limits, prefix string) *gauges {
 	g := new(gauges)
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	for _, kind := range []struct {
@@ -58,14 +58,14 @@ func gaugesFor(r *http.Request, rec *chatctx.Record, l tenant.Limits) *gauges {
 		rules []limit.Rule
 	}{{"requests", l.Requests}, {"burst", l.Burst}} {
 		for _, rule := range kind.rules {
-			i := g.take(scopeKey(r, rec, repl, rule.Scope))
+			i := g.take(prefix + scopeKey(r, rec, repl, rule.Scope))
 			t := &g.takes[i]
 			t.Windows = append(t.Windows, store.Window{Limit: rule.Limit, Length: rule.Window})
 			g.windows = append(g.windows, window{kind.name, rule, i, len(t.Windows) - 1})
 		}
 	}
 	for _, rule := range l.Concurrent {
-		t := &g.takes[g.take(scopeKey(r, rec, repl, rule.Scope))]
+		t := &g.takes[g.take(prefix+scopeKey(r, rec, repl, rule.Scope))]
 		if t.Slots == 0 || rule.Limit < t.Slots {
 			t.Slots = rule.Limit
 		}

@@ -4,8 +4,10 @@ package chatratelimit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/limit"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
@@ -109,14 +112,14 @@ func (h *Handler) Validate() error {
 	return h.app.CheckTenant(h.Tenant)
 }
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	rec, w, done := h.app.Enter(w, r)
-	defer done()
+	defer func() { done(err) }()
 	if err := h.app.RequireTenant(r, rec, h.Tenant); err != nil {
 		return chaterr.Answer(h.log, w, r, err)
 	}
 
-	g := gaugesFor(r, rec, effective(rec.Tenant.Limits(), h.rules))
+	g := h.gauges(r, rec)
 	release, granted, err := h.take(r.Context(), rec.Tenant.ID, g)
 	if err != nil {
 		return h.storeFailed(w, r, next, err)
@@ -128,6 +131,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return chaterr.Answer(h.log, w, r, chaterr.RateLimited(g.wait()))
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// gauges are what this handler measures a request by. A second handler in
+// the chain counts apart from the first, and leaves the tenant's own limits
+// to it: no request counts twice.
+func (h *Handler) gauges(r *http.Request, rec *chatctx.Record) *gauges {
+	rec.Limiters++
+	if rec.Limiters == 1 {
+		return gaugesFor(r, rec, effective(rec.Tenant.Limits(), h.rules), "")
+	}
+	return gaugesFor(r, rec, effective(tenant.Limits{}, h.rules), strconv.Itoa(rec.Limiters)+":")
 }
 
 // take counts the request. The release of a refused one does nothing.
@@ -161,6 +175,9 @@ func (h *Handler) take(ctx context.Context, tenantID string, g *gauges) (release
 const releaseTimeout = 5 * time.Second
 
 func (h *Handler) storeFailed(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return chaterr.Answer(h.log, w, r, err) // the client is gone, and the store is well
+	}
 	h.app.StoreFailed("take")
 	if h.OnStoreError == onErrorDeny {
 		return chaterr.Answer(h.log, w, r, chaterr.StorageUnavailable(err))

@@ -18,6 +18,12 @@ import (
 // maxDocument is how large an answer that is one JSON document may be.
 const maxDocument = 32 << 20
 
+// maxText is how long the text of an answer may be. It is far more than any
+// model says, and still fits the store with every character escaped.
+const maxText = 4 << 20
+
+var errTooLarge = errors.New("the answer is too large")
+
 var doneMark = []byte("[DONE]")
 
 // answer is the ResponseWriter that the next handler writes to. It reads the
@@ -59,30 +65,35 @@ func (a *answer) WriteHeader(status int) {
 	}
 }
 
-// Write never fails for what the answer says: the failure is kept until the
-// answer has ended.
+// Write fails once the answer has: nobody needs the rest of it.
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
+	switch {
+	case a.failure != nil:
+	case a.events != nil:
+		a.events.Feed(p)
+		a.read(a.events.Next)
+	case a.doc.Len()+len(p) > maxDocument:
+		a.fail(errTooLarge)
+	default:
+		a.doc.Write(p)
+	}
 	if a.failure != nil {
-		return len(p), nil
+		return 0, a.failure
 	}
-	if a.events == nil {
-		if a.doc.Len()+len(p) > maxDocument {
-			a.fail(errors.New("the answer is too large"))
-			return len(p), nil
-		}
-		return a.doc.Write(p)
-	}
-	a.events.Feed(p)
-	a.read(a.events.Next)
 	return len(p), nil
 }
 
 // Flush has nothing to do: every event goes on as soon as it is there.
 func (a *answer) Flush() {}
 
-// TakeFailure implements chaterr.Taker.
-func (a *answer) TakeFailure(e *chaterr.Error) { a.failure = e }
+// TakeFailure implements chaterr.Taker. The first failure counts: others
+// follow from it.
+func (a *answer) TakeFailure(e *chaterr.Error) {
+	if a.failure == nil {
+		a.failure = e
+	}
+}
 
 func (a *answer) fail(cause error) { a.failure = chaterr.AIError().Because(cause) }
 
@@ -123,6 +134,10 @@ func (a *answer) facts(f provider.Facts) {
 		a.usage = f.Usage
 	}
 	a.bytes += f.OutputBytes
+	if a.text.Len()+len(f.Text) > maxText {
+		a.fail(errTooLarge)
+		return
+	}
 	if f.Text != "" {
 		a.text.WriteString(f.Text)
 		a.onText(f.Text)
@@ -135,17 +150,19 @@ func (a *answer) facts(f provider.Facts) {
 // end is called when the next handler has returned, with its error, and
 // leaves either a whole answer or a failure.
 func (a *answer) end(err error) {
+	if a.events != nil {
+		a.read(a.events.Flush)
+	}
 	switch {
 	case a.failure != nil:
+	case a.finish != "" || a.done:
+		// what fails afterwards takes nothing from the answer
 	case err != nil:
 		a.failure = fromNext(err)
 	case a.status == 0:
 		a.fail(errors.New("the next handler did not answer: put ai_gateway or reverse_proxy behind chat_session"))
 	case a.events != nil:
-		a.read(a.events.Flush)
-		if a.failure == nil && a.finish == "" && !a.done {
-			a.fail(provider.ErrCut)
-		}
+		a.fail(provider.ErrCut)
 	case a.status != http.StatusOK:
 		e := provider.NewError(a.status, a.doc.Bytes())
 		e.RetryAfter = provider.RetryAfter(a.header, time.Now())
@@ -187,6 +204,14 @@ func fromNext(err error) *chaterr.Error {
 	default:
 		return chaterr.AIError().Because(err)
 	}
+}
+
+// attempts is how many calls there were where no gateway counts them.
+func (a *answer) attempts() int {
+	if a.status == 0 {
+		return 0
+	}
+	return 1
 }
 
 // modelID is the model's name as the answer gives it: the alias in a header,

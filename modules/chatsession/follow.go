@@ -1,7 +1,6 @@
 package chatsession
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -28,23 +27,12 @@ func (h *Handler) follow(x *exchange) error {
 		turn = newest
 		for _, ev := range events {
 			n = ev.N
+			s.resume(h, turn, ev)
 			if ev.Kind == eventDone {
-				h.awaitEnd(x, turn, n)
-				s.resume(h, turn, ev)
 				return nil
 			}
-			s.resume(h, turn, ev)
 		}
 	}
-}
-
-// awaitEnd waits until a turn that has published its last event has freed
-// the session: who reads done may go on at once. Whatever else comes of
-// waiting, such as a newer turn's events, says that it has.
-func (h *Handler) awaitEnd(x *exchange, turn string, n int) {
-	ctx, cancel := context.WithTimeout(x.r.Context(), settleTimeout)
-	defer cancel()
-	_, _, _ = x.store.Follow(ctx, x.rec.Tenant.ID, x.session(), turn, n)
 }
 
 // resume sends an event of a turn that may not be the one that the client

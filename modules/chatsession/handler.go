@@ -4,6 +4,7 @@ package chatsession
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -135,7 +136,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	rec, w, done := h.app.Enter(w, r)
-	defer done()
+	defer done(nil)
 
 	if err := h.serve(&exchange{w: w, r: r, rec: rec}, path, next); err != nil {
 		return chaterr.Answer(h.log, w, r, err)
@@ -189,6 +190,9 @@ func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error 
 func (h *Handler) storeError(op string, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return chaterr.SessionNotFound()
+	}
+	if errors.Is(err, context.Canceled) {
+		return err // the client is gone, and the store is well
 	}
 	h.app.StoreFailed(op)
 	return chaterr.StorageUnavailable(fmt.Errorf("%s: %w", op, err))

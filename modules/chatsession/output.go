@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -136,6 +137,7 @@ func appendString(dst []byte, s string) []byte {
 type output struct {
 	t      *turn
 	stream *eventStream // nil where the client wants one document
+	unhook func()
 	n      int
 	ttft   time.Duration
 }
@@ -143,6 +145,7 @@ type output struct {
 func (t *turn) newOutput(streamed bool) *output {
 	o := &output{t: t}
 	if streamed {
+		o.unhook = chat.CutShort(t.ctx, t.x.w, t.x.r)
 		o.stream = t.h.newEventStream(t.x, t.id)
 		o.stream.setHeader("X-Tokens-In", strconv.FormatInt(t.tokensIn, 10))
 		o.stream.setHeader("X-Model-Id", t.model)
@@ -173,12 +176,17 @@ func (o *output) send(kind byte, data []byte) {
 	}
 }
 
-func (o *output) publish(kind byte, data []byte) store.Event {
+// number makes the turn's next event.
+func (o *output) number(kind byte, data []byte) store.Event {
 	o.n++
-	ev := store.Event{N: o.n, Kind: kind, Data: data}
+	return store.Event{N: o.n, Kind: kind, Data: data}
+}
+
+func (o *output) publish(kind byte, data []byte) store.Event {
+	ev := o.number(kind, data)
 	ctx, cancel := o.t.settleContext()
 	defer cancel()
-	if err := o.t.x.store.Publish(ctx, o.t.tenant(), o.t.x.session(), o.t.id, ev); err != nil {
+	if err := o.t.x.store.Publish(ctx, o.t.tenant, o.t.session, o.t.id, ev); err != nil {
 		o.t.h.log.Debug("keeping an event for those who come back", zap.String("turn", o.t.id), zap.Error(err))
 	}
 	return ev
@@ -187,6 +195,7 @@ func (o *output) publish(kind byte, data []byte) store.Event {
 // stop ends what belongs to the stream.
 func (o *output) stop() {
 	if o.stream != nil {
+		o.unhook()
 		o.stream.close()
 	}
 }

@@ -37,14 +37,14 @@ type streamOptions struct {
 
 // past loads the stored messages that may go to the model, oldest first, and
 // the unanswered question at their end where there is one.
-func (h *Handler) past(x *exchange) (msgs []store.Message, unanswered *store.Message, err error) {
-	limit := *h.ContextMessages + 1
-	msgs, _, err = x.store.History(x.r.Context(), x.rec.Tenant.ID, x.session(), store.Range{Limit: limit})
+func (t *turn) past() (msgs []store.Message, unanswered *store.Message, err error) {
+	limit := *t.h.ContextMessages + 1
+	msgs, _, err = t.x.store.History(t.ctx, t.tenant, t.session, store.Range{Limit: limit})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, nil, h.storeError("history", err)
+		return nil, nil, t.h.storeError("history", err)
 	}
 	if n := len(msgs); n > 0 && msgs[n-1].Role == roleUser {
 		unanswered = &msgs[n-1]
@@ -116,7 +116,7 @@ func (t *turn) forward(m *message, msgs []turnMessage) (*http.Request, error) {
 	r.ContentLength = int64(len(body))
 	r.TransferEncoding = nil
 	for _, name := range []string{
-		"Accept", "Accept-Encoding", "Content-Encoding", "Expect", "Last-Event-Id", "Range",
+		"Accept", "Accept-Encoding", "Connection", "Content-Encoding", "Expect", "Last-Event-Id", "Range", "Upgrade",
 		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
 	} {
 		r.Header.Del(name)

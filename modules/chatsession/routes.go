@@ -52,6 +52,9 @@ func match(path, method string) (route, string, error) {
 	if !ok || (shape == "*" && path != "") {
 		return 0, "", chaterr.NotFound()
 	}
+	if method == http.MethodHead && shape != "stream" {
+		method = http.MethodGet // the server leaves the body out
+	}
 	rt, ok := methods[method]
 	if !ok {
 		return 0, "", chaterr.MethodNotAllowed(allowed(methods))

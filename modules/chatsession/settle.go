@@ -104,6 +104,7 @@ func (t *turn) usage(a *answer, o *output) usage {
 	call := &t.x.rec.Call
 	if call.Provider == "" {
 		call.Model = a.modelID(t.x.rec.Turn.Model)
+		call.Attempts = a.attempts()
 		call.TTFT = o.ttft
 		call.Usage = provider.Usage{Input: t.tokensIn, Output: provider.EstimateTokens(a.bytes), Estimated: true}
 		if a.usage != nil {
@@ -127,7 +128,7 @@ func (t *turn) usage(a *answer, o *output) usage {
 func (t *turn) endStream(o *output, finish string, failure *chaterr.Error, u usage) error {
 	started := o.stream.stop()
 	last := t.lastEvents(o, finish, failure, u)
-	t.free()
+	t.free(last...)
 	if failure != nil && !started {
 		return failure
 	}
@@ -141,18 +142,17 @@ func (t *turn) endStream(o *output, finish string, failure *chaterr.Error, u usa
 	return nil
 }
 
-// lastEvents publishes the events that end a turn.
+// lastEvents makes the events that end a turn.
 func (t *turn) lastEvents(o *output, finish string, failure *chaterr.Error, u usage) []store.Event {
 	var last []store.Event
 	if failure != nil {
-		last = append(last, o.publish(eventError, encode(errorEvent{failure.Code, failure.Message, t.x.rec.TraceID})))
+		last = append(last, o.number(eventError, encode(errorEvent{failure.Code, failure.Message, t.x.rec.TraceID})))
 	}
-	return append(last, o.publish(eventDone, encode(doneEvent{true, finish, u})))
+	return append(last, o.number(eventDone, encode(doneEvent{true, finish, u})))
 }
 
 func (t *turn) answerDocument(a *answer, o *output, finish string, failure *chaterr.Error, u usage) error {
-	t.lastEvents(o, finish, failure, u)
-	t.free()
+	t.free(t.lastEvents(o, finish, failure, u)...)
 	if failure != nil {
 		return failure
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"time"
 	"unicode/utf8"
 
@@ -41,6 +42,10 @@ type turn struct {
 	id    string
 	begun time.Time
 
+	// whose turn it is; what follows in the chain may change the record
+	tenant  string
+	session store.SessionKey
+
 	// ctx lives as long as the turn should: beyond the client where it
 	// continues without one, and not beyond the process's end.
 	ctx    context.Context
@@ -58,14 +63,17 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	t := &turn{h: h, x: x, id: chatctx.NewID(), begun: time.Now()}
+	t := &turn{
+		h: h, x: x, id: chatctx.NewID(), begun: time.Now(),
+		tenant: x.rec.Tenant.ID, session: x.session(),
+	}
 	end, err := t.claim(*m.Stream)
 	if err != nil {
 		return err
 	}
 	defer end()
 
-	past, unanswered, err := h.past(x)
+	past, unanswered, err := t.past()
 	if err != nil {
 		return err
 	}
@@ -85,9 +93,23 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	out := t.newOutput(*m.Stream)
 	defer out.stop()
 	a := newAnswer(out)
-	err = next.ServeHTTP(a, req)
-	a.end(err)
+	a.end(serveNext(next, a, req))
 	return t.settle(a, out)
+}
+
+// serveNext has the next handler answer. reverse_proxy panics when its
+// upstream breaks off, to have the connection closed; here the turn has to be
+// settled first.
+func serveNext(next caddyhttp.Handler, a *answer, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p != http.ErrAbortHandler { //nolint:errorlint // panics with it are compared so, as net/http does
+				panic(p)
+			}
+			err = provider.ErrCut
+		}
+	}()
+	return next.ServeHTTP(a, r)
 }
 
 // claim makes this the running turn of the session, until end is called. A
@@ -98,7 +120,7 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 	if t.h.OnDisconnect == disconnectContinue {
 		parent = context.WithoutCancel(parent)
 	}
-	cancelled, err := t.x.store.Claim(t.x.r.Context(), t.tenant(), t.x.session(), t.id, turnLease)
+	cancelled, err := t.x.store.Claim(t.x.r.Context(), t.tenant, t.session, t.id, turnLease)
 	if errors.Is(err, store.ErrBusy) {
 		return nil, chaterr.SessionBusy()
 	}
@@ -126,18 +148,18 @@ func (t *turn) keep(cancelled <-chan struct{}) {
 			t.cancel(errCancelled)
 			return
 		case <-renew.C:
-			if err := t.x.store.KeepTurn(t.ctx, t.tenant(), t.x.session(), t.id, turnLease); err != nil {
+			if err := t.x.store.KeepTurn(t.ctx, t.tenant, t.session, t.id, turnLease); err != nil {
 				t.h.log.Warn("renewing the claim of a turn", zap.String("turn", t.id), zap.Error(err))
 			}
 		}
 	}
 }
 
-// free ends the turn. It may be called twice.
-func (t *turn) free() {
+// free ends the turn with its last events. It may be called again without.
+func (t *turn) free(last ...store.Event) {
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	if err := t.x.store.FinishTurn(ctx, t.tenant(), t.x.session(), t.id, time.Duration(t.h.ResumeWindow)); err != nil {
+	if err := t.x.store.FinishTurn(ctx, t.tenant, t.session, t.id, time.Duration(t.h.ResumeWindow), last...); err != nil {
 		t.h.app.StoreFailed("finish")
 		t.h.log.Error("finishing a turn", zap.String("turn", t.id), zap.Error(err))
 	}
@@ -147,8 +169,6 @@ func (t *turn) free() {
 func (t *turn) settleContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(t.x.r.Context()), settleTimeout)
 }
-
-func (t *turn) tenant() string { return t.x.rec.Tenant.ID }
 
 func (t *turn) options(create bool) store.AppendOptions {
 	tn := t.x.rec.Tenant
@@ -175,7 +195,7 @@ func (t *turn) storeQuestion(text string, unanswered *store.Message) error {
 		TokenCount: int(provider.EstimateTokens(len(text))),
 		Status:     store.StatusComplete,
 	}
-	err := t.x.store.Append(t.x.r.Context(), t.tenant(), t.x.session(), t.options(true), t.question)
+	err := t.x.store.Append(t.ctx, t.tenant, t.session, t.options(true), t.question)
 	if err != nil {
 		return t.h.storeError("append", err)
 	}
@@ -191,7 +211,7 @@ func (t *turn) retract() {
 	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	if err := t.x.store.Retract(ctx, t.tenant(), t.x.session(), t.question.Seq); err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err := t.x.store.Retract(ctx, t.tenant, t.session, t.question.Seq); err != nil && !errors.Is(err, store.ErrNotFound) {
 		t.h.app.StoreFailed("retract")
 		t.h.log.Error("taking back a refused message", zap.Error(err))
 	}
@@ -202,7 +222,7 @@ func (t *turn) retract() {
 func (t *turn) storeAnswer(text, status string, u usage) error {
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	err := t.x.store.Append(ctx, t.tenant(), t.x.session(), t.options(false), &store.Message{
+	err := t.x.store.Append(ctx, t.tenant, t.session, t.options(false), &store.Message{
 		ID:         chatctx.NewID(),
 		Role:       roleAssistant,
 		Content:    text,

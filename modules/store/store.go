@@ -169,10 +169,11 @@ type Turns interface {
 	// Publish appends one event to the running turn.
 	Publish(ctx context.Context, tenant string, s SessionKey, turn string, ev Event) error
 
-	// FinishTurn ends the turn and frees the session. Its events can be read
+	// FinishTurn appends the last events, ends the turn and frees the session,
+	// in one: who reads the last event may go on at once. The events can be read
 	// for another keep, or less where memory runs short. It may be called
 	// twice.
-	FinishTurn(ctx context.Context, tenant string, s SessionKey, turn string, keep time.Duration) error
+	FinishTurn(ctx context.Context, tenant string, s SessionKey, turn string, keep time.Duration, last ...Event) error
 
 	// CancelTurn asks the running turn to stop, and says whether one was
 	// running.

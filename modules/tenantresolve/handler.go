@@ -109,10 +109,13 @@ func (h *Handler) Validate() error {
 	return h.app.CheckTenant(h.Tenant)
 }
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	rec, w, done := h.app.Enter(w, r)
-	defer done()
+	defer func() { done(err) }()
 
+	if rec.Tenant != nil {
+		return h.again(w, r, rec, next)
+	}
 	user, err := chat.UserFrom(r.Header, h.UserHeader)
 	if err != nil {
 		return chaterr.Answer(h.log, w, r, err)
@@ -129,6 +132,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	rec.Tenant, rec.Source, rec.User = found.tenant, found.source, user
 	found.stripCredential(r.Header)
 	setHeaders(r.Header, rec)
+	return next.ServeHTTP(w, r)
+}
+
+// again is for a request that an earlier tenant_resolve has let in, and taken
+// the key off. It stays what it is, unless it is not meant to come here.
+func (h *Handler) again(w http.ResponseWriter, r *http.Request, rec *chatctx.Record, next caddyhttp.Handler) error {
+	if h.Tenant != "" && h.Tenant != rec.Tenant.ID {
+		return chaterr.Answer(h.log, w, r, chaterr.TenantMismatch())
+	}
 	return next.ServeHTTP(w, r)
 }
 

@@ -205,15 +205,19 @@ func (d *db) Publish(ctx context.Context, tenant string, s store.SessionKey, id 
 	if t == nil {
 		return store.ErrNotFound
 	}
-	t.events = append(t.events, ev)
-	t.size += eventCost + len(ev.Data)
+	t.add(ev)
 	t.notify()
 	return nil
 }
 
+func (t *turn) add(ev store.Event) {
+	t.events = append(t.events, ev)
+	t.size += eventCost + len(ev.Data)
+}
+
 // FinishTurn implements store.Turns. Where finished turns take more than 64
 // MiB, those that finished first are forgotten early.
-func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, id string, keep time.Duration) error {
+func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, id string, keep time.Duration, last ...store.Event) error {
 	ts := d.turns
 	if err := ts.check(ctx); err != nil {
 		return err
@@ -224,6 +228,10 @@ func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, 
 	t := ts.newest[turnKey{tenant, s.User, s.ID}]
 	if t == nil || t.id != id || !t.running {
 		return nil
+	}
+	for _, ev := range last {
+		ev.Data = bytes.Clone(ev.Data)
+		t.add(ev)
 	}
 	t.running = false
 	t.notify()
