@@ -98,13 +98,14 @@ func (c *call) complete() error {
 	c.watch.Stop()
 	c.outputBytes, c.usage = answer.OutputBytes, answer.Usage
 	c.x.rec.Call.TTFT = time.Since(c.begun)
+	body := c.withUsage(answer.Body)
 	c.setHeaders()
 	h := c.x.w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(answer.Body)))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.x.w.WriteHeader(http.StatusOK)
 	// a client that has gone is no failure of the call
-	_, _ = c.x.w.Write(answer.Body)
+	_, _ = c.x.w.Write(body)
 	return nil
 }
 
