@@ -66,6 +66,8 @@ func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call 
 	c.ctx, c.cancel = chat.UntilExit(x.r.Context())
 	c.watch = time.AfterFunc(time.Duration(h.ResponseTimeout), func() { c.cancel(errSilent) })
 	x.rec.Call = chatctx.Call{Model: choice.Name, Provider: choice.Target.Provider}
+	// by the record, since a keep-alive may begin the answer before the model does
+	x.rec.SetHeader(x.w, "X-Model-Id", choice.Name)
 	return c
 }
 
@@ -112,7 +114,6 @@ func (c *call) complete() error {
 // setHeaders says who answers.
 func (c *call) setHeaders() {
 	h := c.x.w.Header()
-	h.Set("X-Model-Id", c.choice.Name)
 	h.Set("X-Ai-Provider", c.choice.Target.Provider)
 	h.Set("X-Ai-Attempts", strconv.Itoa(c.x.rec.Call.Attempts))
 }
