@@ -105,8 +105,8 @@ func (a *answer) event(data []byte) {
 		a.done = true
 		return
 	}
-	if message, _, _, isError := provider.ErrorOf(data); isError {
-		a.fail(errors.New(message))
+	if _, _, _, isError := provider.ErrorOf(data); isError {
+		a.fail(provider.NewError(0, data))
 		return
 	}
 	// what is no JSON is skipped
@@ -157,8 +157,8 @@ func (a *answer) end(err error) {
 
 func (a *answer) document() {
 	raw := a.doc.Bytes()
-	if message, _, _, isError := provider.ErrorOf(raw); isError {
-		a.fail(errors.New(message))
+	if _, _, _, isError := provider.ErrorOf(raw); isError {
+		a.fail(provider.NewError(0, raw))
 		return
 	}
 	f, ok := provider.ParseCompletion(raw)

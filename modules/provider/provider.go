@@ -164,12 +164,14 @@ type Error struct {
 	Err error
 }
 
+// Error is for the log, where a key that the provider repeats has no place
+// either.
 func (e *Error) Error() string {
 	switch {
 	case e.Err != nil:
 		return fmt.Sprintf("calling the provider: %v", e.Err)
 	case e.Message != "":
-		return fmt.Sprintf("provider answered %d: %s", e.Status, e.Message)
+		return fmt.Sprintf("provider answered %d: %s", e.Status, Redact(e.Message))
 	default:
 		return fmt.Sprintf("provider answered %d", e.Status)
 	}
