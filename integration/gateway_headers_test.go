@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -37,12 +38,10 @@ func TestAnswerHeaders(t *testing.T) {
 	c := startCaddy(t, gatewayTenants, strings.Replace(gatewaySite(up), "\tchat_session", "\tchat_ratelimit\n\tchat_session", 1))
 	globex := newClient(c, "globex", "ann")
 	always := func(more map[string]string) map[string]string {
-		for name, value := range map[string]string{
+		maps.Copy(more, map[string]string{
 			"X-Tenant-Id": "globex", "X-Trace-Id": "trace-1", "X-Model-Id": "fast",
 			"X-RateLimit-Limit": "#", "X-RateLimit-Remaining": "#", "X-RateLimit-Reset": "#",
-		} {
-			more[name] = value
-		}
+		})
 		return more
 	}
 	whole := document(http.StatusOK, wholeAnswer)

@@ -18,7 +18,7 @@ func (c *caddyProcess) metrics() map[string]float64 {
 
 func (c *caddyProcess) metricsAt(url string) map[string]float64 {
 	c.t.Helper()
-	resp, err := http.Get(url) //nolint:noctx,gosec // it is loopback
+	resp, err := http.Get(url)
 	if err != nil {
 		c.t.Fatal(err)
 	}

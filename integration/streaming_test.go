@@ -86,12 +86,12 @@ func newTransport(speak func(*http.Protocols, bool)) *http.Transport {
 	return &http.Transport{
 		Protocols: protocols,
 		// the certificate is Caddy's own
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it is a test's
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}
 }
 
 func (p wireProtocol) isServed() bool {
-	resp, err := (&http.Client{Transport: p.transport}).Get(p.url + "/chat") //nolint:noctx // it is asked again and again
+	resp, err := (&http.Client{Transport: p.transport}).Get(p.url + "/chat")
 	if err != nil {
 		return false
 	}
