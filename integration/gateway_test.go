@@ -10,7 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// gatewayTenants are one tenant with settings of its own and one without.
+// gatewayTenants are tenants with settings of their own, and one without.
 const gatewayTenants = `
 	chat {
 		tenant acme {
@@ -19,6 +19,9 @@ const gatewayTenants = `
 			credential openai acme-upstream-key
 		}
 		tenant globex {
+		}
+		tenant initech {
+			model smart
 		}
 		tenant keyed {
 			api_key keyed-client-key
@@ -152,7 +155,7 @@ func TestModelPrecedence(t *testing.T) {
 	}{
 		{"the request's model first", override, "globex", "smart", "smart", "up-smart"},
 		{"the request's model before the tenant's", plain, "acme", "fast", "fast", "up-fast"},
-		{"then the route's", override, "globex", "", "hidden", "up-hidden"},
+		{"then the route's", override, "initech", "", "hidden", "up-hidden"},
 		{"then the tenant's", plain, "acme", "", "smart", "up-smart"},
 		{"then the default", plain, "globex", "", "fast", "up-fast"},
 	} {
@@ -237,6 +240,9 @@ func TestModels(t *testing.T) {
 			}
 			if got := gjson.Get(up.last().body, "model").Str; got != tc.goes || up.count() != before+2 {
 				t.Errorf("%q went upstream, want %q", got, tc.goes)
+			}
+			if used := gjson.Get(text, "data.usage.modelId").Str; used != tc.model {
+				t.Errorf("modelId %q, want %q", used, tc.model)
 			}
 			if a.header.Get("X-Model-Id") != tc.model || resp.Header.Get("X-Model-Id") != tc.model {
 				t.Errorf("X-Model-Id %q and %q, want %q", a.header.Get("X-Model-Id"), resp.Header.Get("X-Model-Id"), tc.model)

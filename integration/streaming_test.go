@@ -122,12 +122,13 @@ func (s *eachChunk) leavesAtOnce() {
 
 	var resp *http.Response
 	select {
-	case resp = <-answer:
+	case a := <-answer:
+		if a.err != nil {
+			s.t.Fatal(a.err)
+		}
+		resp = a.resp
 	case <-timeUp(s.t):
 		s.t.Fatal("the first chunk does not leave")
-	}
-	if resp == nil {
-		return
 	}
 	defer resp.Body.Close()
 	if resp.Proto != s.proto.version || resp.Header.Get("Content-Type") != "text/event-stream" {
@@ -147,8 +148,14 @@ func (s *eachChunk) leavesAtOnce() {
 	}
 }
 
-// ask makes the request; nil comes when it failed.
-func (s *eachChunk) ask() <-chan *http.Response {
+// begun is an answer that has begun, or why it has not.
+type begun struct {
+	resp *http.Response
+	err  error
+}
+
+// ask makes the request.
+func (s *eachChunk) ask() <-chan begun {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	s.t.Cleanup(cancel)
@@ -162,13 +169,10 @@ func (s *eachChunk) ask() <-chan *http.Response {
 		encoding = "gzip"
 	}
 	req := cl.request(http.MethodPost, s.route.path, body, "Accept-Encoding", encoding).WithContext(ctx)
-	answer := make(chan *http.Response, 1)
+	answer := make(chan begun, 1)
 	go func() {
 		resp, err := (&http.Client{Transport: s.proto.transport}).Do(req)
-		if err != nil {
-			s.t.Errorf("%s: %v", s.route.path, err)
-		}
-		answer <- resp
+		answer <- begun{resp, err}
 	}()
 	return answer
 }
