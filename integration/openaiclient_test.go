@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"maps"
@@ -236,10 +235,4 @@ func (a *completion) wantWhole(t testing.TB, text string) {
 		t.Errorf("status %d, text %q, finish %q, error %q, end mark %v; want text %q, complete\n%v",
 			a.status, a.Text, a.Finish, a.code, a.done, text, a.frames)
 	}
-}
-
-// jsonString is s as JSON.
-func jsonString(s string) string {
-	b, _ := json.Marshal(s)
-	return string(b)
 }

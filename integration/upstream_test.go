@@ -106,10 +106,10 @@ func silent(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 func sendEvents(w http.ResponseWriter, events []string) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w).Flush() //nolint:bodyclose // there is no body here
+	_ = http.NewResponseController(w).Flush()
 	for _, ev := range events {
 		_, _ = io.WriteString(w, ev)
-		_ = http.NewResponseController(w).Flush() //nolint:bodyclose // there is no body here
+		_ = http.NewResponseController(w).Flush()
 	}
 }
 
@@ -136,7 +136,7 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			_, _ = io.WriteString(w, ev)
-			_ = http.NewResponseController(w).Flush() //nolint:bodyclose // there is no body here
+			_ = http.NewResponseController(w).Flush()
 		}
 	}
 }

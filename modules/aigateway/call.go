@@ -67,6 +67,8 @@ func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call 
 	c.ctx, c.cancel = chat.CallContext(x.r.Context(), req.stream)
 	c.watch = time.AfterFunc(time.Duration(h.ResponseTimeout), func() { c.cancel(errSilent) })
 	x.rec.Call = chatctx.Call{Model: choice.Name, Provider: choice.Target.Provider}
+	// by the record, since a keep-alive may begin the answer before the model does
+	x.rec.SetHeader(x.w, "X-Model-Id", choice.Name)
 	return c
 }
 
@@ -99,13 +101,14 @@ func (c *call) complete() error {
 	c.watch.Stop()
 	c.outputBytes, c.usage = answer.OutputBytes, answer.Usage
 	c.x.rec.Call.TTFT = time.Since(c.begun)
+	body := c.withUsage(answer.Body)
 	c.setHeaders()
 	h := c.x.w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(answer.Body)))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.x.w.WriteHeader(http.StatusOK)
 	// a client that has gone is no failure of the call
-	_, _ = c.x.w.Write(answer.Body)
+	_, _ = c.x.w.Write(body)
 	return nil
 }
 
@@ -113,7 +116,6 @@ func (c *call) complete() error {
 func (c *call) setHeaders() {
 	c.underway = true
 	h := c.x.w.Header()
-	h.Set("X-Model-Id", c.choice.Name)
 	h.Set("X-Ai-Provider", c.choice.Target.Provider)
 	h.Set("X-Ai-Attempts", strconv.Itoa(c.x.rec.Call.Attempts))
 }

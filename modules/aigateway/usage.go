@@ -43,6 +43,19 @@ func (c *call) usageChunk(last, usage []byte) []byte {
 	return chunk
 }
 
+// withUsage adds an estimate to a whole answer whose provider counted
+// nothing: OpenAI's always has a usage.
+func (c *call) withUsage(body []byte) []byte {
+	if gjson.GetBytes(body, "usage").IsObject() {
+		return body
+	}
+	with, err := sjson.SetRawBytes(body, "usage", encode(openAIUsageOf(c.used())))
+	if err != nil {
+		return body
+	}
+	return with
+}
+
 type openAIUsage struct {
 	PromptTokens     int64 `json:"prompt_tokens"`
 	CompletionTokens int64 `json:"completion_tokens"`

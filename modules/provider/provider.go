@@ -164,6 +164,8 @@ type Error struct {
 	Err error
 }
 
+// Error is for the log, where a key that the provider repeats has no place
+// either.
 func (e *Error) Error() string {
 	switch {
 	case e.Err != nil:

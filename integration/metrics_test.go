@@ -1,0 +1,247 @@
+package integration
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// metrics are the series on the admin endpoint, as they are written there.
+func (c *caddyProcess) metrics() map[string]float64 {
+	c.t.Helper()
+	return c.metricsAt(c.admin + "/metrics")
+}
+
+func (c *caddyProcess) metricsAt(url string) map[string]float64 {
+	c.t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	series := make(map[string]float64)
+	for line := range strings.Lines(readAll(c.t, resp)) {
+		line = strings.TrimSpace(line)
+		at := strings.LastIndexByte(line, ' ')
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		value, err := strconv.ParseFloat(line[at+1:], 64)
+		if err != nil {
+			c.t.Fatalf("metrics: %q: %v", line, err)
+		}
+		series[line[:at]] = value
+	}
+	return series
+}
+
+// wantMetrics waits for series to have their values: a request is counted
+// when it is over, which its client may know first.
+func (c *caddyProcess) wantMetrics(want map[string]float64) {
+	c.t.Helper()
+	for name, value := range want {
+		eventually(c.t, fmt.Sprintf("%s is %v", name, value), func() bool {
+			got, ok := c.metrics()[name]
+			return ok && got == value
+		})
+	}
+}
+
+// ours are the names of the series that this project exports.
+func ours(series map[string]float64) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(series)), func(name string) bool {
+		return !strings.HasPrefix(name, "caddy_chat_") && !strings.HasPrefix(name, "caddy_ai_")
+	})
+}
+
+const (
+	usageInDetail = `{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":2}}`
+	detailed      = `data: {"id":"c-1","choices":[],"usage":` + usageInDetail + "}\n\n"
+)
+
+// meteredSite has a price, the site's own /metrics and names that pass
+// through.
+func meteredSite(f *fakeProvider) string {
+	return fmt.Sprintf(`
+	@rest not path /metrics
+	tenant_resolve @rest
+	chat_ratelimit @rest 1000 1h
+	chat_session
+	ai_gateway {
+		provider openai {
+			base_url %s
+		}
+		model fast {
+			to openai/up-fast
+			price 1000000 2000000
+		}
+		passthrough
+	}
+	metrics /metrics
+`, f.url)
+}
+
+func TestMetrics(t *testing.T) {
+	up := newFakeProvider(t, silent)
+	c := startCaddy(t, gatewayTenants, meteredSite(up))
+	globex := newClient(c, "globex", "ann")
+
+	t.Run("of a chat", func(t *testing.T) {
+		g := newGate()
+		up.answers(g.serve)
+		go func() {
+			for _, ev := range []string{role, content("Hello")} {
+				g.events <- ev
+			}
+		}()
+		stream := readEvents(t, globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi"}))
+		if ev, ok := stream.next(); !ok || ev.Content != "Hello" {
+			t.Fatalf("%+v", ev)
+		}
+		if open := c.metrics()[`caddy_chat_open_streams{tenant="globex"}`]; open != 1 {
+			t.Errorf("%v open streams, want 1", open)
+		}
+		g.say(t, finished)
+		g.say(t, detailed)
+		g.say(t, endMark)
+		close(g.events)
+		stream.rest()
+		const call = `model="fast",provider="openai",tenant="globex"`
+		c.wantMetrics(map[string]float64{
+			`caddy_chat_open_streams{tenant="globex"}`:                            0,
+			`caddy_chat_requests_total{code="200",tenant="globex"}`:               1,
+			`caddy_ai_requests_total{code="200",` + call + `}`:                    1,
+			`caddy_ai_attempts_total{model="fast",provider="openai",result="ok"}`: 1,
+			`caddy_ai_request_duration_seconds_count{` + call + `}`:               1,
+			`caddy_ai_request_duration_seconds_bucket{` + call + `,le="+Inf"}`:    1,
+			`caddy_ai_time_to_first_token_seconds_count{` + call + `}`:            1,
+			`caddy_ai_tokens_total{` + call + `,type="input"}`:                    7,
+			`caddy_ai_tokens_total{` + call + `,type="output"}`:                   3,
+			`caddy_ai_tokens_total{` + call + `,type="cached"}`:                   4,
+			`caddy_ai_tokens_total{` + call + `,type="reasoning"}`:                2,
+			`caddy_ai_cost_usd_total{` + call + `}`:                               13,
+		})
+		if n := c.metrics()["caddy_chat_store_bytes"]; n <= 0 {
+			t.Errorf("the store has %v bytes", n)
+		}
+	})
+	t.Run("of a stream of the gateway", func(t *testing.T) {
+		g := newGate()
+		up.answers(g.serve)
+		go func() { g.events <- content("Hello") }()
+		resp := globex.do(http.MethodPost, completions, newQuestion("openai/up-any").streamed())
+		if open := c.metrics()[`caddy_chat_open_streams{tenant="globex"}`]; open != 1 {
+			t.Errorf("%v open streams, want 1", open)
+		}
+		g.say(t, finished)
+		close(g.events)
+		readAll(t, resp)
+		c.wantMetrics(map[string]float64{
+			`caddy_chat_open_streams{tenant="globex"}`:                                                  0,
+			`caddy_ai_requests_total{code="200",model="passthrough",provider="openai",tenant="globex"}`: 1,
+			`caddy_ai_attempts_total{model="passthrough",provider="openai",result="ok"}`:                1,
+		})
+	})
+	t.Run("of failures", func(t *testing.T) {
+		up.answers(document(http.StatusInternalServerError, "{}"))
+		globex.complete(newQuestion("fast"))
+		globex.complete(newQuestion("nobody"))
+		newClient(c, "acme", "ann").complete(newQuestion("openai/up-1"))
+		newClient(c, "nobody", "ann").complete(newQuestion("fast"))
+		c.wantMetrics(map[string]float64{
+			`caddy_chat_requests_total{code="502",tenant="globex"}`:                              1,
+			`caddy_ai_requests_total{code="502",model="fast",provider="openai",tenant="globex"}`: 1,
+			`caddy_ai_attempts_total{model="fast",provider="openai",result="error"}`:             1,
+			`caddy_chat_requests_total{code="404",tenant="globex"}`:                              1,
+			`caddy_chat_rejected_total{reason="model_unknown",tenant="globex"}`:                  1,
+			`caddy_chat_rejected_total{reason="model_not_allowed",tenant="acme"}`:                1,
+			`caddy_chat_rejected_total{reason="tenant_unknown",tenant=""}`:                       1,
+		})
+	})
+	t.Run("on a site", func(t *testing.T) {
+		want := ours(c.metrics())
+		if got := ours(c.metricsAt(c.url + "/metrics")); len(want) == 0 || !slices.Equal(got, want) {
+			t.Errorf("got %v, want what the admin endpoint has: %v", got, want)
+		}
+	})
+	t.Run("survive a reload", func(t *testing.T) {
+		up.answers(document(http.StatusOK, wholeAnswer))
+		before := c.metrics()
+		c.writeConfig(gatewayTenants, meteredSite(up)+"\theader X-Config 2\n")
+		c.reload()
+		globex.complete(newQuestion("fast"))
+		want := make(map[string]float64)
+		for name, more := range map[string]float64{
+			`caddy_chat_requests_total{code="200",tenant="globex"}`:                                   1,
+			`caddy_chat_rejected_total{reason="tenant_unknown",tenant=""}`:                            0,
+			`caddy_ai_requests_total{code="200",model="fast",provider="openai",tenant="globex"}`:      1,
+			`caddy_ai_attempts_total{model="fast",provider="openai",result="ok"}`:                     1,
+			`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="output"}`:     3,
+			`caddy_ai_request_duration_seconds_count{model="fast",provider="openai",tenant="globex"}`: 1,
+		} {
+			want[name] = before[name] + more
+		}
+		c.wantMetrics(want)
+	})
+}
+
+// TestMetricLabels repeats requests with values of the client's own
+// invention, of which none may become a label.
+func TestMetricLabels(t *testing.T) {
+	up := newFakeProvider(t, silent)
+	c := startCaddy(t, gatewayTenants, meteredSite(up))
+	var names []string // of the series after the first round
+	sent := 0.0
+	for i := range 5 {
+		word := fmt.Sprintf("invented%d", i)
+		up.answers(document(http.StatusOK, strings.ReplaceAll(wholeAnswer, "up-1", word)))
+		globex := newClient(c, "globex", word)
+		for _, cl := range []*client{globex, newClient(c, word, word), newClient(c, "", word)} {
+			cl.complete(newQuestion("fast"))
+			cl.complete(newQuestion(word))
+			cl.complete(newQuestion("openai/"+word), "X-Trace-Id", word, "User-Agent", word, "X-Session-Id", newSession())
+			readAll(t, cl.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: word, UserID: word, Stream: new(false)}))
+			readAll(t, cl.do(http.MethodPost, "/chat", ask{SessionID: word, Message: word}))
+			readAll(t, cl.do(http.MethodGet, "/chat/"+word+"/history", nil))
+			readAll(t, cl.do(strings.ToUpper(word), "/chat", nil))
+			sent += 7
+		}
+		globex.key = word
+		readAll(t, globex.do(http.MethodGet, "/v1/models", nil, "X-Tenant-Id", "keyed"))
+		sent++
+
+		var series map[string]float64
+		eventually(t, "all requests are counted", func() bool {
+			series = c.metrics()
+			return requestsIn(series) == sent
+		})
+		got := ours(series)
+		for _, name := range got {
+			if strings.Contains(strings.ToLower(name), "invented") {
+				t.Errorf("a request made the series %s", name)
+			}
+		}
+		if i == 0 {
+			names = got
+		}
+		if !slices.Equal(got, names) {
+			t.Fatalf("there were %d series, now there are %d: %v", len(names), len(got), got)
+		}
+	}
+}
+
+// requestsIn is how many requests were counted: under their tenants, and as
+// refused where they have none.
+func requestsIn(series map[string]float64) float64 {
+	var n float64
+	for name, value := range series {
+		if strings.HasPrefix(name, "caddy_chat_requests_total{") ||
+			strings.HasPrefix(name, "caddy_chat_rejected_total{") && strings.Contains(name, `tenant=""`) {
+			n += value
+		}
+	}
+	return n
+}
