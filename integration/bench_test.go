@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// tokens is how many chunks the upstream of the benchmarks streams.
-const tokens = 200
+// benchTokens is how many chunks the upstream of the benchmarks streams.
+const benchTokens = 200
 
 // newFastUpstream speaks OpenAI's API as fast as it can.
 func newFastUpstream(b *testing.B) *httptest.Server {
@@ -28,7 +28,7 @@ func newFastUpstream(b *testing.B) *httptest.Server {
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		rc := http.NewResponseController(w)
-		for range tokens {
+		for range benchTokens {
 			_, _ = io.WriteString(w, chunk)
 			_ = rc.Flush()
 		}

@@ -10,7 +10,7 @@ import (
 
 // wantCutTurn checks that a turn of /chat broke off after some text, which is
 // kept.
-func wantCutTurn(t *testing.T, cl *client, session string, a answered, text, code string) {
+func wantCutTurn(t testing.TB, cl *client, session string, a answered, text, code string) {
 	t.Helper()
 	if a.text != text || a.failed == nil || a.failed.Code != code || a.failed.TraceID == "" || a.done == nil || a.done.FinishReason != "error" {
 		t.Errorf("/chat: text %q, error %+v, done %+v; want %q and %s", a.text, a.failed, a.done, text, code)
@@ -220,7 +220,7 @@ func TestUpstreamStatus(t *testing.T) {
 
 // wantReason checks whether a message passes the provider's reason on, which
 // it never does with what looks like a key or an address.
-func wantReason(t *testing.T, told string, passedOn bool) {
+func wantReason(t testing.TB, told string, passedOn bool) {
 	t.Helper()
 	if strings.Contains(told, "upstream-words") != passedOn {
 		t.Errorf("the client is told %q", told)

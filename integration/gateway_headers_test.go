@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// wantHeaders checks an answer's headers; "#" stands for a number, "*" for
+// wantHeader checks an answer's headers; "#" stands for a number, "*" for
 // anything but nothing, and an empty value for a header that is not there.
-func wantHeaders(t *testing.T, got http.Header, want map[string]string) {
+func wantHeader(t testing.TB, got http.Header, want map[string]string) {
 	t.Helper()
 	for name, value := range want {
 		values := got.Values(name)
@@ -51,7 +51,7 @@ func TestAnswerHeaders(t *testing.T) {
 		up.answers(stream)
 		for _, modelID := range []string{"", "fast"} {
 			resp := globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1")
-			wantHeaders(t, resp.Header, always(map[string]string{
+			wantHeader(t, resp.Header, always(map[string]string{
 				"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Tokens-In": "#",
 			}))
 			readEvents(t, resp).rest()
@@ -61,7 +61,7 @@ func TestAnswerHeaders(t *testing.T) {
 		up.answers(whole)
 		resp := globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", Stream: new(false)}, "X-Trace-Id", "trace-1")
 		readAll(t, resp)
-		wantHeaders(t, resp.Header, always(map[string]string{
+		wantHeader(t, resp.Header, always(map[string]string{
 			"Content-Type": "application/json", "X-Tokens-In": "7", "X-Tokens-Out": "3", "X-Tokens-Total": "10", "X-Ai-Latency-Ms": "#",
 		}))
 	})
@@ -74,8 +74,8 @@ func TestAnswerHeaders(t *testing.T) {
 				typ = map[string]string{"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 			}
 			a := globex.complete(q, "X-Trace-Id", "trace-1")
-			wantHeaders(t, a.header, always(typ))
-			wantHeaders(t, a.header, map[string]string{
+			wantHeader(t, a.header, always(typ))
+			wantHeader(t, a.header, map[string]string{
 				"X-Ai-Provider": "openai", "X-Ai-Attempts": "1", "X-Ai-Fallback": "",
 				"X-Ratelimit-Limit-Requests": "#", "X-Ratelimit-Remaining-Requests": "#", "X-Ratelimit-Reset-Requests": "*",
 			})
@@ -89,13 +89,13 @@ func TestAnswerHeaders(t *testing.T) {
 	t.Run("an error", func(t *testing.T) {
 		up.answers(document(http.StatusInternalServerError, "{}"))
 		a := globex.complete(newQuestion("fast"), "X-Trace-Id", "trace-1")
-		wantHeaders(t, a.header, map[string]string{"X-Trace-Id": "trace-1", "X-Tenant-Id": "globex", "X-RateLimit-Limit": "#"})
+		wantHeader(t, a.header, map[string]string{"X-Trace-Id": "trace-1", "X-Tenant-Id": "globex", "X-RateLimit-Limit": "#"})
 	})
 }
 
-// TestKeepAlive has an upstream that is silent until the test has seen the
+// TestKeepAliveWithUpstream has an upstream that is silent until the test has seen the
 // comments.
-func TestKeepAlive(t *testing.T) {
+func TestKeepAliveWithUpstream(t *testing.T) {
 	// Who asks for no model learns which one it is from the gateway, which has
 	// until the first comment to say so.
 	for modelID, interval := range map[string]string{"fast": "20ms", "": "1s"} {
@@ -109,7 +109,7 @@ func TestKeepAlive(t *testing.T) {
 			// the answer begins before there is a token
 			resp := globex.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1")
 			defer resp.Body.Close()
-			wantHeaders(t, resp.Header, map[string]string{
+			wantHeader(t, resp.Header, map[string]string{
 				"Content-Type": "text/event-stream", "X-Tenant-Id": "globex", "X-Trace-Id": "trace-1", "X-Model-Id": "fast", "X-Tokens-In": "#",
 			})
 			lines := bufio.NewScanner(resp.Body)
@@ -144,7 +144,7 @@ func keptAlive(f *fakeProvider, interval string) string {
 }
 
 // wantComments reads comments, and nothing else.
-func wantComments(t *testing.T, lines *bufio.Scanner) {
+func wantComments(t testing.TB, lines *bufio.Scanner) {
 	t.Helper()
 	for n := 0; n < 2 && lines.Scan(); {
 		switch lines.Text() {
@@ -161,7 +161,7 @@ func wantComments(t *testing.T, lines *bufio.Scanner) {
 }
 
 // wantLine reads up to a line that holds some text, over comments.
-func wantLine(t *testing.T, lines *bufio.Scanner, text string) {
+func wantLine(t testing.TB, lines *bufio.Scanner, text string) {
 	t.Helper()
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), text) {

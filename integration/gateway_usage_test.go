@@ -66,7 +66,7 @@ func TestStreamUsage(t *testing.T) {
 
 // wantUsageLast checks that one chunk, the last before the end mark, has the
 // usage, and nothing else.
-func wantUsageLast(t *testing.T, a completion) {
+func wantUsageLast(t testing.TB, a completion) {
 	t.Helper()
 	last := len(a.frames) - 2
 	for i, frame := range a.frames {
@@ -81,7 +81,7 @@ func wantUsageLast(t *testing.T, a completion) {
 	}
 }
 
-func wantEstimate(t *testing.T, u gjson.Result, out int64) {
+func wantEstimate(t testing.TB, u gjson.Result, out int64) {
 	t.Helper()
 	in := u.Get("prompt_tokens").Int()
 	if !u.Get("estimated").Bool() || in < 1 || u.Get("completion_tokens").Int() != out || u.Get("total_tokens").Int() != in+out {

@@ -38,7 +38,7 @@ var chatFields = []string{
 
 // wantFields checks the contract's fields of an entry: those that are there,
 // and that the others are not. A nil stands for any value.
-func wantFields(t *testing.T, entry, want map[string]any) {
+func wantFields(t testing.TB, entry, want map[string]any) {
 	t.Helper()
 	for _, name := range chatFields {
 		got, there := entry[name]
@@ -164,7 +164,7 @@ func TestLogSecrets(t *testing.T) {
 
 // sayEverything makes requests that succeed and fail in all ways, and returns
 // when they are logged.
-func sayEverything(t *testing.T, c *caddyProcess, up *fakeProvider) {
+func sayEverything(t testing.TB, c *caddyProcess, up *fakeProvider) {
 	keyed, wrong, globex := newClient(c, "", "ann"), newClient(c, "", "ann"), newClient(c, "globex", "ann")
 	keyed.key, wrong.key = "Zq9SeedTenantKey", "Zq9SeedWrongKey"
 	const refusal = `{"error":{"message":"Incorrect API key provided: Zq9SeedProviderKey, was sk-Zq9SeedOther","code":"invalid_api_key"}}`
