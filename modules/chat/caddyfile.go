@@ -2,6 +2,7 @@ package chat
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -102,16 +103,20 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 }
 
 // seenTenants finds what two tenants of one Caddyfile share: an id, a host
-// or a key, by the name of the tenant that had it first.
-type seenTenants map[string]string
+// or a key, by the tenant that had it first.
+type seenTenants map[string]seenTenant
+
+type seenTenant struct{ id, place string }
 
 func (s seenTenants) claim(d *caddyfile.Dispenser, what, value, shown, owner string) error {
 	key := what + " " + value
 	other, taken := s[key]
-	if taken && (other != owner || what == "id") {
-		return d.Errf("%s %s belongs to tenant %s already", what, shown, other)
+	if taken && (other.id != owner || what == "id") {
+		return d.Errf("%s %s belongs to tenant %s already (%s)", what, shown, other.id, other.place)
 	}
-	s[key] = owner
+	if !taken {
+		s[key] = seenTenant{owner, fmt.Sprintf("%s:%d", d.File(), d.Line())}
+	}
 	return nil
 }
 

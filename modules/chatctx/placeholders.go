@@ -52,8 +52,7 @@ func (rec *Record) placeholder(key string) (any, bool) {
 	}
 	name, ok := strings.CutPrefix(key, metadataPrefix)
 	if !ok || rec.Tenant == nil {
-		return nil, false
+		return "", ok
 	}
-	value, ok := rec.Tenant.Metadata[name]
-	return value, ok
+	return rec.Tenant.Metadata[name], true
 }
