@@ -3,6 +3,7 @@ package chat
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,7 @@ func init() {
 
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next() // so that the error has a place
 		return nil, d.Err("the chat option may stand once")
 	}
 	app := new(App)
@@ -133,6 +135,9 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, e
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
+		if !slices.Contains(tenantOptions, name) {
+			return nil, d.Errf("tenant %s: %s: unrecognized subdirective, want one of: %s", c.ID, name, strings.Join(tenantOptions, ", "))
+		}
 		args := d.RemainingArgs()
 		if len(args) == 0 {
 			return nil, d.ArgErr()
@@ -151,6 +156,12 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, e
 }
 
 var errArgs = errors.New("wrong number of arguments")
+
+// tenantOptions are the subdirectives of a tenant block.
+var tenantOptions = []string{
+	"host", "api_key", "model", "models", "requests", "burst", "tokens", "concurrent", "budget",
+	"retention", "max_messages", "system", "credential", "metadata",
+}
 
 // set reads one line of a tenant block and checks its values.
 func (c *TenantConfig) set(name string, args []string) error {
@@ -208,8 +219,6 @@ func (c *TenantConfig) setOne(name, value string) error {
 			return errors.New("want a whole number of at least 1")
 		}
 		c.MaxMessages = n
-	default:
-		return errors.New("unrecognized subdirective")
 	}
 	return nil
 }

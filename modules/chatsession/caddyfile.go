@@ -2,7 +2,9 @@ package chatsession
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,9 +49,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	for d.NextBlock(0) {
 		name := d.Val()
-		set, ok := h.setters()[name]
+		setters := h.setters()
+		set, ok := setters[name]
 		if !ok {
-			return d.Errf("unrecognized subdirective '%s'", name)
+			return d.Errf("unrecognized subdirective '%s', want one of: %s", name, strings.Join(slices.Sorted(maps.Keys(setters)), ", "))
 		}
 		var value string
 		if !d.AllArgs(&value) {
