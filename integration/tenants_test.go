@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -155,9 +156,7 @@ func (e entry) check(t *testing.T, c *caddyProcess) {
 	if e.tenant == "" {
 		want["X-User-Id"] = ""
 	}
-	for name, value := range e.left {
-		want[name] = value
-	}
+	maps.Copy(want, e.left)
 	for name, value := range want {
 		if value == "" && len(got.Values(name)) > 0 {
 			t.Errorf("the next handler got %s %q, want none", name, got.Values(name))

@@ -2,7 +2,7 @@ package integration
 
 import (
 	"encoding/json"
-	"io"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -35,11 +35,11 @@ func newCompletingUpstream(t *testing.T) *completingUpstream {
 		w.Header().Set("X-Tenant-Id", "upstream")
 		if !req.Stream {
 			w.Header().Set("Content-Type", "application/json")
-			io.WriteString(w, `{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}`)
+			fmt.Fprint(w, `{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}`)
 			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
-		io.WriteString(w, "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n"+
+		fmt.Fprint(w, "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n"+
 			"data: {\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5,\"total_tokens\":8}}\n\ndata: [DONE]\n\n")
 	}))
 	t.Cleanup(srv.Close)
@@ -160,7 +160,7 @@ func TestTraceID(t *testing.T) {
 				resp := cl.do("POST", path, body, tt.header...)
 				text := readAll(t, resp)
 				ids := resp.Header.Values("X-Trace-Id")
-				if resp.StatusCode != 200 || len(ids) != 1 {
+				if resp.StatusCode != http.StatusOK || len(ids) != 1 {
 					t.Fatalf("%s: got %d with trace ids %q: %s", path, resp.StatusCode, ids, text)
 				}
 				check("the answer of "+path, ids[0])
@@ -230,7 +230,7 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 			cl.t, cl.tenant = t, tt.tenant
 			resp := cl.do("POST", tt.path, tt.body, "X-Trace-Id", "not valid", "Authorization", "Bearer app", "X-Request-Id", "also not valid")
 			text := readAll(t, resp)
-			if resp.StatusCode != 200 {
+			if resp.StatusCode != http.StatusOK {
 				t.Fatalf("got %d %s", resp.StatusCode, text)
 			}
 			for name, want := range map[string]string{"X-Tenant-Id": "acme", "X-User-Id": tt.users, "X-Trace-Id": resp.Header.Get("X-Trace-Id")} {
@@ -258,7 +258,7 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 		cl := newClient(c, "globex", "ann")
 		cl.key = "client-key"
 		resp := cl.do("POST", "/v1/chat/completions", completionOf("m"), "X-Api-Key", "client-key", "Cookie", "a=b", "X-Forwarded-For", "1.2.3.4")
-		if text := readAll(t, resp); resp.StatusCode != 200 {
+		if text := readAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("got %d %s", resp.StatusCode, text)
 		}
 		for _, name := range []string{"X-Tenant-Id", "X-User-Id", "X-Api-Key", "Cookie", "X-Forwarded-For"} {
@@ -354,7 +354,7 @@ func TestTenantsFailClosed(t *testing.T) {
 	} {
 		resp := cl.do("GET", path, nil)
 		text := readAll(t, resp)
-		if resp.StatusCode != 200 || !strings.Contains(text, want) {
+		if resp.StatusCode != http.StatusOK || !strings.Contains(text, want) {
 			t.Errorf("%s: got %d %s", path, resp.StatusCode, text)
 		}
 		tenant := resp.Header.Get("X-Tenant-Id")
