@@ -113,7 +113,7 @@ func checkBlocks(t testing.TB, p page) {
 	for _, b := range p.blocks {
 		switch b.info {
 		case "caddyfile":
-			adapted = adapt(t, p, b, dir)
+			adapted = adaptPage(t, p, b, dir)
 		case "json adapted":
 			var shown, whole any
 			if err := json.Unmarshal([]byte(b.text), &shown); err != nil {
@@ -149,7 +149,7 @@ func docsEnv(text string) []string {
 	return env
 }
 
-func adapt(t testing.TB, p page, b block, dir string) string {
+func adaptPage(t testing.TB, p page, b block, dir string) string {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(b.text), 0o600); err != nil {
 		t.Fatal(err)

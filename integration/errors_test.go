@@ -59,7 +59,7 @@ func (u *failingUpstream) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusInternalServerError, "server_error", "")
 	case "html":
 		w.Header().Set("Content-Type", "text/html")
-		io.WriteString(w, "<h1>"+upstreamTold+"</h1>")
+		fmt.Fprint(w, "<h1>"+upstreamTold+"</h1>")
 	case "waiting":
 		u.asked <- struct{}{}
 		select {
@@ -67,7 +67,7 @@ func (u *failingUpstream) serve(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
-		io.WriteString(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")
+		fmt.Fprint(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")
 	}
 }
 

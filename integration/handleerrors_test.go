@@ -75,7 +75,7 @@ func TestHandleErrors(t *testing.T) {
 	t.Run("replaces the body", func(t *testing.T) {
 		resp, text := get(t, "own.test", missing, "acme")
 		want := "own 404 session_not_found trace-1 There is no such session"
-		if resp.StatusCode != 404 || text != want {
+		if resp.StatusCode != http.StatusNotFound || text != want {
 			t.Errorf("got %d %q, want %q", resp.StatusCode, text, want)
 		}
 		if ct := resp.Header.Get("Content-Type"); strings.Contains(ct, "json") {
@@ -84,7 +84,7 @@ func TestHandleErrors(t *testing.T) {
 	})
 	t.Run("leaves the headers", func(t *testing.T) {
 		resp, text := get(t, "own.test", "/v1/models", "globex")
-		if resp.StatusCode != 401 || !strings.HasPrefix(text, "own 401 invalid_api_key ") {
+		if resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(text, "own 401 invalid_api_key ") {
 			t.Errorf("got %d %q", resp.StatusCode, text)
 		}
 		for name, want := range map[string]string{"WWW-Authenticate": "Bearer", "X-Trace-Id": "trace-1", "X-Own": "yes", "X-Site": "own"} {
@@ -114,23 +114,23 @@ func TestHandleErrors(t *testing.T) {
 		}
 	})
 	t.Run("of a status answers that status", func(t *testing.T) {
-		if resp, text := get(t, "some.test", missing, "acme"); resp.StatusCode != 404 || text != "some session_not_found" {
+		if resp, text := get(t, "some.test", missing, "acme"); resp.StatusCode != http.StatusNotFound || text != "some session_not_found" {
 			t.Errorf("got %d %q", resp.StatusCode, text)
 		}
 	})
 	t.Run("serves a file", func(t *testing.T) {
-		if resp, text := get(t, "file.test", missing, "acme"); resp.StatusCode != 404 || text != "a page" {
+		if resp, text := get(t, "file.test", missing, "acme"); resp.StatusCode != http.StatusNotFound || text != "a page" {
 			t.Errorf("got %d %q", resp.StatusCode, text)
 		}
 	})
 	t.Run("redirects", func(t *testing.T) {
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", c.url+missing, nil)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url+missing, nil)
 		req.Host = "empty.test"
 		resp, err := http.DefaultTransport.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := readAll(t, resp); resp.StatusCode != 302 || resp.Header.Get("Location") != "https://status.test/" || text != "" {
+		if text := readAll(t, resp); resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://status.test/" || text != "" {
 			t.Errorf("got %d %q %v", resp.StatusCode, text, resp.Header)
 		}
 	})

@@ -94,5 +94,9 @@ func refuse(t testing.TB, c *caddyProcess, op string) {
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.Remove(name) })
+	t.Cleanup(func() {
+		if err := os.Remove(name); err != nil {
+			t.Error(err)
+		}
+	})
 }

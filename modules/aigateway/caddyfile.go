@@ -189,7 +189,16 @@ func parsePrice(in, out string) (*Price, error) {
 	return p, nil
 }
 
+// options are the subdirectives with one value.
+var options = []string{
+	"default_model", "model_override", "response_timeout", "first_token_timeout", "stall_timeout",
+	"max_body", "health_path", "tenant",
+}
+
 func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
+	if !slices.Contains(options, name) {
+		return d.Errf("unrecognized subdirective '%s', want one of: provider, model, passthrough, %s", name, strings.Join(options, ", "))
+	}
 	var value string
 	if !d.AllArgs(&value) {
 		return d.ArgErr()
@@ -204,6 +213,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 		h.Tenant = value
 	case "health_path":
 		h.HealthPath = value
+		err = checkPath(value)
 	case "response_timeout":
 		h.ResponseTimeout, err = chat.ParseDuration(value)
 	case "first_token_timeout":
@@ -212,11 +222,16 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 		h.StallTimeout, err = chat.ParseDuration(value)
 	case "max_body":
 		h.MaxBody, err = chat.ParseSize(value)
-	default:
-		return d.Errf("unrecognized subdirective '%s'", name)
 	}
 	if err != nil {
 		return d.Errf("%s: %v", name, err)
+	}
+	return nil
+}
+
+func checkPath(s string) error {
+	if !strings.HasPrefix(s, "/") {
+		return fmt.Errorf("%q: want a path such as /health", s)
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -197,8 +196,10 @@ func (h *Handler) Validate() error {
 	if err := h.table.Check(h.ModelOverride); err != nil {
 		return fmt.Errorf("model_override: %w", err)
 	}
-	if h.HealthPath != "" && !strings.HasPrefix(h.HealthPath, "/") {
-		return fmt.Errorf("health_path: %q: want a path such as /health", h.HealthPath)
+	if h.HealthPath != "" {
+		if err := checkPath(h.HealthPath); err != nil {
+			return fmt.Errorf("health_path: %w", err)
+		}
 	}
 	if h.ResponseTimeout < 0 || h.FirstTokenTimeout < 0 || h.StallTimeout < 0 || h.MaxBody < 0 {
 		return errors.New("want positive values")

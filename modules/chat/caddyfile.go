@@ -2,6 +2,8 @@ package chat
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +22,7 @@ func init() {
 
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next() // so that the error has a place
 		return nil, d.Err("the chat option may stand once")
 	}
 	app := new(App)
@@ -102,16 +105,20 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 }
 
 // seenTenants finds what two tenants of one Caddyfile share: an id, a host
-// or a key, by the name of the tenant that had it first.
-type seenTenants map[string]string
+// or a key, by the tenant that had it first.
+type seenTenants map[string]seenTenant
+
+type seenTenant struct{ id, place string }
 
 func (s seenTenants) claim(d *caddyfile.Dispenser, what, value, shown, owner string) error {
 	key := what + " " + value
 	other, taken := s[key]
-	if taken && (other != owner || what == "id") {
-		return d.Errf("%s %s belongs to tenant %s already", what, shown, other)
+	if taken && (other.id != owner || what == "id") {
+		return d.Errf("%s %s belongs to tenant %s already (%s)", what, shown, other.id, other.place)
 	}
-	s[key] = owner
+	if !taken {
+		s[key] = seenTenant{owner, fmt.Sprintf("%s:%d", d.File(), d.Line())}
+	}
 	return nil
 }
 
@@ -128,6 +135,9 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, e
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
+		if !slices.Contains(tenantOptions, name) {
+			return nil, d.Errf("tenant %s: %s: unrecognized subdirective, want one of: %s", c.ID, name, strings.Join(tenantOptions, ", "))
+		}
 		args := d.RemainingArgs()
 		if len(args) == 0 {
 			return nil, d.ArgErr()
@@ -146,6 +156,12 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, e
 }
 
 var errArgs = errors.New("wrong number of arguments")
+
+// tenantOptions are the subdirectives of a tenant block.
+var tenantOptions = []string{
+	"host", "api_key", "model", "models", "requests", "burst", "tokens", "concurrent", "budget",
+	"retention", "max_messages", "system", "credential", "metadata",
+}
 
 // set reads one line of a tenant block and checks its values.
 func (c *TenantConfig) set(name string, args []string) error {
@@ -203,8 +219,6 @@ func (c *TenantConfig) setOne(name, value string) error {
 			return errors.New("want a whole number of at least 1")
 		}
 		c.MaxMessages = n
-	default:
-		return errors.New("unrecognized subdirective")
 	}
 	return nil
 }

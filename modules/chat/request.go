@@ -139,7 +139,8 @@ func (a *App) count(rec *chatctx.Record, status int) {
 }
 
 // RequireTenant makes sure that a request has a tenant: the one resolved
-// before, else the one that the handler's own block names. Errors are
+// before, else the one that the handler's own block names, of which the next
+// handler is told in place of whatever the client said. Errors are
 // *chaterr.Error.
 func (a *App) RequireTenant(r *http.Request, rec *chatctx.Record, named string) error {
 	if rec.Tenant != nil {
@@ -157,5 +158,7 @@ func (a *App) RequireTenant(r *http.Request, rec *chatctx.Record, named string) 
 		return err
 	}
 	rec.Tenant, rec.User = t, user
+	r.Header.Set(chatctx.HeaderTenant, t.ID)
+	r.Header.Set(chatctx.HeaderUser, user)
 	return nil
 }

@@ -51,11 +51,8 @@ func (rec *Record) placeholder(key string) (any, bool) {
 		return rec.ErrorCode, true
 	}
 	name, ok := strings.CutPrefix(key, metadataPrefix)
-	if !ok {
-		return nil, false
-	}
-	if rec.Tenant == nil {
-		return "", true
+	if !ok || rec.Tenant == nil {
+		return "", ok
 	}
 	return rec.Tenant.Metadata[name], true
 }

@@ -60,7 +60,7 @@ func (w *routesWriter) ReadFrom(r io.Reader) (int64, error) {
 // FlushError implements what http.ResponseController looks for.
 func (w *routesWriter) FlushError() error {
 	w.send()
-	return http.NewResponseController(w.ResponseWriter).Flush() //nolint:bodyclose // there is no body here
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 // answers says whether a status without a body is somebody's answer: it is

@@ -2,6 +2,8 @@ package chatsession
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,9 +48,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	for d.NextBlock(0) {
 		name := d.Val()
-		set, ok := h.setters()[name]
+		setters := h.setters()
+		set, ok := setters[name]
 		if !ok {
-			return d.Errf("unrecognized subdirective '%s'", name)
+			return d.Errf("unrecognized subdirective '%s', want one of: %s", name, strings.Join(slices.Sorted(maps.Keys(setters)), ", "))
 		}
 		var value string
 		if !d.AllArgs(&value) {

@@ -125,6 +125,7 @@ func (t *turn) forward(m *message, msgs []turnMessage) (*http.Request, error) {
 	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	r.Header.Set(chatctx.HeaderTenant, t.x.rec.Tenant.ID)
 	r.Header.Set(chatctx.HeaderUser, t.x.rec.User)
+	// the next handler may be a reverse_proxy, and this a call to a model
 	r.Header.Set("X-Request-Id", t.x.rec.TraceID)
 	return r, nil
 }

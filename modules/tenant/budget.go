@@ -55,6 +55,10 @@ func parseBudget(amount, per string) (Budget, error) {
 			return Budget{}, fmt.Errorf("budget %q: want US dollars such as 25 or 0.5", amount)
 		}
 		b.Amount = int64(math.Round(f * 1e6))
+		if b.Amount < 1 {
+			// none at all would be no bound
+			return Budget{}, fmt.Errorf("budget %q: want at least 0.000001 US dollars", amount)
+		}
 		return b, nil
 	}
 	n, err := strconv.ParseInt(amount, 10, 64)

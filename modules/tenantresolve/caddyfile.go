@@ -45,6 +45,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err != nil {
 				return err
 			}
+			if h.looksAt(s.Type) {
+				return d.Errf("from: %s stands twice", s.Type)
+			}
 			h.From = append(h.From, s)
 		case "user_header":
 			if !d.AllArgs(&h.UserHeader) {

@@ -64,7 +64,7 @@ func (h *Handler) claims(r *http.Request, tenants *tenant.Registry, keys []key) 
 			list = append(list, claim{id, s.Type})
 		}
 	}
-	if len(list) == 0 && tenants.IsDefault() {
+	if len(list) == 0 && tenants.IsDefault() && !h.credentialsOnly() {
 		list = append(list, claim{id: tenant.DefaultID})
 	}
 	return list
@@ -101,10 +101,15 @@ func (h *Handler) unnamed(keys []key) error {
 	if h.looksAt(chatctx.SourceAPIKey) && len(keys) > 0 {
 		return chaterr.InvalidAPIKey()
 	}
-	if len(h.From) == 1 && h.looksAt(chatctx.SourceAPIKey) {
+	if h.credentialsOnly() {
 		return chaterr.InvalidAPIKey()
 	}
 	return chaterr.TenantRequired()
+}
+
+// credentialsOnly says whether nothing but a credential names a tenant here.
+func (h *Handler) credentialsOnly() bool {
+	return len(h.From) == 1 && h.looksAt(chatctx.SourceAPIKey)
 }
 
 func (h *Handler) looksAt(source string) bool {

@@ -1,0 +1,86 @@
+package chatratelimit
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/limit"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
+)
+
+func rule(t *testing.T, s string, windowed bool) []limit.Rule {
+	t.Helper()
+	if s == "" {
+		return nil
+	}
+	r, err := limit.ParseRule(s, windowed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []limit.Rule{r}
+}
+
+// Kind by kind the tenant's windows win over the directive's, and the
+// defaults only where neither names any.
+func TestEffective(t *testing.T) {
+	limits := func(requests, burst, tokens, concurrent string) tenant.Limits {
+		return tenant.Limits{
+			Requests: rule(t, requests, true), Burst: rule(t, burst, true),
+			Tokens: rule(t, tokens, true), Concurrent: rule(t, concurrent, false),
+		}
+	}
+	for _, tt := range []struct {
+		name               string
+		own, handler, want tenant.Limits
+	}{
+		{"neither", limits("", "", "", ""), limits("", "", "", ""), limits("60 1m", "20 10s", "", "")},
+		{"slots are no window", limits("", "", "", "5"), limits("", "", "", ""), limits("60 1m", "20 10s", "", "5")},
+		{"the directive's", limits("", "", "", ""), limits("5 1m", "", "", ""), limits("5 1m", "", "", "")},
+		{"the tenant's", limits("", "7 1s", "", ""), limits("", "", "", ""), limits("", "7 1s", "", "")},
+		{"the tenant's tokens alone", limits("", "", "100 1m", ""), limits("", "", "", ""), limits("", "", "100 1m", "")},
+		{"both, of one kind", limits("9 1m", "", "", "1"), limits("5 1m", "", "", "2"), limits("9 1m", "", "", "1")},
+		{"both, of two kinds", limits("9 1m", "", "", ""), limits("", "3 1s", "", "2"), limits("9 1m", "3 1s", "", "2")},
+	} {
+		got := effective(tt.own, tt.handler)
+		if !slices.Equal(got.Requests, tt.want.Requests) || !slices.Equal(got.Burst, tt.want.Burst) ||
+			!slices.Equal(got.Tokens, tt.want.Tokens) || !slices.Equal(got.Concurrent, tt.want.Concurrent) {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestTightest(t *testing.T) {
+	now := time.Now()
+	g := &gauges{
+		windows: []window{{kind: "requests", take: 0, place: 0}, {kind: "burst", take: 0, place: 1}, {kind: "requests", take: 1, place: 0}},
+	}
+	for _, tt := range []struct {
+		name    string
+		results []store.Taken
+		want    window
+		wait    time.Duration
+	}{
+		{"what has least left", []store.Taken{
+			{Windows: []store.WindowState{{Remaining: 5, Reset: now}, {Remaining: 2, Reset: now}}},
+			{Windows: []store.WindowState{{Remaining: 9, Reset: now}}},
+		}, g.windows[1], 0},
+		{"of those with nothing the longest wait", []store.Taken{
+			{Windows: []store.WindowState{{Wait: time.Second}, {Wait: time.Minute}}},
+			{Windows: []store.WindowState{{Wait: time.Hour}}},
+		}, g.windows[2], time.Hour},
+	} {
+		g.results = tt.results
+		got, ok := g.tightest()
+		if !ok || got != tt.want || g.wait() != tt.wait {
+			t.Errorf("%s: got %+v, %t, wait %v", tt.name, got, ok, g.wait())
+		}
+	}
+	if got, _ := g.tightest("burst"); got != g.windows[1] {
+		t.Errorf("of the bursts: %+v", got)
+	}
+	if got, ok := new(gauges).tightest(); ok {
+		t.Errorf("of none: %+v", got)
+	}
+}

@@ -1,0 +1,170 @@
+package tenant
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseHost(t *testing.T) {
+	for in, want := range map[string]string{
+		"acme.test":              "acme.test",
+		"ACME.Test.":             "acme.test",
+		"*.acme.test":            "*.acme.test",
+		"localhost":              "localhost",
+		"xn--bcher-kva.test":     "xn--bcher-kva.test",
+		"":                       "",
+		".":                      "",
+		"*":                      "",
+		"*.":                     "",
+		"*.*.test":               "",
+		"a*.test":                "",
+		"a.*.test":               "",
+		"https://acme.test":      "",
+		"acme.test:443":          "",
+		"acme.test/chat":         "",
+		"user@acme.test":         "",
+		"a..test":                "",
+		"acme test":              "",
+		"{env.HOST}":             "",
+		strings.Repeat("a", 254): "",
+	} {
+		got, err := ParseHost(in)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("ParseHost(%q) = %q, %v, want %q", in, got, err, want)
+		}
+	}
+}
+
+func TestByHost(t *testing.T) {
+	acme := &Tenant{ID: "acme", Hosts: []string{"acme.test", "*.acme.test"}}
+	api := &Tenant{ID: "api", Hosts: []string{"api.acme.test"}}
+	g, err := NewRegistry([]*Tenant{acme, api})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]*Tenant{
+		"acme.test":         acme,
+		"Acme.TEST":         acme,
+		"acme.test.":        acme,
+		"acme.test:8080":    acme,
+		"www.acme.test":     acme,
+		"www.acme.test:1":   acme,
+		"api.acme.test":     api,
+		"v1.api.acme.test":  nil,
+		"acme.test.evil":    nil,
+		"notacme.test":      nil,
+		"test":              nil,
+		"":                  nil,
+		":80":               nil,
+		"[::1]:80":          nil,
+		"127.0.0.1":         nil,
+		"acme.test:80:80":   nil,
+		"acme.test@evil.io": nil,
+	} {
+		if got := g.ByHost(host); got != want {
+			t.Errorf("ByHost(%q) = %+v, want %+v", host, got, want)
+		}
+	}
+}
+
+func TestParseDigest(t *testing.T) {
+	clear, err := ParseDigest("secret")
+	if err != nil || clear != DigestOf("secret") {
+		t.Errorf("a key in clear: %v, %v", clear, err)
+	}
+	for _, form := range []string{clear.String(), strings.ToUpper(clear.String())} {
+		hashed, err := ParseDigest("sha256:" + form)
+		if err != nil || !hashed.Equal(clear) {
+			t.Errorf("sha256:%s: %v, %v", form, hashed, err)
+		}
+	}
+	if clear.Equal(DigestOf("Secret")) {
+		t.Error("two keys are equal")
+	}
+	for _, bad := range []string{"", "sha256:", "sha256:secret-part", "sha256:" + clear.String()[2:], "sha256:" + clear.String() + "00"} {
+		_, err := ParseDigest(bad)
+		if err == nil {
+			t.Errorf("%q is taken", bad)
+		} else if strings.Contains(err.Error(), "secret-part") {
+			t.Errorf("the error shows the key: %v", err)
+		}
+	}
+}
+
+func TestParseBudgets(t *testing.T) {
+	list, err := ParseBudgets("50000 tokens/day  25 usd/month 0.5 usd/day")
+	want := []Budget{{50000, UnitTokens, PeriodDay}, {25_000_000, UnitUSD, PeriodMonth}, {500_000, UnitUSD, PeriodDay}}
+	if err != nil || len(list) != len(want) {
+		t.Fatalf("got %v, %v", list, err)
+	}
+	for i := range want {
+		if list[i] != want[i] {
+			t.Errorf("got %+v, want %+v", list[i], want[i])
+		}
+	}
+	for _, bad := range []string{
+		"", "50000", "50000 tokens", "50000 tokens/week", "50000 tokens/", "50000 eur/day", "50000 tokens/day/x",
+		"0 tokens/day", "-1 tokens/day", "1.5 tokens/day", "1e3 tokens/day", "0 usd/day", "-1 usd/day",
+		"NaN usd/day", "Inf usd/day", "1e10 usd/day", "0.0000001 usd/day", "x usd/day", "1 usd/day 2",
+	} {
+		if list, err := ParseBudgets(bad); err == nil {
+			t.Errorf("ParseBudgets(%q) = %v", bad, list)
+		}
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	key := DigestOf("k")
+	for _, tt := range []struct {
+		name string
+		a, b Tenant
+		want []string // of the error; none for no error
+	}{
+		{"two of nothing in common", Tenant{ID: "a"}, Tenant{ID: "b"}, nil},
+		{"one id", Tenant{ID: "a"}, Tenant{ID: "a"}, []string{"A:1", "B:2", "tenant a", "id is taken"}},
+		{"one host", Tenant{ID: "a", Hosts: []string{"x.test"}}, Tenant{ID: "b", Hosts: []string{"x.test"}}, []string{"A:1", "B:2", "x.test", "tenant a"}},
+		{"one key", Tenant{ID: "a", Keys: []Digest{key}}, Tenant{ID: "b", Keys: []Digest{key}}, []string{"A:1", "B:2", "sha256:" + key.String()[:8], "tenant a"}},
+		{"one name twice in one tenant", Tenant{ID: "a", Hosts: []string{"x.test", "x.test"}, Keys: []Digest{key, key}}, Tenant{ID: "b"}, nil},
+		{"a bad id", Tenant{ID: "A"}, Tenant{ID: "b"}, []string{"A:1", `"A"`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.a.Origin, tt.b.Origin = "A:1", "B:2"
+			_, err := NewRegistry([]*Tenant{&tt.a, &tt.b})
+			if (err == nil) != (len(tt.want) == 0) {
+				t.Fatalf("got %v", err)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("the error does not say %q: %v", w, err)
+				}
+			}
+			if err != nil && strings.Contains(err.Error(), key.String()) {
+				t.Errorf("the error shows the whole digest: %v", err)
+			}
+		})
+	}
+}
+
+func TestValidID(t *testing.T) {
+	for id, want := range map[string]bool{
+		"a": true, "0": true, "a-b_c": true, "a-": true, strings.Repeat("a", 63): true,
+		"": false, "-a": false, "_a": false, "A": false, "a.b": false, "a b": false, "a\n": false, "ä": false, "a/b": false,
+		strings.Repeat("a", 64): false,
+	} {
+		if got := ValidID(id); got != want {
+			t.Errorf("ValidID(%q) = %t", id, got)
+		}
+	}
+}
+
+func TestMayUse(t *testing.T) {
+	if all := new(Tenant); !all.MayUse("anything") {
+		t.Error("without a list all models may be used")
+	}
+	some := &Tenant{Models: []string{"fast"}}
+	for model, want := range map[string]bool{"fast": true, "Fast": false, "fas": false, "": false, "openai/fast": false} {
+		if got := some.MayUse(model); got != want {
+			t.Errorf("MayUse(%q) = %t", model, got)
+		}
+	}
+}
