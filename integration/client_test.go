@@ -187,7 +187,7 @@ func (e *events) next() (event, bool) {
 		e.resp.Body.Close()
 		return event{}, false
 	}
-	out := event{ID: string(ev.ID), Type: string(ev.Type), Data: string(ev.Data)}
+	out := event{ID: ev.ID, Type: ev.Type, Data: string(ev.Data)}
 	if err := json.Unmarshal(ev.Data, &out); err != nil {
 		e.t.Fatalf("event %q: %v", ev.Data, err)
 	}

@@ -68,20 +68,20 @@ func TestByHost(t *testing.T) {
 }
 
 func TestParseDigest(t *testing.T) {
-	clear, err := ParseDigest("secret")
-	if err != nil || clear != DigestOf("secret") {
-		t.Errorf("a key in clear: %v, %v", clear, err)
+	plain, err := ParseDigest("secret")
+	if err != nil || plain != DigestOf("secret") {
+		t.Errorf("a key in plain: %v, %v", plain, err)
 	}
-	for _, form := range []string{clear.String(), strings.ToUpper(clear.String())} {
+	for _, form := range []string{plain.String(), strings.ToUpper(plain.String())} {
 		hashed, err := ParseDigest("sha256:" + form)
-		if err != nil || !hashed.Equal(clear) {
+		if err != nil || !hashed.Equal(plain) {
 			t.Errorf("sha256:%s: %v, %v", form, hashed, err)
 		}
 	}
-	if clear.Equal(DigestOf("Secret")) {
+	if plain.Equal(DigestOf("Secret")) {
 		t.Error("two keys are equal")
 	}
-	for _, bad := range []string{"", "sha256:", "sha256:secret-part", "sha256:" + clear.String()[2:], "sha256:" + clear.String() + "00"} {
+	for _, bad := range []string{"", "sha256:", "sha256:secret-part", "sha256:" + plain.String()[2:], "sha256:" + plain.String() + "00"} {
 		_, err := ParseDigest(bad)
 		if err == nil {
 			t.Errorf("%q is taken", bad)
