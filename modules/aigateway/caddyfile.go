@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -75,6 +76,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if len(h.ProvidersRaw) == 0 {
 		return d.Err("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}, or add a provider block")
+	}
+	// what the names refer to is checked here, too, where the line is known
+	if err := h.buildTable(slices.Sorted(maps.Keys(h.ProvidersRaw))); err != nil {
+		return d.WrapErr(err)
+	}
+	if err := h.checkModels(); err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }

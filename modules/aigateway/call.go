@@ -26,6 +26,7 @@ type call struct {
 	x      *exchange
 	req    *request
 	choice route.Choice
+	info   chatctx.Call // what the record is told
 	begun  time.Time
 
 	ctx    context.Context
@@ -66,7 +67,8 @@ func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call 
 	c := &call{h: h, x: x, req: req, choice: choice, begun: time.Now()}
 	c.ctx, c.cancel = chat.CallContext(x.r.Context(), req.stream)
 	c.watch = time.AfterFunc(time.Duration(h.ResponseTimeout), func() { c.cancel(errSilent) })
-	x.rec.Call = chatctx.Call{Model: choice.Name, Provider: choice.Target.Provider}
+	c.info = chatctx.Call{Model: choice.Name, Provider: choice.Target.Provider}
+	x.rec.SetCall(c.info)
 	// by the record, since a keep-alive may begin the answer before the model does
 	x.rec.SetHeader(x.w, "X-Model-Id", choice.Name)
 	return c
@@ -79,7 +81,8 @@ func (c *call) end() {
 
 // providerRequest counts an attempt and returns what to ask the provider.
 func (c *call) providerRequest() (provider.Provider, *provider.Request) {
-	c.x.rec.Call.Attempts++
+	c.info.Attempts++
+	c.x.rec.SetCall(c.info)
 	preq := &provider.Request{
 		Model:   c.choice.Target.Model,
 		Body:    c.req.body,
@@ -100,7 +103,7 @@ func (c *call) complete() error {
 	}
 	c.watch.Stop()
 	c.outputBytes, c.usage = answer.OutputBytes, answer.Usage
-	c.x.rec.Call.TTFT = time.Since(c.begun)
+	c.info.TTFT = time.Since(c.begun)
 	body := c.withUsage(answer.Body)
 	c.setHeaders()
 	h := c.x.w.Header()
@@ -117,7 +120,7 @@ func (c *call) setHeaders() {
 	c.underway = true
 	h := c.x.w.Header()
 	h.Set("X-Ai-Provider", c.choice.Target.Provider)
-	h.Set("X-Ai-Attempts", strconv.Itoa(c.x.rec.Call.Attempts))
+	h.Set("X-Ai-Attempts", strconv.Itoa(c.info.Attempts))
 }
 
 // failed turns the error of a call into one to answer. What ended the call
@@ -155,9 +158,10 @@ func (c *call) used() provider.Usage {
 func (c *call) settle(err error) {
 	rec := c.x.rec
 	if c.usage != nil || err == nil || c.outputBytes > 0 {
-		rec.Call.Usage = c.used()
+		c.info.Usage = c.used()
 	}
-	rec.Call.CostUSD = c.choice.Price.Cost(rec.Call.Usage.Input, rec.Call.Usage.Output)
+	c.info.CostUSD = c.choice.Price.Cost(c.info.Usage.Input, c.info.Usage.Output)
+	rec.SetCall(c.info)
 
 	status, result := http.StatusOK, chat.AttemptOK
 	if err != nil {
@@ -174,5 +178,5 @@ func (c *call) settle(err error) {
 		}
 	}
 	c.h.app.Attempted(c.choice.Target.Provider, c.choice.Label, result)
-	c.h.app.Called(rec.TenantID(), c.choice.Label, strconv.Itoa(status), rec.Call, time.Since(c.begun))
+	c.h.app.Called(rec.TenantID(), c.choice.Label, strconv.Itoa(status), c.info, time.Since(c.begun))
 }

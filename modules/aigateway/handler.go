@@ -121,7 +121,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.loadProviders(ctx); err != nil {
 		return err
 	}
-	if err := h.buildTable(); err != nil {
+	names := slices.Sorted(maps.Keys(h.providers))
+	if h.DefaultModel == "" && len(h.Models) == 0 && len(names) == 1 {
+		h.DefaultModel = h.providers[names[0]].DefaultModel()
+	}
+	if err := h.buildTable(names); err != nil {
 		return err
 	}
 	app, err := chat.FromContext(ctx)
@@ -148,7 +152,8 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 	return nil
 }
 
-func (h *Handler) buildTable() error {
+// buildTable makes the table of models, given the names of the providers.
+func (h *Handler) buildTable(names []string) error {
 	var aliases []route.Alias
 	for _, m := range h.Models {
 		a, err := m.alias()
@@ -156,10 +161,6 @@ func (h *Handler) buildTable() error {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
 		aliases = append(aliases, a)
-	}
-	names := slices.Sorted(maps.Keys(h.providers))
-	if h.DefaultModel == "" && len(aliases) == 0 && len(names) == 1 {
-		h.DefaultModel = h.providers[names[0]].DefaultModel()
 	}
 	table, err := route.NewTable(aliases, names, h.Passthrough, h.DefaultModel)
 	h.table = table
@@ -188,13 +189,21 @@ func (m *Model) alias() (route.Alias, error) {
 	return a, nil
 }
 
-// Validate checks the names that the settings refer to.
-func (h *Handler) Validate() error {
+// checkModels checks the models that the settings name.
+func (h *Handler) checkModels() error {
 	if err := h.table.Check(h.DefaultModel); err != nil {
 		return fmt.Errorf("default_model: %w", err)
 	}
 	if err := h.table.Check(h.ModelOverride); err != nil {
 		return fmt.Errorf("model_override: %w", err)
+	}
+	return nil
+}
+
+// Validate checks the names that the settings refer to.
+func (h *Handler) Validate() error {
+	if err := h.checkModels(); err != nil {
+		return err
 	}
 	if h.HealthPath != "" {
 		if err := checkPath(h.HealthPath); err != nil {

@@ -56,10 +56,10 @@ func (c *call) pump(in provider.Stream, out *chunkWriter) error {
 		if err != nil {
 			return err
 		}
-		if chunk.Content && c.x.rec.Call.TTFT == 0 {
-			c.x.rec.Call.TTFT = time.Since(c.begun)
+		if chunk.Content && c.info.TTFT == 0 {
+			c.info.TTFT = time.Since(c.begun)
 		}
-		if c.x.rec.Call.TTFT > 0 {
+		if c.info.TTFT > 0 {
 			c.watch.Reset(time.Duration(c.h.StallTimeout))
 		}
 		c.outputBytes += chunk.OutputBytes

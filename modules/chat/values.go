@@ -12,7 +12,7 @@ import (
 func ParseDuration(s string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(s)
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%q: want a duration such as 30s, 5m or 30d", s)
+		return 0, fmt.Errorf("%q: want a duration such as 30s or 30d", s)
 	}
 	return caddy.Duration(d), nil
 }

@@ -21,6 +21,8 @@ func (rec *Record) providePlaceholders(r *http.Request) {
 		if !strings.HasPrefix(key, "chat.") {
 			return nil, false
 		}
+		rec.mu.Lock()
+		defer rec.mu.Unlock()
 		return rec.placeholder(key)
 	})
 }

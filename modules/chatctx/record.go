@@ -58,14 +58,16 @@ type Record struct {
 	// Turn is set by the handler that keeps the conversation.
 	Turn *Turn
 
-	// Call is what the gateway learnt of the model call.
+	// Call is what is known of the model call. SetCall changes it.
 	Call Call
 
 	// ErrorCode is the code of the failure that was answered, empty where
 	// all went well.
 	ErrorCode string
 
-	mu      sync.Mutex // a keep-alive may begin the answer while a handler still sets headers
+	// mu guards headers and Call: a keep-alive may begin the answer, and have
+	// placeholders read for its header, while a handler is at work.
+	mu      sync.Mutex
 	headers http.Header
 }
 
@@ -114,6 +116,13 @@ func (rec *Record) TenantID() string {
 		return ""
 	}
 	return rec.Tenant.ID
+}
+
+// SetCall notes what is known of the model call now.
+func (rec *Record) SetCall(c Call) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.Call = c
 }
 
 // SetHeader sets a header of the answer that no later handler can override,

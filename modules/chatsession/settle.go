@@ -101,7 +101,7 @@ func (t *turn) outcome(a *answer) (finish string, failure *chaterr.Error) {
 // usage gathers what the answer cost, from the gateway where it took part,
 // else from the answer itself, else by estimate.
 func (t *turn) usage(a *answer, o *output) usage {
-	call := &t.x.rec.Call
+	call := t.x.rec.Call
 	if call.Provider == "" {
 		call.Model = a.modelID(t.x.rec.Turn.Model)
 		call.Attempts = a.attempts()
@@ -110,6 +110,7 @@ func (t *turn) usage(a *answer, o *output) usage {
 		if a.usage != nil {
 			call.Usage = *a.usage
 		}
+		t.x.rec.SetCall(call)
 	}
 	return usage{
 		ModelID:     call.Model,
