@@ -110,7 +110,7 @@ func (h *Handler) unmarshalShort(d *caddyfile.Dispenser) error {
 
 func checkType(d *caddyfile.Dispenser, typ string) error {
 	if _, err := caddy.GetModule("chat.providers." + typ); err != nil {
-		return d.Errf("'%s' is not a type of provider, want one of: %s", typ, providerTypes())
+		return d.Errf("'%s' is not a type of provider, want one of: %s; a name of your own goes before the type, as in: provider local openai", typ, providerTypes())
 	}
 	return nil
 }
@@ -203,7 +203,13 @@ var options = []string{
 	"max_body", "health_path", "tenant",
 }
 
+// providerOptions are those of a provider block.
+var providerOptions = []string{"base_url", "api_key", "header", "transport"}
+
 func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
+	if slices.Contains(providerOptions, name) {
+		return d.Errf("%s belongs into a provider block, as in: provider openai { %s ... }", name, name)
+	}
 	if !slices.Contains(options, name) {
 		return d.Errf("unrecognized subdirective '%s', want one of: provider, model, passthrough, %s", name, strings.Join(options, ", "))
 	}

@@ -213,10 +213,28 @@ func (h *Handler) Validate() error {
 	if h.ResponseTimeout < 0 || h.FirstTokenTimeout < 0 || h.StallTimeout < 0 || h.MaxBody < 0 {
 		return errors.New("want positive values")
 	}
+	h.warnOfTenants()
 	if h.Tenant == tenantNone {
 		return nil
 	}
 	return h.app.CheckTenant(h.Tenant)
+}
+
+// warnOfTenants says which tenants name models or providers that this gateway
+// does not have. Another gateway may have them.
+func (h *Handler) warnOfTenants() {
+	for _, t := range h.app.Tenancy().All() {
+		for _, name := range append([]string{t.Model}, t.Models...) {
+			if err := h.table.Check(name); err != nil {
+				h.log.Warn("a tenant names a model that is not here", zap.String("tenant", t.ID), zap.String("model", name))
+			}
+		}
+		for name := range t.Credentials {
+			if h.providers[name] == nil {
+				h.log.Warn("a tenant has a credential for a provider that is not here", zap.String("tenant", t.ID), zap.String("provider", name))
+			}
+		}
+	}
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

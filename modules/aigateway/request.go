@@ -92,7 +92,7 @@ func (h *Handler) choose(x *exchange, req *request) (route.Choice, error) {
 	case errors.Is(err, route.ErrNotAllowed):
 		return c, chaterr.ModelNotAllowed()
 	case errors.Is(err, route.ErrNone):
-		return c, chaterr.InvalidRequest("model", "required: there is no default model here")
+		return c, chaterr.InvalidRequest("model", "required: the gateway has no default_model")
 	case err != nil:
 		return c, chaterr.ModelUnknown()
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -42,6 +43,8 @@ type App struct {
 	registry atomic.Pointer[tenant.Registry]
 	hold     *storeHold
 	files    *fileWatch
+
+	warnNoTenant sync.Once
 }
 
 // CaddyModule returns the Caddy module information.

@@ -143,9 +143,6 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, e
 			return nil, d.ArgErr()
 		}
 		if err := c.set(name, args); err != nil {
-			if errors.Is(err, errArgs) {
-				return nil, d.ArgErr()
-			}
 			return nil, d.Errf("tenant %s: %s: %v", c.ID, name, err)
 		}
 		if err := c.claimNames(d, seen, name, args); err != nil {
@@ -155,7 +152,10 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, e
 	return c, nil
 }
 
-var errArgs = errors.New("wrong number of arguments")
+var (
+	errOneArg  = errors.New("want one argument; put quotes around one with spaces")
+	errTwoArgs = errors.New("want two arguments; put quotes around one with spaces")
+)
 
 // tenantOptions are the subdirectives of a tenant block.
 var tenantOptions = []string{
@@ -196,7 +196,7 @@ func (c *TenantConfig) set(name string, args []string) error {
 		return setPair(&c.Metadata, args)
 	}
 	if len(args) != 1 {
-		return errArgs
+		return errOneArg
 	}
 	return c.setOne(name, args[0])
 }
@@ -234,7 +234,7 @@ func digestOnly(key string) (string, error) {
 }
 
 func addRule(list *[]string, s string, windowed bool) error {
-	r, err := limit.ParseRule(s, windowed)
+	r, err := limit.ParseRule(expand(s), windowed)
 	if err != nil {
 		return err
 	}
@@ -242,9 +242,17 @@ func addRule(list *[]string, s string, windowed bool) error {
 	return nil
 }
 
+// expand spells out Caddy's short placeholders, such as {header.X-Team}, as
+// Caddy itself does in sites but not in global options.
+func expand(s string) string {
+	segment := caddyfile.Segment{{Text: s}}
+	httpcaddyfile.NewShorthandReplacer().ApplyToSegment(&segment)
+	return segment[0].Text
+}
+
 func setPair(m *map[string]string, args []string) error {
 	if len(args) != 2 {
-		return errArgs
+		return errTwoArgs
 	}
 	if *m == nil {
 		*m = make(map[string]string)

@@ -147,6 +147,10 @@ func (a *App) RequireTenant(r *http.Request, rec *chatctx.Record, named string) 
 		return nil
 	}
 	if named == "" {
+		a.warnNoTenant.Do(func() {
+			a.log.Warn("a request came without a tenant: put tenant_resolve in front, or 'tenant <id>' into the directive's own block",
+				zap.String("path", r.URL.Path))
+		})
 		return chaterr.TenantRequired()
 	}
 	t := a.Tenancy().ByID(named)

@@ -97,6 +97,7 @@ func (c *TenantConfig) build(repl *caddy.Replacer) (*tenant.Tenant, error) {
 		read  func() error
 	}{
 		{"id", func() error { return checkID(c.ID) }},
+		{"model", func() error { return checkModel(t) }},
 		{"hosts", func() (err error) { t.Hosts, err = each(c.Hosts, tenant.ParseHost); return }},
 		{"api_keys", func() (err error) { t.Keys, err = readKeys(c.APIKeys, repl); return }},
 		{"requests", func() (err error) { t.Requests, err = readRules(c.Requests, true); return }},
@@ -130,6 +131,14 @@ func each[T any](list []string, parse func(string) (T, error)) ([]T, error) {
 func checkID(id string) error {
 	if !tenant.ValidID(id) {
 		return fmt.Errorf("want 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit, not %q", id)
+	}
+	return nil
+}
+
+// checkModel refuses a default model that the tenant may not use.
+func checkModel(t *tenant.Tenant) error {
+	if t.Model != "" && !t.MayUse(t.Model) {
+		return fmt.Errorf("%s is not one of the tenant's models: %s", t.Model, strings.Join(t.Models, ", "))
 	}
 	return nil
 }

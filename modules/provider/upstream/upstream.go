@@ -85,11 +85,8 @@ func (u *Upstream) provisionBase(repl *caddy.Replacer, defaultBase string) error
 		}
 	}
 	parsed, err := url.Parse(base)
-	if err != nil {
-		return fmt.Errorf("base_url: %w", err)
-	}
 	switch {
-	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Host == "":
+	case err != nil, parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Host == "":
 		return fmt.Errorf("base_url: %q: want a URL such as https://api.example.com/v1", base)
 	case parsed.User != nil:
 		return errors.New("base_url: credentials do not belong here: want api_key or header")
