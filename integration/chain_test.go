@@ -12,6 +12,7 @@ import (
 // TestChains has one request, or a few, for each chain that the contract
 // names.
 func TestChains(t *testing.T) {
+	t.Parallel()
 	up := newFakeProvider(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Accept"), "text/event-stream") || r.Header.Get("X-Fake") == "stream" {
 			sendEvents(w, []string{role, content("Hel"), content("lo"), finished, counted, endMark})
@@ -108,6 +109,7 @@ func TestChains(t *testing.T) {
 // TestWithoutTenantResolve has each handler alone, which fails closed unless
 // its own block names a tenant.
 func TestWithoutTenantResolve(t *testing.T) {
+	t.Parallel()
 	up := newFakeProvider(t, document(http.StatusOK, wholeAnswer))
 	gateway := fmt.Sprintf("ai_gateway {\n\t\tprovider openai {\n\t\t\tbase_url %s\n\t\t}\n\t\tmodel fast {\n\t\t\tto openai/up-fast\n\t\t}\n\t\t", up.url)
 	for name, tc := range map[string]struct {

@@ -38,6 +38,7 @@ var exampleTests = map[string]func(*testing.T){
 }
 
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	entries, err := os.ReadDir(examplesDir)
 	if err != nil {
 		t.Fatal(err)

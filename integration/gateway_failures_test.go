@@ -89,6 +89,7 @@ func TestStreamEnd(t *testing.T) {
 // TestSilence has timeouts that are short, and upstreams that are silent for
 // good.
 func TestSilence(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, option string
 		answer       http.HandlerFunc

@@ -96,6 +96,7 @@ func TestAnswerHeaders(t *testing.T) {
 // TestKeepAliveWithUpstream has an upstream that is silent until the test has seen the
 // comments.
 func TestKeepAliveWithUpstream(t *testing.T) {
+	t.Parallel()
 	// Who asks for no model learns which one it is from the gateway, which has
 	// until the first comment to say so.
 	for modelID, interval := range map[string]string{"fast": "20ms", "": "1s"} {

@@ -187,6 +187,7 @@ func TestModelPrecedence(t *testing.T) {
 }
 
 func TestModels(t *testing.T) {
+	t.Parallel()
 	up := newFakeProvider(t, document(http.StatusOK, wholeAnswer))
 	closed := startCaddy(t, gatewayTenants, gatewaySite(up))
 	some := startCaddy(t, gatewayTenants, gatewaySite(up, "passthrough openai"))

@@ -244,6 +244,7 @@ func TestShutdown(t *testing.T) {
 }
 
 func TestEncryptedStore(t *testing.T) {
+	t.Parallel()
 	const key, other = "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"
 	up := newSteered(t)
 	up.echo()

@@ -199,6 +199,7 @@ func (c *client) from(ip string) *client {
 }
 
 func TestRateLimitScopes(t *testing.T) {
+	t.Parallel()
 	t.Run("user", func(t *testing.T) {
 		c := startCaddy(t, plainTenants, limited("requests 2 1h"))
 		newClient(c, "acme", "ann").wantStatuses("ann", 200, 200, 429)
@@ -255,6 +256,7 @@ func TestRateLimitScopes(t *testing.T) {
 }
 
 func TestRateLimitPrecedence(t *testing.T) {
+	t.Parallel()
 	const tenants = `
 	chat {
 		tenant bare
@@ -298,6 +300,7 @@ func TestRateLimitPrecedence(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
+	t.Parallel()
 	t.Run("refused requests use up nothing", func(t *testing.T) {
 		c := startCaddy(t, plainTenants, limited("requests 2 1h\n\t\trequests 3 1h per tenant"))
 		ann, bob := newClient(c, "acme", "ann"), newClient(c, "acme", "bob")

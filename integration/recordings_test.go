@@ -18,6 +18,7 @@ import (
 // TestRecordings replays what real providers said through a whole Caddy, and
 // compares what leaves it with what they are known to say.
 func TestRecordings(t *testing.T) {
+	t.Parallel()
 	recordings := providertest.Load(t, providertest.Folder(t), "openai")
 	replay := providertest.NewReplay(t)
 	c := startCaddy(t, "", fmt.Sprintf(`

@@ -43,6 +43,7 @@ func wantIDs(t testing.TB, list []event) {
 }
 
 func TestResume(t *testing.T) {
+	t.Parallel()
 	up := newSteered(t)
 	c := startCaddy(t, plainTenants, up.chain(""))
 	ann := newClient(c, "acme", "ann")

@@ -18,6 +18,7 @@ import (
 // TestStreaming checks that every chunk leaves before the upstream has sent
 // the next one, which it does only when the test has seen the one before.
 func TestStreaming(t *testing.T) {
+	t.Parallel()
 	up := newFakeProvider(t, silent)
 	gateway := fmt.Sprintf(`
 		tenant_resolve

@@ -60,6 +60,7 @@ const wholeTenant = `{
 // A mistake in the tenants is an error of caddy validate that names the
 // place, or both of them.
 func TestTenantMistakes(t *testing.T) {
+	t.Parallel()
 	replaced := func(line, by string) map[string]string {
 		text := strings.Replace(wholeTenant, line, by, 1)
 		if text == wholeTenant {
@@ -187,6 +188,7 @@ func tenantsNow(c *caddyProcess, ids ...string) map[string]bool {
 }
 
 func TestTenantFilesAreWatched(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name+".json") }
 	write := func(id string, more map[string]any) {

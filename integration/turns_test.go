@@ -148,6 +148,7 @@ func TestOneTurnAtATime(t *testing.T) {
 }
 
 func TestContext(t *testing.T) {
+	t.Parallel()
 	up := newSteered(t)
 	prompts := make(chan prompt, 1)
 	up.answer(func(c *upstreamCall) string {
