@@ -27,7 +27,9 @@ func effective(own, handler tenant.Limits) tenant.Limits {
 		Tokens:     pick(own.Tokens, handler.Tokens),
 		Concurrent: pick(own.Concurrent, handler.Concurrent),
 	}
-	if len(l.Requests)+len(l.Burst)+len(l.Tokens) == 0 {
+	// A token window does not count as one while nothing enforces it: a tenant
+	// that has no other must not be without any limit.
+	if len(l.Requests)+len(l.Burst) == 0 {
 		l.Requests, l.Burst = defaults.Requests, defaults.Burst
 	}
 	return l

@@ -39,7 +39,7 @@ func TestEffective(t *testing.T) {
 		{"slots are no window", limits("", "", "", "5"), limits("", "", "", ""), limits("60 1m", "20 10s", "", "5")},
 		{"the directive's", limits("", "", "", ""), limits("5 1m", "", "", ""), limits("5 1m", "", "", "")},
 		{"the tenant's", limits("", "7 1s", "", ""), limits("", "", "", ""), limits("", "7 1s", "", "")},
-		{"the tenant's tokens alone", limits("", "", "100 1m", ""), limits("", "", "", ""), limits("", "", "100 1m", "")},
+		{"the tenant's tokens alone, which nothing enforces", limits("", "", "100 1m", ""), limits("", "", "", ""), limits("60 1m", "20 10s", "100 1m", "")},
 		{"both, of one kind", limits("9 1m", "", "", "1"), limits("5 1m", "", "", "2"), limits("9 1m", "", "", "1")},
 		{"both, of two kinds", limits("9 1m", "", "", ""), limits("", "3 1s", "", "2"), limits("9 1m", "3 1s", "", "2")},
 	} {

@@ -111,8 +111,8 @@ func (s *eventStream) appendEvent(dst []byte, ev store.Event) []byte {
 	return sse.AppendEvent(dst, id, "", append(data, s.suffix...))
 }
 
-// started says whether the answer has begun. Nothing begins it afterwards
-// but send.
+// stop ends the keep-alives and says whether the answer has begun. Nothing
+// begins it afterwards but send.
 func (s *eventStream) stop() (started bool) {
 	s.beats.Stop()
 	return s.closed != nil
