@@ -74,7 +74,7 @@ func (u *failingUpstream) serve(w http.ResponseWriter, r *http.Request) {
 // errorOptions and errorSite have a tenant for every kind of refusal.
 const errorOptions = `
 	chat {
-		store refusing
+		store trouble
 		tenant acme {
 			host acme.test
 		}
@@ -330,7 +330,7 @@ func TestErrors(t *testing.T) {
 		} {
 			r.tenant, r.status, r.code = "acme", 503, "storage_unavailable"
 			t.Run(r.name+" of "+r.path, func(t *testing.T) {
-				refuse(t, c, r.name)
+				t.Cleanup(c.trouble(r.name))
 				r.check(t, c)
 			})
 		}

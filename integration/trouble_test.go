@@ -42,7 +42,8 @@ func (b *trouble) Open(log *zap.Logger) (store.Store, error) {
 
 type troubled struct{ store.Store }
 
-var errTrouble = errors.New("trouble at /secret/path")
+// errTrouble holds what no client may see.
+var errTrouble = errors.New("goroutine 1 [running]: /var/lib/secret: trouble")
 
 func troubles(op string) bool {
 	_, err := os.Stat("trouble-" + op)
@@ -70,6 +71,20 @@ func (s troubled) History(ctx context.Context, tenant string, k store.SessionKey
 	return s.Store.History(ctx, tenant, k, r)
 }
 
+func (s troubled) Claim(ctx context.Context, tenant string, k store.SessionKey, turn string, lease time.Duration) (<-chan struct{}, error) {
+	if troubles("claim") {
+		return nil, errTrouble
+	}
+	return s.Store.Claim(ctx, tenant, k, turn, lease)
+}
+
+func (s troubled) Sessions(ctx context.Context, tenant, user string, after *store.Cursor, limit int) ([]store.Session, bool, error) {
+	if troubles("sessions") {
+		return nil, false, errTrouble
+	}
+	return s.Store.Sessions(ctx, tenant, user, after, limit)
+}
+
 // FinishTurn is slow, as it may be over a network.
 func (s troubled) FinishTurn(ctx context.Context, tenant string, k store.SessionKey, turn string, keep time.Duration, last ...store.Event) error {
 	if troubles("finish") {
@@ -78,7 +93,7 @@ func (s troubled) FinishTurn(ctx context.Context, tenant string, k store.Session
 	return s.Store.FinishTurn(ctx, tenant, k, turn, keep, last...)
 }
 
-// cause makes the operations of a process's store fail, and calls the end.
+// trouble makes the operations of a process's store fail, and calls the end.
 func (c *caddyProcess) trouble(op string) (end func()) {
 	c.t.Helper()
 	name := filepath.Join(c.dir, "trouble-"+op)
