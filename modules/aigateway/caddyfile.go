@@ -204,7 +204,7 @@ var options = []string{
 }
 
 // providerOptions are those of a provider block.
-var providerOptions = []string{"base_url", "api_key", "header", "transport"}
+var providerOptions = []string{"base_url", "api_key", "header", "transport", "continue"}
 
 func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	if slices.Contains(providerOptions, name) {

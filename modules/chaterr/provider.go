@@ -19,7 +19,12 @@ func FromProvider(err error) *Error {
 		return ProviderRateLimited(pe.RetryAfter).Because(err)
 	case provider.ReasonContentFiltered:
 		return ContentFiltered().Because(err)
+	case provider.ReasonUnsupported:
+		return InvalidRequest(pe.Param, pe.Message).Because(err)
 	case provider.ReasonContextLength, provider.ReasonInvalid:
+		if pe.Param != "" {
+			return InvalidRequest(pe.Param, pe.Message).Because(err)
+		}
 		return Refused(provider.Redact(pe.Message)).Because(err)
 	default:
 		return AIError().Because(err)

@@ -79,6 +79,7 @@ func (f *Facts) addChoice(c gjson.Result, name string) {
 			text := TextOf(v)
 			if first {
 				f.Text += text
+				f.Refusal = f.Refusal || k.Str == "refusal"
 			}
 			f.OutputBytes += len(text)
 			if v.IsArray() {
@@ -87,12 +88,17 @@ func (f *Facts) addChoice(c gjson.Result, name string) {
 		case "reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details":
 			// The same thought is often sent in two spellings at once.
 			reasoning = max(reasoning, textBytes(v))
+			if first && f.Reasoning == "" {
+				f.Reasoning = TextOf(v)
+			}
 		case "tool_calls":
+			f.ToolCalls = true
 			v.ForEach(func(_, call gjson.Result) bool {
 				f.OutputBytes += functionBytes(call.Get("function"))
 				return true
 			})
 		case "function_call":
+			f.ToolCalls = true
 			f.OutputBytes += functionBytes(v)
 		}
 		return true

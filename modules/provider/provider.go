@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"time"
 )
 
@@ -24,6 +26,19 @@ type Provider interface {
 	DefaultModel() string
 }
 
+// Embedder is a provider that has embeddings, too.
+type Embedder interface {
+	// Embed makes a call of OpenAI's embeddings API. The completion's body is
+	// the list of embeddings in OpenAI's shape.
+	Embed(ctx context.Context, req *Request) (*Completion, error)
+}
+
+// Continuer is a provider of which some models can go on with an assistant
+// message that has been begun, word for word.
+type Continuer interface {
+	Continues(model string) bool
+}
+
 // Request is one call of a model, checked and admitted.
 type Request struct {
 	// Model is the upstream model, by the provider's own name.
@@ -38,6 +53,33 @@ type Request struct {
 
 	// TraceID goes upstream as X-Request-Id.
 	TraceID string
+
+	// Labels say whose call this is, to providers that keep a log of calls.
+	Labels Labels
+
+	// Continue is the beginning of the answer, which the model shall go on
+	// with: what comes back begins right behind it. Empty asks for a whole
+	// answer. Only set where the provider's Continues allows it.
+	Continue string
+
+	// Dropped names the members of the body that the adapter left out because
+	// its provider has no such thing. The client is told.
+	Dropped []string
+}
+
+// Drop notes that a member of the body is left out.
+func (r *Request) Drop(name string) {
+	if !slices.Contains(r.Dropped, name) {
+		r.Dropped = append(r.Dropped, name)
+	}
+}
+
+// Labels say whose call a call is; what is not known is empty.
+type Labels struct {
+	TenantID  string
+	UserID    string
+	SessionID string
+	Route     string // the alias that was asked for
 }
 
 // Completion is a whole answer.
@@ -73,6 +115,14 @@ type Chunk struct {
 type Facts struct {
 	// Text is the visible text of the first choice, a refusal's included.
 	Text string
+
+	// Reasoning is the first choice's reasoning, as far as it can be read.
+	Reasoning string
+
+	// ToolCalls says that there is a part of a tool call here, and Refusal
+	// that Text holds one.
+	ToolCalls bool
+	Refusal   bool
 
 	// Content says that the model produced something here, be it text,
 	// reasoning, a refusal or part of a tool call.
@@ -143,6 +193,10 @@ const (
 
 	// ReasonInvalid is any other 4xx: the request is at fault.
 	ReasonInvalid
+
+	// ReasonUnsupported is a request that asks for what this provider does
+	// not have. Nothing was called, and another provider may have it.
+	ReasonUnsupported
 )
 
 // Error is a failure that a provider reported.
@@ -154,8 +208,12 @@ type Error struct {
 
 	// Message is the provider's own error message, as it came. Only for
 	// ReasonInvalid and ReasonContextLength may any of it reach a client,
-	// and never unredacted.
+	// and never unredacted. For ReasonUnsupported it is the adapter's.
 	Message string
+
+	// Param is the member of the body that is at fault, where an adapter
+	// found it so; may be empty.
+	Param string
 
 	// RetryAfter is what the provider asked for; 0 where it did not.
 	RetryAfter time.Duration
@@ -170,6 +228,8 @@ func (e *Error) Error() string {
 	switch {
 	case e.Err != nil:
 		return fmt.Sprintf("calling the provider: %v", e.Err)
+	case e.Reason == ReasonUnsupported:
+		return fmt.Sprintf("%s: %s", e.Param, e.Message)
 	case e.Message != "":
 		return fmt.Sprintf("provider answered %d: %s", e.Status, Redact(e.Message))
 	default:
@@ -178,3 +238,15 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Unsupported is a request for something that a provider does not have. param
+// is the member of the body that asks for it, why is for people.
+func Unsupported(param, why string) *Error {
+	return &Error{Reason: ReasonUnsupported, Param: param, Message: why}
+}
+
+// Invalid is a request that an adapter cannot make sense of. param is the
+// member of the body at fault, want says what was expected.
+func Invalid(param, want string) *Error {
+	return &Error{Reason: ReasonInvalid, Status: http.StatusBadRequest, Param: param, Message: want}
+}

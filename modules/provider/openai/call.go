@@ -18,14 +18,6 @@ import (
 
 const path = "/chat/completions"
 
-const (
-	// maxAnswer is the largest whole answer.
-	maxAnswer = 32 << 20
-
-	// maxEvent is the largest event of a stream: images come in one.
-	maxEvent = 16 << 20
-)
-
 // Complete makes a call over u and returns the whole answer. Providers whose
 // dialect is OpenAI's can use it as it is.
 func Complete(ctx context.Context, u *upstream.Upstream, preq *provider.Request) (*provider.Completion, error) {
@@ -34,18 +26,18 @@ func Complete(ctx context.Context, u *upstream.Upstream, preq *provider.Request)
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := readAll(ctx, resp.Body)
+	body, err := upstream.ReadAll(ctx, resp.Body)
 	if err != nil {
 		return nil, err
 	}
-	switch kindOf(body) {
-	case kindJSON:
+	switch upstream.KindOf(body) {
+	case upstream.KindJSON:
 		return completion(body)
-	case kindSSE:
+	case upstream.KindSSE:
 		s := newStream(ctx, io.NopCloser(bytes.NewReader(body)))
 		return assemble(s)
 	}
-	return nil, badAnswer(resp, "neither JSON nor an event stream")
+	return nil, upstream.BadAnswer(resp, "neither JSON nor an event stream")
 }
 
 // Stream makes a call over u and returns the answer chunk by chunk. Providers
@@ -155,60 +147,4 @@ func completion(body []byte) (*provider.Completion, error) {
 		return nil, fmt.Errorf("mending the answer: %w", err)
 	}
 	return &provider.Completion{Body: body, Facts: f}, nil
-}
-
-// readAll reads a whole answer.
-func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
-	if err != nil {
-		return nil, upstream.Failure(ctx, fmt.Errorf("reading the answer: %w", err))
-	}
-	if len(body) > maxAnswer {
-		return nil, &provider.Error{
-			Reason: provider.ReasonBadAnswer,
-			Status: http.StatusOK,
-			Err:    fmt.Errorf("the answer has more than %d bytes", maxAnswer),
-		}
-	}
-	return trim(body), nil
-}
-
-func badAnswer(resp *http.Response, what string) error {
-	return &provider.Error{
-		Reason: provider.ReasonBadAnswer,
-		Status: resp.StatusCode,
-		Err:    fmt.Errorf("the answer, of type %q, is %s", resp.Header.Get("Content-Type"), what),
-	}
-}
-
-// trim takes off what may stand around a document: white space and a byte
-// order mark.
-func trim(b []byte) []byte {
-	return bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(b), []byte("\xef\xbb\xbf")))
-}
-
-// kind is what a body is by the look of its beginning, whatever its
-// Content-Type says.
-type kind int
-
-const (
-	kindOther kind = iota
-	kindJSON
-	kindSSE
-)
-
-func kindOf(begin []byte) kind {
-	begin = trim(begin)
-	if len(begin) == 0 {
-		return kindOther
-	}
-	if begin[0] == '{' || begin[0] == '[' {
-		return kindJSON
-	}
-	for _, field := range [...]string{":", "data:", "event:", "id:", "retry:"} {
-		if bytes.HasPrefix(begin, []byte(field)) {
-			return kindSSE
-		}
-	}
-	return kindOther
 }

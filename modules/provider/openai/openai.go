@@ -67,6 +67,7 @@ func (o *OpenAI) Stream(ctx context.Context, req *provider.Request) (provider.St
 //	    transport <type> {
 //	        ...
 //	    }
+//	    continue  on|off
 //	}
 func (o *OpenAI) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the type
@@ -79,7 +80,7 @@ func (o *OpenAI) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 		if !handled {
-			return d.Errf("unrecognized subdirective '%s': want base_url, api_key, header or transport", d.Val())
+			return d.Errf("unrecognized subdirective '%s': want base_url, api_key, header, transport or continue", d.Val())
 		}
 	}
 	return nil

@@ -191,7 +191,7 @@ func TestOddAnswers(t *testing.T) {
 		{name: "error in place of events", typ: "text/event-stream", body: ` {"error":{"message":"boom"}}`, fails: true, reason: provider.ReasonUnavailable},
 		{name: "error of a choice", typ: "text/event-stream", body: `data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}],"error":{"code":"server_error","message":"gone"}}` + "\n\n", fails: true, reason: provider.ReasonUnavailable},
 		{name: "brackets", typ: "application/json", body: strings.Repeat("[", 1<<20), fails: true, reason: provider.ReasonBadAnswer},
-		{name: "long event", typ: "text/event-stream", body: "data: " + strings.Repeat("x", maxEvent+1), fails: true, reason: provider.ReasonBadAnswer},
+		{name: "long event", typ: "text/event-stream", body: "data: " + strings.Repeat("x", upstream.MaxEvent+1), fails: true, reason: provider.ReasonBadAnswer},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			replay := providertest.NewReplay(t)

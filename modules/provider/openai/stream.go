@@ -29,7 +29,7 @@ type stream struct {
 
 // newStream reads a body that is an event stream.
 func newStream(ctx context.Context, body io.ReadCloser) *stream {
-	return &stream{ctx: ctx, body: body, dec: sse.NewDecoder(body, maxEvent)}
+	return &stream{ctx: ctx, body: body, dec: sse.NewDecoder(body, upstream.MaxEvent)}
 }
 
 // openStream begins to read an answer. Of an event stream nothing is read
@@ -39,16 +39,16 @@ func openStream(ctx context.Context, resp *http.Response) (provider.Stream, erro
 	if typ == "text/event-stream" {
 		return &stream{ctx: ctx, body: resp.Body}, nil
 	}
-	begin, rest, err := peek(resp.Body)
+	begin, rest, err := upstream.Peek(resp.Body)
 	if err != nil {
 		return nil, upstream.Failure(ctx, fmt.Errorf("reading the answer: %w", err))
 	}
 	s := &stream{ctx: ctx, body: resp.Body}
-	switch kindOf(begin) {
-	case kindSSE:
-		s.dec = sse.NewDecoder(rest, maxEvent)
+	switch upstream.KindOf(begin) {
+	case upstream.KindSSE:
+		s.dec = sse.NewDecoder(rest, upstream.MaxEvent)
 		return s, nil
-	case kindJSON:
+	case upstream.KindJSON:
 		chunk, err := s.whole(rest)
 		if err != nil {
 			return nil, err
@@ -56,7 +56,7 @@ func openStream(ctx context.Context, resp *http.Response) (provider.Stream, erro
 		resp.Body.Close()
 		return &oneChunk{chunk: chunk}, nil
 	}
-	return nil, badAnswer(resp, "no event stream")
+	return nil, upstream.BadAnswer(resp, "no event stream")
 }
 
 // Next returns the next chunk.
@@ -74,16 +74,16 @@ func (s *stream) Next() (*provider.Chunk, error) {
 
 func (s *stream) next() (*provider.Chunk, error) {
 	if s.dec == nil {
-		begin, rest, err := peek(s.body)
+		begin, rest, err := upstream.Peek(s.body)
 		if err != nil {
 			return nil, s.ended(err)
 		}
-		if kindOf(begin) == kindJSON {
+		if upstream.KindOf(begin) == upstream.KindJSON {
 			chunk, err := s.whole(rest)
 			s.err = io.EOF
 			return chunk, err
 		}
-		s.dec = sse.NewDecoder(rest, maxEvent)
+		s.dec = sse.NewDecoder(rest, upstream.MaxEvent)
 	}
 	for {
 		ev, err := s.dec.Next()
@@ -133,7 +133,7 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 
 // whole reads the answer of a server that did not stream, or that failed.
 func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
-	body, err := readAll(s.ctx, r)
+	body, err := upstream.ReadAll(s.ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -194,33 +194,6 @@ func (s *oneChunk) Next() (*provider.Chunk, error) {
 func (s *oneChunk) Skipped() int { return 0 }
 
 func (s *oneChunk) Close() error { return nil }
-
-// maxPeek is how much white space may come before an answer.
-const maxPeek = 4 << 10
-
-// peek reads as much of r as is needed to tell what it is, and returns that
-// and a reader of the whole.
-func peek(r io.Reader) (begin []byte, whole io.Reader, err error) {
-	buf := make([]byte, maxPeek)
-	n := 0
-	for n < len(buf) && !telling(buf[:n]) {
-		m, err := r.Read(buf[n:])
-		n += m
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-	}
-	return buf[:n], io.MultiReader(bytes.NewReader(buf[:n]), r), nil
-}
-
-// telling says whether kindOf needs no more than begin.
-func telling(begin []byte) bool {
-	const longest = len("event:")
-	return kindOf(begin) != kindOther || len(trim(begin)) >= longest
-}
 
 // Interface guards
 var (

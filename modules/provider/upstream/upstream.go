@@ -46,6 +46,11 @@ type Upstream struct {
 	// Default: `http`, with TLS where the base URL says https.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
+	// Whether the models go on with an assistant message that has been begun,
+	// word for word: an answer that was cut is then continued. Default: what
+	// is known of the provider and the model.
+	Continue *bool `json:"continue,omitempty"`
+
 	base      string
 	key       string
 	keyErr    error
@@ -168,6 +173,15 @@ func (u *Upstream) provisionTransport(ctx caddy.Context) error {
 	return nil
 }
 
+// Continues says whether a model continues an assistant message: what the
+// operator said, else what is known of it.
+func (u *Upstream) Continues(known bool) bool {
+	if u.Continue != nil {
+		return *u.Continue
+	}
+	return known
+}
+
 // Base is the resolved base URL, without a slash at its end.
 func (u *Upstream) Base() string { return u.base }
 
@@ -180,6 +194,7 @@ func (u *Upstream) Base() string { return u.base }
 //	transport <type> {
 //	    ...
 //	}
+//	continue  on|off
 func (u *Upstream) UnmarshalOption(d *caddyfile.Dispenser) (handled bool, err error) {
 	switch d.Val() {
 	case "base_url":
@@ -198,6 +213,19 @@ func (u *Upstream) UnmarshalOption(d *caddyfile.Dispenser) (handled bool, err er
 		return true, nil
 	case "transport":
 		return true, u.unmarshalTransport(d)
+	case "continue":
+		var value string
+		if u.Continue != nil {
+			return true, d.Err("continue is already set")
+		}
+		if !d.AllArgs(&value) {
+			return true, d.ArgErr()
+		}
+		if value != "on" && value != "off" {
+			return true, d.Errf("continue: %q: want on or off", value)
+		}
+		u.Continue = new(value == "on")
+		return true, nil
 	}
 	return false, nil
 }

@@ -1,0 +1,445 @@
+// Package dialect is what the adapters of providers with an API of their own
+// share: the client's request taken apart, and the answer put together in
+// OpenAI's shape.
+package dialect
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// The roles of a message. System messages stand apart, in
+// Conversation.System.
+const (
+	RoleUser      = "user"
+	RoleAssistant = "assistant"
+	RoleTool      = "tool"
+)
+
+// Conversation is a chat completions request, taken apart. What the client
+// did not send is nil or empty.
+type Conversation struct {
+	System   []string  // the texts of system and developer messages
+	Messages []Message // the others; at least one of them is the user's
+	Tools    []Tool
+
+	// ToolChoice is auto, none, required or function, and empty where the
+	// client did not say. ToolName is set for function.
+	ToolChoice        string
+	ToolName          string
+	ParallelToolCalls *bool
+
+	Format *Format // nil for plain text
+
+	MaxTokens        *int64
+	Temperature      *float64
+	TopP             *float64
+	TopK             *int64
+	FrequencyPenalty *float64
+	PresencePenalty  *float64
+	Seed             *int64
+	Stop             []string
+	ReasoningEffort  string // none, minimal, low, medium, high or xhigh
+}
+
+// Message is one message of a conversation.
+type Message struct {
+	Role      string
+	Parts     []Part
+	Reasoning string     // an assistant's, as it was sent back
+	ToolCalls []ToolCall // of an assistant
+	ToolID    string     // the call that a tool's message answers
+	Name      string
+
+	// Raw is the message as it came, for what only one provider knows.
+	Raw gjson.Result
+}
+
+// Text is the message's text parts, joined.
+func (m *Message) Text() string {
+	var b strings.Builder
+	for _, p := range m.Parts {
+		b.WriteString(p.Text)
+	}
+	return b.String()
+}
+
+// The kinds of a part.
+const (
+	PartText  = "text"
+	PartImage = "image_url"
+	PartFile  = "file"
+	PartAudio = "input_audio"
+)
+
+// Part is a part of a message's content: text, or something with either a URL
+// or data.
+type Part struct {
+	Kind      string
+	Text      string
+	URL       string // http or https
+	MediaType string // of Data, such as image/png
+	Data      string // base64
+	Name      string // of a file
+
+	// Path says where in the body the part stands, for errors.
+	Path string
+}
+
+// ToolCall is a call that an assistant made. Arguments is a JSON object.
+type ToolCall struct {
+	ID        string
+	Name      string
+	Arguments json.RawMessage
+
+	// Raw is the call as it came, for what only one provider knows.
+	Raw gjson.Result
+}
+
+// Tool is a function that the model may call. Parameters is a JSON schema, nil
+// where the client gave none.
+type Tool struct {
+	Name        string
+	Description string
+	Parameters  json.RawMessage
+	Strict      bool
+}
+
+// Format is a response_format of JSON. Schema is nil where any object will do.
+type Format struct {
+	Name   string
+	Schema json.RawMessage
+	Strict bool
+}
+
+// handled are the members of a body that have a place in a Conversation or
+// are the gateway's own; everybody supports them.
+var handled = []string{
+	"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
+}
+
+// refused are the members that ask for another kind of answer: without them
+// the answer would not be what was asked for.
+var refused = map[string]string{
+	"functions":     "want tools in place of functions",
+	"function_call": "want tool_choice in place of function_call",
+	"tools":         "this provider has no tools",
+	"audio":         "this provider answers in text only",
+	"logprobs":      "this provider tells no log probabilities",
+	"top_logprobs":  "this provider tells no log probabilities",
+	"n":             "this provider gives one choice only",
+}
+
+// Parse takes a request apart. supported are the members of the body that
+// the adapter carries over; what else the body holds is dropped, which the
+// request notes, or refused where the answer would not be what was asked for.
+// Errors are *provider.Error.
+func Parse(req *provider.Request, supported ...string) (*Conversation, error) {
+	root := gjson.ParseBytes(req.Body)
+	if err := sift(req, root, supported); err != nil {
+		return nil, err
+	}
+	c := new(Conversation)
+	var err error
+	root.Get("messages").ForEach(func(i, m gjson.Result) bool {
+		err = c.addMessage(m, fmt.Sprintf("messages.%d", i.Int()))
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.parseTools(root, supported); err != nil {
+		return nil, err
+	}
+	if err := c.parseFormat(root.Get("response_format"), supported); err != nil {
+		return nil, err
+	}
+	return c, c.parseOptions(root, supported)
+}
+
+// sift drops or refuses what the adapter does not carry over.
+func sift(req *provider.Request, root gjson.Result, supported []string) error {
+	var err error
+	root.ForEach(func(k, v gjson.Result) bool {
+		name := k.Str
+		if v.Type == gjson.Null || slices.Contains(handled, name) || slices.Contains(supported, name) || saysNothing(name, v) {
+			return true
+		}
+		if name == "modalities" {
+			if v.Get(`#(=="audio")`).Exists() {
+				err = provider.Unsupported("modalities", "this provider answers in text only")
+			}
+			return err == nil
+		}
+		if why, ok := refused[name]; ok {
+			err = provider.Unsupported(name, why)
+			return false
+		}
+		req.Drop(name)
+		return true
+	})
+	return err
+}
+
+// saysNothing says whether a member asks for what happens in any case.
+func saysNothing(name string, v gjson.Result) bool {
+	switch name {
+	case "n":
+		return v.Num == 1
+	case "logprobs", "store":
+		return v.Type == gjson.False
+	case "tools":
+		return v.IsArray() && len(v.Array()) == 0
+	case "tool_choice":
+		return v.Str == "auto" || v.Str == "none"
+	case "response_format":
+		return v.Get("type").Str == "text"
+	case "frequency_penalty", "presence_penalty":
+		return v.Type == gjson.Number && v.Num == 0
+	case "service_tier":
+		return v.Str == "auto" || v.Str == "default"
+	case "logit_bias", "metadata":
+		return v.IsObject() && v.Raw == "{}"
+	}
+	return false
+}
+
+func (c *Conversation) addMessage(m gjson.Result, path string) error {
+	role := m.Get("role").Str
+	parts, err := parseContent(m.Get("content"), path+".content")
+	if err != nil {
+		return err
+	}
+	msg := Message{Role: role, Parts: parts, Name: m.Get("name").Str, Raw: m}
+	switch role {
+	case "system", "developer":
+		if text := msg.Text(); text != "" {
+			c.System = append(c.System, text)
+		}
+		return nil
+	case RoleUser:
+	case RoleAssistant:
+		if s := m.Get("refusal").Str; s != "" {
+			msg.Parts = append(msg.Parts, Part{Kind: PartText, Text: s})
+		}
+		for _, name := range [...]string{"reasoning_content", "reasoning"} {
+			if s := m.Get(name).Str; s != "" && msg.Reasoning == "" {
+				msg.Reasoning = s
+			}
+		}
+		if msg.ToolCalls, err = parseCalls(m.Get("tool_calls"), path+".tool_calls"); err != nil {
+			return err
+		}
+	case RoleTool:
+		if msg.ToolID = m.Get("tool_call_id").Str; msg.ToolID == "" {
+			return provider.Invalid(path+".tool_call_id", "required, the id of a tool call")
+		}
+	default:
+		return provider.Invalid(path+".role", "want system, developer, user, assistant or tool")
+	}
+	c.Messages = append(c.Messages, msg)
+	return nil
+}
+
+func parseContent(v gjson.Result, path string) ([]Part, error) {
+	switch {
+	case !v.Exists() || v.Type == gjson.Null:
+		return nil, nil
+	case v.Type == gjson.String:
+		if v.Str == "" {
+			return nil, nil
+		}
+		return []Part{{Kind: PartText, Text: v.Str, Path: path}}, nil
+	case !v.IsArray():
+		return nil, provider.Invalid(path, "want a string or a list of parts")
+	}
+	var parts []Part
+	for i, e := range v.Array() {
+		p, err := parsePart(e, fmt.Sprintf("%s.%d", path, i))
+		if err != nil {
+			return nil, err
+		}
+		if p.Kind != PartText || p.Text != "" {
+			parts = append(parts, p)
+		}
+	}
+	return parts, nil
+}
+
+func parsePart(v gjson.Result, path string) (Part, error) {
+	p := Part{Kind: v.Get("type").Str, Path: path}
+	switch p.Kind {
+	case PartText:
+		p.Text = v.Get("text").Str
+	case "refusal":
+		p.Kind, p.Text = PartText, v.Get("refusal").Str
+	case PartImage:
+		u := v.Get("image_url")
+		if u.IsObject() {
+			u = u.Get("url")
+		}
+		return p.from(u.Str, "image_url.url")
+	case PartFile:
+		p.Name = v.Get("file.filename").Str
+		if v.Get("file.file_id").Exists() {
+			return p, provider.Unsupported(path+".file.file_id", "this provider does not know files by id, send file_data")
+		}
+		return p.from(v.Get("file.file_data").Str, "file.file_data")
+	case PartAudio:
+		p.Data, p.MediaType = v.Get("input_audio.data").Str, "audio/"+v.Get("input_audio.format").Str
+	default:
+		return p, provider.Invalid(path+".type", "want text, image_url, input_audio or file")
+	}
+	return p, nil
+}
+
+// from reads a URL, or the data in one.
+func (p Part) from(u, name string) (Part, error) {
+	head, data, isData := strings.Cut(strings.TrimPrefix(u, "data:"), ",")
+	switch {
+	case strings.HasPrefix(u, "https://"), strings.HasPrefix(u, "http://"):
+		p.URL = u
+		return p, nil
+	case strings.HasPrefix(u, "data:") && isData:
+		media, ok := strings.CutSuffix(head, ";base64")
+		typ, _, err := mime.ParseMediaType(media)
+		if ok && err == nil && data != "" {
+			p.MediaType, p.Data = typ, data
+			return p, nil
+		}
+	}
+	return p, provider.Invalid(p.Path+"."+name, "want an http(s) URL or data:<media type>;base64,<data>")
+}
+
+func parseCalls(v gjson.Result, path string) ([]ToolCall, error) {
+	var calls []ToolCall
+	for i, e := range v.Array() {
+		c := ToolCall{ID: e.Get("id").Str, Name: e.Get("function.name").Str, Raw: e}
+		at := fmt.Sprintf("%s.%d.function", path, i)
+		if c.Name == "" {
+			return nil, provider.Invalid(at+".name", "required, the function's name")
+		}
+		args := strings.TrimSpace(e.Get("function.arguments").Str)
+		if args == "" {
+			args = "{}"
+		}
+		if !json.Valid([]byte(args)) || args[0] != '{' {
+			return nil, provider.Invalid(at+".arguments", "want a JSON object, as a string")
+		}
+		c.Arguments = json.RawMessage(args)
+		calls = append(calls, c)
+	}
+	return calls, nil
+}
+
+func (c *Conversation) parseTools(root gjson.Result, supported []string) error {
+	if !slices.Contains(supported, "tools") {
+		return nil
+	}
+	for i, t := range root.Get("tools").Array() {
+		path := fmt.Sprintf("tools.%d", i)
+		if typ := t.Get("type").Str; typ != "function" {
+			return provider.Unsupported(path+".type", "this provider has functions only")
+		}
+		f := t.Get("function")
+		tool := Tool{Name: f.Get("name").Str, Description: f.Get("description").Str, Strict: f.Get("strict").Bool()}
+		if tool.Name == "" {
+			return provider.Invalid(path+".function.name", "required, the function's name")
+		}
+		if p := f.Get("parameters"); p.IsObject() {
+			tool.Parameters = json.RawMessage(p.Raw)
+		}
+		c.Tools = append(c.Tools, tool)
+	}
+	if p := root.Get("parallel_tool_calls"); p.IsBool() {
+		c.ParallelToolCalls = new(p.Bool())
+	}
+	return c.parseToolChoice(root.Get("tool_choice"))
+}
+
+func (c *Conversation) parseToolChoice(v gjson.Result) error {
+	switch {
+	case !v.Exists() || v.Type == gjson.Null:
+	case v.Str == "auto", v.Str == "none", v.Str == "required":
+		c.ToolChoice = v.Str
+	case v.Get("type").Str == "function" && v.Get("function.name").Str != "":
+		c.ToolChoice, c.ToolName = "function", v.Get("function.name").Str
+	default:
+		return provider.Invalid("tool_choice", "want auto, none, required or a function")
+	}
+	return nil
+}
+
+func (c *Conversation) parseFormat(v gjson.Result, supported []string) error {
+	if !slices.Contains(supported, "response_format") || !v.Exists() || v.Type == gjson.Null {
+		return nil
+	}
+	switch v.Get("type").Str {
+	case "text":
+	case "json_object":
+		c.Format = new(Format)
+	case "json_schema":
+		schema := v.Get("json_schema.schema")
+		if !schema.IsObject() {
+			return provider.Invalid("response_format.json_schema.schema", "required, a JSON schema")
+		}
+		c.Format = &Format{
+			Name:   v.Get("json_schema.name").Str,
+			Schema: json.RawMessage(schema.Raw),
+			Strict: v.Get("json_schema.strict").Bool(),
+		}
+	default:
+		return provider.Invalid("response_format.type", "want text, json_object or json_schema")
+	}
+	return nil
+}
+
+func (c *Conversation) parseOptions(root gjson.Result, supported []string) error {
+	var err error
+	number := func(name string) *float64 {
+		v := root.Get(name)
+		switch {
+		case !v.Exists() || v.Type == gjson.Null || !slices.Contains(supported, name) && !slices.Contains(handled, name):
+			return nil
+		case v.Type != gjson.Number:
+			err = provider.Invalid(name, "want a number")
+			return nil
+		}
+		return &v.Num
+	}
+	whole := func(name string) *int64 {
+		if f := number(name); f != nil {
+			return new(int64(*f))
+		}
+		return nil
+	}
+	c.MaxTokens = whole("max_completion_tokens")
+	if c.MaxTokens == nil {
+		c.MaxTokens = whole("max_tokens")
+	}
+	c.Temperature, c.TopP, c.TopK = number("temperature"), number("top_p"), whole("top_k")
+	c.FrequencyPenalty, c.PresencePenalty = number("frequency_penalty"), number("presence_penalty")
+	c.Seed = whole("seed")
+	if slices.Contains(supported, "reasoning_effort") {
+		c.ReasoningEffort = root.Get("reasoning_effort").Str
+	}
+	switch stop := root.Get("stop"); {
+	case !slices.Contains(supported, "stop") || !stop.Exists() || stop.Type == gjson.Null:
+	case stop.Type == gjson.String:
+		c.Stop = []string{stop.Str}
+	case stop.IsArray():
+		for _, s := range stop.Array() {
+			c.Stop = append(c.Stop, s.String())
+		}
+	default:
+		err = provider.Invalid("stop", "want a string or a list of strings")
+	}
+	return err
+}
