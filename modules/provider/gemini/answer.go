@@ -73,9 +73,9 @@ func (a *answer) part(p gjson.Result) ([]dialect.Delta, error) {
 	return []dialect.Delta{dialect.Text(text)}, nil
 }
 
-// call reads a tool call, or a part of one where the operator has set
-// streamFunctionCallArguments at the other end: a name begins a call, and what
-// will not continue ends it.
+// call reads a tool call, or a part of one, as proxies get them that ask for
+// streamFunctionCallArguments: a name begins a call, and what will not
+// continue ends it.
 func (a *answer) call(call gjson.Result, signature string) ([]dialect.Delta, error) {
 	var deltas []dialect.Delta
 	if name := call.Get("name").Str; name != "" {

@@ -84,7 +84,7 @@ func (g *Gemini) Complete(ctx context.Context, req *provider.Request) (*provider
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (g *Gemini) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	resp, err := g.generate(ctx, req, "streamGenerateContent?alt=sse", true)
+	resp, err := g.generate(ctx, req, "streamGenerateContent?alt=sse", true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}
