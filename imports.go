@@ -11,6 +11,7 @@ import (
 	_ "github.com/caddy-chat/caddy-chat/modules/chatsession"
 	// providers and stores
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/echo"
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/gemini"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/openai"
 	_ "github.com/caddy-chat/caddy-chat/modules/store/badger"
 	_ "github.com/caddy-chat/caddy-chat/modules/tenantresolve"

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidwall/gjson"
 )
@@ -26,9 +27,10 @@ func NewError(status int, raw []byte) *Error {
 		status = e.status
 	}
 	return &Error{
-		Reason:  reasonOf(status, e),
-		Status:  status,
-		Message: e.message,
+		Reason:     reasonOf(status, e),
+		Status:     status,
+		Message:    e.message,
+		RetryAfter: e.retryAfter,
 	}
 }
 
@@ -36,6 +38,7 @@ func NewError(status int, raw []byte) *Error {
 type reported struct {
 	message, code, typ string
 	status             int
+	retryAfter         time.Duration
 }
 
 func findError(raw []byte) (reported, bool) {
@@ -92,6 +95,16 @@ func readError(v gjson.Result) reported {
 			break
 		}
 	}
+	// Google's code is the HTTP status again; what is meant is in the details.
+	v.Get("details").ForEach(func(_, d gjson.Result) bool {
+		if reason := d.Get("reason"); reason.Type == gjson.String && reason.Str != "" {
+			r.code = reason.Str
+		}
+		if delay, err := time.ParseDuration(d.Get("retryDelay").Str); err == nil {
+			r.retryAfter = bounded(float64(delay))
+		}
+		return true
+	})
 	// OpenRouter says that the provider failed, and keeps what it said apart.
 	if inner := v.Get("metadata.raw"); inner.Type == gjson.String && inner.Str != "" {
 		said := inner.Str
@@ -135,6 +148,8 @@ func reasonOf(status int, e reported) Reason {
 		return ReasonUnavailable
 	case status >= 400 && status <= 499:
 		switch {
+		case e.badKey():
+			return ReasonCredentials
 		case e.tooLong():
 			return ReasonContextLength
 		case e.filtered():
@@ -150,6 +165,9 @@ func reasonOf(status int, e reported) Reason {
 // reason is the reason of an error that came without a status: its own words
 // are all there is.
 func (e reported) reason() Reason {
+	if e.badKey() {
+		return ReasonCredentials
+	}
 	if e.tooLong() {
 		return ReasonContextLength
 	}
@@ -175,6 +193,11 @@ func (e reported) reason() Reason {
 		}
 	}
 	return ReasonUnavailable
+}
+
+// badKey says that the key does not do, which Google reports with status 400.
+func (e reported) badKey() bool {
+	return e.code == "API_KEY_INVALID" || e.code == "API_KEY_EXPIRED"
 }
 
 // tooLong says that the request does not fit the model's context.

@@ -58,6 +58,9 @@ type Message struct {
 	ToolID    string     // the call that a tool's message answers
 	Name      string
 
+	// Path says where in the body the message stands, for errors.
+	Path string
+
 	// Raw is the message as it came, for what only one provider knows.
 	Raw gjson.Result
 }
@@ -217,7 +220,7 @@ func (c *Conversation) addMessage(m gjson.Result, path string) error {
 	if err != nil {
 		return err
 	}
-	msg := Message{Role: role, Parts: parts, Name: m.Get("name").Str, Raw: m}
+	msg := Message{Role: role, Parts: parts, Name: m.Get("name").Str, Path: path, Raw: m}
 	switch role {
 	case "system", "developer":
 		if text := msg.Text(); text != "" {

@@ -82,6 +82,13 @@ var misread = map[string]func(*Recording){
 	"groq-5": func(r *Recording) {
 		r.Expected.Usage = &Usage{Prompt: 21, Completion: 988, Total: 1009}
 	},
+	// Each part of a call was taken for a call.
+	"gemini-9": func(r *Recording) {
+		r.Expected.ToolCalls = []ToolCall{
+			{Name: "getWeather", Arguments: `{"location":"Boston"}`},
+			{Name: "getWeather", Arguments: `{"location":"San Francisco"}`},
+		}
+	},
 }
 
 // Folder is where the recordings are: in $RECORDINGS, else beside the
@@ -159,6 +166,9 @@ func load(t testing.TB, name string) Recording {
 	rec.Name = filepath.Base(stem)
 	for _, ending := range [...]string{".sse", ".body", ".ndjson"} {
 		if rec.Body, err = os.ReadFile(stem + ending); err == nil {
+			if rec.Shape == "gemini" {
+				rec.inGemini(meta)
+			}
 			if mend := misread[rec.Name]; mend != nil {
 				mend(&rec)
 			}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -64,6 +65,8 @@ func TestFailures(t *testing.T) {
 		{"content policy", 400, `{"error":{"type":"image_generation_user_error","code":"content_policy_violation"}}`, provider.ReasonContentFiltered},
 		{"responsible ai", 400, `{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy."}}`, provider.ReasonContentFiltered},
 		{"key", 401, `{"detail":"Invalid API Key"}`, provider.ReasonCredentials},
+		{"key of Google", 400, `{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}`, provider.ReasonCredentials},
+		{"context length of Google", 400, `[{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]`, provider.ReasonContextLength},
 		{"payment", 402, `{"error":{"message":"Insufficient Balance"}}`, provider.ReasonInvalid},
 		{"forbidden", 403, ``, provider.ReasonCredentials},
 		{"model", 404, `{"error":{"code":"model_not_found"}}`, provider.ReasonModel},
@@ -88,6 +91,35 @@ func TestFailures(t *testing.T) {
 			perr, ok := errors.AsType[*provider.Error](err)
 			if !ok || perr.Reason != tc.want || perr.Status != tc.status {
 				t.Errorf("got %v (%+v), want reason %d", err, perr, tc.want)
+			}
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	const inBody = `{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.4s"}]}}`
+	for _, tc := range []struct {
+		name, header, body string
+		want               time.Duration
+	}{
+		{"header", "2", `{}`, 2 * time.Second},
+		{"body", "", inBody, 34400 * time.Millisecond},
+		{"the_header_wins", "2", inBody, 2 * time.Second},
+		{"neither", "", `{"error":{"details":[{"retryDelay":"soon"},{"retryDelay":7}]}}`, 0},
+		{"not_before_now", "", `{"error":{"details":[{"retryDelay":"-5s"}]}}`, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			u := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				if tc.header != "" {
+					w.Header().Set("Retry-After", tc.header)
+				}
+				w.WriteHeader(http.StatusTooManyRequests)
+				io.WriteString(w, tc.body)
+			})
+			_, err := do(t.Context(), u)
+			perr, ok := errors.AsType[*provider.Error](err)
+			if !ok || perr.Reason != provider.ReasonRateLimited || perr.RetryAfter != tc.want {
+				t.Errorf("got %+v, want to wait %v", perr, tc.want)
 			}
 		})
 	}
