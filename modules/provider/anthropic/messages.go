@@ -64,11 +64,6 @@ func (t *translation) conversation() error {
 		if err != nil {
 			return err
 		}
-		for _, b := range blocks {
-			if b.Type != typeText {
-				return provider.Unsupported("messages", "this provider's system messages hold text only")
-			}
-		}
 		t.System = append(t.System, blocks...)
 	}
 	for _, m := range t.talk.Messages {
@@ -129,14 +124,9 @@ func (t *translation) message(m *dialect.Message) error {
 			Type: typeToolResult, ToolUseID: cleanID(m.ToolID), Content: content, CacheControl: cacheControl(m.Raw),
 		}})
 	case dialect.RoleAssistant:
-		for i, b := range content {
-			if b.Type != typeText {
-				return provider.Unsupported(m.Parts[i].Path, "this provider's assistant messages hold text only")
-			}
-		}
 		for _, c := range m.ToolCalls {
 			if c.ID == "" {
-				return provider.Invalid("messages.tool_calls.id", "required, the id of the tool call")
+				return provider.Invalid("messages", "want an id for every tool call")
 			}
 			content = append(content, block{
 				Type: typeToolUse, ID: cleanID(c.ID), Name: c.Name, Input: c.Arguments, CacheControl: cacheControl(c.Raw),
@@ -176,6 +166,9 @@ func contentOf(m *dialect.Message) ([]block, error) {
 	for _, p := range m.Parts {
 		if p.Kind == dialect.PartText && strings.TrimSpace(p.Text) == "" {
 			continue // refused by Anthropic
+		}
+		if p.Kind != dialect.PartText && m.Role != dialect.RoleUser && m.Role != dialect.RoleTool {
+			return nil, provider.Unsupported(p.Path, "this provider takes text only from the system and the assistant")
 		}
 		b, err := blockOf(p)
 		if err != nil {
