@@ -248,9 +248,8 @@ func (c *counts) openAI() *provider.Usage {
 	return u
 }
 
-// completion puts a whole answer together and closes the stream.
+// completion puts a whole answer together.
 func completion(s *stream, resp *http.Response) (*provider.Completion, error) {
-	defer s.Close()
 	var (
 		w      dialect.Whole
 		text   strings.Builder

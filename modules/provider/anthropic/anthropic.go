@@ -82,12 +82,13 @@ func (a *Anthropic) Complete(ctx context.Context, req *provider.Request) (*provi
 	if err != nil {
 		return nil, err
 	}
+	defer resp.Body.Close()
 	return completion(newStream(ctx, resp, req.Model), resp)
 }
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (a *Anthropic) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	resp, err := a.call(ctx, req, true)
+	resp, err := a.call(ctx, req, true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func (t *translation) tools() error {
 		made := tool{Name: f.Name, Description: f.Description, InputSchema: f.Parameters}
 		switch {
 		case len(f.Parameters) == 0:
-			made.InputSchema = json.RawMessage(`{"type":"object"}`)
+			made.InputSchema = json.RawMessage(`{"type":"object","properties":{}}`)
 		case !gjson.GetBytes(f.Parameters, "type").Exists():
 			schema, err := sjson.SetBytes(f.Parameters, "type", "object")
 			if err != nil {
@@ -212,7 +212,7 @@ func (t *translation) format() error {
 	}
 	schema, ok := t.narrow(f.Schema, member+".json_schema.schema")
 	if !ok {
-		return provider.Unsupported(member, "this provider's schemas name all the members of an object, without additionalProperties")
+		return provider.Unsupported(member, "this provider's schemas name all the members of an object, want properties without additionalProperties")
 	}
 	t.OutputConfig = &outputConfig{Format: &format{Type: "json_schema", Schema: schema}}
 	return nil

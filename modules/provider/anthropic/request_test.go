@@ -143,7 +143,7 @@ func TestOptions(t *testing.T) {
 		{
 			"tools without parameters, with marks for the cache", haiku,
 			`"tools":[{"type":"function","function":{"name":"f"},"cache_control":{"type":"ephemeral"}},{"type":"function","function":{"name":"g","parameters":{"properties":{}},"cache_control":{"type":"ephemeral"}}}]`,
-			`"max_tokens":64000,"tools":[{"name":"f","input_schema":{"type":"object"},"cache_control":{"type":"ephemeral"}},{"name":"g","input_schema":{"properties":{},"type":"object"},"cache_control":{"type":"ephemeral"}}]`,
+			`"max_tokens":64000,"tools":[{"name":"f","input_schema":{"type":"object","properties":{}},"cache_control":{"type":"ephemeral"}},{"name":"g","input_schema":{"properties":{},"type":"object"},"cache_control":{"type":"ephemeral"}}]`,
 			nil,
 		},
 		{
@@ -155,7 +155,7 @@ func TestOptions(t *testing.T) {
 		{
 			"strict tools of an old model", "claude-3-5-haiku-latest",
 			`"tools":[{"type":"function","function":{"name":"f","strict":true}}]`,
-			`"max_tokens":8192,"tools":[{"name":"f","input_schema":{"type":"object"}}]`,
+			`"max_tokens":8192,"tools":[{"name":"f","input_schema":{"type":"object","properties":{}}}]`,
 			[]string{"tools.0.function.strict"},
 		},
 		{
@@ -308,8 +308,9 @@ func TestRefusedRequests(t *testing.T) {
 		{"no messages", haiku, `"messages":[]`, "messages", provider.ReasonInvalid},
 		{"only empty messages", haiku, user(``), "messages", provider.ReasonInvalid},
 		{"JSON without a schema", haiku, ok + `"response_format":{"type":"json_object"}`, "response_format", provider.ReasonUnsupported},
-		{"schema of an old model", "claude-sonnet-4-0", ok + `"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object"}}}`, "response_format", provider.ReasonUnsupported},
+		{"schema of an old model", "claude-sonnet-4-0", ok + `"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object","properties":{}}}}`, "response_format", provider.ReasonUnsupported},
 		{"schema with members of any name", haiku, ok + `"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object","additionalProperties":{"type":"number"}}}}`, "response_format", provider.ReasonUnsupported},
+		{"schema of an object without members", haiku, ok + `"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"array","items":{"type":"object"}}}}`, "response_format", provider.ReasonUnsupported},
 		{"temperature below 0", haiku, ok + `"temperature":-1`, "temperature", provider.ReasonInvalid},
 		{"temperature above 2", haiku, ok + `"temperature":3`, "temperature", provider.ReasonInvalid},
 		{"no tokens", haiku, ok + `"max_tokens":0`, "max_tokens", provider.ReasonInvalid},

@@ -82,8 +82,7 @@ func (n *narrower) schema(v gjson.Result) {
 		case "oneOf":
 			name("anyOf")
 			n.list(e)
-		case "additionalProperties":
-			n.ok = n.ok && !e.IsObject()
+		case "additionalProperties": // see below
 		default:
 			switch {
 			case key == "format" && slices.Contains(formats, e.Str),
@@ -107,7 +106,11 @@ func (n *narrower) schema(v gjson.Result) {
 		text, _ := json.Marshal(description)
 		n.out.Write(text)
 	}
-	if v.Get("type").Str == "object" || v.Get("properties").Exists() {
+	more, named := v.Get("additionalProperties"), v.Get("properties").Exists()
+	if v.Get("type").Str == "object" || named {
+		if more.IsObject() || !named && more.Type != gjson.False {
+			n.ok = false
+		}
 		name("additionalProperties")
 		n.out.WriteString("false")
 	}
