@@ -154,6 +154,8 @@ func reasonOf(status int, e reported) Reason {
 			return ReasonContextLength
 		case e.filtered():
 			return ReasonContentFiltered
+		case e.unpaid():
+			return ReasonCredentials
 		}
 		return ReasonInvalid
 	case status == 0:
@@ -173,6 +175,9 @@ func (e reported) reason() Reason {
 	}
 	if e.filtered() {
 		return ReasonContentFiltered
+	}
+	if e.unpaid() {
+		return ReasonCredentials
 	}
 	for _, s := range [...]string{e.code, e.typ} {
 		switch strings.ToLower(s) {
@@ -211,7 +216,7 @@ func (e reported) tooLong() bool {
 	}
 	return containsAny(e.message,
 		"context length", "context_length", "context window", "context size",
-		"prompt is too long", "input is too long", "input token count", "prompt too long",
+		"exceed context limit", "prompt is too long", "input is too long", "input token count", "prompt too long",
 		"too many tokens", "too many input tokens", "maximum number of tokens",
 		"reduce the length of", "request too large for model", "exceeds the maximum number of tokens")
 }
@@ -228,6 +233,12 @@ func (e reported) filtered() bool {
 	return containsAny(e.message,
 		"content management policy", "content policy", "content_policy", "content filter",
 		"responsible ai", "responsibleai", "safety system", "usage policies", "inappropriate content")
+}
+
+// unpaid says that the operator's account is at fault, which some providers
+// report as a request that is.
+func (e reported) unpaid() bool {
+	return e.typ == "billing_error" || containsAny(e.message, "credit balance is too low")
 }
 
 func containsAny(s string, words ...string) bool {
