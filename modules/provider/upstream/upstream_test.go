@@ -63,6 +63,8 @@ func TestFailures(t *testing.T) {
 		{"content filter", 400, `{"error":{"code":"content_filter","message":"x"}}`, provider.ReasonContentFiltered},
 		{"content policy", 400, `{"error":{"type":"image_generation_user_error","code":"content_policy_violation"}}`, provider.ReasonContentFiltered},
 		{"responsible ai", 400, `{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy."}}`, provider.ReasonContentFiltered},
+		{"responsible ai by its inner code", 400, `{"error":{"code":"400","message":"x","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}`, provider.ReasonContentFiltered},
+		{"guardrails of cloudflare", 424, `{"success":false,"error":[{"code":2016,"message":"Prompt blocked due to security configurations"}]}`, provider.ReasonContentFiltered},
 		{"key", 401, `{"detail":"Invalid API Key"}`, provider.ReasonCredentials},
 		{"payment", 402, `{"error":{"message":"Insufficient Balance"}}`, provider.ReasonInvalid},
 		{"forbidden", 403, ``, provider.ReasonCredentials},
