@@ -12,6 +12,7 @@ import (
 	// providers and stores
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/cloudflare"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/echo"
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/ollama"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/openai"
 	_ "github.com/caddy-chat/caddy-chat/modules/store/badger"
 	_ "github.com/caddy-chat/caddy-chat/modules/tenantresolve"
