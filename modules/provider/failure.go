@@ -11,8 +11,8 @@ import (
 
 // ErrorOf reads the error that a provider put into raw, in any of the shapes
 // that are found in the wild: {"error":{...}}, {"error":"text"}, those in a
-// list, {"object":"error",...}, {"errors":[...]}, {"detail":...} and
-// {"message":...}. ok is false where raw holds none.
+// list, {"object":"error",...}, {"errors":[...]}, {"error":[...]},
+// {"detail":...} and {"message":...}. ok is false where raw holds none.
 func ErrorOf(raw []byte) (message, code, typ string, ok bool) {
 	e, ok := findError(raw)
 	return e.message, e.code, e.typ, ok
@@ -63,11 +63,14 @@ func findError(raw []byte) (reported, bool) {
 	case e.Type == gjson.True, root.Get("object").Str == "error", root.Get("type").Str == "error":
 		return readError(root), true
 	}
-	if first := root.Get("errors.0"); first.Exists() {
-		if first.Type == gjson.String {
+	for _, name := range [...]string{"errors.0", "error.0"} {
+		first := root.Get(name)
+		switch {
+		case first.Type == gjson.String:
 			return reported{message: first.Str}, true
+		case first.Exists():
+			return readError(first), true
 		}
-		return readError(first), true
 	}
 	// A bare message is an error only where nothing says that it is an
 	// answer.
@@ -85,8 +88,11 @@ func readError(v gjson.Result) reported {
 		code:    label(v.Get("code")),
 		typ:     label(v.Get("type")),
 	}
-	if r.typ == "" {
-		r.typ = label(v.Get("status"))
+	// Azure says in innererror what a general code stands for.
+	for _, name := range [...]string{"innererror.code", "status"} {
+		if r.typ == "" {
+			r.typ = label(v.Get(name))
+		}
 	}
 	for _, name := range [...]string{"status_code", "code", "status", "http_code"} {
 		n, err := strconv.Atoi(label(v.Get(name)))
@@ -232,7 +238,8 @@ func (e reported) filtered() bool {
 	}
 	return containsAny(e.message,
 		"content management policy", "content policy", "content_policy", "content filter",
-		"responsible ai", "responsibleai", "safety system", "usage policies", "inappropriate content")
+		"responsible ai", "responsibleai", "safety system", "usage policies", "inappropriate content",
+		"blocked due to security configurations", "blocked due to dlp policy")
 }
 
 // unpaid says that the operator's account is at fault, which some providers

@@ -69,6 +69,8 @@ func TestFailures(t *testing.T) {
 		{"content filter", 400, `{"error":{"code":"content_filter","message":"x"}}`, provider.ReasonContentFiltered},
 		{"content policy", 400, `{"error":{"type":"image_generation_user_error","code":"content_policy_violation"}}`, provider.ReasonContentFiltered},
 		{"responsible ai", 400, `{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy."}}`, provider.ReasonContentFiltered},
+		{"responsible ai by its inner code", 400, `{"error":{"code":"400","message":"x","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}`, provider.ReasonContentFiltered},
+		{"guardrails of cloudflare", 424, `{"success":false,"error":[{"code":2016,"message":"Prompt blocked due to security configurations"}]}`, provider.ReasonContentFiltered},
 		{"key", 401, `{"detail":"Invalid API Key"}`, provider.ReasonCredentials},
 		{"key of Google", 400, `{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}`, provider.ReasonCredentials},
 		{"context length of Google", 400, `[{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]`, provider.ReasonContextLength},
