@@ -58,7 +58,7 @@ func (d *db) slide(l *ledger, id string, b store.Budget) store.Balance {
 // is settled is added in any case: it has been reserved before.
 func (d *db) roomFor(l *ledger, budgets []store.Budget) bool {
 	for _, b := range budgets {
-		if b.Window == 0 || l.windows[b.Key] != nil || d.windows.Load() < maxWindows {
+		if b.Window == 0 || l.windows[b.Key] != nil || l.held[b.Key] != 0 || d.windows.Load() < maxWindows {
 			continue
 		}
 		d.dropEmpty(l, looks)
