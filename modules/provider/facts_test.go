@@ -130,6 +130,8 @@ func TestNewErrorInStream(t *testing.T) {
 		{`{"error":{"message":"x","type":"invalid_request_error"}}`, 0, ReasonInvalid},
 		{`{"error":{"message":"x","type":"overloaded_error"}}`, 0, ReasonUnavailable},
 		{`{"error":{"message":"x","code":"content_filter"}}`, 0, ReasonContentFiltered},
+		{`{"error":{"message":"x","details":[{"reason":"API_KEY_INVALID"}]}}`, 0, ReasonCredentials},
+		{`{"error":{"code":503,"message":"x","status":"UNAVAILABLE","details":"none"}}`, 503, ReasonUnavailable},
 		{`{"error":"x"}`, 0, ReasonUnavailable},
 		{`nothing`, 0, ReasonUnavailable},
 	} {

@@ -12,9 +12,12 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
+// maxInput is how many texts OpenAI takes in one request.
+const maxInput = 2048
+
 // Embeddings is an embeddings request, taken apart.
 type Embeddings struct {
-	Input      []string // at least one text, none of them empty
+	Input      []string // 1 to 2048 texts, none of them empty
 	Dimensions *int64   // the length of a vector, nil for the model's own
 	Base64     bool     // the client wants vectors as base64
 }
@@ -71,8 +74,11 @@ func parseInput(v gjson.Result) ([]string, error) {
 	if v.IsArray() {
 		list = v.Array()
 	}
-	if len(list) == 0 {
+	switch {
+	case len(list) == 0:
 		return nil, provider.Invalid("input", want)
+	case len(list) > maxInput:
+		return nil, provider.Invalid("input", fmt.Sprintf("want at most %d texts", maxInput))
 	}
 	texts := make([]string, len(list))
 	for i, t := range list {

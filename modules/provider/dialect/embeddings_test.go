@@ -3,6 +3,7 @@ package dialect
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -36,6 +37,7 @@ func TestParseEmbeddings(t *testing.T) {
 		{"empty_text", `{"input":""}`, "input", provider.ReasonInvalid},
 		{"empty_list", `{"input":[]}`, "input", provider.ReasonInvalid},
 		{"empty_text_in_a_list", `{"input":["a",""]}`, "input.1", provider.ReasonInvalid},
+		{"more_than_OpenAI_takes", `{"input":["a"` + strings.Repeat(`,"a"`, 2048) + `]}`, "input", provider.ReasonInvalid},
 		{"object", `{"input":{}}`, "input", provider.ReasonInvalid},
 		{"number", `{"input":7}`, "input", provider.ReasonInvalid},
 		{"tokens", `{"input":[1,2]}`, "input", provider.ReasonUnsupported},
