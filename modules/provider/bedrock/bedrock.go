@@ -4,6 +4,7 @@
 package bedrock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func (b *Bedrock) Provision(ctx caddy.Context) error {
 	// With a key of its own, which Upstream warns of, nothing is signed.
 	var missing error
 	if b.APIKey == "" {
-		missing = errors.Join(b.regionErr, b.keyErr)
+		missing = cmp.Or(b.regionErr, b.keyErr)
 	} else if b.BaseURL == "" {
 		missing = b.regionErr
 	}
@@ -155,7 +156,7 @@ func (b *Bedrock) provisionKey(repl *caddy.Replacer) error {
 			return err
 		}
 	}
-	b.keyErr = errors.Join(idErr, secretErr)
+	b.keyErr = cmp.Or(idErr, secretErr)
 	if b.keyErr == nil && !b.key.valid() {
 		return errors.New("access_key_id: it or session_token holds control characters")
 	}
