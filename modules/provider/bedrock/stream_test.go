@@ -40,6 +40,11 @@ var (
 	counted = event("metadata", `{"metrics":{"latencyMs":391},"p":"abcdef","usage":{"inputTokens":13,"outputTokens":82,"serverToolUsage":{},"totalTokens":95}}`)
 )
 
+// streamOf reads a body as the answer of a model.
+func streamOf(t *testing.T, body []byte) *stream {
+	return newStream(t.Context(), &http.Response{Body: io.NopCloser(bytes.NewReader(body))}, "m")
+}
+
 // The answers have the form of those that Bedrock gave, padding included.
 var answers = []streamed{
 	{
@@ -216,7 +221,7 @@ func TestStreamFailures(t *testing.T) {
 		m.Headers.Set(":message-type", eventstream.StringValue("error"))
 		m.Headers.Set(":error-code", eventstream.StringValue("ThrottlingException"))
 		m.Headers.Set(":error-message", eventstream.StringValue(`slow "down"`))
-		s := newStream(t.Context(), io.NopCloser(bytes.NewReader(encoded(t, m))), "m")
+		s := streamOf(t, encoded(t, m))
 		_, err := s.Next()
 		if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonRateLimited || e.Message != `slow "down"` {
 			t.Errorf("got %v", err)
@@ -239,7 +244,7 @@ func TestStreamSkips(t *testing.T) {
 		event("contentBlockStop", `{"contentBlockIndex":5}`),
 		ended,
 	)
-	s := newStream(t.Context(), io.NopCloser(bytes.NewReader(body)), "m")
+	s := streamOf(t, body)
 	var text string
 	for {
 		c, err := s.Next()
@@ -262,7 +267,7 @@ func TestStreamThoughts(t *testing.T) {
 	for _, use := range [...]string{`{"contentBlockIndex":2,"start":{"toolUse":{"name":"f","toolUseId":"1"}}}`, `{"contentBlockIndex":3,"start":{"toolUse":{"name":"g","toolUseId":"2"}}}`} {
 		events = append(events, event("contentBlockStart", use))
 	}
-	s := newStream(t.Context(), io.NopCloser(bytes.NewReader(encoded(t, events...))), "m")
+	s := streamOf(t, encoded(t, events...))
 	var extras []string
 	for {
 		c, err := s.Next()
@@ -354,7 +359,7 @@ func FuzzStream(f *testing.F) {
 			t.Skip()
 		}
 		body := encoded(t, event(type1, payload1), event(type2, payload2))
-		s := newStream(t.Context(), io.NopCloser(bytes.NewReader(body)), "m")
+		s := streamOf(t, body)
 		finished := false
 		for {
 			c, err := s.Next()
