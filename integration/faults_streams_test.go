@@ -46,7 +46,6 @@ func TestOddStreams(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		do   behaviour
-		text string // Hello wörld where empty
 	}{
 		{name: "CRLF", do: bytesOf(nil, replaced("\n", "\r\n"))},
 		{name: "lone CR", do: bytesOf(nil, replaced("\n", "\r"))},
@@ -63,8 +62,10 @@ func TestOddStreams(t *testing.T) {
 		{name: "a whole document in place of a stream", do: func(c *targetCall) {
 			document(http.StatusOK, c.document(11, 5, "Hello wörld"))(c.w, c.r)
 		}},
-		{name: "5 MiB line", do: says(11, 5, "Hello ", large), text: "Hello " + large},
-		{name: "5 MiB line alone", do: says(11, 5, large), text: large},
+		{name: "5 MiB line", do: sendsOf(func(w wire) []string {
+			image := w.event(`{"content":"wörld","images":["data:image/png;base64,`+large+`"]}`, "")
+			return []string{w.role(), w.text("Hello "), image, w.finish("stop"), w.usage(11, 5), endMark}
+		})},
 		{name: "duplicate finish", do: sendsOf(func(w wire) []string {
 			return []string{w.role(), w.text("Hello wörld"), w.finish("stop"), w.finish("stop"), w.usage(11, 5), w.finish("stop"), endMark}
 		})},
@@ -80,24 +81,29 @@ func TestOddStreams(t *testing.T) {
 		{name: "reset behind the end mark", do: steps(says(11, 5, "Hello wörld"), reset)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if tc.text == "" {
-				tc.text = "Hello wörld"
-			}
+			const text = "Hello wörld"
 			one.plays(tc.do)
 			tr := s.try(t, newQuestion("fast").withUsage())
-			tr.wantText(t, tc.text)
+			tr.wantText(t, text)
 			tr.wantCalls(t, 1, 0)
 			tr.wantFrom(t, "one", 1, false)
 			tr.wantBilled(t, "one", 11, 5)
 
 			tn := s.turn(t)
-			if tn.text != tc.text || tn.failed != nil || tn.done == nil || tn.done.FinishReason != "stop" {
+			if tn.text != text || tn.failed != nil || tn.done == nil || tn.done.FinishReason != "stop" {
 				t.Errorf("/chat: text %.200q, error %+v, done %+v", tn.text, tn.failed, tn.done)
 			}
 			tn.wantCalls(t, 1, 0)
 			tn.wantBilled(t, "one", 11, 5)
 		})
 	}
+	t.Run("5 MiB of text at once", func(t *testing.T) {
+		one.plays(says(11, 5, "Hello ", large))
+		tr := s.try(t, newQuestion("fast").withUsage())
+		tr.wantText(t, "Hello "+large)
+		tr.wantCalls(t, 1, 0)
+		tr.wantBilled(t, "one", 11, 5)
+	})
 	t.Run("malformed JSON in one chunk", func(t *testing.T) {
 		one.plays(sendsOf(func(w wire) []string {
 			return []string{

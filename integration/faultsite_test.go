@@ -46,7 +46,7 @@ func newFaultSite(t testing.TB, cfg faultConfig) *faultSite {
 	t.Helper()
 	var providers, to strings.Builder
 	for _, f := range cfg.targets {
-		fmt.Fprintf(&providers, "provider %s openai {\nbase_url %s\napi_key %[1]s-upstream-key\n%s\n}\n", f.name, f.url, cfg.provider)
+		fmt.Fprintf(&providers, "provider %s openai {\nbase_url %s\napi_key %[1]s-upstream-key\n%[3]s\n}\n", f.name, f.url, cfg.provider)
 		fmt.Fprintf(&to, "to %s/up-%[1]s\n", f.name)
 	}
 	if cfg.fast == "" {
