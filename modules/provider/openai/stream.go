@@ -99,15 +99,19 @@ func (s *stream) next() (*provider.Chunk, error) {
 			return nil, io.EOF
 		}
 		chunk, err := s.chunk(ev.Type, data)
-		if err != nil || chunk != nil {
-			return chunk, err
+		switch {
+		case err != nil:
+			return nil, err
+		case chunk == nil:
+			s.skipped++
+		case len(chunk.Raw) > 0:
+			return chunk, nil
 		}
-		s.skipped++
 	}
 }
 
 // chunk reads one event's data; nil where it is nothing that a client could
-// use.
+// use, and without Raw where it is for nobody but the provider's own clients.
 func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	if event == "error" || bytes.Contains(data, []byte(`"error"`)) || !bytes.Contains(data, []byte(`"choices"`)) {
 		if _, _, _, ok := provider.ErrorOf(data); ok || event == "error" {
@@ -120,6 +124,9 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	f, ok := provider.ParseChunk(data)
 	if !ok {
 		return nil, nil
+	}
+	if isPreface(data, f) {
+		return new(provider.Chunk), nil
 	}
 	raw, ok, err := s.mend.chunk(data)
 	if err != nil {
