@@ -1,0 +1,294 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
+)
+
+// clientProviders are the providers that the clients talk to through the
+// gateway; %s is where the recordings are replayed.
+var clientProviders = []struct{ typ, shape, block string }{
+	{"openai", "openai", "base_url %s/v1\napi_key upstream-key"},
+}
+
+// officialClients are the clients, each as it is published.
+var officialClients = []officialClient{
+	{
+		name:    "openai",
+		run:     runScript,
+		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "models", "embed"},
+		refused: openAIErrors,
+		broken:  "APIError",
+	},
+	{
+		name:    "ai-sdk",
+		run:     runScript,
+		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "embed"},
+		refused: func(int) string { return "AI_APICallError" },
+		broken:  "", // the frame's own object
+		unclear: []string{"refusal"},
+	},
+	{
+		name:    "langchain",
+		run:     runScript,
+		does:    []string{"chat", "stream", "counted", "tools", "abort", "embed"},
+		refused: openAIErrors,
+		broken:  "APIError",
+		unclear: []string{"refusal", "reasoning"},
+	},
+	{
+		name:    "openai-go",
+		run:     runOpenAIGo,
+		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "models", "embed"},
+		refused: func(int) string { return "*openai.Error" },
+		broken:  "*ssestream.StreamError",
+	},
+}
+
+// officialClient is a client that applications use with OpenAI itself.
+type officialClient struct {
+	name string
+	run  func(t *testing.T, name string, cases []clientCase) []sight
+	does []string
+
+	// refused names the class of error for a status, broken that of an error
+	// in the middle of a stream.
+	refused func(status int) string
+	broken  string
+
+	// unclear are parts of an answer that this client keeps to itself, or
+	// only tells of some.
+	unclear []string
+}
+
+// openAIErrors are the classes that OpenAI documents.
+func openAIErrors(status int) string {
+	switch status {
+	case http.StatusBadRequest:
+		return "BadRequestError"
+	case http.StatusUnauthorized:
+		return "AuthenticationError"
+	case http.StatusForbidden:
+		return "PermissionDeniedError"
+	case http.StatusNotFound:
+		return "NotFoundError"
+	case http.StatusTooManyRequests:
+		return "RateLimitError"
+	}
+	if status >= http.StatusInternalServerError {
+		return "InternalServerError"
+	}
+	return "APIError"
+}
+
+// clientCase is something that a client does.
+type clientCase struct {
+	Name    string   `json:"name"`
+	Do      string   `json:"do"`
+	BaseURL string   `json:"baseURL"`
+	Model   string   `json:"model"`
+	Key     string   `json:"key"`
+	User    string   `json:"user"`
+	Retries int      `json:"retries"`
+	Tools   []string `json:"tools,omitempty"` // that the client has
+	Input   []string `json:"input,omitempty"` // to embed
+
+	want sight
+	play *play
+}
+
+// sight is what a client's user gets to see.
+type sight struct {
+	Name      string                  `json:"name"`
+	Text      string                  `json:"text"`
+	Reasoning string                  `json:"reasoning"`
+	Refusal   string                  `json:"refusal"`
+	ToolCalls []providertest.ToolCall `json:"toolCalls"`
+	Ran       int                     `json:"ran"` // tools
+	Finish    string                  `json:"finish"`
+	Usage     *sightUsage             `json:"usage"`
+	Models    []string                `json:"models"`
+	Vectors   [][]float64             `json:"vectors"`
+	Error     *sightError             `json:"error"`
+}
+
+type sightUsage struct {
+	Input     int64 `json:"input"`
+	Output    int64 `json:"output"`
+	Total     int64 `json:"total"`
+	Cached    int64 `json:"cached"`
+	Reasoning int64 `json:"reasoning"`
+}
+
+type sightError struct {
+	Class      string `json:"class"`
+	Status     int    `json:"status"`
+	Code       string `json:"code"`
+	Message    string `json:"message"`
+	RetryAfter string `json:"retryAfter"`
+}
+
+// TestClients lets official clients, unmodified, talk to the gateway in front
+// of what real providers said.
+func TestClients(t *testing.T) {
+	t.Parallel()
+	up := newReplays(t)
+	cases := clientCases(t, up)
+	c := startCaddy(t, clientTenants, clientSite(up))
+	for _, client := range officialClients {
+		t.Run(client.name, func(t *testing.T) {
+			t.Parallel()
+			client.test(t, c.url+"/v1", cases)
+		})
+	}
+}
+
+// clientTenants are the tenants, each with a key to enter by.
+const clientTenants = `
+	chat {
+		tenant acme {
+			api_key acme-client-key
+		}
+		tenant listed {
+			api_key listed-client-key
+			models fast
+		}
+		tenant limited {
+			api_key limited-client-key
+			requests 1 1h
+		}
+		tenant waiting {
+			api_key waiting-client-key
+			requests 1 1s
+		}
+	}
+`
+
+func clientSite(up *replays) string {
+	var blocks strings.Builder
+	for _, p := range clientProviders {
+		fmt.Fprintf(&blocks, "provider %s {\n%s\n}\n", p.typ, fmt.Sprintf(p.block, up.url))
+	}
+	return fmt.Sprintf(`
+	tenant_resolve
+	chat_ratelimit {
+		requests 100000 1m
+	}
+	ai_gateway {
+		%s
+		model fast {
+			to openai/fast
+		}
+		passthrough
+	}
+`, &blocks)
+}
+
+func (o officialClient) test(t *testing.T, baseURL string, cases []clientCase) {
+	var mine []clientCase
+	for _, c := range cases {
+		if slices.Contains(o.does, c.Do) {
+			c.BaseURL, c.User = baseURL, o.name
+			mine = append(mine, c)
+		}
+	}
+	seen := make(map[string]sight)
+	for _, s := range o.run(t, o.name, mine) {
+		seen[s.Name] = s
+	}
+	for _, c := range mine {
+		t.Run(c.Name, func(t *testing.T) {
+			s, ok := seen[c.Name]
+			if !ok {
+				t.Fatal("the client did not come to this")
+			}
+			o.compare(t, c, s)
+		})
+	}
+}
+
+// compare checks what a client saw.
+func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
+	t.Helper()
+	want := c.want
+	if want.Error != nil || got.Error != nil {
+		o.compareError(t, c, got)
+		return
+	}
+	if c.Do == "abort" {
+		if got.Text == "" || !strings.HasPrefix(want.Text, got.Text) {
+			t.Errorf("before the client went away came %q, want a beginning of %q", got.Text, want.Text)
+		}
+		c.play.wantEnded(t)
+		return
+	}
+	if slices.Contains(o.unclear, "refusal") {
+		// it is text, or nothing
+		want.Text = strings.TrimSuffix(want.Text+want.Refusal, strings.TrimPrefix(want.Refusal, got.Text))
+		want.Refusal = ""
+	}
+	wantSeen(t, "text", got.Text, want.Text)
+	wantSeen(t, "refusal", got.Refusal, want.Refusal)
+	if !slices.Contains(o.unclear, "reasoning") || got.Reasoning != "" {
+		wantSeen(t, "reasoning", got.Reasoning, want.Reasoning)
+	}
+	wantSeen(t, "finish reason", got.Finish, want.Finish)
+	wantSeen(t, "tools that ran", got.Ran, want.Ran)
+	wantSeen(t, "models", got.Models, want.Models)
+	wantSeen(t, "vectors", got.Vectors, want.Vectors)
+	compareCalls(t, got.ToolCalls, want.ToolCalls)
+}
+
+func wantSeen(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s\n got %+v\nwant %+v", what, got, want)
+	}
+}
+
+// compareCalls compares tool calls; some clients hand out their arguments
+// read, and they are written anew here.
+func compareCalls(t *testing.T, got, want []providertest.ToolCall) {
+	t.Helper()
+	same := slices.EqualFunc(got, want, func(g, w providertest.ToolCall) bool {
+		var read, meant any
+		if g.Arguments != w.Arguments && (json.Unmarshal([]byte(g.Arguments), &read) != nil || json.Unmarshal([]byte(w.Arguments), &meant) != nil) {
+			return false
+		}
+		return g.ID == w.ID && g.Name == w.Name && reflect.DeepEqual(read, meant)
+	})
+	if !same {
+		t.Errorf("tool calls\n got %+v\nwant %+v", got, want)
+	}
+}
+
+// compareError checks that a client throws, and what: half an answer is
+// never taken for a whole one.
+func (o officialClient) compareError(t *testing.T, c clientCase, got sight) {
+	t.Helper()
+	want := c.want.Error
+	if want == nil || got.Error == nil {
+		t.Fatalf("error %+v, want %+v; seen is %+v", got.Error, want, got)
+	}
+	class := o.broken
+	if want.Status != 0 {
+		class = o.refused(want.Status)
+	}
+	g := got.Error
+	if g.Class != class || g.Status != want.Status || g.Code != want.Code || g.Message == "" {
+		t.Errorf("error %+v, want %s of status %d, code %s", g, class, want.Status, want.Code)
+	}
+	if (g.RetryAfter != "") != (want.RetryAfter != "") {
+		t.Errorf("Retry-After %q, want %q", g.RetryAfter, want.RetryAfter)
+	}
+	if !strings.HasPrefix(c.want.Text, got.Text) {
+		t.Errorf("before the error came %q, want a beginning of %q", got.Text, c.want.Text)
+	}
+}
