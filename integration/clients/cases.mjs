@@ -41,7 +41,7 @@ function describe(e) {
   return {
     class: e.constructor === Object ? "" : e.name === "Error" ? e.constructor.name : e.name,
     status: e.status ?? e.statusCode ?? 0,
-    code: e.code ?? e.data?.error?.code ?? "",
+    code: String(e.code ?? e.data?.error?.code ?? ""),
     message: e.message ?? String(e),
     retryAfter: header ?? "",
   };
