@@ -19,6 +19,13 @@ type request struct {
 	stream       bool
 	includeUsage bool
 
+	// operation is what is asked for, in OpenTelemetry's words.
+	operation string
+
+	// structured says that tools or a format rule the answer, so that it
+	// cannot be gone on with in mid-sentence.
+	structured bool
+
 	// inputTokens is an estimate, four bytes of the messages a token.
 	inputTokens int64
 }
@@ -41,22 +48,19 @@ func (h *Handler) readRequest(x *exchange) (*request, error) {
 }
 
 func parseRequest(body []byte) (*request, error) {
-	req := &request{body: body}
+	req := &request{body: body, operation: "chat"}
 	messages := gjson.GetBytes(body, "messages")
 	if !messages.IsArray() || len(messages.Array()) == 0 {
 		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
 	}
 	req.inputTokens = provider.EstimateTokens(len(messages.Raw))
 
-	model := gjson.GetBytes(body, "model")
-	switch {
-	case !model.Exists() || model.Type == gjson.Null:
-	case model.Type == gjson.String && model.Str != "":
-		req.model = model.Str
-	default:
-		return nil, chaterr.InvalidRequest("model", "want the name of a model")
-	}
 	var err error
+	if req.model, err = modelOf(body); err != nil {
+		return nil, err
+	}
+	format := gjson.GetBytes(body, "response_format.type").Str
+	req.structured = gjson.GetBytes(body, "tools.0").Exists() || format != "" && format != "text"
 	if req.stream, err = optionalBool(body, "stream"); err != nil {
 		return nil, err
 	}
@@ -65,6 +69,18 @@ func parseRequest(body []byte) (*request, error) {
 	}
 	req.includeUsage, err = optionalBool(body, "stream_options.include_usage")
 	return req, err
+}
+
+// modelOf is the model that a body asks for, empty where it asks for none.
+func modelOf(body []byte) (string, error) {
+	model := gjson.GetBytes(body, "model")
+	switch {
+	case !model.Exists() || model.Type == gjson.Null:
+		return "", nil
+	case model.Type == gjson.String && model.Str != "":
+		return model.Str, nil
+	}
+	return "", chaterr.InvalidRequest("model", "want the name of a model")
 }
 
 func optionalBool(body []byte, path string) (bool, error) {

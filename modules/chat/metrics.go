@@ -27,6 +27,7 @@ type metrics struct {
 	tokens        *prometheus.CounterVec
 	cost          *prometheus.CounterVec
 	skippedChunks *prometheus.CounterVec
+	circuits      *circuits
 }
 
 // latencyBuckets reach from a cached answer to a long one, in seconds.
@@ -49,6 +50,7 @@ var collectors = metrics{
 	tokens:        counter("caddy_ai_tokens_total", "Tokens used.", "tenant", "model", "provider", "type"),
 	cost:          counter("caddy_ai_cost_usd_total", "US dollars that the tokens cost, where the price is known.", "tenant", "model", "provider"),
 	skippedChunks: counter("caddy_ai_skipped_chunks_total", "Events of provider streams that were no JSON and were left out.", "provider"),
+	circuits:      newCircuits(),
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
@@ -77,7 +79,7 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 	m := &collectors
 	for _, c := range []prometheus.Collector{
 		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes,
-		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks,
+		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks, m.circuits,
 	} {
 		err := reg.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
@@ -100,6 +102,8 @@ const (
 	AttemptError   = "error"
 	AttemptTimeout = "timeout"
 	AttemptAborted = "aborted"
+
+	AttemptRateLimited = "rate_limited"
 )
 
 // Attempted counts one call to a provider. model is the alias, or
