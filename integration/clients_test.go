@@ -187,6 +187,9 @@ func clientSite(up *replays) string {
 			to openai/fast
 		}
 		passthrough
+		retries 0
+		rescue off
+		circuit_breaker off
 	}
 `, &blocks)
 }

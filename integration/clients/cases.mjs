@@ -35,8 +35,12 @@ export async function run(does) {
   await Promise.all(Array.from({ length: 8 }, worker));
 }
 
-/** An error as its catcher can tell it from others. */
+/**
+ * An error as its catcher can tell it from others. LangChain puts one of its
+ * own around OpenAI's where a request is too long for the model.
+ */
 function describe(e) {
+  if (e.name === "ContextOverflowError") e = e.cause;
   const header = e.headers?.get?.("retry-after") ?? e.responseHeaders?.["retry-after"];
   return {
     class: e.constructor === Object ? "" : e.name === "Error" ? e.constructor.name : e.name,

@@ -73,9 +73,13 @@ await run({
 
   async abort(c, seen) {
     const stop = new AbortController();
-    for await (const chunk of await model(c).stream(asked(), { signal: stop.signal })) {
-      seen.text += chunk.text;
-      if (seen.text) stop.abort();
+    try {
+      for await (const chunk of await model(c).stream(asked(), { signal: stop.signal })) {
+        seen.text += chunk.text;
+        if (seen.text) stop.abort();
+      }
+    } catch (e) {
+      if (e.name !== "AbortError") throw e;
     }
   },
 

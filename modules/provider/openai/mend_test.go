@@ -77,6 +77,11 @@ func TestMendedStreams(t *testing.T) {
 			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf(`{"index":0,"delta":{"content":""},"finish_reason":null}`, ""), chunkOf(`{"index":0,"delta":{"content":""},"finish_reason":null}`, `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
 			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`)},
 		},
+		{
+			"a finish that is repeated",
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf(stopped, ""), chunkOf(stopped, `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`)},
+		},
 		{"nothing but the end", []string{done}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -140,15 +140,15 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	if !ok {
 		return nil, nil
 	}
-	if f.Choices && !f.Content && f.FinishReason == "" && s.mend.finished() {
-		// an empty choice behind the finish, without a reason: clients would
-		// take that for the answer's
+	if f.Choices && !f.Content && s.mend.finished() {
+		// behind the finish stands an empty choice: clients take its reason,
+		// or that it has none, for the answer's, or add it to that
 		if f.Usage == nil {
 			return new(provider.Chunk), nil
 		}
 		e := editor{raw: data}
 		e.setRaw("choices", "[]")
-		data, f.Choices = e.raw, false
+		data, f.Choices, f.FinishReason = e.raw, false, ""
 	}
 	raw, ok, err := s.mend.chunk(data)
 	if err != nil {
