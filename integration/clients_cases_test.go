@@ -117,9 +117,6 @@ func (b *caseBuilder) heard(rec providertest.Recording, do, model string) client
 	for _, call := range rec.Expected.ToolCalls {
 		c.Tools = append(c.Tools, call.Name)
 	}
-	if do == "stream" {
-		c.want.Usage = nil // nobody asked
-	}
 	return c
 }
 
@@ -205,7 +202,9 @@ func (b *caseBuilder) odd() {
 		rec.Response.Status = http.StatusOK
 		rec.Response.Headers = http.Header{"Content-Type": {"text/event-stream"}}
 		model, _ := b.stage(name, rec, providertest.Whole)
-		b.cases = append(b.cases, b.making(name, "stream", model, want), b.making(name, "counted", model, want))
+		b.cases = append(b.cases, b.making(name, "stream", model, want))
+		want.Usage = &sightUsage{Input: 7, Output: 3, Total: 10}
+		b.cases = append(b.cases, b.making(name, "counted", model, want))
 	}
 	finish := func(reason string) string { return strings.Replace(finished, `"stop"`, `"`+reason+`"`, 1) }
 	stream("refusal", sight{Refusal: "I cannot help with that.", Finish: "stop"},
@@ -222,7 +221,7 @@ func (b *caseBuilder) refusals() {
 	rec.Response.Status = http.StatusOK
 	rec.Response.Headers = http.Header{"Content-Type": {"application/json"}}
 	b.stage("fast", rec, providertest.Whole)
-	hello := sight{Text: "Hello", Finish: "stop"}
+	hello := sight{Text: "Hello", Finish: "stop", Usage: &sightUsage{Input: 7, Output: 3, Total: 10}}
 
 	refuse := func(name, do, key, model string, status int, code string) {
 		c := b.making(name, do, model, sight{Error: &sightError{Status: status, Code: code}})

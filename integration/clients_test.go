@@ -28,20 +28,20 @@ var officialClients = []officialClient{
 		broken:  "APIError",
 	},
 	{
-		name:    "ai-sdk",
-		run:     runScript,
-		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "embed"},
-		refused: func(int) string { return "AI_APICallError" },
-		broken:  "", // the frame's own object
-		unclear: []string{"refusal"},
+		name:     "ai-sdk",
+		run:      runScript,
+		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "embed"},
+		refused:  func(int) string { return "AI_APICallError" },
+		broken:   "", // the frame's own object
+		peculiar: []peculiarity{refusalIsText, totalIsAdded},
 	},
 	{
-		name:    "langchain",
-		run:     runScript,
-		does:    []string{"chat", "stream", "counted", "tools", "abort", "embed"},
-		refused: openAIErrors,
-		broken:  "APIError",
-		unclear: []string{"refusal", "reasoning"},
+		name:     "langchain",
+		run:      runScript,
+		does:     []string{"chat", "stream", "counted", "tools", "abort", "embed"},
+		refused:  openAIErrors,
+		broken:   "APIError",
+		peculiar: []peculiarity{refusalIsLost, reasoningIsLost},
 	},
 	{
 		name:    "openai-go",
@@ -63,10 +63,18 @@ type officialClient struct {
 	refused func(status int) string
 	broken  string
 
-	// unclear are parts of an answer that this client keeps to itself, or
-	// only tells of some.
-	unclear []string
+	peculiar []peculiarity
 }
+
+// peculiarity is something that a client makes of every server's answers.
+type peculiarity int
+
+const (
+	refusalIsText   peculiarity = iota
+	refusalIsLost               // it is told of nobody's
+	reasoningIsLost             // but for reasoning_content
+	totalIsAdded                // of input and output
+)
 
 // openAIErrors are the classes that OpenAI documents.
 func openAIErrors(status int) string {
@@ -232,14 +240,15 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 		c.play.wantEnded(t)
 		return
 	}
-	if slices.Contains(o.unclear, "refusal") {
-		// it is text, or nothing
-		want.Text = strings.TrimSuffix(want.Text+want.Refusal, strings.TrimPrefix(want.Refusal, got.Text))
+	switch {
+	case o.is(refusalIsText):
+		want.Text, want.Refusal = want.Text+want.Refusal, ""
+	case o.is(refusalIsLost):
 		want.Refusal = ""
 	}
 	wantSeen(t, "text", got.Text, want.Text)
 	wantSeen(t, "refusal", got.Refusal, want.Refusal)
-	if !slices.Contains(o.unclear, "reasoning") || got.Reasoning != "" {
+	if !o.is(reasoningIsLost) || got.Reasoning != "" {
 		wantSeen(t, "reasoning", got.Reasoning, want.Reasoning)
 	}
 	wantSeen(t, "finish reason", got.Finish, want.Finish)
@@ -247,6 +256,35 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 	wantSeen(t, "models", got.Models, want.Models)
 	wantSeen(t, "vectors", got.Vectors, want.Vectors)
 	compareCalls(t, got.ToolCalls, want.ToolCalls)
+	if c.Do == "chat" || c.Do == "stream" || c.Do == "counted" {
+		o.compareUsage(t, c.Do, got.Usage, want.Usage)
+	}
+}
+
+func (o officialClient) is(p peculiarity) bool { return slices.Contains(o.peculiar, p) }
+
+// compareUsage compares what was used. In a stream it is told to who asks;
+// where the provider does not count, the gateway does.
+func (o officialClient) compareUsage(t *testing.T, do string, got, want *sightUsage) {
+	t.Helper()
+	switch {
+	case do == "stream":
+		if got != nil {
+			t.Errorf("usage %+v, and nobody asked", got)
+		}
+	case got == nil:
+		t.Error("no usage")
+	case want == nil:
+		if got.Input == 0 || got.Output == 0 || got.Total != got.Input+got.Output {
+			t.Errorf("usage %+v, want an estimate", got)
+		}
+	default:
+		meant := *want
+		if o.is(totalIsAdded) {
+			meant.Total = meant.Input + meant.Output
+		}
+		wantSeen(t, "usage", *got, meant)
+	}
 }
 
 func wantSeen(t *testing.T, what string, got, want any) {

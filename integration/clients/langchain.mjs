@@ -41,9 +41,12 @@ function take(seen, message) {
 
 async function stream(c, seen, messages = asked(), bound = model(c)) {
   let whole;
-  for await (const chunk of await bound.stream(messages)) {
-    whole = whole ? whole.concat(chunk) : chunk;
-    take(seen, whole);
+  try {
+    for await (const chunk of await bound.stream(messages)) {
+      whole = whole ? whole.concat(chunk) : chunk;
+    }
+  } finally {
+    if (whole) take(seen, whole);
   }
   return whole;
 }

@@ -2,11 +2,13 @@ package openai
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
@@ -17,6 +19,7 @@ import (
 // that clients break, and leaves all others as they are. It lasts for one
 // stream, whose tool calls it numbers.
 type mender struct {
+	id      string // of the first chunk, or made up
 	first   []byte // the first chunk with choices, mended
 	choices map[int64]*choice
 }
@@ -55,6 +58,14 @@ func (m *mender) chunk(raw []byte) (mended []byte, ok bool, err error) {
 	}
 	if root.Get("object").Str != "chat.completion.chunk" {
 		e.set("object", "chat.completion.chunk")
+	}
+	// clients ignore, or refuse, a chunk that seems to be of another answer
+	id := root.Get("id").Str
+	if m.id == "" {
+		m.id = cmp.Or(id, newID())
+	}
+	if id != m.id {
+		e.set("id", m.id)
 	}
 	for i, c := range choices.Array() {
 		m.choice(&e, "choices."+strconv.Itoa(i), c)
@@ -168,6 +179,9 @@ func finishReason(calls bool) string {
 	return "stop"
 }
 
+// newID is the id of an answer whose server gave none.
+func newID() string { return "chatcmpl-" + uuid.NewString() }
+
 // mendType says what kind of tool is called, where the server does not.
 func mendType(e *editor, path string, call gjson.Result) {
 	if call.Get("type").Str == "" && call.Get("function").IsObject() {
@@ -197,6 +211,9 @@ func mendCompletion(raw []byte) ([]byte, error) {
 	root := gjson.ParseBytes(raw)
 	if root.Get("object").Str != "chat.completion" {
 		e.set("object", "chat.completion")
+	}
+	if root.Get("id").Str == "" {
+		e.set("id", newID())
 	}
 	for i, c := range root.Get("choices").Array() {
 		path := "choices." + strconv.Itoa(i)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
@@ -82,6 +84,11 @@ func TestMendedStreams(t *testing.T) {
 			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf(stopped, ""), chunkOf(stopped, `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
 			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`)},
 		},
+		{
+			"an id that changes or is missing",
+			[]string{chunkOf(role, ""), strings.Replace(chunkOf(stopped, ""), `"c"`, `"d"`, 1), `{"id":"","object":"chat.completion.chunk","choices":[]}`, done},
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), `{"id":"c","object":"chat.completion.chunk","choices":[]}`},
+		},
 		{"nothing but the end", []string{done}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -123,14 +130,34 @@ func TestMendedCompletions(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			replay := providertest.NewReplay(t)
-			replay.Answer(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, []byte(`{"object":"chat.completion","choices":[`+tc.in+`]}`), providertest.Whole)
+			replay.Answer(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, []byte(`{"id":"c","object":"chat.completion","choices":[`+tc.in+`]}`), providertest.Whole)
 			got, err := newProvider(t, replay.URL).Complete(t.Context(), &provider.Request{Body: []byte(`{}`)})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := `{"object":"chat.completion","choices":[` + tc.body + `]}`; string(got.Body) != want || got.FinishReason != tc.finish {
+			if want := `{"id":"c","object":"chat.completion","choices":[` + tc.body + `]}`; string(got.Body) != want || got.FinishReason != tc.finish {
 				t.Errorf("finish reason %q\n got %s\nwant %s", got.FinishReason, got.Body, want)
 			}
 		})
+	}
+}
+
+func TestMadeUpIDs(t *testing.T) {
+	const stopped = `{"choices":[{"index":0,"delta":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}`
+	s := newStream(t.Context(), io.NopCloser(strings.NewReader("data: "+stopped+"\n\ndata: "+stopped[:len(stopped)-1]+`,"id":""}`+"\n\n")))
+	ids := make(map[string]bool)
+	for {
+		c, err := s.Next()
+		if err != nil {
+			break
+		}
+		ids[gjson.GetBytes(c.Raw, "id").Str] = true
+	}
+	if len(ids) != 1 || ids[""] {
+		t.Errorf("the chunks of an answer have the ids %v", ids)
+	}
+	c, err := completion([]byte(`{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}`))
+	if err != nil || gjson.GetBytes(c.Body, "id").Str == "" {
+		t.Errorf("an answer has no id: %v, %v", c, err)
 	}
 }
