@@ -18,9 +18,8 @@ type circuits struct {
 	reports sync.Map // *CircuitReport to itself
 }
 
-func newCircuits() *circuits {
-	return &circuits{desc: prometheus.NewDesc("caddy_ai_circuit_open",
-		"Whether the circuit breaker of a target is open, so that it is left alone.", []string{"provider", "model"}, nil)}
+func newCircuits(name, help string) *circuits {
+	return &circuits{desc: prometheus.NewDesc(name, help, []string{"provider", "model"}, nil)}
 }
 
 // ReportCircuits has the circuits of a gateway shown in the metrics until

@@ -50,7 +50,7 @@ var collectors = metrics{
 	tokens:        counter("caddy_ai_tokens_total", "Tokens used.", "tenant", "model", "provider", "type"),
 	cost:          counter("caddy_ai_cost_usd_total", "US dollars that the tokens cost, where the price is known.", "tenant", "model", "provider"),
 	skippedChunks: counter("caddy_ai_skipped_chunks_total", "Events of provider streams that were no JSON and were left out.", "provider"),
-	circuits:      newCircuits(),
+	circuits:      newCircuits("caddy_ai_circuit_open", "Whether the circuit breaker of one of the model's targets is not closed, so that it is left alone."),
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {

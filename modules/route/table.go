@@ -81,7 +81,7 @@ type Table struct {
 	byName      map[string]*entry
 	primaries   map[Target][]string // the aliases that a target is the first of
 	states      map[Target]*State
-	loose       map[string]*State // of the names without an alias, by provider
+	loose       *looseStates // of the names without an alias
 	providers   []string
 	passthrough []string
 	fallback    string // the default model
@@ -104,13 +104,10 @@ func NewTable(aliases []Alias, providers, passthrough []string, defaultModel str
 		byName:      make(map[string]*entry),
 		primaries:   make(map[Target][]string),
 		states:      make(map[Target]*State),
-		loose:       make(map[string]*State),
+		loose:       &looseStates{circuit: circuit, byTarget: make(map[Target]*State)},
 		providers:   providers,
 		passthrough: passthrough,
 		fallback:    defaultModel,
-	}
-	for _, p := range providers {
-		t.loose[p] = &State{Provider: p, Breaker: NewBreaker(circuit.Failures, circuit.Pause)}
 	}
 	for _, a := range aliases {
 		if err := t.add(a, circuit); err != nil {
@@ -151,7 +148,7 @@ func (t *Table) add(a Alias, circuit Circuit) error {
 		}
 		state := t.states[target.Target]
 		if state == nil {
-			state = &State{Provider: target.Provider, Breaker: NewBreaker(circuit.Failures, circuit.Pause)}
+			state = &State{Breaker: NewBreaker(circuit.Failures, circuit.Pause)}
 			t.states[target.Target] = state
 		}
 		e.branches = append(e.branches, branch{Hop{target.Target, state}, target.Weight})
@@ -202,7 +199,11 @@ func (t *Table) Resolve(name string, mayUse func(string) bool) (Choice, error) {
 
 // loosely is the choice of a name without an alias.
 func (t *Table) loosely(name string, target Target) Choice {
-	hop := Hop{target, t.loose[target.Provider]}
+	state := t.states[target]
+	if state == nil {
+		state = t.loose.of(target)
+	}
+	hop := Hop{target, state}
 	return Choice{name, Passthrough, target, nil, new(balancer), []branch{{hop, 1}}}
 }
 
@@ -224,29 +225,32 @@ func (t *Table) usable(e *entry, mayUse func(string) bool) []branch {
 func (t *Table) Circuits(now time.Time) map[string]CircuitState {
 	rank := map[CircuitState]int{Closed: 0, HalfOpen: 1, Open: 2}
 	worst := make(map[string]CircuitState)
-	note := func(s *State) {
-		state := s.Breaker.State(now)
-		if was, ok := worst[s.Provider]; !ok || rank[state] > rank[was] {
-			worst[s.Provider] = state
+	for _, p := range t.providers {
+		worst[p] = Closed
+	}
+	note := func(target Target, s *State) {
+		if state := s.Breaker.State(now); rank[state] > rank[worst[target.Provider]] {
+			worst[target.Provider] = state
 		}
 	}
-	for _, s := range t.loose {
-		note(s)
+	for target, s := range t.states {
+		note(target, s)
 	}
-	for _, s := range t.states {
-		note(s)
-	}
+	t.loose.each(note)
 	return worst
 }
 
-// Report calls tell for each provider and model, an alias or Passthrough, and
-// says whether one of the circuits between them is not closed.
+// Report tells for each provider and model, an alias or Passthrough, whether
+// a circuit between them is not closed; it may tell more than once.
 func (t *Table) Report(now time.Time, tell func(provider, model string, open bool)) {
-	for name, s := range t.loose {
-		if len(t.aliases) == 0 || t.passes(name) {
-			tell(name, Passthrough, s.Breaker.State(now) != Closed)
+	for _, p := range t.providers {
+		if len(t.aliases) == 0 || t.passes(p) {
+			tell(p, Passthrough, false)
 		}
 	}
+	t.loose.each(func(target Target, s *State) {
+		tell(target.Provider, Passthrough, s.Breaker.State(now) != Closed)
+	})
 	for _, e := range t.byName {
 		for _, b := range e.branches {
 			tell(b.Target.Provider, e.Name, b.Breaker.State(now) != Closed)

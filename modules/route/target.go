@@ -2,8 +2,10 @@ package route
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -48,12 +50,10 @@ func ParseWeighted(s string) (Weighted, error) {
 	return Weighted{t, n}, nil
 }
 
-// State is a target and what is known of it from the calls made to it. It is
-// safe for concurrent use. Names that pass through without an alias share one
-// state for each provider, so that requests cannot make more of them.
+// State is what is known of a target from the calls made to it. It is safe
+// for concurrent use.
 type State struct {
-	Provider string
-	Breaker  *Breaker
+	Breaker *Breaker
 
 	calls   atomic.Int64 // under way
 	latency latency
@@ -86,4 +86,40 @@ func (s *State) cost(now time.Time) float64 {
 type Hop struct {
 	Target
 	*State
+}
+
+// maxLoose bounds how many targets without an alias are remembered: their
+// names are the clients'.
+const maxLoose = 1000
+
+// looseStates are the states of targets without an alias.
+type looseStates struct {
+	circuit Circuit
+
+	mu       sync.Mutex
+	byTarget map[Target]*State
+}
+
+// of finds or makes the state of a target. Where there are too many, those
+// without a call under way are forgotten, open circuits with them.
+func (l *looseStates) of(t Target) *State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.byTarget[t]; s != nil {
+		return s
+	}
+	if len(l.byTarget) >= maxLoose {
+		maps.DeleteFunc(l.byTarget, func(_ Target, s *State) bool { return s.calls.Load() == 0 })
+	}
+	s := &State{Breaker: NewBreaker(l.circuit.Failures, l.circuit.Pause)}
+	l.byTarget[t] = s
+	return s
+}
+
+func (l *looseStates) each(do func(Target, *State)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for t, s := range l.byTarget {
+		do(t, s)
+	}
 }

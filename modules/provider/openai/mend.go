@@ -189,6 +189,18 @@ func mendType(e *editor, path string, call gjson.Result) {
 	}
 }
 
+// isPreface says whether a chunk has no choices for another reason than
+// OpenAI's, which is that it holds the usage. Azure tells so what it made of
+// the prompt, with an id and a model that are empty: clients that look for the
+// first choice of every chunk break on it.
+func isPreface(raw []byte, f provider.Facts) bool {
+	if f.Choices || f.Usage != nil {
+		return false
+	}
+	root := gjson.ParseBytes(raw)
+	return root.Get("choices").IsArray() && !root.Get("usage").IsObject()
+}
+
 // asChunk moves what a whole answer has in its messages to where a chunk has
 // it, which some servers fill with nothing.
 func asChunk(raw []byte) ([]byte, error) {

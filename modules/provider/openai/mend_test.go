@@ -86,8 +86,8 @@ func TestMendedStreams(t *testing.T) {
 		},
 		{
 			"an id that changes or is missing",
-			[]string{chunkOf(role, ""), strings.Replace(chunkOf(stopped, ""), `"c"`, `"d"`, 1), `{"id":"","object":"chat.completion.chunk","choices":[]}`, done},
-			[]string{chunkOf(role, ""), chunkOf(stopped, ""), `{"id":"c","object":"chat.completion.chunk","choices":[]}`},
+			[]string{chunkOf(role, ""), strings.Replace(chunkOf(stopped, ""), `"c"`, `"d"`, 1), `{"id":"","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`, done},
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), `{"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`},
 		},
 		{"nothing but the end", []string{done}, nil},
 	} {

@@ -150,6 +150,9 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 		e.setRaw("choices", "[]")
 		data, f.Choices, f.FinishReason = e.raw, false, ""
 	}
+	if isPreface(data, f) {
+		return new(provider.Chunk), nil
+	}
 	raw, ok, err := s.mend.chunk(data)
 	if err != nil {
 		return nil, fmt.Errorf("mending a chunk: %w", err)

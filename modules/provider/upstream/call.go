@@ -107,7 +107,9 @@ func refusal(ctx context.Context, resp *http.Response) error {
 		return Failure(ctx, err)
 	}
 	e := provider.NewError(resp.StatusCode, body)
-	e.RetryAfter = provider.RetryAfter(resp.Header, time.Now())
+	if wait := provider.RetryAfter(resp.Header, time.Now()); wait > 0 {
+		e.RetryAfter = wait
+	}
 	return e
 }
 
