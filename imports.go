@@ -11,6 +11,7 @@ import (
 	_ "github.com/caddy-chat/caddy-chat/modules/chatsession"
 	// providers and stores
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/anthropic"
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/bedrock"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/cloudflare"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/echo"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/gemini"

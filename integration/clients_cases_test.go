@@ -3,6 +3,8 @@ package integration
 import (
 	"bytes"
 	"net/http"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,15 +19,18 @@ func clientCases(t *testing.T, up *replays) []clientCase {
 	t.Helper()
 	var cases []clientCase
 	for _, p := range clientProviders {
-		recordings := providertest.Load(t, providertest.Folder(t), p.shape)
-		b := caseBuilder{t: t, up: up, provider: p.typ, shape: p.shape, spoken: spoken(t, recordings)}
+		recordings := slices.DeleteFunc(providertest.Load(t, providertest.Folder(t), p.shape), func(rec providertest.Recording) bool {
+			return !strings.HasPrefix(rec.Name, p.only)
+		})
+		b := caseBuilder{t: t, up: up, provider: p, spoken: spoken(t, recordings)}
 		for _, rec := range recordings {
 			b.add(rec)
 		}
 		b.abort()
+		b.embed()
 		cases = append(cases, b.cases...)
 	}
-	b := caseBuilder{t: t, up: up, provider: "openai", shape: "openai"}
+	b := caseBuilder{t: t, up: up, provider: clientProviders[0]}
 	b.odd()
 	b.refusals()
 	return append(cases, b.cases...)
@@ -35,8 +40,7 @@ func clientCases(t *testing.T, up *replays) []clientCase {
 type caseBuilder struct {
 	t        *testing.T
 	up       *replays
-	provider string
-	shape    string
+	provider clientProvider
 	spoken   providertest.Recording // an answer in plain words
 	cases    []clientCase
 }
@@ -62,12 +66,13 @@ func spoken(t *testing.T, recordings []providertest.Recording) providertest.Reco
 
 // stage makes a recording a model of its own.
 func (b *caseBuilder) stage(name string, rec providertest.Recording, manner providertest.Manner) (string, *play) {
-	return b.provider + "/" + name, b.up.play(name, rec, manner)
+	name = b.provider.name + "." + name
+	return b.provider.name + "/" + name, b.up.play(name, rec, manner)
 }
 
 func (b *caseBuilder) making(name, do, model string, want sight) clientCase {
 	return clientCase{
-		Name:  b.provider + "/" + name + "/" + do,
+		Name:  path.Join(b.provider.name, name, do),
 		Do:    do,
 		Model: model,
 		Key:   "acme-client-key",
@@ -146,13 +151,14 @@ func sightOf(rec providertest.Recording) sight {
 func (b *caseBuilder) cut(rec providertest.Recording) {
 	at := middle(rec.Body)
 	want := sightOf(rec)
-	want.Error = &sightError{Code: "ai_error"}
-	if b.shape == "openai" {
+	want.Error = &sightError{Status: whenever, Code: "ai_error"}
+	if b.provider.shape == "openai" {
 		text, begun, whole, failed := readRecorded(rec.Body[:at])
 		if whole || failed {
 			return
 		}
 		want.Text = text
+		want.Error.Status = 0
 		if !begun {
 			want.Error.Status = http.StatusBadGateway
 		}
@@ -166,7 +172,7 @@ func (b *caseBuilder) cut(rec providertest.Recording) {
 func middle(body []byte) int {
 	half := len(body) / 2
 	for _, end := range []string{"\n\n", "\r\n\r\n", "\n"} {
-		if i := bytes.Index(body[half:], []byte(end)); i >= 0 {
+		if i := bytes.Index(body[half:], []byte(end)); i >= 0 && half+i+len(end) < len(body) {
 			return half + i + len(end)
 		}
 	}
@@ -195,13 +201,29 @@ func (b *caseBuilder) abort() {
 	b.cases = append(b.cases, c)
 }
 
+// embed asks for embeddings.
+func (b *caseBuilder) embed() {
+	if b.provider.vectors == "" {
+		return
+	}
+	model, _ := b.stage("vectors", played("application/json", b.provider.vectors), providertest.Whole)
+	c := b.making("", "embed", model, sight{Vectors: clientVectors})
+	c.Input = []string{"one", "two"}
+	b.cases = append(b.cases, c)
+}
+
+// played is an answer that nobody recorded.
+func played(contentType string, body ...string) providertest.Recording {
+	rec := providertest.Recording{Body: []byte(strings.Join(body, ""))}
+	rec.Response.Status = http.StatusOK
+	rec.Response.Headers = http.Header{"Content-Type": {contentType}}
+	return rec
+}
+
 // odd are endings that no recording has.
 func (b *caseBuilder) odd() {
 	stream := func(name string, want sight, events ...string) {
-		rec := providertest.Recording{Name: name, Body: []byte(strings.Join(events, ""))}
-		rec.Response.Status = http.StatusOK
-		rec.Response.Headers = http.Header{"Content-Type": {"text/event-stream"}}
-		model, _ := b.stage(name, rec, providertest.Whole)
+		model, _ := b.stage(name, played("text/event-stream", events...), providertest.Whole)
 		b.cases = append(b.cases, b.making(name, "stream", model, want))
 		want.Usage = &sightUsage{Input: 7, Output: 3, Total: 10}
 		b.cases = append(b.cases, b.making(name, "counted", model, want))
@@ -217,10 +239,7 @@ func (b *caseBuilder) odd() {
 
 // refusals are what the gateway itself refuses.
 func (b *caseBuilder) refusals() {
-	rec := providertest.Recording{Name: "fast", Body: []byte(wholeAnswer)}
-	rec.Response.Status = http.StatusOK
-	rec.Response.Headers = http.Header{"Content-Type": {"application/json"}}
-	b.stage("fast", rec, providertest.Whole)
+	b.stage("fast", played("application/json", wholeAnswer), providertest.Whole)
 	hello := sight{Text: "Hello", Finish: "stop", Usage: &sightUsage{Input: 7, Output: 3, Total: 10}}
 
 	refuse := func(name, do, key, model string, status int, code string) {
@@ -236,7 +255,7 @@ func (b *caseBuilder) refusals() {
 	}
 	for _, do := range []string{"chat", "stream"} {
 		refuse("unknown model", do, "acme-client-key", "nobody", http.StatusNotFound, "model_unknown")
-		refuse("not on the list", do, "listed-client-key", "openai/fast", http.StatusForbidden, "model_not_allowed")
+		refuse("not on the list", do, "listed-client-key", "openai/openai.fast", http.StatusForbidden, "model_not_allowed")
 	}
 	refuse("limited", "again", "limited-client-key", "fast", http.StatusTooManyRequests, "rate_limited")
 
