@@ -158,5 +158,8 @@ func completion(body []byte) (*provider.Completion, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mending the answer: %w", err)
 	}
+	if f.FinishReason == "" {
+		f, _ = provider.ParseCompletion(body)
+	}
 	return &provider.Completion{Body: body, Facts: f}, nil
 }

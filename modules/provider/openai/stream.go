@@ -96,7 +96,7 @@ func (s *stream) next() (*provider.Chunk, error) {
 			continue
 		case bytes.Equal(data, doneMark):
 			s.marked = true
-			return nil, io.EOF
+			return s.last()
 		}
 		chunk, err := s.chunk(ev.Type, data)
 		switch {
@@ -108,6 +108,21 @@ func (s *stream) next() (*provider.Chunk, error) {
 			return chunk, nil
 		}
 	}
+}
+
+// last returns what is missing behind the provider's end mark, io.EOF where
+// nothing is.
+func (s *stream) last() (*provider.Chunk, error) {
+	raw, err := s.mend.close()
+	if err != nil {
+		return nil, fmt.Errorf("finishing the answer: %w", err)
+	}
+	if raw == nil {
+		return nil, io.EOF
+	}
+	s.err = io.EOF
+	f, _ := provider.ParseChunk(raw)
+	return &provider.Chunk{Raw: raw, Facts: f}, nil
 }
 
 // chunk reads one event's data; nil where it is nothing that a client could
@@ -124,6 +139,16 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	f, ok := provider.ParseChunk(data)
 	if !ok {
 		return nil, nil
+	}
+	if f.Choices && !f.Content && s.mend.finished() {
+		// behind the finish stands an empty choice: clients take its reason,
+		// or that it has none, for the answer's, or add it to that
+		if f.Usage == nil {
+			return new(provider.Chunk), nil
+		}
+		e := editor{raw: data}
+		e.setRaw("choices", "[]")
+		data, f.Choices, f.FinishReason = e.raw, false, ""
 	}
 	if isPreface(data, f) {
 		return new(provider.Chunk), nil

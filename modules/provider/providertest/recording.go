@@ -105,6 +105,19 @@ type detail struct {
 	Reasoning int64 `json:"reasoning_tokens"`
 }
 
+// finishes says that the model stopped, or calls tools, where an answer of
+// OpenAI's dialect is whole without a reason.
+func (rec *Recording) finishes() {
+	e := rec.Expected
+	if rec.Shape != "openai" || e == nil || e.Finish != "" || len(e.Errors) > 0 {
+		return
+	}
+	e.Finish = "stop"
+	if len(e.ToolCalls) > 0 {
+		e.Finish = "tool_calls"
+	}
+}
+
 // misread mends what was read from a recording's body when it was made.
 var misread = map[string]func(*Recording){
 	// The message has an empty delta beside it, which was taken for it.
@@ -228,6 +241,7 @@ func load(t testing.TB, name string) Recording {
 			if mend := misread[rec.Name]; mend != nil {
 				mend(&rec)
 			}
+			rec.finishes()
 			return rec
 		}
 	}
