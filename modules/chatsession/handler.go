@@ -146,7 +146,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	} else {
 		err = h.serveCompletion(x, next)
 	}
-	if other, ok := errors.AsType[passedOn](err); ok {
+	if other, ok := errors.AsType[nextError](err); ok {
 		return other.error
 	}
 	if err != nil {

@@ -39,8 +39,8 @@ func newPassage(t *turn, o *output) *passage {
 	}
 }
 
-// passedOn is an error of the next handler's, which is not ours to answer.
-type passedOn struct{ error }
+// nextError is the next handler's, and not ours to answer.
+type nextError struct{ error }
 
 var errUnstored = errors.New("the answer could not be stored")
 
@@ -67,7 +67,7 @@ func (p *passage) Write(b []byte) (int, error) {
 		return 0, errUnstored
 	case p.a.events == nil:
 		return p.hold(b)
-	case p.settled || !(p.a.done || p.a.broken):
+	case p.settled, !p.a.done && !p.a.broken:
 		return p.forward(b)
 	case p.t.x.rec.Call.Provider != "":
 		// the gateway is about to return, and then tells what was used
@@ -201,7 +201,7 @@ func (p *passage) end(err error) error {
 		panic(http.ErrAbortHandler)
 	}
 	if err != nil {
-		return passedOn{err}
+		return nextError{err}
 	}
 	return nil
 }
