@@ -140,6 +140,13 @@ func PayloadTooLarge(limit int64) *Error {
 	return &Error{Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large", Message: fmt.Sprintf("The body may have %d bytes at most", limit)}
 }
 
+// FieldTooLarge is a part of a body beyond its limit in bytes.
+func FieldTooLarge(field string, limit int64) *Error {
+	e := PayloadTooLarge(limit)
+	e.Message, e.Param = fmt.Sprintf("%s: may have %d bytes at most", field, limit), field
+	return e
+}
+
 // UnsupportedMediaType is a body that is not JSON.
 func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
