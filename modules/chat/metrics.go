@@ -27,6 +27,10 @@ type metrics struct {
 	tokens        *prometheus.CounterVec
 	cost          *prometheus.CounterVec
 	skippedChunks *prometheus.CounterVec
+
+	budgetUsed      *budgetRatios
+	budgetWarnings  *prometheus.CounterVec
+	budgetExhausted *prometheus.CounterVec
 }
 
 // latencyBuckets reach from a cached answer to a long one, in seconds.
@@ -49,6 +53,10 @@ var collectors = metrics{
 	tokens:        counter("caddy_ai_tokens_total", "Tokens used.", "tenant", "model", "provider", "type"),
 	cost:          counter("caddy_ai_cost_usd_total", "US dollars that the tokens cost, where the price is known.", "tenant", "model", "provider"),
 	skippedChunks: counter("caddy_ai_skipped_chunks_total", "Events of provider streams that were no JSON and were left out.", "provider"),
+
+	budgetUsed:      newBudgetRatios("caddy_ai_budget_used_ratio", "The used part of a tenant's tightest budget of a period.", "tenant", "period"),
+	budgetWarnings:  counter("caddy_ai_budget_warnings_total", "Warnings that a budget was used to a fraction of it.", "tenant", "period", "fraction"),
+	budgetExhausted: counter("caddy_ai_budget_exhausted_total", "Answers that were ended because a budget was used up.", "tenant", "period"),
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
@@ -78,6 +86,7 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 	for _, c := range []prometheus.Collector{
 		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes,
 		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks,
+		m.budgetUsed, m.budgetWarnings, m.budgetExhausted,
 	} {
 		err := reg.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
