@@ -162,6 +162,11 @@ func RateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}
 }
 
+// BudgetExceeded is a request that its tenant's budget has no room for.
+func BudgetExceeded(wait time.Duration) *Error {
+	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "This tenant's budget has no room for this request; try again after Retry-After, or with a smaller max_tokens", RetryAfter: max(wait, time.Second)}
+}
+
 // ProviderRateLimited is a request beyond a limit of the provider's.
 func ProviderRateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "provider_rate_limited", Message: "The AI provider's rate limit is exceeded", RetryAfter: max(wait, time.Second)}
