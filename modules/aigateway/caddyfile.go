@@ -52,6 +52,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    stall_timeout       <duration>
 //	    rescue              on|off
 //	    circuit_breaker     off|<failures> [<pause>]
+//	    cache               <duration>
 //	    max_body            <size>
 //	    health_path         <path>
 //	    tenant              <id>|none
@@ -216,7 +217,7 @@ func parsePrice(in, out string) (*Price, error) {
 // options are the subdirectives with one value.
 var options = []string{
 	"default_model", "model_override", "retries", "retry_after_max", "try_duration",
-	"response_timeout", "first_token_timeout", "stall_timeout", "rescue", "max_body", "health_path", "tenant",
+	"response_timeout", "first_token_timeout", "stall_timeout", "rescue", "cache", "max_body", "health_path", "tenant",
 }
 
 // providerOptions are those of a provider block.
@@ -258,6 +259,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 		h.FirstTokenTimeout, err = chat.ParseDuration(value)
 	case "stall_timeout":
 		h.StallTimeout, err = chat.ParseDuration(value)
+	case "cache":
+		h.Cache, err = chat.ParseDuration(value)
 	case "max_body":
 		h.MaxBody, err = chat.ParseSize(value)
 	}

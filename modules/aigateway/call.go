@@ -56,20 +56,26 @@ func (h *Handler) chat(x *exchange) error {
 	return h.call(x, req, (*call).complete)
 }
 
-// call makes a call of a model for a request.
+// call has a request answered, by a call of its model where nobody has made
+// that before.
 func (h *Handler) call(x *exchange, req *request, answer func(*call) error) error {
 	choice, err := h.choose(x, req)
 	if err != nil {
 		return err
 	}
-	c := h.newCall(x, req, choice)
-	defer c.end()
-	err = answer(c)
-	c.settle(err)
-	if c.told {
-		return nil
-	}
-	return err
+	x.rec.SetCall(chatctx.Call{Model: choice.Name})
+	// by the record, since a keep-alive may begin the answer before the model does
+	x.rec.SetHeader(x.w, "X-Model-Id", choice.Name)
+	return h.answer(x, req, choice, func(x *exchange) error {
+		c := h.newCall(x, req, choice)
+		defer c.end()
+		err := answer(c)
+		c.settle(err)
+		if c.told {
+			return nil
+		}
+		return err
+	})
 }
 
 func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call {
@@ -79,8 +85,6 @@ func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call 
 	c.ctx, c.cancel = chat.CallContext(x.r.Context(), req.stream)
 	c.info = chatctx.Call{Model: choice.Name, Provider: c.order[0].Target.Provider}
 	x.rec.SetCall(c.info)
-	// by the record, since a keep-alive may begin the answer before the model does
-	x.rec.SetHeader(x.w, "X-Model-Id", choice.Name)
 	return c
 }
 

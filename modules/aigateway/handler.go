@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -90,6 +91,10 @@ type Handler struct {
 	// row, for 30 seconds.
 	CircuitBreaker *CircuitBreaker `json:"circuit_breaker,omitempty"`
 
+	// How long an answer is given again to the same tenant's same request,
+	// word for word. Default: never.
+	Cache caddy.Duration `json:"cache,omitempty"`
+
 	// How large the body of a request may be, in bytes. Default: 10 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
@@ -98,11 +103,16 @@ type Handler struct {
 
 	providers map[string]provider.Provider
 	types     map[string]string // of the providers, by name
-	unreport  func()            // takes the circuits out of the metrics
-	table     *route.Table
-	loaded    time.Time
-	app       *chat.App
-	log       *zap.Logger
+
+	// fingerprint sets this gateway's cached answers apart from those of
+	// others, and of other settings.
+	fingerprint string
+
+	unreport func() // takes the circuits out of the metrics
+	table    *route.Table
+	loaded   time.Time
+	app      *chat.App
+	log      *zap.Logger
 }
 
 // Model is a name by which clients ask for a model.
@@ -196,6 +206,7 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 	if len(h.ProvidersRaw) == 0 {
 		return errors.New("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}")
 	}
+	h.fingerprint = keyOf("gateway", string(caddyconfig.JSON(h, nil)))
 	mods, err := ctx.LoadModule(h, "ProvidersRaw")
 	if err != nil {
 		return fmt.Errorf("loading providers: %w", err)
@@ -280,7 +291,7 @@ func (h *Handler) Validate() error {
 	}
 	if *h.Retries < 0 || h.RetryAfterMax < 0 || h.TryDuration < 0 ||
 		h.CircuitBreaker != nil && (h.CircuitBreaker.Failures < 0 || h.CircuitBreaker.Pause < 0) ||
-		h.ResponseTimeout < 0 || h.FirstTokenTimeout < 0 || h.StallTimeout < 0 || h.MaxBody < 0 {
+		h.ResponseTimeout < 0 || h.FirstTokenTimeout < 0 || h.StallTimeout < 0 || h.Cache < 0 || h.MaxBody < 0 {
 		return errors.New("want positive values")
 	}
 	h.warnOfTenants()

@@ -28,6 +28,7 @@ type metrics struct {
 	cost          *prometheus.CounterVec
 	skippedChunks *prometheus.CounterVec
 	circuits      *circuits
+	cache         *prometheus.CounterVec
 }
 
 // latencyBuckets reach from a cached answer to a long one, in seconds.
@@ -51,6 +52,7 @@ var collectors = metrics{
 	cost:          counter("caddy_ai_cost_usd_total", "US dollars that the tokens cost, where the price is known.", "tenant", "model", "provider"),
 	skippedChunks: counter("caddy_ai_skipped_chunks_total", "Events of provider streams that were no JSON and were left out.", "provider"),
 	circuits:      newCircuits("caddy_ai_circuit_open", "Whether the circuit breaker of one of the model's targets is not closed, so that it is left alone."),
+	cache:         counter("caddy_ai_cache_total", "Requests of gateways with a cache, by what came of it.", "tenant", "result"),
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
@@ -79,7 +81,7 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 	m := &collectors
 	for _, c := range []prometheus.Collector{
 		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes,
-		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks, m.circuits,
+		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks, m.circuits, m.cache,
 	} {
 		err := reg.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
@@ -110,6 +112,18 @@ const (
 // "passthrough".
 func (a *App) Attempted(provider, model, result string) {
 	a.metrics.attempts.WithLabelValues(provider, model, result).Inc()
+}
+
+// What comes of a request where there is a cache.
+const (
+	CacheHit    = "hit"
+	CacheMiss   = "miss"
+	CacheBypass = "bypass"
+)
+
+// Cached counts a request that may be answered from a cache.
+func (a *App) Cached(tenant, result string) {
+	a.metrics.cache.WithLabelValues(tenant, result).Inc()
 }
 
 // SkippedChunks counts events of a provider's stream that were left out.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
@@ -54,6 +55,9 @@ type Record struct {
 
 	// Limiters is how many handlers have limited the request so far.
 	Limiters int
+
+	// TokenWindows are what the limiters want the model call counted in.
+	TokenWindows []budget.Window
 
 	// Turn is set by the handler that keeps the conversation.
 	Turn *Turn

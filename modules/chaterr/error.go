@@ -145,6 +145,11 @@ func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
 }
 
+// IdempotencyKeyReused is another request under a key that is taken.
+func IdempotencyKeyReused() *Error {
+	return &Error{Status: http.StatusUnprocessableEntity, Code: "idempotency_key_reused", Message: "This Idempotency-Key belongs to another request; send a new one with this body", Param: "Idempotency-Key"}
+}
+
 // RateLimited is a request beyond a limit of ours.
 func RateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}
