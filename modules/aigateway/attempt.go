@@ -125,9 +125,15 @@ func (a *attempt) note(f provider.Facts) {
 	a.finish = cmp.Or(f.FinishReason, a.finish)
 }
 
-// cause is why the attempt failed with err: what ended it from here weighs
-// more than what the provider made of it.
+// cause is why the attempt failed with err, without the secrets that a
+// provider may repeat: what ended it from here weighs more than what the
+// provider made of it.
 func (a *attempt) cause(err error) error {
+	if pe, ok := errors.AsType[*provider.Error](err); ok {
+		if p, ok := a.c.h.providers[a.hop.Target.Provider].(provider.Keeper); ok {
+			pe.Message = p.Hide(a.preq, pe.Message)
+		}
+	}
 	if cause := context.Cause(a.ctx); cause != nil && !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", cause, err)
 	}

@@ -39,6 +39,8 @@ func (c *call) rescue(out *chunkWriter, cut error) (source, error) {
 			}
 		}
 	}
+	// what the client has is still that target's
+	c.answers(c.answering)
 	return source{}, cut
 }
 
