@@ -152,6 +152,11 @@ func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
 }
 
+// IdempotencyKeyReused is another request under a key that was used before.
+func IdempotencyKeyReused() *Error {
+	return &Error{Status: http.StatusUnprocessableEntity, Code: "idempotency_key_reused", Message: "This Idempotency-Key came with another body before; send a new key, or the same body"}
+}
+
 // RateLimited is a request beyond a limit of ours.
 func RateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}

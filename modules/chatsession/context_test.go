@@ -16,7 +16,7 @@ import (
 func conversation(t *testing.T, short string) []*store.Message {
 	t.Helper()
 	var msgs []*store.Message
-	for _, s := range strings.FieldsSeq(short) {
+	for s := range strings.FieldsSeq(short) {
 		role, text, _ := strings.Cut(s, ":")
 		raw := ""
 		switch role {
