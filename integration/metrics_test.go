@@ -79,6 +79,8 @@ func meteredSite(f *fakeProvider) string {
 			price 1000000 2000000
 		}
 		passthrough
+		retries 0
+		circuit_breaker off
 	}
 	metrics /metrics
 `, f.url)

@@ -140,9 +140,21 @@ func PayloadTooLarge(limit int64) *Error {
 	return &Error{Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large", Message: fmt.Sprintf("The body may have %d bytes at most", limit)}
 }
 
+// FieldTooLarge is a part of a body beyond its limit in bytes.
+func FieldTooLarge(field string, limit int64) *Error {
+	e := PayloadTooLarge(limit)
+	e.Message, e.Param = fmt.Sprintf("%s: may have %d bytes at most", field, limit), field
+	return e
+}
+
 // UnsupportedMediaType is a body that is not JSON.
 func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
+}
+
+// IdempotencyKeyReused is another request under a key that is taken.
+func IdempotencyKeyReused() *Error {
+	return &Error{Status: http.StatusUnprocessableEntity, Code: "idempotency_key_reused", Message: "This Idempotency-Key belongs to another request; send a new one with this body", Param: "Idempotency-Key"}
 }
 
 // RateLimited is a request beyond a limit of ours.
@@ -150,9 +162,9 @@ func RateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}
 }
 
-// BudgetExceeded is a request for which a budget of the tenant has no room.
+// BudgetExceeded is a request that its tenant's budget has no room for.
 func BudgetExceeded(wait time.Duration) *Error {
-	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "The tenant's budget has no room for this request until Retry-After is over; a smaller one, or one with a smaller max_tokens, may fit", RetryAfter: max(wait, time.Second)}
+	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "This tenant's budget has no room for this request; try again after Retry-After, or with a smaller max_tokens", RetryAfter: max(wait, time.Second)}
 }
 
 // ProviderRateLimited is a request beyond a limit of the provider's.
