@@ -217,9 +217,10 @@ func (g *goClient) tools(s *sight) error {
 func (g *goClient) abort(s *sight) error {
 	stream := g.client.Chat.Completions.NewStreaming(g.ctx, g.params())
 	defer stream.Close()
-	for s.Text == "" && stream.Next() {
+	for s.Text+s.Reasoning == "" && stream.Next() {
 		if chunk := stream.Current(); len(chunk.Choices) > 0 {
 			s.Text += chunk.Choices[0].Delta.Content
+			s.Reasoning += extraText(chunk.Choices[0].Delta.JSON.ExtraFields)
 		}
 	}
 	return stream.Err()

@@ -20,16 +20,18 @@ var clientProviders = []clientProvider{
 	{name: "cloudflare", typ: "cloudflare", shape: "openai", only: "openai-", block: "base_url %s/compat\ngateway_id prod", vectors: openAIVectors},
 	{name: "anthropic", typ: "anthropic", shape: "anthropic", block: "base_url %s"},
 	{name: "gemini", typ: "gemini", shape: "gemini", block: "base_url %s/v1beta", vectors: `{"embeddings":[{"values":[0.5,-0.25]},{"values":[0.125,1]}]}`},
-	{name: "ollama", typ: "ollama", shape: "ollama", block: "base_url %s", vectors: `{"embeddings":[[0.5,-0.25],[0.125,1]],"prompt_eval_count":5}`},
+	{name: "bedrock", typ: "bedrock", made: bedrockStreams, block: "base_url %s\nregion us-east-1"},
+	{name: "ollama", typ: "ollama", shape: "ollama", made: ollamaStreams, block: "base_url %s", vectors: `{"embeddings":[[0.5,-0.25],[0.125,1]],"prompt_eval_count":5}`},
 }
 
 // clientProvider is a provider and what it is played with.
 type clientProvider struct {
 	name, typ string
-	shape     string // of its recordings
-	only      string // how their names begin
-	block     string // of its options; %s is where the recordings are replayed
-	vectors   string // how it answers for two embeddings, where it has them
+	shape     string                                    // of its recordings
+	only      string                                    // how their names begin
+	made      func(testing.TB) []providertest.Recording // more of them
+	block     string                                    // of its options; %s is where the recordings are replayed
+	vectors   string                                    // how it answers for two embeddings, where it has them
 }
 
 // openAIVectors are those below, as numbers.
@@ -128,8 +130,9 @@ type clientCase struct {
 	Tools   []string `json:"tools,omitempty"` // that the client has
 	Input   []string `json:"input,omitempty"` // to embed
 
-	want sight
-	play *play
+	below string // path of the gateway
+	want  sight
+	play  *play
 }
 
 // sight is what a client's user gets to see.
@@ -174,10 +177,11 @@ func TestClients(t *testing.T) {
 	up := newReplays(t)
 	cases := clientCases(t, up)
 	c := startCaddy(t, clientTenants, clientSite(up))
+	openCircuit(t, c)
 	for _, client := range officialClients {
 		t.Run(client.name, func(t *testing.T) {
 			t.Parallel()
-			client.test(t, c.url+"/v1", cases)
+			client.test(t, c.url, cases)
 		})
 	}
 }
@@ -223,14 +227,37 @@ func clientSite(up *replays) string {
 		rescue off
 		circuit_breaker off
 	}
-`, &blocks)
+	handle_path /broken/* {
+		ai_gateway {
+			provider openai {
+				base_url %s/v1
+			}
+			model broken {
+				to openai/openai.broken
+			}
+			retries 0
+			circuit_breaker 1 1h
+		}
+	}
+`, &blocks, up.url)
 }
 
-func (o officialClient) test(t *testing.T, baseURL string, cases []clientCase) {
+// openCircuit has the gateway below /broken fail, so that it asks its
+// provider no more.
+func openCircuit(t *testing.T, c *caddyProcess) {
+	t.Helper()
+	cl := newClient(c, "", "ann")
+	cl.url += "/broken"
+	cl.key = "acme-client-key"
+	a := cl.complete(newQuestion("broken"))
+	a.wantRefused(t, http.StatusBadGateway, "ai_error")
+}
+
+func (o officialClient) test(t *testing.T, url string, cases []clientCase) {
 	var mine []clientCase
 	for _, c := range cases {
 		if slices.Contains(o.does, c.Do) {
-			c.BaseURL, c.User = baseURL, o.name
+			c.BaseURL, c.User = url+c.below+"/v1", o.name
 			mine = append(mine, c)
 		}
 	}
@@ -258,7 +285,7 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 		return
 	}
 	if c.Do == "abort" {
-		if got.Text == "" || !strings.HasPrefix(want.Text, got.Text) {
+		if got.Text+got.Reasoning == "" || !strings.HasPrefix(want.Text, got.Text) || !strings.HasPrefix(want.Reasoning, got.Reasoning) {
 			t.Errorf("before the client went away came %q, want a beginning of %q", got.Text, want.Text)
 		}
 		c.play.wantEnded(t)
@@ -272,7 +299,7 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 	}
 	wantSeen(t, "text", got.Text, want.Text)
 	wantSeen(t, "refusal", got.Refusal, want.Refusal)
-	if !o.is(reasoningIsLost) || got.Reasoning != "" {
+	if c.Do != "tools" && (!o.is(reasoningIsLost) || got.Reasoning != "") {
 		wantSeen(t, "reasoning", got.Reasoning, want.Reasoning)
 	}
 	wantSeen(t, "finish reason", got.Finish, want.Finish)
@@ -281,6 +308,8 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 	wantSeen(t, "vectors", got.Vectors, want.Vectors)
 	compareCalls(t, got.ToolCalls, want.ToolCalls)
 	switch c.Do {
+	case "tools":
+		c.play.wantToldResult(t, want.ToolCalls)
 	case "chat", "stream", "counted":
 		o.compareUsage(t, c.Do, got.Usage, want.Usage)
 	}

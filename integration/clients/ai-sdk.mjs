@@ -81,7 +81,8 @@ await run({
     const answer = streamText({ ...request(c), abortSignal: stop.signal, onError() {} });
     for await (const part of answer.fullStream) {
       if (part.type === "text-delta") seen.text += part.text;
-      if (seen.text) stop.abort();
+      if (part.type === "reasoning-delta") seen.reasoning += part.text;
+      if (seen.text || seen.reasoning) stop.abort();
     }
   },
 

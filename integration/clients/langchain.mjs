@@ -79,7 +79,8 @@ await run({
     try {
       for await (const chunk of await model(c).stream(asked(), { signal: stop.signal })) {
         seen.text += chunk.text;
-        if (seen.text) stop.abort();
+        seen.reasoning += chunk.additional_kwargs.reasoning_content ?? "";
+        if (seen.text || seen.reasoning) stop.abort();
       }
     } catch (e) {
       if (e.name !== "AbortError") throw e;

@@ -77,7 +77,8 @@ await run({
     const stream = await client(c).chat.completions.create({ ...request(c), stream: true }, { signal: stop.signal });
     for await (const chunk of stream) {
       seen.text += chunk.choices[0]?.delta.content ?? "";
-      if (seen.text) stop.abort();
+      seen.reasoning += reasoning(chunk.choices[0]?.delta);
+      if (seen.text || seen.reasoning) stop.abort();
     }
   },
 

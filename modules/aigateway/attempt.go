@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
@@ -155,7 +156,7 @@ func (a *attempt) over(err error) {
 	a.cancel(nil)
 	a.endSpan(err)
 	a.c.h.app.Attempted(a.hop.Target.Provider, a.c.choice.Label, a.result)
-	if err != nil && a.c.ctx.Err() == nil {
+	if err != nil && a.c.ctx.Err() == nil && !errors.Is(err, budget.ErrExhausted) {
 		a.c.h.log.Warn("a model call failed",
 			zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model),
 			zap.Int("attempt", a.c.info.Attempts), zap.String("result", a.result),
@@ -169,7 +170,7 @@ func (a *attempt) resultOf(err error) string {
 		return chat.AttemptOK
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return chat.AttemptTimeout
-	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, errBudget):
+	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted):
 		return chat.AttemptAborted
 	case reasonOf(err) == provider.ReasonRateLimited:
 		return chat.AttemptRateLimited
