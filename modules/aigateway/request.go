@@ -52,7 +52,7 @@ func (h *Handler) readRequest(x *exchange) (*request, error) {
 }
 
 func parseRequest(body []byte) (*request, error) {
-	req := &request{body: body, operation: "chat"}
+	req := &request{body: body, operation: operationChat}
 	messages := gjson.GetBytes(body, "messages")
 	if !messages.IsArray() || len(messages.Array()) == 0 {
 		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
