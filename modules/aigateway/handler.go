@@ -104,6 +104,7 @@ type Handler struct {
 	HealthPath string `json:"health_path,omitempty"`
 
 	providers map[string]provider.Provider
+	types     map[string]string // of the providers, by name
 	systems   map[string]string // what traces call the providers, by name
 
 	// fingerprint sets this gateway's cached answers apart from those of
@@ -216,7 +217,7 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading providers: %w", err)
 	}
-	h.providers, h.systems = make(map[string]provider.Provider), make(map[string]string)
+	h.providers, h.types, h.systems = make(map[string]provider.Provider), make(map[string]string), make(map[string]string)
 	for name, mod := range mods.(map[string]any) {
 		p, ok := mod.(provider.Provider)
 		if !ok {
@@ -227,7 +228,8 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 		if b, ok := mod.(interface{ Base() string }); ok {
 			base = b.Base()
 		}
-		h.systems[name] = systemOf(mod.(caddy.Module).CaddyModule().ID.Name(), base)
+		h.types[name] = mod.(caddy.Module).CaddyModule().ID.Name()
+		h.systems[name] = systemOf(h.types[name], base)
 	}
 	return nil
 }
