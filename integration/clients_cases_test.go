@@ -277,7 +277,7 @@ func (b *caseBuilder) refusals() {
 	}
 
 	// only who waits as long as Retry-After says gets through
-	patient := b.making("patient", "again", "fast", hello)
+	patient := b.making("", "patient", "fast", hello)
 	patient.Key, patient.Retries = "waiting-client-key", 1
 	list := b.making("list", "models", "", sight{Models: []string{"fast"}})
 	b.cases = append(b.cases, patient, list, b.making("fast", "chat", "fast", hello))

@@ -45,14 +45,14 @@ var officialClients = []officialClient{
 	{
 		name:    "openai",
 		run:     runScript,
-		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "models", "embed"},
+		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "models", "embed"},
 		refused: openAIErrors,
 		broken:  "APIError",
 	},
 	{
 		name:     "ai-sdk",
 		run:      runScript,
-		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "embed"},
+		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "embed"},
 		refused:  func(int) string { return "AI_APICallError" },
 		broken:   "", // the frame's own object
 		peculiar: []peculiarity{refusalIsText, totalIsAdded},
@@ -60,7 +60,7 @@ var officialClients = []officialClient{
 	{
 		name:     "langchain",
 		run:      runScript,
-		does:     []string{"chat", "stream", "counted", "tools", "abort", "embed"},
+		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "embed"},
 		refused:  openAIErrors,
 		broken:   "APIError",
 		peculiar: []peculiarity{refusalIsLost, reasoningIsLost},
@@ -68,7 +68,7 @@ var officialClients = []officialClient{
 	{
 		name:    "openai-go",
 		run:     runOpenAIGo,
-		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "models", "embed"},
+		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "models", "embed"},
 		refused: func(int) string { return "*openai.Error" },
 		broken:  "*ssestream.StreamError",
 	},

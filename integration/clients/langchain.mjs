@@ -5,7 +5,7 @@ import { tool } from "@langchain/core/tools";
 import { ChatOpenAI, OpenAIEmbeddings } from "@langchain/openai";
 import { z } from "zod";
 
-import { headers, question, run, toolResult } from "./cases.mjs";
+import { first, headers, question, run, toolResult } from "./cases.mjs";
 
 const options = (c) => ({
   model: c.model,
@@ -85,6 +85,11 @@ await run({
     } catch (e) {
       if (e.name !== "AbortError") throw e;
     }
+  },
+
+  async again(c, seen) {
+    await first(model(c).invoke(asked()));
+    take(seen, await model(c).invoke(asked()));
   },
 
   async embed(c, seen) {
