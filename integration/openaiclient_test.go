@@ -69,10 +69,15 @@ type completion struct {
 // client does.
 func (c *client) complete(q any, header ...string) completion {
 	c.t.Helper()
-	resp := c.do(http.MethodPost, completions, q, header...)
+	return readCompletion(c.t, c.do(http.MethodPost, completions, q, header...))
+}
+
+// readCompletion reads an answer to its end.
+func readCompletion(t testing.TB, resp *http.Response) completion {
+	t.Helper()
 	a := completion{status: resp.StatusCode, header: resp.Header}
 	if resp.Header.Get("Content-Type") != "text/event-stream" {
-		a.document(c.t, readAll(c.t, resp))
+		a.document(t, readAll(t, resp))
 		return a
 	}
 	defer resp.Body.Close()
@@ -81,11 +86,11 @@ func (c *client) complete(q any, header ...string) completion {
 		ev, err := dec.Next()
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
-				c.t.Errorf("reading the stream: %v", err)
+				t.Errorf("reading the stream: %v", err)
 			}
 			return a
 		}
-		a.frame(c.t, string(ev.Data))
+		a.frame(t, string(ev.Data))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,6 +19,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
@@ -113,6 +115,8 @@ type Handler struct {
 	loaded   time.Time
 	app      *chat.App
 	log      *zap.Logger
+
+	warnUnpriced *sync.Once // of names without an alias, which are the clients'
 }
 
 // Model is a name by which clients ask for a model.
@@ -162,6 +166,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	h.loaded = time.Now()
+	h.warnUnpriced = new(sync.Once)
 	h.ResponseTimeout = cmp.Or(h.ResponseTimeout, caddy.Duration(30*time.Second))
 	h.FirstTokenTimeout = cmp.Or(h.FirstTokenTimeout, caddy.Duration(12*time.Second))
 	h.StallTimeout = cmp.Or(h.StallTimeout, caddy.Duration(time.Minute))
@@ -263,7 +268,7 @@ func (m *Model) alias() (route.Alias, error) {
 		if m.Price.Input < 0 || m.Price.Output < 0 {
 			return a, errors.New("price: want two numbers of at least 0")
 		}
-		a.Price = new(route.Price(*m.Price))
+		a.Price = &price.Price{Input: m.Price.Input, Output: m.Price.Output}
 	}
 	return a, nil
 }
@@ -295,6 +300,7 @@ func (h *Handler) Validate() error {
 		return errors.New("want positive values")
 	}
 	h.warnOfTenants()
+	h.warnOfPrices()
 	if h.Tenant == tenantNone {
 		return nil
 	}

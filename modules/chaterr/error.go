@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Error is a failure as a client is told of it.
@@ -62,7 +64,15 @@ func From(err error) *Error {
 const statusClientClosedRequest = 499
 
 // InvalidJSON is a body that is not one JSON value, or that has a name twice.
+// Of the decoder's error only the place is kept: the rest quotes the body.
 func InvalidJSON(err error) *Error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		what := "no JSON"
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			what = "a name for the second time"
+		}
+		err = fmt.Errorf("%s at byte %d", what, syntax.ByteOffset)
+	}
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one valid JSON object without duplicate names", Err: err}
 }
 
@@ -140,6 +150,13 @@ func PayloadTooLarge(limit int64) *Error {
 	return &Error{Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large", Message: fmt.Sprintf("The body may have %d bytes at most", limit)}
 }
 
+// FieldTooLarge is a part of a body beyond its limit in bytes.
+func FieldTooLarge(field string, limit int64) *Error {
+	e := PayloadTooLarge(limit)
+	e.Message, e.Param = fmt.Sprintf("%s: may have %d bytes at most", field, limit), field
+	return e
+}
+
 // UnsupportedMediaType is a body that is not JSON.
 func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
@@ -153,6 +170,11 @@ func IdempotencyKeyReused() *Error {
 // RateLimited is a request beyond a limit of ours.
 func RateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}
+}
+
+// BudgetExceeded is a request for which a budget of the tenant has no room.
+func BudgetExceeded(wait time.Duration) *Error {
+	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "The tenant's budget has no room for this request until Retry-After is over; a smaller one, or one with a smaller max_tokens, may fit", RetryAfter: max(wait, time.Second)}
 }
 
 // ProviderRateLimited is a request beyond a limit of the provider's.

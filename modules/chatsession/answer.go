@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -18,9 +19,10 @@ import (
 // maxDocument is how large an answer that is one JSON document may be.
 const maxDocument = 32 << 20
 
-// maxText is how long the text of an answer may be. It is far more than any
-// model says, and still fits the store with every character escaped.
-const maxText = 4 << 20
+// maxText is how long the text of an answer may be, its tool calls included.
+// It is far more than any model says, and still fits the store twice with
+// every character escaped.
+const maxText = 2 << 20
 
 var errTooLarge = errors.New("the answer is too large")
 
@@ -39,9 +41,11 @@ type answer struct {
 	doc    bytes.Buffer // of anything else
 
 	text    strings.Builder
+	calls   toolCalls
 	bytes   int // of all that was produced, for estimates
 	finish  string
 	done    bool // the stream's own end mark was seen
+	broken  bool // the stream told of an error
 	model   string
 	usage   *provider.Usage
 	failure *chaterr.Error
@@ -117,14 +121,33 @@ func (a *answer) event(data []byte) {
 		return
 	}
 	if _, _, _, isError := provider.ErrorOf(data); isError {
+		a.broken = true
 		a.fail(provider.NewError(0, data))
 		return
 	}
 	// what is no JSON is skipped
-	if f, ok := provider.ParseChunk(data); ok {
-		a.facts(f)
+	f, ok := provider.ParseChunk(data)
+	if !ok {
+		return
 	}
+	if f.ToolCalls {
+		a.calls.addParts(firstChoice(data).Get("delta.tool_calls"))
+	}
+	a.facts(f)
 }
+
+// firstChoice returns the choice that speaks for the answer.
+func firstChoice(raw []byte) gjson.Result {
+	for _, c := range gjson.GetBytes(raw, "choices").Array() {
+		if c.Get("index").Int() == 0 {
+			return c
+		}
+	}
+	return gjson.Result{}
+}
+
+// empty says whether nothing was produced that is kept.
+func (a *answer) empty() bool { return a.text.Len() == 0 && len(a.calls.list) == 0 }
 
 func (a *answer) facts(f provider.Facts) {
 	if f.Model != "" {
@@ -134,7 +157,7 @@ func (a *answer) facts(f provider.Facts) {
 		a.usage = f.Usage
 	}
 	a.bytes += f.OutputBytes
-	if a.text.Len()+len(f.Text) > maxText {
+	if a.text.Len()+len(f.Text)+a.calls.size > maxText {
 		a.fail(errTooLarge)
 		return
 	}
@@ -182,6 +205,9 @@ func (a *answer) document() {
 	if !ok || !f.Choices {
 		a.fail(errors.New("the answer is no chat completion"))
 		return
+	}
+	if f.ToolCalls {
+		a.calls.addWhole(firstChoice(raw).Get("message.tool_calls"))
 	}
 	a.facts(f)
 }

@@ -29,7 +29,9 @@ func init() {
 // the store. A message becomes an OpenAI chat completions request, with the
 // conversation so far in front, for the next handler: ai_gateway, or a
 // reverse_proxy to any server that speaks it. Its answer is streamed to the
-// client and stored. All other requests are passed on.
+// client and stored. A POST to /v1/chat/completions that names a session by
+// X-Session-Id gets its history and is stored alike, and its answer is passed
+// on as it is. All other requests are passed on.
 type Handler struct {
 	// The tenant of requests that no tenant_resolve has marked. Default:
 	// none, such requests are refused.
@@ -130,15 +132,24 @@ func (h *Handler) Validate() error {
 	return h.app.CheckTenant(h.Tenant)
 }
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	path, ok := h.subpath(r.URL.Path)
-	if !ok {
+	if !ok && !remembers(r) {
 		return next.ServeHTTP(w, r)
 	}
 	rec, w, done := h.app.Enter(w, r)
-	defer done(nil)
+	defer func() { done(err) }()
 
-	if err := h.serve(&exchange{w: w, r: r, rec: rec}, path, next); err != nil {
+	x := &exchange{w: w, r: r, rec: rec}
+	if ok {
+		err = h.serve(x, path, next)
+	} else {
+		err = h.serveCompletion(x, next)
+	}
+	if other, ok := errors.AsType[nextError](err); ok {
+		return other.error
+	}
+	if err != nil {
 		return chaterr.Answer(h.log, w, r, err)
 	}
 	return nil
@@ -152,23 +163,21 @@ type exchange struct {
 	store store.Store
 }
 
-// serve answers a request, or returns why it has not been answered.
+// serve answers a request for one of the routes, or returns why it has not
+// been answered.
 func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error {
-	if err := h.app.RequireTenant(x.r, x.rec, h.Tenant); err != nil {
+	if err := h.admit(x); err != nil {
 		return err
 	}
-	x.rec.SetHeader(x.w, chatctx.HeaderTenant, x.rec.Tenant.ID)
-
 	rt, id, err := match(path, x.r.Method)
 	if err != nil {
 		return err
 	}
-	st, release, err := h.app.Lease()
+	release, err := h.lease(x, id)
 	if err != nil {
-		return chaterr.StorageUnavailable(err)
+		return err
 	}
 	defer release()
-	x.store, x.rec.Session = st, id
 
 	switch rt {
 	case routePost:
@@ -184,6 +193,43 @@ func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error 
 	default:
 		return h.cancel(x)
 	}
+}
+
+// serveCompletion does so for a chat completions request with a session.
+func (h *Handler) serveCompletion(x *exchange, next caddyhttp.Handler) error {
+	if err := h.admit(x); err != nil {
+		return err
+	}
+	id, err := sessionOf(x.r.Header)
+	if err != nil {
+		return err
+	}
+	release, err := h.lease(x, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return h.complete(x, next)
+}
+
+// admit makes sure that a request has a tenant.
+func (h *Handler) admit(x *exchange) error {
+	if err := h.app.RequireTenant(x.r, x.rec, h.Tenant); err != nil {
+		return err
+	}
+	x.rec.SetHeader(x.w, chatctx.HeaderTenant, x.rec.Tenant.ID)
+	return nil
+}
+
+// lease notes the session that a request is about and opens the store for
+// it, until release is called.
+func (h *Handler) lease(x *exchange, session string) (release func(), err error) {
+	st, release, err := h.app.Lease()
+	if err != nil {
+		return nil, chaterr.StorageUnavailable(err)
+	}
+	x.store, x.rec.Session = st, session
+	return release, nil
 }
 
 // storeError turns a failure of the store into one to answer.

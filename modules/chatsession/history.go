@@ -1,10 +1,14 @@
 package chatsession
 
 import (
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/store"
@@ -29,6 +33,11 @@ type shownMessage struct {
 	TokenCount int    `json:"tokenCount"`
 	ModelID    string `json:"modelId,omitempty"`
 	Status     string `json:"status"`
+
+	// of OpenAI's shape: the calls that an assistant's message makes, and the
+	// one whose result a tool's message is
+	ToolCalls  json.RawMessage `json:"toolCalls,omitempty"`
+	ToolCallID string          `json:"toolCallId,omitempty"`
 }
 
 type sessionPage struct {
@@ -54,20 +63,37 @@ func (h *Handler) history(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	msgs, more, err := x.store.History(x.r.Context(), x.rec.Tenant.ID, x.session(), store.Range{Before: before, Limit: limit})
-	if err != nil {
-		return h.storeError("history", err)
+	page := historyPage{SessionID: x.rec.Session, Messages: []shownMessage{}}
+	var oldest uint64
+	for m, err := range x.newest(x.r.Context(), before) {
+		if err != nil {
+			return h.storeError("history", err)
+		}
+		if len(page.Messages) == limit {
+			page.NextBefore = strconv.FormatUint(oldest, 10)
+			break
+		}
+		page.Messages, oldest = append(page.Messages, shown(m)), m.Seq
 	}
-	page := historyPage{SessionID: x.rec.Session, Messages: make([]shownMessage, 0, len(msgs))}
-	for _, m := range msgs {
-		page.Messages = append(page.Messages, shownMessage{
-			m.ID, m.Role, m.Content, m.Time.UnixMilli(), m.TokenCount, m.ModelID, m.Status,
-		})
-	}
-	if more {
-		page.NextBefore = strconv.FormatUint(msgs[0].Seq, 10)
-	}
+	slices.Reverse(page.Messages)
 	return x.ok(page)
+}
+
+func shown(m *store.Message) shownMessage {
+	s := shownMessage{
+		ID:         m.ID,
+		Role:       m.Role,
+		Content:    m.Content,
+		Timestamp:  m.Time.UnixMilli(),
+		TokenCount: m.TokenCount,
+		ModelID:    m.ModelID,
+		Status:     m.Status,
+		ToolCallID: resultOf(m),
+	}
+	if len(callsOf(m)) > 0 {
+		s.ToolCalls = json.RawMessage(gjson.GetBytes(m.Raw, "tool_calls").Raw)
+	}
+	return s
 }
 
 // list serves GET /chat.

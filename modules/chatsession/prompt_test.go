@@ -8,41 +8,13 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-func TestFitting(t *testing.T) {
-	// each message is estimated at two tokens
-	msgs := []store.Message{{Content: "11111111"}, {Content: "22222222"}, {Content: "33333333"}}
-	for _, tc := range []struct {
-		name         string
-		most, tokens int
-		want         string
-	}{
-		{"all", 3, 6, "123"},
-		{"more_than_there_are", 50, 8000, "123"},
-		{"the_newest_by_number", 2, 100, "23"},
-		{"the_newest_by_tokens", 3, 5, "23"},
-		{"a_message_is_never_split", 3, 1, ""},
-		{"none_by_number", 0, 100, ""},
-		{"none_by_tokens", 3, 0, ""},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var got strings.Builder
-			for _, m := range fitting(msgs, tc.most, tc.tokens) {
-				got.WriteByte(m.Content[0])
-			}
-			if got.String() != tc.want {
-				t.Errorf("got %q, want %q", got.String(), tc.want)
-			}
-		})
-	}
-}
-
 func TestTitle(t *testing.T) {
 	for _, tc := range []struct{ in, want string }{
 		{"hello", "hello"},
 		{strings.Repeat("ü", 80), strings.Repeat("ü", 80)},
 		{strings.Repeat("ü", 81), strings.Repeat("ü", 79) + "…"},
 	} {
-		if got := title(tc.in); got != tc.want || !utf8.ValidString(got) {
+		if got := title([]*store.Message{newMessage(roleUser, tc.in)}); got != tc.want || !utf8.ValidString(got) {
 			t.Errorf("title of %d characters is %q", utf8.RuneCountInString(tc.in), got)
 		}
 	}

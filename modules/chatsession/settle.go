@@ -19,6 +19,7 @@ const (
 	finishStop      = "stop"
 	finishError     = "error"
 	finishCancelled = "cancelled"
+	finishBudget    = "budget"
 )
 
 // usage is what an answer tells of its cost.
@@ -54,29 +55,47 @@ type document struct {
 	Usage        usage  `json:"usage"`
 }
 
+// ending is how a turn ended.
+type ending struct {
+	finish  string
+	failure *chaterr.Error // nil where all went well
+	usage   usage
+
+	// unstored says that the failure is the store's: the answer is there, and
+	// is not kept.
+	unstored bool
+}
+
 // settle stores what the model answered, frees the session, and only then
 // tells the client: one that has seen the end finds the answer in the
 // history, and may go on at once.
 func (t *turn) settle(a *answer, o *output) error {
-	finish, failure := t.outcome(a)
-	u := t.usage(a, o)
+	e := t.conclude(a, o)
+	if o.stream == nil {
+		return t.answerDocument(a, o, e)
+	}
+	return t.endStream(o, e)
+}
+
+// conclude stores what the model answered, or takes the question back.
+func (t *turn) conclude(a *answer, o *output) ending {
+	var e ending
+	e.finish, e.failure = t.outcome(a)
+	e.usage = t.usage(a, o)
 
 	status := store.StatusComplete
-	if failure != nil || finish == finishCancelled {
+	if e.failure != nil || e.finish == finishCancelled {
 		status = store.StatusPartial
 	}
-	if status == store.StatusComplete || a.text.Len() > 0 {
-		if err := t.storeAnswer(a.text.String(), status, u); err != nil {
-			finish, failure = finishError, chaterr.From(err)
+	if status == store.StatusComplete || !a.empty() {
+		if err := t.storeAnswer(a, status, e.usage); err != nil {
+			e.finish, e.failure, e.unstored = finishError, chaterr.From(err), true
 		}
 	}
-	if failure != nil && failure.Status < http.StatusInternalServerError && a.text.Len() == 0 {
+	if e.failure != nil && e.failure.Status < http.StatusInternalServerError && a.empty() {
 		t.retract()
 	}
-	if o.stream == nil {
-		return t.answerDocument(a, o, finish, failure, u)
-	}
-	return t.endStream(o, finish, failure, u)
+	return e
 }
 
 // outcome says how the turn ended: with which finish reason, and with which
@@ -85,6 +104,8 @@ func (t *turn) settle(a *answer, o *output) error {
 func (t *turn) outcome(a *answer) (finish string, failure *chaterr.Error) {
 	cause := context.Cause(t.ctx)
 	switch {
+	case a.failure == nil && t.x.rec.Call.BudgetSpent:
+		return finishBudget, nil
 	case a.failure == nil && a.finish != "":
 		return a.finish, nil
 	case a.failure == nil:
@@ -103,7 +124,7 @@ func (t *turn) outcome(a *answer) (finish string, failure *chaterr.Error) {
 func (t *turn) usage(a *answer, o *output) usage {
 	call := t.x.rec.Call
 	if call.Provider == "" {
-		call.Model = a.modelID(t.x.rec.Turn.Model)
+		call.Model = a.modelID(t.asked)
 		call.Attempts = a.attempts()
 		call.TTFT = o.ttft
 		call.Usage = provider.Usage{Input: t.tokensIn, Output: provider.EstimateTokens(a.bytes), Estimated: true}
@@ -126,16 +147,16 @@ func (t *turn) usage(a *answer, o *output) usage {
 
 // endStream sends the last events, or returns a failure that comes before
 // the first byte.
-func (t *turn) endStream(o *output, finish string, failure *chaterr.Error, u usage) error {
+func (t *turn) endStream(o *output, e ending) error {
 	started := o.stream.stop()
-	last := t.lastEvents(o, finish, failure, u)
+	last := t.lastEvents(o, e)
 	t.free(last...)
-	if failure != nil && !started {
-		return failure
+	if e.failure != nil && !started {
+		return e.failure
 	}
-	if failure != nil {
-		t.x.rec.ErrorCode = failure.Code
-		chaterr.Log(t.h.log, t.x.rec, failure)
+	if e.failure != nil {
+		t.x.rec.ErrorCode = e.failure.Code
+		chaterr.Log(t.h.log, t.x.rec, e.failure)
 	}
 	for _, ev := range last {
 		o.stream.send(t.h, ev)
@@ -144,20 +165,25 @@ func (t *turn) endStream(o *output, finish string, failure *chaterr.Error, u usa
 }
 
 // lastEvents makes the events that end a turn.
-func (t *turn) lastEvents(o *output, finish string, failure *chaterr.Error, u usage) []store.Event {
+func (t *turn) lastEvents(o *output, e ending) []store.Event {
 	var last []store.Event
-	if failure != nil {
-		last = append(last, o.number(eventError, encode(errorEvent{failure.Code, failure.Message, t.x.rec.TraceID})))
+	if e.failure != nil {
+		last = append(last, o.number(eventError, encode(errorEvent{e.failure.Code, e.failure.Message, t.x.rec.TraceID})))
 	}
-	return append(last, o.number(eventDone, encode(doneEvent{true, finish, u})))
+	return append(last, o.number(eventDone, encode(doneEvent{true, e.finish, e.usage})))
 }
 
-func (t *turn) answerDocument(a *answer, o *output, finish string, failure *chaterr.Error, u usage) error {
-	t.free(t.lastEvents(o, finish, failure, u)...)
-	if failure != nil {
-		return failure
+func (t *turn) answerDocument(a *answer, o *output, e ending) error {
+	t.free(t.lastEvents(o, e)...)
+	if e.failure != nil {
+		return e.failure
 	}
-	h := t.x.w.Header()
+	return t.x.document(a.text.String(), e.finish, e.usage)
+}
+
+// document answers with a whole answer.
+func (x *exchange) document(text, finish string, u usage) error {
+	h := x.w.Header()
 	for name, n := range map[string]int64{
 		"X-Tokens-In":     u.TokensIn,
 		"X-Tokens-Out":    u.TokensOut,
@@ -167,10 +193,10 @@ func (t *turn) answerDocument(a *answer, o *output, finish string, failure *chat
 		h.Set(name, strconv.FormatInt(n, 10))
 	}
 	h.Set("X-Model-Id", u.ModelID)
-	return t.x.ok(document{
+	return x.ok(document{
 		Status:       "accepted",
-		SessionID:    t.x.rec.Session,
-		Message:      a.text.String(),
+		SessionID:    x.rec.Session,
+		Message:      text,
 		FinishReason: finish,
 		Usage:        u,
 	})

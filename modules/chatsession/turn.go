@@ -1,10 +1,14 @@
 package chatsession
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -19,9 +23,6 @@ import (
 )
 
 const (
-	roleUser      = "user"
-	roleAssistant = "assistant"
-
 	// turnLease is how long a turn of a node that died keeps its session
 	// busy, where several nodes share a store.
 	turnLease = 30 * time.Second
@@ -35,7 +36,7 @@ const (
 
 var errCancelled = errors.New("the turn was cancelled")
 
-// turn is one message of the user's and its answer.
+// turn is what a client says, one message under /chat, and its answer.
 type turn struct {
 	h     *Handler
 	x     *exchange
@@ -51,10 +52,15 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	question *store.Message
-	stored   bool // the question was stored by this turn
+	stored   []*store.Message // what was sent and not in the session before
+	begins   bool             // the session has no message before the answer
 	tokensIn int64
+	asked    string // the model that the client asked for
 	model    string // as far as it is known before the call
+}
+
+func (h *Handler) newTurn(x *exchange) *turn {
+	return &turn{h: h, x: x, id: chatctx.NewID(), begun: time.Now(), tenant: x.rec.Tenant.ID, session: x.session()}
 }
 
 // post serves POST /chat.
@@ -63,27 +69,19 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	t := &turn{
-		h: h, x: x, id: chatctx.NewID(), begun: time.Now(),
-		tenant: x.rec.Tenant.ID, session: x.session(),
-	}
+	t := h.newTurn(x)
 	end, err := t.claim(*m.Stream)
 	if err != nil {
 		return err
 	}
 	defer end()
 
-	past, unanswered, err := t.past()
+	question := newMessage(roleUser, *m.Message)
+	past, err := t.keep(question)
 	if err != nil {
 		return err
 	}
-	if err := t.storeQuestion(*m.Message, unanswered); err != nil {
-		return err
-	}
-	if !t.stored {
-		past = past[:len(past)-1]
-	}
-	msgs := h.prompt(x, past, *m.Message)
+	msgs := h.prompt(x, past, question)
 	t.tokensIn = estimate(msgs)
 	req, err := t.forward(m, msgs)
 	if err != nil {
@@ -97,19 +95,22 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	return t.settle(a, out)
 }
 
+// errAborted is an answer that the next handler broke off.
+var errAborted = fmt.Errorf("the next handler broke off: %w", provider.ErrCut)
+
 // serveNext has the next handler answer. reverse_proxy panics when its
 // upstream breaks off, to have the connection closed; here the turn has to be
 // settled first.
-func serveNext(next caddyhttp.Handler, a *answer, r *http.Request) (err error) {
+func serveNext(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if p != http.ErrAbortHandler { //nolint:errorlint // panics with it are compared so, as net/http does
 				panic(p)
 			}
-			err = provider.ErrCut
+			err = errAborted
 		}
 	}()
-	return next.ServeHTTP(a, r)
+	return next.ServeHTTP(w, r)
 }
 
 // claim makes this the running turn of the session, until end is called. A
@@ -128,16 +129,16 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 		return nil, t.h.storeError("claim", err)
 	}
 	t.ctx, t.cancel = chat.CallContext(parent, streamed)
-	go t.keep(cancelled)
+	go t.watch(cancelled)
 	return func() {
 		t.cancel(nil)
 		t.free()
 	}, nil
 }
 
-// keep holds the claim while the turn runs, and ends the turn when somebody
+// watch holds the claim while the turn runs, and ends the turn when somebody
 // cancels it.
-func (t *turn) keep(cancelled <-chan struct{}) {
+func (t *turn) watch(cancelled <-chan struct{}) {
 	renew := time.NewTicker(turnLease / 3)
 	defer renew.Stop()
 	for {
@@ -174,63 +175,73 @@ func (t *turn) options(create bool) store.AppendOptions {
 	tn := t.x.rec.Tenant
 	return store.AppendOptions{
 		Create:      create,
-		Title:       title(t.question.Content),
 		Retention:   cmp.Or(tn.Retention, time.Duration(t.h.Retention)),
 		MaxMessages: cmp.Or(tn.MaxMessages, t.h.MaxMessages),
 	}
 }
 
-// storeQuestion stores the user's message, unless it repeats the one that
-// has found no answer: then it is that one.
-func (t *turn) storeQuestion(text string, unanswered *store.Message) error {
-	if unanswered != nil && unanswered.Content == text {
-		t.question = unanswered
+// keep stores what was sent, unless the session ends with it already, and
+// returns the messages before it.
+func (t *turn) keep(sent ...*store.Message) (past []*store.Message, err error) {
+	past, err = t.past(len(sent))
+	if err != nil {
+		return nil, err
+	}
+	again := repeated(past, sent)
+	t.begins = len(past) == 0 && len(sent) == 0
+	past = past[:len(past)-again]
+	return past, t.store(sent[again:])
+}
+
+func (t *turn) store(msgs []*store.Message) error {
+	opts := t.options(true)
+	if most := opts.MaxMessages; most > 0 && len(msgs) > most {
+		msgs = msgs[len(msgs)-most:]
+	}
+	if len(msgs) == 0 {
 		return nil
 	}
-	t.question = &store.Message{
-		ID:         chatctx.NewID(),
-		Role:       roleUser,
-		Content:    text,
-		Time:       t.begun,
-		TokenCount: int(provider.EstimateTokens(len(text))),
-		Status:     store.StatusComplete,
+	for _, m := range msgs {
+		m.Time = t.begun
 	}
-	err := t.x.store.Append(t.ctx, t.tenant, t.session, t.options(true), t.question)
-	if err != nil {
+	opts.Title = title(msgs)
+	if err := t.x.store.Append(t.ctx, t.tenant, t.session, opts, msgs...); err != nil {
 		return t.h.storeError("append", err)
 	}
-	t.stored = true
+	t.stored = msgs
 	return nil
 }
 
-// retract takes the question back when it was refused before a model was
+// retract takes back what was stored when it was refused before a model was
 // asked: it would be refused again with every message that follows it.
 func (t *turn) retract() {
-	if !t.stored {
-		return
-	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	if err := t.x.store.Retract(ctx, t.tenant, t.session, t.question.Seq); err != nil && !errors.Is(err, store.ErrNotFound) {
-		t.h.app.StoreFailed("retract")
-		t.h.log.Error("taking back a refused message", zap.Error(err))
+	for _, m := range slices.Backward(t.stored) {
+		err := t.x.store.Retract(ctx, t.tenant, t.session, m.Seq)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.h.app.StoreFailed("retract")
+			t.h.log.Error("taking back a refused message", zap.Error(err))
+			return
+		}
 	}
 }
 
 // storeAnswer stores the assistant's message. The session may have been
 // deleted meanwhile, and then stays so.
-func (t *turn) storeAnswer(text, status string, u usage) error {
+func (t *turn) storeAnswer(a *answer, status string, u usage) error {
+	m := newMessage(roleAssistant, a.text.String())
+	m.Time, m.TokenCount, m.ModelID, m.Status = time.Now(), int(u.TokensOut), u.ModelID, status
+	if raw := a.calls.message(m.Content); raw != nil {
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, raw); err != nil {
+			return fmt.Errorf("putting tool calls together: %w", err)
+		}
+		m.Raw = compact.Bytes()
+	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	err := t.x.store.Append(ctx, t.tenant, t.session, t.options(false), &store.Message{
-		ID:         chatctx.NewID(),
-		Role:       roleAssistant,
-		Content:    text,
-		Time:       time.Now(),
-		TokenCount: int(u.TokensOut),
-		ModelID:    u.ModelID,
-		Status:     status,
-	})
+	err := t.x.store.Append(ctx, t.tenant, t.session, t.options(t.begins), m)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -240,8 +251,16 @@ func (t *turn) storeAnswer(text, status string, u usage) error {
 	return nil
 }
 
-// title is the beginning of a conversation's first message.
-func title(s string) string {
+// title is the beginning of a conversation's first message: the user's, where
+// there is one.
+func title(msgs []*store.Message) string {
+	s := msgs[0].Content
+	for _, m := range msgs {
+		if m.Role == roleUser && m.Content != "" {
+			s = m.Content
+			break
+		}
+	}
 	if utf8.RuneCountInString(s) <= titleChars {
 		return s
 	}

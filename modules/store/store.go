@@ -6,6 +6,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 )
@@ -73,6 +74,12 @@ type Message struct {
 	TokenCount int       `json:"tokens,omitempty"`
 	ModelID    string    `json:"model,omitempty"`
 	Status     string    `json:"status"` // StatusComplete or StatusPartial
+
+	// Raw is the whole message as it goes to a model, a JSON object without
+	// white space between its tokens, where Role and Content do not say all
+	// of it: parts that are not text, tool calls, the call that a result is
+	// for. It is empty where they do.
+	Raw json.RawMessage `json:"raw,omitempty"`
 }
 
 // Session is what a list shows of a session.

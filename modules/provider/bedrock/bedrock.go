@@ -4,6 +4,7 @@
 package bedrock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func (b *Bedrock) Provision(ctx caddy.Context) error {
 	// With a key of its own, which Upstream warns of, nothing is signed.
 	var missing error
 	if b.APIKey == "" {
-		missing = errors.Join(b.regionErr, b.keyErr)
+		missing = cmp.Or(b.regionErr, b.keyErr)
 	} else if b.BaseURL == "" {
 		missing = b.regionErr
 	}
@@ -138,9 +139,6 @@ func (b *Bedrock) provisionKey(repl *caddy.Replacer) error {
 		return errors.New("secret_access_key: required with access_key_id")
 	case id != "" && b.APIKey != "":
 		return errors.New("api_key: access_key_id is set too, want one of them")
-	case id == "":
-		// A token of the environment belongs to the keys of the environment.
-		token = "{env.AWS_SESSION_TOKEN}"
 	}
 	var err error
 	var idErr, secretErr error
@@ -150,12 +148,13 @@ func (b *Bedrock) provisionKey(repl *caddy.Replacer) error {
 	if b.key.secret, secretErr, err = resolve(repl, "secret_access_key", secret, "{env.AWS_SECRET_ACCESS_KEY}"); err != nil {
 		return err
 	}
-	if token != "" {
-		if b.key.token, _, err = resolve(repl, "session_token", token, ""); err != nil {
+	// A token of the environment belongs to the keys of the environment.
+	if id == "" || token != "" {
+		if b.key.token, _, err = resolve(repl, "session_token", token, "{env.AWS_SESSION_TOKEN}"); err != nil {
 			return err
 		}
 	}
-	b.keyErr = errors.Join(idErr, secretErr)
+	b.keyErr = cmp.Or(idErr, secretErr)
 	if b.keyErr == nil && !b.key.valid() {
 		return errors.New("access_key_id: it or session_token holds control characters")
 	}
@@ -193,11 +192,11 @@ func (b *Bedrock) Complete(ctx context.Context, req *provider.Request) (*provide
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (b *Bedrock) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	resp, err := b.call(ctx, req, true)
+	resp, err := b.call(ctx, req, true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}
-	return newStream(ctx, resp.Body, req.Model), nil
+	return newStream(ctx, resp, req.Model), nil
 }
 
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:

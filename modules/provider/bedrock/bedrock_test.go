@@ -164,7 +164,7 @@ func TestCallWithoutCredentials(t *testing.T) {
 		tenant string
 		want   string
 	}{
-		{name: "no_access_keys", b: Bedrock{Region: "us-east-1"}, want: "access_key_id: {env.AWS_ACCESS_KEY_ID} is empty\nsecret_access_key: {env.AWS_SECRET_ACCESS_KEY} is empty"},
+		{name: "no_access_keys", b: Bedrock{Region: "us-east-1"}, want: "access_key_id: {env.AWS_ACCESS_KEY_ID} is empty"},
 		{name: "no_region", b: Bedrock{AccessKeyID: "a", SecretAccessKey: "b"}, want: "region: {env.AWS_REGION} is empty"},
 		{name: "no_secret", b: Bedrock{Region: "us-east-1", AccessKeyID: "a", SecretAccessKey: "{env.CHAT_TEST_NONE}"}, want: "secret_access_key: {env.CHAT_TEST_NONE} is empty"},
 		{name: "empty_API_key", b: Bedrock{Region: "us-east-1", Upstream: upstream.Upstream{APIKey: "{env.CHAT_TEST_NONE}"}}, want: "api_key: {env.CHAT_TEST_NONE} is empty"},

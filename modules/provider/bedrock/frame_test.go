@@ -89,7 +89,7 @@ func TestFrames(t *testing.T) {
 					t.Fatalf("got %v with %d bytes, %v; want %s", got.headers, len(got.payload), err, want.typ)
 				}
 			}
-			if _, err := f.next(); err != io.EOF {
+			if _, err := f.next(); !errors.Is(err, io.EOF) {
 				t.Errorf("ended with %v, want io.EOF", err)
 			}
 		})
@@ -207,7 +207,7 @@ func FuzzFrames(f *testing.F) {
 		if !maps.Equal(got.headers, texts) {
 			t.Fatalf("%q: headers %q, theirs %q", in, got.headers, texts)
 		}
-		if _, err := ours.next(); err != io.EOF {
+		if _, err := ours.next(); !errors.Is(err, io.EOF) {
 			t.Fatalf("%q: ended with %v, want io.EOF", in, err)
 		}
 	})

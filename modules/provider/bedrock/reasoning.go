@@ -63,13 +63,15 @@ func (out *converse) think(preq *provider.Request, c *dialect.Conversation, e ef
 			"output_config": map[string]any{"effort": e.level},
 		}
 	} else {
-		if o.MaxTokens == nil {
-			o.MaxTokens = new(e.budget + answerTokens)
+		budget := e.budget
+		if o.MaxTokens != nil {
+			budget = min(budget, *o.MaxTokens/2)
 		}
-		budget := min(e.budget, *o.MaxTokens/2)
 		if budget < minBudget || lacksThoughts(c) {
-			o.MaxTokens = c.MaxTokens
 			return false
+		}
+		if o.MaxTokens == nil {
+			o.MaxTokens = new(budget + answerTokens)
 		}
 		out.Additional = map[string]any{"thinking": map[string]any{"type": "enabled", "budget_tokens": budget}}
 	}

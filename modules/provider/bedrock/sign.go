@@ -38,7 +38,6 @@ type signer struct {
 func (s signer) sign(req *http.Request, body []byte, at time.Time) {
 	at = at.UTC()
 	req.Header.Set("X-Amz-Date", at.Format(longDate))
-	req.Header.Del("X-Amz-Security-Token")
 	if s.key.token != "" {
 		req.Header.Set("X-Amz-Security-Token", s.key.token)
 	}

@@ -1,6 +1,7 @@
 package bedrock
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -117,9 +118,7 @@ func TestSignLikeAWS(t *testing.T) {
 				if tc.host != "" {
 					req.Host = tc.host
 				}
-				for name, values := range tc.header {
-					req.Header[name] = values
-				}
+				maps.Copy(req.Header, tc.header)
 				return req
 			}
 			want, got := request(), request()

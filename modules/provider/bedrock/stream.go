@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/tidwall/gjson"
 
@@ -40,8 +41,8 @@ type part struct {
 }
 
 // newStream begins to read an answer, of which nothing is read yet.
-func newStream(ctx context.Context, body io.ReadCloser, model string) *stream {
-	return &stream{ctx: ctx, body: body, answer: dialect.NewAnswer("", model), blocks: make(map[int64]*part)}
+func newStream(ctx context.Context, resp *http.Response, model string) *stream {
+	return &stream{ctx: ctx, body: resp.Body, answer: dialect.NewAnswer("", model), blocks: make(map[int64]*part)}
 }
 
 // Next returns the next chunk.

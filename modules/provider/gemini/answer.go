@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/google/uuid"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -110,7 +109,7 @@ func (a *answer) endCall() ([]dialect.Delta, error) {
 		return nil, failed(fmt.Errorf("reading a tool call's arguments: %w", err))
 	}
 	if p.id == "" {
-		p.id = "call_" + uuid.NewString()
+		p.id = dialect.NewCallID()
 	}
 	d := dialect.CallBegin(a.calls, p.id, p.name)
 	c := &d.ToolCalls[0]
@@ -182,22 +181,12 @@ func usageOf(v gjson.Result) *provider.Usage {
 	// What a tool of Google's returned is the model's input, and thoughts are
 	// its output; both are counted apart from the rest.
 	u := &provider.Usage{
-		Input:     count(v.Get("promptTokenCount")) + count(v.Get("toolUsePromptTokenCount")),
-		Reasoning: count(v.Get("thoughtsTokenCount")),
+		Input:     provider.TokenCount(v.Get("promptTokenCount")) + provider.TokenCount(v.Get("toolUsePromptTokenCount")),
+		Reasoning: provider.TokenCount(v.Get("thoughtsTokenCount")),
 	}
-	u.Output = count(v.Get("candidatesTokenCount")) + u.Reasoning
-	u.Cached = min(count(v.Get("cachedContentTokenCount")), u.Input)
+	u.Output = provider.TokenCount(v.Get("candidatesTokenCount")) + u.Reasoning
+	u.Cached = min(provider.TokenCount(v.Get("cachedContentTokenCount")), u.Input)
 	return u
-}
-
-// maxCount keeps sums of token counts far from overflow.
-const maxCount = 1 << 40
-
-func count(v gjson.Result) int64 {
-	if v.Type != gjson.Number || v.Num <= 0 {
-		return 0
-	}
-	return int64(min(v.Num, maxCount))
 }
 
 // compact takes the white space out of a JSON object.

@@ -193,7 +193,7 @@ func TestUsage(t *testing.T) {
 		{`{"promptTokenCount":55,"candidatesTokenCount":51,"toolUsePromptTokenCount":89,"thoughtsTokenCount":56,"totalTokenCount":251}`, &provider.Usage{Input: 144, Output: 107, Reasoning: 56}},
 		{`{"promptTokenCount":9613,"candidatesTokenCount":33,"cachedContentTokenCount":9602}`, &provider.Usage{Input: 9613, Output: 33, Cached: 9602}},
 		{`{"promptTokenCount":9}`, &provider.Usage{Input: 9}},
-		{`{"promptTokenCount":-9,"candidatesTokenCount":1e300,"cachedContentTokenCount":7}`, &provider.Usage{Output: maxCount}},
+		{`{"promptTokenCount":-9,"candidatesTokenCount":1e300,"cachedContentTokenCount":7}`, &provider.Usage{Output: 1 << 40}},
 		{`{"promptTokenCount":"9","candidatesTokenCount":2}`, &provider.Usage{Output: 2}},
 		{`{"trafficType":"ON_DEMAND"}`, nil},
 		{``, nil},

@@ -78,21 +78,11 @@ func callOf(v gjson.Result) dialect.CallMade {
 // usageOf is what Ollama counted. It leaves a count of 0 out, which a prompt's
 // never is: without that one nothing was counted.
 func usageOf(root gjson.Result) *provider.Usage {
-	in := count(root.Get("prompt_eval_count"))
+	in := provider.TokenCount(root.Get("prompt_eval_count"))
 	if in == 0 {
 		return nil
 	}
-	return &provider.Usage{Input: in, Output: count(root.Get("eval_count"))}
-}
-
-// maxCount keeps sums of token counts far from overflow.
-const maxCount = 1 << 40
-
-func count(v gjson.Result) int64 {
-	if v.Type != gjson.Number || v.Num <= 0 {
-		return 0
-	}
-	return int64(min(v.Num, maxCount))
+	return &provider.Usage{Input: in, Output: provider.TokenCount(root.Get("eval_count"))}
 }
 
 // finishOf is the reason in OpenAI's words. Whatever is not for want of room

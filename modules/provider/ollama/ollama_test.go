@@ -184,7 +184,7 @@ func TestUsage(t *testing.T) {
 		`"prompt_eval_count":-3,"eval_count":4`:     nil,
 		`"prompt_eval_count":3,"eval_count":-4`:     {Input: 3},
 		`"prompt_eval_count":"3"`:                   nil,
-		`"prompt_eval_count":1e30,"eval_count":1e9`: {Input: maxCount, Output: 1e9},
+		`"prompt_eval_count":1e30,"eval_count":1e9`: {Input: 1 << 40, Output: 1e9},
 	} {
 		p, ok, err := readPart([]byte(`{"done":true,` + counts + `}`))
 		if !ok || err != nil || (p.usage == nil) != (want == nil) || want != nil && *p.usage != *want {

@@ -79,34 +79,6 @@ func (d *db) saveMeta(txn *kv.Txn, tenant string, s store.SessionKey, m *meta) e
 	return txn.SetEntry(d.reclaim(kv.NewEntry(recentKey(tenant, s, m.Updated), nil), m.Latest))
 }
 
-// appending is an Append on its way.
-type appending struct {
-	values   [][]byte
-	expiries []int64
-	updated  int64
-}
-
-// encode does before the lock what needs none.
-func encode(opts store.AppendOptions, msgs []*store.Message) (*appending, error) {
-	a := &appending{updated: msgs[len(msgs)-1].Time.UnixMilli()}
-	for _, m := range msgs {
-		value, err := json.Marshal(m)
-		if err != nil {
-			return nil, err
-		}
-		if len(value) > maxValue {
-			return nil, fmt.Errorf("message of %d bytes, the most is %d", len(value), maxValue)
-		}
-		expiry := int64(never)
-		if opts.Retention > 0 {
-			expiry = m.Time.Add(opts.Retention).UnixMilli()
-		}
-		a.values = append(a.values, stamped(expiry, value))
-		a.expiries = append(a.expiries, expiry)
-	}
-	return a, nil
-}
-
 // Append implements store.Sessions.
 func (d *db) Append(ctx context.Context, tenant string, s store.SessionKey, opts store.AppendOptions, msgs ...*store.Message) error {
 	if err := d.enter(ctx); err != nil {

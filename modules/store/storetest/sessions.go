@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 var sessionTests = []test{
 	{"a_message_comes_back_as_it_was_stored", messageRoundTrip},
+	{"a_raw_message_comes_back_byte_for_byte", rawRoundTrip},
 	{"a_large_message_is_stored_whole", largeMessage},
 	{"append_without_create_needs_a_session", appendUnknown},
 	{"only_the_first_append_sets_the_title", titleOnce},
@@ -47,8 +50,35 @@ func messageRoundTrip(x *subject) {
 		x.Errorf("time is %v, want %v", got.Time, in.Time)
 	}
 	got.Time = in.Time
-	if got != *in {
+	if !reflect.DeepEqual(got, *in) {
 		x.Errorf("got %+v, want %+v", got, *in)
+	}
+}
+
+func rawRoundTrip(x *subject) {
+	raws := []string{
+		`{"role":"user","content":[{"type":"text","text":"<b>&amp;</b> \u003c   \ud83d\ude00 😀"}]}`,
+		`{"z":1e400,"a":-0.0,"content":null,"":[{},"b c"]}`,
+		`{"content":"` + strings.Repeat("<", 10<<20) + `"}`,
+	}
+	var in []*store.Message
+	for _, raw := range raws {
+		m := x.message("beside it")
+		m.Raw = json.RawMessage(raw)
+		in = append(in, m)
+	}
+	x.ok(x.Append(x.ctx, tenantA, key(1), create, append(in, x.message("without"))...))
+	msgs, _ := x.history(tenantA, key(1), store.Range{Limit: 10})
+	if len(msgs) != len(raws)+1 {
+		x.Fatalf("%d messages", len(msgs))
+	}
+	for i, raw := range raws {
+		if string(msgs[i].Raw) != raw || msgs[i].Content != "beside it" {
+			x.Errorf("%.200s came back for %.200s", msgs[i].Raw, raw)
+		}
+	}
+	if last := msgs[len(raws)]; last.Raw != nil || last.Content != "without" {
+		x.Errorf("a message without came back as %+v", last)
 	}
 }
 

@@ -1,0 +1,170 @@
+package chatsession
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/chatbody"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// maxMessage is how large a message of a chat completions request may be, in
+// bytes: it fits the store whatever it holds.
+const maxMessage = 10 << 20
+
+// remembers says whether a request is a chat completions request that names
+// a session.
+func remembers(r *http.Request) bool {
+	_, named := r.Header[headerSession]
+	return named && r.URL.Path == completionsPath && r.Method == http.MethodPost
+}
+
+// sessionOf reads the session that a chat completions request names.
+func sessionOf(header http.Header) (string, error) {
+	values := header.Values(headerSession)
+	if len(values) != 1 {
+		return "", chaterr.InvalidRequest(headerSession, "want this header once")
+	}
+	id, ok := canonicalID(values[0])
+	if !ok {
+		return "", chaterr.InvalidRequest(headerSession, "want a UUID")
+	}
+	return id, nil
+}
+
+// sentCompletion is a chat completions request as it came, as far as it is
+// read here.
+type sentCompletion struct {
+	body   []byte
+	model  string
+	stream bool
+
+	// messages are those that are stored: all but system messages, which say
+	// how to answer this once. system says that there are such.
+	messages []*store.Message
+	system   bool
+
+	// insert is where in the body the history belongs: behind the system
+	// messages that come first. between says that messages follow it.
+	insert  int
+	between bool
+}
+
+// complete serves POST /v1/chat/completions with a session: what came before
+// is put in front of the sent messages, and the answer stored on its way to
+// the client.
+func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
+	req, err := h.readCompletion(x.r)
+	if err != nil {
+		return err
+	}
+	t := h.newTurn(x)
+	t.asked = req.model
+	end, err := t.claim(req.stream)
+	if err != nil {
+		return err
+	}
+	defer end()
+
+	past, err := t.keep(req.messages...)
+	if err != nil {
+		return err
+	}
+	var before []*store.Message
+	if !req.system {
+		before = h.system(x)
+	}
+	room := h.maxCompletion() - int64(len(req.body))
+	before = append(before, h.remembered(past, req.messages, room)...)
+	t.tokensIn = estimate(slices.Concat(before, req.messages))
+
+	defer chat.CutShort(t.ctx, x.w, x.r)()
+	p := newPassage(t, t.newOutput(false))
+	return p.end(serveNext(next, p, t.request(req.with(before))))
+}
+
+// readCompletion reads and checks the body.
+func (h *Handler) readCompletion(r *http.Request) (*sentCompletion, error) {
+	body, err := chatbody.Read(r, h.maxCompletion())
+	if err != nil {
+		return nil, err
+	}
+	return parseCompletion(body)
+}
+
+// parseCompletion reads what there is to remember of a body that is one JSON
+// object. The rest is for the next handler to judge.
+func parseCompletion(body []byte) (*sentCompletion, error) {
+	req := &sentCompletion{body: body}
+	var messages gjson.Result
+	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
+		switch k.Str {
+		case "messages":
+			messages = v
+		case "model":
+			req.model = v.Str
+		case "stream":
+			req.stream = v.Type == gjson.True
+		}
+		return true
+	})
+	if !messages.IsArray() || len(messages.Array()) == 0 {
+		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
+	}
+	req.insert = messages.Index + len(messages.Raw) - 1 // the closing bracket
+	var err error
+	messages.ForEach(func(i, m gjson.Result) bool {
+		err = req.add(m, fmt.Sprintf("messages.%d", i.Int()))
+		return err == nil
+	})
+	return req, err
+}
+
+// add takes in one message; path says where it stands.
+func (c *sentCompletion) add(m gjson.Result, path string) error {
+	if !m.IsObject() {
+		return chaterr.InvalidRequest(path, "want an object")
+	}
+	if len(m.Raw) > maxMessage {
+		return chaterr.FieldTooLarge(path, maxMessage)
+	}
+	switch role := m.Get("role"); {
+	case role.Type != gjson.String || role.Str == "":
+		return chaterr.InvalidRequest(path+".role", "want system, developer, user, assistant or tool")
+	case role.Str == "system" || role.Str == "developer":
+		c.system = true
+		return nil
+	}
+	if !c.between {
+		c.insert, c.between = m.Index, true
+	}
+	msg, err := fromWire(m)
+	if err != nil {
+		return chaterr.InvalidJSON(err)
+	}
+	c.messages = append(c.messages, msg)
+	return nil
+}
+
+// with returns the body with messages put in; all the rest of it is as it
+// came, byte for byte.
+func (c *sentCompletion) with(msgs []*store.Message) []byte {
+	if len(msgs) == 0 {
+		return c.body
+	}
+	body := slices.Clone(c.body[:c.insert])
+	for _, m := range msgs {
+		if c.between {
+			body = append(append(body, toWire(m)...), ',')
+		} else {
+			body = append(append(body, ','), toWire(m)...)
+		}
+	}
+	return append(body, c.body[c.insert:]...)
+}

@@ -1,0 +1,162 @@
+package chatsession
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// conversation makes messages of their wire form. u, a and t are short for a
+// user's, an assistant's and a tool's: "u:hi", "a:hello+c1,c2" with tool
+// calls, "t:result-c1".
+func conversation(t *testing.T, short string) []*store.Message {
+	t.Helper()
+	var msgs []*store.Message
+	for s := range strings.FieldsSeq(short) {
+		role, text, _ := strings.Cut(s, ":")
+		raw := ""
+		switch role {
+		case "u":
+			raw = fmt.Sprintf(`{"role":"user","content":%q}`, text)
+		case "a":
+			text, calls, ok := strings.Cut(text, "+")
+			if !ok {
+				raw = fmt.Sprintf(`{"role":"assistant","content":%q}`, text)
+				break
+			}
+			var list []string
+			for id := range strings.SplitSeq(calls, ",") {
+				list = append(list, fmt.Sprintf(`{"id":%q,"type":"function","function":{"name":"f","arguments":"{}"}}`, id))
+			}
+			raw = fmt.Sprintf(`{"role":"assistant","content":%q,"tool_calls":[%s]}`, text, strings.Join(list, ","))
+		case "t":
+			text, id, _ := strings.Cut(text, "-")
+			raw = fmt.Sprintf(`{"role":"tool","tool_call_id":%q,"content":%q}`, id, text)
+		}
+		m, err := fromWire(gjson.Parse(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		msgs = append(msgs, m)
+	}
+	return msgs
+}
+
+// inShort is the other way round.
+func inShort(msgs []*store.Message) string {
+	var list []string
+	for _, m := range msgs {
+		wire := gjson.ParseBytes(toWire(m))
+		s := wire.Get("role").Str[:1] + ":" + wire.Get("content").Str
+		if ids := callIDs(m); len(ids) > 0 {
+			s += "+" + strings.Join(ids, ",")
+		}
+		if id := resultOf(m); id != "" {
+			s += "-" + id
+		}
+		list = append(list, s)
+	}
+	return strings.Join(list, " ")
+}
+
+func TestRemembered(t *testing.T) {
+	// a plain message of eight bytes is estimated at two tokens
+	for _, tc := range []struct {
+		name, past, sent string
+		messages, tokens int
+		bytes            int64
+		want             string
+	}{
+		{"all", "u:1 a:2 u:3 a:4", "u:5", 50, 8000, 1e6, "u:1 a:2 u:3 a:4"},
+		{"the_newest_by_number", "u:1 a:2 u:3 a:4", "u:5", 3, 8000, 1e6, "a:2 u:3 a:4"},
+		{"the_newest_by_tokens", "u:11111111 a:22222222 u:33333333", "u:5", 50, 5, 1e6, "a:22222222 u:33333333"},
+		{"the_newest_by_bytes", "u:1 a:2 u:3", "u:5", 50, 8000, 40, "u:3"},
+		{"a_message_is_never_split", "u:11111111", "u:5", 50, 1, 1e6, ""},
+		{"none_by_number", "u:1 a:2", "u:5", 0, 8000, 1e6, ""},
+		{"none_by_tokens", "u:1 a:2", "u:5", 50, 0, 1e6, ""},
+		{"nothing_empty", "u:1 a: u:2", "u:5", 50, 8000, 1e6, "u:1 u:2"},
+
+		{"calls_with_their_results", "u:1 a:+c1,c2 t:r1-c1 t:r2-c2 a:2", "u:5", 50, 8000, 1e6, "u:1 a:+c1,c2 t:r1-c1 t:r2-c2 a:2"},
+		{"calls_are_never_cut_from_results", "u:1 a:+c1,c2 t:r1-c1 t:r2-c2 a:2", "u:5", 3, 8000, 1e6, "a:2"},
+		{"calls_without_results_are_dropped", "u:1 a:+c1", "u:5", 50, 8000, 1e6, "u:1"},
+		{"but_not_what_was_said_with_them", "u:1 a:wait+c1", "u:5", 50, 8000, 1e6, "u:1 a:wait"},
+		{"nor_the_calls_that_have_one", "u:1 a:+c1,c2 t:r2-c2", "u:5", 50, 8000, 1e6, "u:1 a:+c2 t:r2-c2"},
+		{"results_without_calls_are_dropped", "t:r1-c1 a:2", "u:5", 50, 8000, 1e6, "a:2"},
+		{"results_of_other_calls_are_dropped", "u:1 a:+c1 t:r9-c9 t:r1-c1", "u:5", 50, 8000, 1e6, "u:1 a:+c1 t:r1-c1"},
+		{"one_result_a_call", "u:1 a:+c1 t:r1-c1 t:again-c1", "u:5", 50, 8000, 1e6, "u:1 a:+c1 t:r1-c1"},
+		{"calls_whose_results_are_sent", "u:1 a:+c1,c2", "t:r1-c1 t:r2-c2", 50, 8000, 1e6, "u:1 a:+c1,c2"},
+		{"beyond_every_limit", "u:1 a:+c1", "t:r1-c1", 0, 0, 0, "a:+c1"},
+		{"with_stored_ones", "u:1 a:+c1,c2 t:r1-c1", "t:r2-c2", 1, 8000, 1e6, "a:+c1,c2 t:r1-c1"},
+		{"a_sent_result_wins_over_a_stored_one", "u:1 a:+c1 t:old-c1", "t:new-c1", 50, 8000, 1e6, "u:1 a:+c1"},
+		{"only_the_last_calls_can_be_answered", "u:1 a:+c1 u:2", "t:r1-c1", 50, 8000, 1e6, "u:1 u:2"},
+		{"a_result_of_nothing_changes_nothing", "u:1 a:2", "t:r1-c1", 50, 8000, 1e6, "u:1 a:2"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := &Handler{ContextMessages: &tc.messages, ContextTokens: &tc.tokens}
+			if got := inShort(h.remembered(conversation(t, tc.past), conversation(t, tc.sent), tc.bytes)); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestRepeated(t *testing.T) {
+	for _, tc := range []struct {
+		name, past, sent string
+		want             int
+	}{
+		{"a_new_question", "u:1 a:2", "u:3", 0},
+		{"an_answered_question_is_a_new_one", "u:1 a:2", "u:1", 0},
+		{"an_unanswered_question", "u:1 a:2 u:3", "u:3", 1},
+		{"another_one_after_an_unanswered", "u:1", "u:2", 0},
+		{"unanswered_results", "u:1 a:+c1,c2 t:r1-c1 t:r2-c2", "t:r1-c1 t:r2-c2", 2},
+		{"other_results", "u:1 a:+c1 t:r1-c1", "t:r1-c2", 0},
+		{"the_whole_conversation", "u:1 a:2 u:3 a:4", "u:1 a:2 u:3 a:4 u:5", 4},
+		{"the_end_of_it", "u:1 a:2 u:3 a:4", "u:3 a:4 u:5", 2},
+		{"the_whole_with_calls", "u:1 a:+c1", "u:1 a:+c1 t:r-c1", 2},
+		{"more_than_there_is", "a:4", "u:3 a:4 u:5", 0},
+		{"the_longest", "u:1 u:1", "u:1 u:1", 2},
+		{"nothing", "", "", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := repeated(conversation(t, tc.past), conversation(t, tc.sent)); got != tc.want {
+				t.Errorf("got %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestWire(t *testing.T) {
+	for _, tc := range []struct {
+		name, in string
+		text     string
+		raw      bool
+		tokens   int
+	}{
+		{"plain", `{"role":"user","content":"a <b> \u00e9"}`, "a <b> \u00e9", false, 2},
+		{"empty", `{"role":"user","content":""}`, "", false, 0},
+		{"named", `{"role":"user","name":"ann","content":"hi"}`, "hi", true, 1},
+		{"parts", `{"role":"user","content":[{"type":"text","text":"look: "},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}`, "look: ", true, 1002},
+		{"spaces", `{ "role" : "user",  "content" : [ {"type":"text","text":"a  b"} ] }`, "a  b", true, 1},
+		{"calls", `{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"a\":\"<\"}"}}]}`, "", true, 21},
+		{"result", `{"role":"tool","tool_call_id":"c1","content":"42"}`, "42", true, 1},
+		{"no_content", `{"role":"assistant","refusal":"no"}`, "", true, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m, err := fromWire(gjson.Parse(tc.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Content != tc.text || (m.Raw != nil) != tc.raw || m.TokenCount != tc.tokens {
+				t.Errorf("stored as %+v", m)
+			}
+			if got := string(toWire(m)); !sameJSON(t, got, tc.in) {
+				t.Errorf("came back as %s", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,239 @@
+package chatsession
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+)
+
+// passage is the ResponseWriter of a completion that is remembered: what the
+// next handler writes goes to the client as it is, and is read on the way.
+// Its end is held back until the answer is stored and the session free, so
+// that a client that has seen it may go on at once.
+type passage struct {
+	*caddyhttp.ResponseWriterWrapper
+	t *turn
+	a *answer // what it is read into
+	o *output // for those who follow the turn
+
+	held    []byte // the end of the answer, as far as it is known
+	begun   bool   // the header is out
+	settled bool
+	told    bool // the client has been told that the answer is not stored
+	lost    bool // nobody reads the answer any more, and it goes on
+}
+
+func newPassage(t *turn, o *output) *passage {
+	a := newAnswer(o)
+	a.header = t.x.w.Header()
+	return &passage{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: t.x.w},
+		t:                     t,
+		a:                     a,
+		o:                     o,
+	}
+}
+
+// nextError is the next handler's, and not ours to answer.
+type nextError struct{ error }
+
+var errUnstored = errors.New("the answer could not be stored")
+
+// WriteHeader begins a stream. A document begins with its first piece.
+func (p *passage) WriteHeader(status int) {
+	if status < http.StatusOK {
+		p.ResponseWriterWrapper.WriteHeader(status)
+		return
+	}
+	if p.a.status != 0 {
+		return
+	}
+	p.a.WriteHeader(status)
+	if p.a.events != nil {
+		p.begin()
+	}
+}
+
+func (p *passage) Write(b []byte) (int, error) {
+	p.WriteHeader(http.StatusOK)
+	_, _ = p.a.Write(b) // what is made of it does not concern the writer
+	switch {
+	case p.told:
+		return 0, errUnstored
+	case p.a.events == nil:
+		return p.hold(b)
+	case p.settled, !p.a.done && !p.a.broken:
+		return p.forward(b)
+	case p.t.x.rec.Call.Provider != "":
+		// the gateway is about to return, and then tells what was used
+		p.held = append(p.held, b...)
+		return len(b), nil
+	}
+	if e := p.settle(); e.unstored {
+		p.tell(e.failure)
+		return 0, errUnstored
+	}
+	return p.forward(b)
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (p *passage) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{p}, r)
+}
+
+// FlushError implements what http.ResponseController looks for.
+func (p *passage) FlushError() error {
+	if !p.begun || p.isLost() {
+		return nil
+	}
+	return p.tolerate(http.NewResponseController(p.ResponseWriter).Flush())
+}
+
+// begin sends the header.
+func (p *passage) begin() {
+	if p.begun {
+		return
+	}
+	p.begun = true
+	if !p.isLost() {
+		p.ResponseWriterWrapper.WriteHeader(p.a.status)
+	}
+}
+
+// hold keeps a piece of a document until the next one comes.
+func (p *passage) hold(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if err := p.release(); err != nil {
+		return 0, err
+	}
+	p.held = append(p.held, b...)
+	return len(b), nil
+}
+
+// release sends the piece that was held back.
+func (p *passage) release() error {
+	if len(p.held) == 0 {
+		return nil
+	}
+	_, err := p.forward(p.held)
+	p.held = p.held[:0]
+	return err
+}
+
+// forward sends b to the client. Where the client is gone and the answer goes
+// on without it, nothing fails, unless there is nothing left to keep of it.
+func (p *passage) forward(b []byte) (int, error) {
+	p.begin()
+	if !p.isLost() {
+		n, err := p.ResponseWriter.Write(b)
+		if err = p.tolerate(err); err != nil {
+			return n, err
+		}
+	}
+	if p.lost && p.a.failure != nil {
+		return 0, p.a.failure
+	}
+	return len(b), nil
+}
+
+// isLost says whether the client has gone and the answer goes on.
+func (p *passage) isLost() bool {
+	if p.t.h.OnDisconnect == disconnectContinue && p.t.x.r.Context().Err() != nil {
+		p.lost = true
+	}
+	return p.lost
+}
+
+// tolerate is what a write that ended with err ends with for the next handler.
+func (p *passage) tolerate(err error) error {
+	if err != nil && p.t.h.OnDisconnect == disconnectContinue && p.t.ctx.Err() == nil {
+		p.lost = true
+		return nil
+	}
+	return err
+}
+
+// settle stores the answer and frees the session.
+func (p *passage) settle() ending {
+	p.settled = true
+	e := p.t.conclude(p.a, p.o)
+	p.t.free(p.t.lastEvents(p.o, e)...)
+	if rec := p.t.x.rec; e.failure != nil && rec.ErrorCode == "" {
+		rec.ErrorCode = e.failure.Code
+		chaterr.Log(p.t.h.log, rec, e.failure)
+	}
+	return e
+}
+
+// tell ends a stream with an error, in place of what would make it look whole.
+func (p *passage) tell(failure *chaterr.Error) {
+	p.told = true
+	doc := encode(chaterr.OpenAI(failure, p.t.x.rec.TraceID))
+	_, _ = p.forward(sse.AppendEvent(nil, "", "", doc))
+	_ = p.FlushError()
+}
+
+// end is called when the next handler has returned, with its error, and
+// returns what there is still to answer.
+func (p *passage) end(err error) error {
+	if !p.settled {
+		p.a.end(err)
+		p.keepStatus(err)
+		if e := p.settle(); e.unstored {
+			return p.unstored(e.failure)
+		}
+	}
+	switch {
+	case p.a.status == 0 && err == nil:
+		return p.a.failure // nobody has answered
+	case p.a.status != 0:
+		p.begin()
+		_ = p.release() // the client may have gone
+	}
+	if errors.Is(err, errAborted) {
+		panic(http.ErrAbortHandler)
+	}
+	if err != nil {
+		return nextError{err}
+	}
+	return nil
+}
+
+// keepStatus gives a failure the status that the client is answered.
+func (p *passage) keepStatus(err error) {
+	status := p.a.status
+	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok && status == 0 {
+		status = he.StatusCode
+	}
+	if p.a.failure != nil && status >= http.StatusBadRequest {
+		f := *p.a.failure
+		f.Status = status
+		p.a.failure = &f
+	}
+}
+
+// unstored answers in place of an answer that could not be stored.
+func (p *passage) unstored(failure *chaterr.Error) error {
+	switch {
+	case !p.begun:
+		return failure
+	case p.a.events != nil:
+		p.tell(failure)
+		return nil
+	default:
+		panic(http.ErrAbortHandler) // a part of it is out
+	}
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*passage)(nil)
+	_ io.ReaderFrom       = (*passage)(nil)
+)

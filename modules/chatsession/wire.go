@@ -1,0 +1,119 @@
+package chatsession
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// The roles of stored messages. A client may send others.
+const (
+	roleUser      = "user"
+	roleAssistant = "assistant"
+	roleTool      = "tool"
+)
+
+// partWeight is how many bytes of text a part that is not text, such as an
+// image, counts as: a thousand tokens, whatever its size.
+const partWeight = 4000
+
+// newMessage returns a message of text alone.
+func newMessage(role, text string) *store.Message {
+	return &store.Message{
+		ID:         chatctx.NewID(),
+		Role:       role,
+		Content:    text,
+		TokenCount: int(provider.EstimateTokens(len(text))),
+		Status:     store.StatusComplete,
+	}
+}
+
+// fromWire returns a message of a chat completions request as it is stored.
+func fromWire(v gjson.Result) (*store.Message, error) {
+	content := v.Get("content")
+	m := newMessage(v.Get("role").Str, provider.TextOf(content))
+	plain := content.Type == gjson.String
+	v.ForEach(func(k, _ gjson.Result) bool {
+		plain = plain && (k.Str == "role" || k.Str == "content")
+		return plain
+	})
+	if plain {
+		return m, nil
+	}
+	var raw bytes.Buffer
+	if err := json.Compact(&raw, []byte(v.Raw)); err != nil {
+		return nil, err
+	}
+	m.Raw = raw.Bytes()
+	m.TokenCount = int(provider.EstimateTokens(weight(m)))
+	return m, nil
+}
+
+// toWire returns a stored message as it goes to a model.
+func toWire(m *store.Message) json.RawMessage {
+	if len(m.Raw) > 0 {
+		return m.Raw
+	}
+	b := appendString([]byte(`{"role":`), m.Role)
+	b = appendString(append(b, `,"content":`...), m.Content)
+	return append(b, '}')
+}
+
+// weight is how many bytes of text a message counts as in estimates.
+func weight(m *store.Message) int {
+	n := len(m.Content)
+	if len(m.Raw) == 0 {
+		return n
+	}
+	raw := gjson.ParseBytes(m.Raw)
+	n += len(raw.Get("tool_calls").Raw)
+	for _, part := range raw.Get("content").Array() {
+		if part.IsObject() && !part.Get("text").Exists() && !part.Get("refusal").Exists() {
+			n += partWeight
+		}
+	}
+	return n
+}
+
+// same says whether two messages are one that was sent again. A client that
+// sends an answer back need not spell it as it is stored.
+func same(a, b *store.Message) bool {
+	if a.Role != b.Role || a.Content != b.Content {
+		return false
+	}
+	if a.Role == roleAssistant {
+		return slices.Equal(callIDs(a), callIDs(b))
+	}
+	return bytes.Equal(a.Raw, b.Raw)
+}
+
+// callsOf returns the tool calls that a message makes.
+func callsOf(m *store.Message) []gjson.Result {
+	if m.Role != roleAssistant || len(m.Raw) == 0 {
+		return nil
+	}
+	return gjson.GetBytes(m.Raw, "tool_calls").Array()
+}
+
+func callIDs(m *store.Message) []string {
+	var ids []string
+	for _, call := range callsOf(m) {
+		ids = append(ids, call.Get("id").String())
+	}
+	return ids
+}
+
+// resultOf returns the id of the tool call whose result a message is, empty
+// where it is none.
+func resultOf(m *store.Message) string {
+	if m.Role != roleTool || len(m.Raw) == 0 {
+		return ""
+	}
+	return gjson.GetBytes(m.Raw, "tool_call_id").String()
+}
