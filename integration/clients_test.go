@@ -53,14 +53,14 @@ var officialClients = []officialClient{
 		name:     "ai-sdk",
 		run:      runScript,
 		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "embed"},
-		refused:  func(int) string { return "AI_APICallError" },
+		refused:  func(int) string { return "APICallError" },
 		broken:   "", // the frame's own object
 		peculiar: []peculiarity{refusalIsText, totalIsAdded},
 	},
 	{
 		name:     "langchain",
 		run:      runScript,
-		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "embed"},
+		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "embed"},
 		refused:  openAIErrors,
 		broken:   "APIError",
 		peculiar: []peculiarity{refusalIsLost, reasoningIsLost},

@@ -47,7 +47,7 @@ function describe(e) {
   if (e.name === "ContextOverflowError") e = e.cause;
   const header = e.headers?.get?.("retry-after") ?? e.responseHeaders?.["retry-after"];
   return {
-    class: e.constructor === Object ? "" : e.name === "Error" ? e.constructor.name : e.name,
+    class: e.constructor === Object ? "" : e.constructor.name,
     status: e.status ?? e.statusCode ?? 0,
     code: String(e.code ?? e.data?.error?.code ?? ""),
     message: e.message ?? String(e),

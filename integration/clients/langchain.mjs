@@ -51,6 +51,12 @@ async function stream(c, seen, messages = asked(), bound = model(c)) {
   return whole;
 }
 
+// the first request uses up what there is
+async function again(c, seen) {
+  await first(model(c).invoke(asked()));
+  take(seen, await model(c).invoke(asked()));
+}
+
 await run({
   async chat(c, seen) {
     take(seen, await model(c).invoke(asked()));
@@ -87,10 +93,8 @@ await run({
     }
   },
 
-  async again(c, seen) {
-    await first(model(c).invoke(asked()));
-    take(seen, await model(c).invoke(asked()));
-  },
+  again,
+  patient: again,
 
   async embed(c, seen) {
     seen.vectors = await new OpenAIEmbeddings(options(c)).embedDocuments(c.input);
