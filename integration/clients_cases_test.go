@@ -269,6 +269,9 @@ func (b *caseBuilder) refusals() {
 	}
 	refuse("limited", "again", "limited-client-key", "fast", http.StatusTooManyRequests, "rate_limited")
 
+	refuse("poor", "again", "poor-client-key", "fast", http.StatusTooManyRequests, "budget_exceeded")
+	b.cases[len(b.cases)-1].own = true
+
 	// a request before has opened the circuit
 	for _, do := range []string{"chat", "stream"} {
 		refuse("broken", do, "acme-client-key", "broken", http.StatusServiceUnavailable, "ai_unavailable")
