@@ -172,9 +172,9 @@ func RateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}
 }
 
-// BudgetExceeded is a request for which a budget of the tenant has no room.
+// BudgetExceeded is a request that its tenant's budget has no room for.
 func BudgetExceeded(wait time.Duration) *Error {
-	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "The tenant's budget has no room for this request until Retry-After is over; a smaller one, or one with a smaller max_tokens, may fit", RetryAfter: max(wait, time.Second)}
+	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "This tenant's budget has no room for this request; try again after Retry-After, or with a smaller max_tokens", RetryAfter: max(wait, time.Second)}
 }
 
 // ProviderRateLimited is a request beyond a limit of the provider's.
