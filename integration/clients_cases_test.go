@@ -269,6 +269,9 @@ func (b *caseBuilder) refusals() {
 	}
 	refuse("limited", "again", "limited-client-key", "fast", http.StatusTooManyRequests, "rate_limited")
 
+	refuse("poor", "again", "poor-client-key", "fast", http.StatusTooManyRequests, "budget_exceeded")
+	b.cases[len(b.cases)-1].own = true
+
 	// a request before has opened the circuit
 	for _, do := range []string{"chat", "stream"} {
 		refuse("broken", do, "acme-client-key", "broken", http.StatusServiceUnavailable, "ai_unavailable")
@@ -277,7 +280,7 @@ func (b *caseBuilder) refusals() {
 	}
 
 	// only who waits as long as Retry-After says gets through
-	patient := b.making("patient", "again", "fast", hello)
+	patient := b.making("", "patient", "fast", hello)
 	patient.Key, patient.Retries = "waiting-client-key", 1
 	list := b.making("list", "models", "", sight{Models: []string{"fast"}})
 	b.cases = append(b.cases, patient, list, b.making("fast", "chat", "fast", hello))
