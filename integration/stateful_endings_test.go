@@ -246,15 +246,15 @@ func TestStatefulCut(t *testing.T) {
 				t.Fatalf("%v after %q", err, got)
 			}
 		}
+		if end := follower.rest(); end.failed == nil || end.failed.Code != "ai_error" || end.done == nil || end.done.FinishReason != "error" {
+			t.Errorf("the follower saw %+v", end.events)
+		}
 		b := ann.remember(session, userSays("at once"))
 		next := up.call()
 		wantList(t, "prompt", next.said(), []string{"user: go", "assistant: part one", "user: at once"})
 		next.answer("fine")
 		b.whole()
 		call.cut()
-		if end := follower.rest(); end.failed == nil || end.failed.Code != "ai_error" || end.done == nil || end.done.FinishReason != "error" {
-			t.Errorf("the follower saw %+v", end.events)
-		}
 		if s := ann.history(session)[1].Status; s != "partial" {
 			t.Errorf("status is %s", s)
 		}
@@ -324,7 +324,7 @@ func TestStatefulUnstored(t *testing.T) {
 			a, call := up.begin(ann, session)
 			resp := a.answer()
 			end = c.trouble("append")
-			call.stream(endOf("stop"))
+			call.event(endOf("stop"), "[DONE]") // after which nobody listens any more
 			got, _ := readBytes(resp)
 			end()
 			last := got[strings.LastIndex(strings.TrimSpace(got), "data: ")+len("data: "):]

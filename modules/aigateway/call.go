@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
@@ -19,9 +20,6 @@ import (
 
 // errClientGone ends a call whose answer nobody reads.
 var errClientGone = errors.New("the client is gone")
-
-// errBudget ends a call whose tenant has used up its budget.
-var errBudget = errors.New("the budget is used up")
 
 // call is one model call on behalf of one request. It may take several
 // attempts.
@@ -37,6 +35,10 @@ type call struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+
+	hold    *budget.Hold   // of the tenant's budgets; nil where nothing counts
+	metered provider.Usage // as far as the budgets let the answer go
+	release func()         // lets go of the store that keeps it; nil where it was not needed
 
 	answering *attempt // whose answer the client gets; nil until there is one
 	underway  bool     // the answer has begun, and well
@@ -69,6 +71,10 @@ func (h *Handler) call(x *exchange, req *request, answer func(*call) error) erro
 	return h.answer(x, req, choice, func(x *exchange) error {
 		c := h.newCall(x, req, choice)
 		defer c.end()
+		if err := c.reserve(); err != nil {
+			c.account()
+			return err
+		}
 		err := answer(c)
 		c.settle(err)
 		if c.told {
@@ -83,6 +89,7 @@ func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call 
 	c.order = choice.Order(c.begun)
 	c.deadline = c.begun.Add(time.Duration(h.TryDuration))
 	c.ctx, c.cancel = chat.CallContext(x.r.Context(), req.stream)
+	c.metered = provider.Usage{Input: req.inputTokens, Estimated: true}
 	c.info = chatctx.Call{Model: choice.Name, Provider: c.order[0].Target.Provider}
 	x.rec.SetCall(c.info)
 	return c
@@ -195,6 +202,9 @@ func (c *call) failed(err error) error {
 	if _, ok := errors.AsType[*chaterr.Error](err); ok {
 		return err
 	}
+	if _, ok := errors.AsType[*budget.ExceededError](err); ok {
+		return c.refused(err)
+	}
 	if reasonOf(err) == provider.ReasonModel && c.choice.Label == route.Passthrough {
 		return chaterr.ModelUnknown().Because(err)
 	}
@@ -203,8 +213,11 @@ func (c *call) failed(err error) error {
 
 // used is what was used for the answer.
 func (c *call) used() provider.Usage {
-	if c.answering == nil {
+	switch {
+	case c.answering == nil:
 		return provider.Usage{}
+	case c.info.BudgetSpent:
+		return c.metered
 	}
 	return c.answering.used()
 }
@@ -215,11 +228,10 @@ func (c *call) settle(err error) {
 	if c.answering != nil {
 		c.answering.over(err)
 		c.info.Usage = c.used()
-	}
-	if p := c.choice.Price; p != nil {
-		c.info.CostUSD = p.Cost(c.info.Usage.Input, c.info.Usage.Output)
+		c.cost(c.info.Usage)
 	}
 	rec.SetCall(c.info)
+	c.account()
 
 	status := http.StatusOK
 	if err != nil && !c.underway {

@@ -3,6 +3,7 @@ package aigateway
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/http"
 	"sync"
 
@@ -164,9 +165,7 @@ func (f *flight) ride(ctx context.Context, w http.ResponseWriter) (*chaterr.Erro
 		v := f.view(have)
 		if v.header != nil && !begun {
 			begun = true
-			for name, values := range v.header {
-				w.Header()[name] = values
-			}
+			maps.Copy(w.Header(), v.header)
 			w.WriteHeader(http.StatusOK)
 		}
 		if len(v.more) > 0 {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,6 +19,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
@@ -103,6 +105,7 @@ type Handler struct {
 
 	providers map[string]provider.Provider
 	types     map[string]string // of the providers, by name
+	systems   map[string]string // what traces call the providers, by name
 
 	// fingerprint sets this gateway's cached answers apart from those of
 	// others, and of other settings.
@@ -113,6 +116,8 @@ type Handler struct {
 	loaded   time.Time
 	app      *chat.App
 	log      *zap.Logger
+
+	warnUnpriced *sync.Once // of names without an alias, which are the clients'
 }
 
 // Model is a name by which clients ask for a model.
@@ -162,6 +167,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	h.loaded = time.Now()
+	h.warnUnpriced = new(sync.Once)
 	h.ResponseTimeout = cmp.Or(h.ResponseTimeout, caddy.Duration(30*time.Second))
 	h.FirstTokenTimeout = cmp.Or(h.FirstTokenTimeout, caddy.Duration(12*time.Second))
 	h.StallTimeout = cmp.Or(h.StallTimeout, caddy.Duration(time.Minute))
@@ -211,14 +217,19 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading providers: %w", err)
 	}
-	h.providers, h.types = make(map[string]provider.Provider), make(map[string]string)
+	h.providers, h.types, h.systems = make(map[string]provider.Provider), make(map[string]string), make(map[string]string)
 	for name, mod := range mods.(map[string]any) {
 		p, ok := mod.(provider.Provider)
 		if !ok {
 			return fmt.Errorf("provider %s: the module is not a provider", name)
 		}
 		h.providers[name] = p
+		base := ""
+		if b, ok := mod.(interface{ Base() string }); ok {
+			base = b.Base()
+		}
 		h.types[name] = mod.(caddy.Module).CaddyModule().ID.Name()
+		h.systems[name] = systemOf(h.types[name], base)
 	}
 	return nil
 }
@@ -263,7 +274,7 @@ func (m *Model) alias() (route.Alias, error) {
 		if m.Price.Input < 0 || m.Price.Output < 0 {
 			return a, errors.New("price: want two numbers of at least 0")
 		}
-		a.Price = new(route.Price(*m.Price))
+		a.Price = &price.Price{Input: m.Price.Input, Output: m.Price.Output}
 	}
 	return a, nil
 }
@@ -295,6 +306,7 @@ func (h *Handler) Validate() error {
 		return errors.New("want positive values")
 	}
 	h.warnOfTenants()
+	h.warnOfPrices()
 	if h.Tenant == tenantNone {
 		return nil
 	}

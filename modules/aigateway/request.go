@@ -22,12 +22,12 @@ type request struct {
 	// operation is what is asked for, in OpenTelemetry's words.
 	operation string
 
-	// structured says that tools or a format rule the answer, so that it
-	// cannot be gone on with in mid-sentence.
-	structured bool
-
-	// inputTokens is an estimate, four bytes of the messages a token.
+	// inputTokens is an estimate, four bytes of messages and tools a token.
 	inputTokens int64
+
+	// outputCap is how many tokens all choices together may have, 0 where the
+	// client does not say.
+	outputCap int64
 }
 
 // readRequest reads and checks the body. What the gateway does not need to
@@ -48,19 +48,18 @@ func (h *Handler) readRequest(x *exchange) (*request, error) {
 }
 
 func parseRequest(body []byte) (*request, error) {
-	req := &request{body: body, operation: "chat"}
+	req := &request{body: body, operation: operationChat}
 	messages := gjson.GetBytes(body, "messages")
 	if !messages.IsArray() || len(messages.Array()) == 0 {
 		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
 	}
-	req.inputTokens = provider.EstimateTokens(len(messages.Raw))
+	req.inputTokens = inputEstimate(messages) + provider.EstimateTokens(len(gjson.GetBytes(body, "tools").Raw))
+	req.outputCap = outputCap(body)
 
 	var err error
 	if req.model, err = modelOf(body); err != nil {
 		return nil, err
 	}
-	format := gjson.GetBytes(body, "response_format.type").Str
-	req.structured = gjson.GetBytes(body, "tools.0").Exists() || format != "" && format != "text"
 	if req.stream, err = optionalBool(body, "stream"); err != nil {
 		return nil, err
 	}
@@ -69,6 +68,40 @@ func parseRequest(body []byte) (*request, error) {
 	}
 	req.includeUsage, err = optionalBool(body, "stream_options.include_usage")
 	return req, err
+}
+
+// mediaTokens is what an image or a file is taken for: its bytes tell nothing.
+const mediaTokens = 1000
+
+// inputEstimate guesses how many tokens messages are.
+func inputEstimate(messages gjson.Result) int64 {
+	bytes, media := len(messages.Raw), 0
+	for _, m := range messages.Array() {
+		content := m.Get("content")
+		if !content.IsArray() {
+			continue
+		}
+		for _, part := range content.Array() {
+			for _, path := range [...]string{"image_url.url", "input_audio.data", "file.file_data"} {
+				if data := part.Get(path); data.Exists() {
+					bytes -= len(data.Raw)
+					media++
+				}
+			}
+		}
+	}
+	return provider.EstimateTokens(bytes) + int64(media)*mediaTokens
+}
+
+// outputCap is how many tokens a request allows at most.
+func outputCap(body []byte) int64 {
+	const most = 1 << 40
+	limit := gjson.GetBytes(body, "max_completion_tokens")
+	if limit.Type != gjson.Number {
+		limit = gjson.GetBytes(body, "max_tokens")
+	}
+	choices := max(1, min(gjson.GetBytes(body, "n").Num, 1000))
+	return int64(max(0, min(limit.Num*choices, most)))
 }
 
 // modelOf is the model that a body asks for, empty where it asks for none.

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -38,13 +39,18 @@ func (c *call) rescue(out *chunkWriter, cut error) (source, error) {
 			}
 		}
 	}
+	// what the client has is still that target's
+	c.answers(c.answering)
 	return source{}, cut
 }
 
 // isCut says whether a stream's failure leaves an answer that another call
 // may complete. What the provider's policy stopped would be stopped again.
 func isCut(err error) bool {
-	return !errors.Is(err, errBudget) && reasonOf(err) != provider.ReasonContentFiltered
+	if _, ours := errors.AsType[*chaterr.Error](err); ours {
+		return false
+	}
+	return reasonOf(err) != provider.ReasonContentFiltered
 }
 
 // places are the targets to go on with: the one that was cut first, as it
@@ -80,6 +86,9 @@ func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) 
 	}
 	c.rescued[way] = true
 
+	if c.reprice(hop.Target) != nil {
+		return source{}, false
+	}
 	a, _ := c.enter(c.ctx, place, hop)
 	if a == nil {
 		return source{}, false
@@ -107,9 +116,9 @@ func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) 
 	return src, true
 }
 
-// continues says whether a target goes on with an assistant message that has
-// been begun. Where tools or a format rule the answer, it would not be one.
+// continues says whether a target goes on with the answer to this request
+// where it has been begun.
 func (c *call) continues(t route.Target) bool {
 	p, ok := c.h.providers[t.Provider].(provider.Continuer)
-	return ok && !c.req.structured && p.Continues(t.Model)
+	return ok && p.Continues(t.Model) && c.providerRequest(t).Continuable()
 }

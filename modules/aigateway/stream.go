@@ -90,6 +90,9 @@ func (c *call) stream() error {
 	defer chat.CutShort(c.ctx, c.x.w, c.x.r)()
 	for {
 		err := c.pump(&src, out)
+		if _, spent := errors.AsType[*budgetError](err); spent {
+			return out.stop(err)
+		}
 		if err == nil {
 			err = out.finish()
 		}
@@ -110,6 +113,9 @@ func (c *call) pump(src *source, out *chunkWriter) error {
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := c.meter(); err != nil {
 			return err
 		}
 		if err := out.write(chunk); err != nil {
@@ -182,9 +188,28 @@ func (w *chunkWriter) finish() error {
 	return w.send(w.buf)
 }
 
+// stop ends an answer for which the budget has no room any more, as one that
+// has reached its greatest length.
+func (w *chunkWriter) stop(cause error) error {
+	w.c.exhausted(cause)
+	w.c.answering.over(cause)
+	if f, ok := w.c.x.w.(*flight); ok {
+		f.partial = true
+	}
+	w.usage = nil // what the provider counted goes on beyond this end
+	w.last = w.lengthChunk()
+	w.buf = sse.AppendEvent(w.buf[:0], "", "", w.last)
+	if err := w.send(w.buf); err != nil {
+		return err
+	}
+	return w.finish()
+}
+
 // fail tells whoever translates the answer, or else the client.
 func (w *chunkWriter) fail(e *chaterr.Error) {
-	w.beats.Stop()
+	if w.beats != nil {
+		w.beats.Stop()
+	}
 	if chaterr.HandOver(w.c.x.w, e) {
 		return
 	}

@@ -24,8 +24,6 @@ func judge(err error) verdict {
 	switch {
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return nextOne
-	case errors.Is(err, errBudget):
-		return giveUp
 	}
 	switch reasonOf(err) {
 	case provider.ReasonContextLength, provider.ReasonCredentials, provider.ReasonModel, provider.ReasonUnsupported:
@@ -43,6 +41,10 @@ func (c *call) try(begin func(*attempt) error) (*attempt, error) {
 	var last error            // of the attempts made
 	wait := time.Duration(-1) // until the first circuit closes
 	for place, hop := range c.order {
+		if err := c.reprice(hop.Target); err != nil {
+			last = err
+			continue
+		}
 		for n := 1; ; n++ {
 			a, closed := c.enter(c.ctx, place, hop)
 			if a == nil {
@@ -77,6 +79,10 @@ func (c *call) try(begin func(*attempt) error) (*attempt, error) {
 	}
 	return nil, c.failed(last)
 }
+
+// reprice has the budgets count by a target's price. One that is too dear for
+// what is left is passed over.
+func (c *call) reprice(t route.Target) error { return c.hold.Reprice(c.ctx, c.countedPrice(t)) }
 
 // worse is the failure to tell of. What one target does not have says less
 // than what became of another.

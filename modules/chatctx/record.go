@@ -91,6 +91,10 @@ type Call struct {
 	Usage    provider.Usage
 	CostUSD  float64
 	TTFT     time.Duration // until the first content; 0 where none came
+
+	// BudgetSpent says that the answer was ended because the tenant's budget
+	// was used up.
+	BudgetSpent bool
 }
 
 const varKey = "chat.record"

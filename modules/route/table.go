@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/price"
 )
 
 // Passthrough is the label of a model that has no alias.
@@ -26,31 +28,20 @@ var (
 	ErrNone = errors.New("no model is named")
 )
 
-// Price is what a million tokens cost, in US dollars.
-type Price struct {
-	Input  float64
-	Output float64
-}
-
-// Cost is what so many tokens cost, in US dollars.
-func (p Price) Cost(input, output int64) float64 {
-	return (float64(input)*p.Input + float64(output)*p.Output) / 1e6
-}
-
 // Alias is a model's name here and the targets behind it.
 type Alias struct {
 	Name    string
-	Targets []Weighted // at least one
-	Policy  string     // empty for PolicyFirst
-	Price   *Price     // nil where the operator gave none
+	Targets []Weighted   // at least one
+	Policy  string       // empty for PolicyFirst
+	Price   *price.Price // nil where the operator gave none
 }
 
 // Choice is where a request goes.
 type Choice struct {
-	Name    string // the model by the name it was asked for
-	Label   string // the alias, or Passthrough
-	Primary Target // the first one that is configured
-	Price   *Price // nil where the operator gave none
+	Name    string       // the model by the name it was asked for
+	Label   string       // the alias, or Passthrough
+	Primary Target       // the first one that is configured
+	Price   *price.Price // nil where the operator gave none
 
 	balancer *balancer
 	branches []branch

@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-chat/caddy-chat/modules/price"
 )
 
 var aliases = []Alias{
-	{Name: "fast", Targets: to("openai/gpt-4o-mini"), Price: &Price{0.15, 0.60}},
+	{Name: "fast", Targets: to("openai/gpt-4o-mini"), Price: &price.Price{Input: 0.15, Output: 0.60}},
 	{Name: "smart", Targets: to("local/meta/llama3.3")},
 }
 
@@ -148,14 +150,5 @@ func TestList(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("List(%q) of %q is %q, want %q", tt.named, tt.allow, got, tt.want)
 		}
-	}
-}
-
-func TestCost(t *testing.T) {
-	if got := (Price{0.15, 0.60}).Cost(2_000_000, 500_000); got < 0.5999 || got > 0.6001 {
-		t.Errorf("got %v, want 0.60", got)
-	}
-	if got := (Price{}).Cost(1, 1); got != 0 {
-		t.Errorf("without a price it costs %v", got)
 	}
 }

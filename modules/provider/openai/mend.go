@@ -147,6 +147,18 @@ func (c *choice) place(call gjson.Result, alone bool) (at int, begins bool) {
 	return len(c.calls) - 1, true
 }
 
+// over says whether a chunk holds choices only that have had their finish
+// reason.
+func (m *mender) over(raw []byte) bool {
+	over := true
+	gjson.GetBytes(raw, "choices").ForEach(func(_, c gjson.Result) bool {
+		state := m.choices[c.Get("index").Int()]
+		over = state != nil && state.finished
+		return over
+	})
+	return over
+}
+
 // close returns the chunk that is missing where a server is done, but gave no
 // finish reason; nil where it is not.
 func (m *mender) close() ([]byte, error) {
