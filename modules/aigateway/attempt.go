@@ -40,10 +40,10 @@ type attempt struct {
 	span   trace.Span
 	stream provider.Stream
 
-	content bool // the model has produced something
+	content bool // the model has produced something, or finished
 	usage   *provider.Usage
-	output  int // bytes that were produced
-	chunks  int // chunks with content
+	output  int // bytes that were produced since the provider counted
+	chunks  int // chunks with content since then
 	model   string
 	finish  string
 	result  string // as the metric has it; empty until the attempt is over
@@ -73,8 +73,8 @@ func (c *call) enter(ctx context.Context, place int, hop route.Hop) (*attempt, t
 }
 
 // complete calls for a whole answer.
-func (a *attempt) complete(do func(context.Context, provider.Provider, *provider.Request) (*provider.Completion, error)) (*provider.Completion, error) {
-	answer, err := do(a.ctx, a.c.h.providers[a.hop.Target.Provider], a.preq)
+func (a *attempt) complete(do func(context.Context, provider.Provider) (*provider.Completion, error)) (*provider.Completion, error) {
+	answer, err := do(a.ctx, a.c.h.providers[a.hop.Target.Provider])
 	if err != nil {
 		return nil, a.cause(err)
 	}
@@ -109,17 +109,17 @@ func (a *attempt) Next() (*provider.Chunk, error) {
 }
 
 func (a *attempt) note(f provider.Facts) {
-	if f.Content || f.FinishReason != "" {
+	if (f.Content || f.FinishReason != "") && !a.content {
+		a.content = true
+		a.hop.FirstToken(time.Now(), time.Since(a.begun))
+		a.pass.Answering()
+	}
+	if f.Content {
 		a.chunks++
-		if !a.content {
-			a.content = true
-			a.hop.FirstToken(time.Now(), time.Since(a.begun))
-			a.pass.Answering()
-		}
 	}
 	a.output += f.OutputBytes
 	if f.Usage != nil {
-		a.usage = f.Usage
+		a.usage, a.output, a.chunks = f.Usage, 0, 0
 	}
 	a.model = cmp.Or(f.Model, a.model)
 	a.finish = cmp.Or(f.FinishReason, a.finish)
@@ -213,14 +213,20 @@ func (a *attempt) used() provider.Usage {
 // counted is what this one call used of tokens. ok is false where nothing
 // says that it used any.
 func (a *attempt) counted() (u provider.Usage, ok bool) {
-	if a.usage != nil {
-		return *a.usage, true
+	more := a.uncounted()
+	if a.usage == nil {
+		return provider.Usage{Input: a.c.req.inputTokens, Output: more, Estimated: true}, a.content || a.result == chat.AttemptOK
 	}
-	return provider.Usage{
-		Input:     a.c.req.inputTokens,
-		Output:    max(provider.EstimateTokens(a.output), int64(a.chunks)),
-		Estimated: true,
-	}, a.chunks > 0 || a.result == chat.AttemptOK
+	u = *a.usage
+	u.Output += more
+	u.Estimated = u.Estimated || more > 0
+	return u, true
+}
+
+// uncounted is an estimate of what was produced since the provider counted,
+// which some do as they begin. Where it counts nothing, that is everything.
+func (a *attempt) uncounted() int64 {
+	return max(provider.EstimateTokens(a.output), int64(a.chunks))
 }
 
 // reasonOf is the reason of a provider's failure. An error that is none of

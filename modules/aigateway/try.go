@@ -82,7 +82,13 @@ func (c *call) try(begin func(*attempt) error) (*attempt, error) {
 
 // reprice has the budgets count by a target's price. One that is too dear for
 // what is left is passed over.
-func (c *call) reprice(t route.Target) error { return c.hold.Reprice(c.ctx, c.countedPrice(t)) }
+func (c *call) reprice(t route.Target) error {
+	err := c.hold.Reprice(c.ctx, c.countedPrice(t))
+	if err == nil {
+		return nil
+	}
+	return c.refused(err)
+}
 
 // worse is the failure to tell of. What one target does not have says less
 // than what became of another.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -60,6 +61,23 @@ type Hold struct {
 	ended    bool
 }
 
+// Bounded says that all that the call may use is held: its input as estimated
+// and its cap of output. A budget cannot end such a call.
+func (h *Hold) Bounded() bool {
+	if h == nil {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.accounts {
+		a := &h.accounts[i]
+		if !a.isWindow() && (h.outputCap <= 0 || a.held < a.amount(h.price, h.expect)) {
+			return h.noOutput
+		}
+	}
+	return true
+}
+
 // Used tells how much the call has used so far, while it goes on. Steps ahead
 // of it the hold grows, so that what has been used is always held, and most
 // calls of Used need not ask the ledger.
@@ -80,13 +98,13 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 	}
 
 	now := time.Now()
-	if now.Before(h.renewAt) && h.short(u) == nil && (h.tight || h.short(more(u, step(u)/2)) == nil) {
+	if now.Before(h.renewAt) && h.short(u) == nil && (h.tight || h.short(h.ahead(u, step(u)/2)) == nil) {
 		h.used = u
 		return nil
 	}
 	wants := h.kept(now)
 	for i := range h.accounts {
-		wants[i] = max(wants[i], h.accounts[i].amount(h.price, more(u, step(u))))
+		wants[i] = max(wants[i], h.accounts[i].amount(h.price, h.ahead(u, step(u))))
 	}
 	if err := h.growTo(ctx, now, wants); err != nil {
 		if h.short(u) != nil || !now.Before(h.until) {
@@ -107,9 +125,20 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 // vain.
 func step(u provider.Usage) int64 { return min(max(u.Output/4, 32), 1024) }
 
-func more(u provider.Usage, output int64) provider.Usage {
-	u.Output += output
+// ahead is a usage with so much more output, but no more than the call may
+// have: others need the room.
+func (h *Hold) ahead(u provider.Usage, output int64) provider.Usage {
+	u.Output = max(u.Output, min(u.Output+output, h.mostOutput(u)))
 	return u
+}
+
+// mostOutput is how much output the call may have. A model that has passed
+// its cap does not keep to it.
+func (h *Hold) mostOutput(u provider.Usage) int64 {
+	if h.outputCap <= 0 || u.Output > h.outputCap {
+		return math.MaxInt64
+	}
+	return h.outputCap
 }
 
 // short is the first account that holds less than a usage, nil where none

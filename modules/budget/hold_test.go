@@ -34,6 +34,18 @@ func TestUsed(t *testing.T) {
 		d.want(dayKey, 10_009, 0)
 		d.want(usdKey, 20_008, 0)
 	})
+	in(t, "no more is held than the cap allows", func(t *testing.T) {
+		d := newDesk(t, "100000 tokens/day")
+		h := d.mustOpen(10, 100)
+		for out := range int64(101) {
+			must(t, h.Used(t.Context(), tokens(10, out)))
+			d.want(dayKey, 0, 110)
+		}
+		must(t, h.Used(t.Context(), tokens(10, 101))) // the model does not keep to it
+		if b := d.ledger.of(dayKey); b.Held <= 111 {
+			t.Errorf("%d are held", b.Held)
+		}
+	})
 	in(t, "ends at the last token that fits", func(t *testing.T) {
 		d := newDesk(t, "1000 tokens/day")
 		other := d.mustOpen(0, 100)
@@ -159,7 +171,7 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 				must(t, err)
 				u := tokens(int64(id%50), 0)
 				for range 300 {
-					next := more(u, rand.Int64N(20))
+					next := tokens(u.Input, u.Output+rand.Int64N(20))
 					err := h.Used(t.Context(), next)
 					if errors.Is(err, ErrExhausted) {
 						mu.Lock()
