@@ -108,9 +108,9 @@ func (f *flight) leave() (last bool) {
 	f.mu.Lock()
 	f.riders--
 	last = f.riders == 0
-	keeps, cancel := f.keeps, f.cancel
+	needed, cancel := f.keeps || f.done, f.cancel
 	f.mu.Unlock()
-	if last && !keeps && cancel != nil {
+	if last && !needed && cancel != nil {
 		cancel(errClientGone)
 	}
 	return last
