@@ -10,7 +10,12 @@ import (
 	_ "github.com/caddy-chat/caddy-chat/modules/chatratelimit"
 	_ "github.com/caddy-chat/caddy-chat/modules/chatsession"
 	// providers and stores
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/anthropic"
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/bedrock"
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/cloudflare"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/echo"
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/gemini"
+	_ "github.com/caddy-chat/caddy-chat/modules/provider/ollama"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/openai"
 	_ "github.com/caddy-chat/caddy-chat/modules/store/badger"
 	_ "github.com/caddy-chat/caddy-chat/modules/tenantresolve"

@@ -110,6 +110,8 @@ const errorSite = `
 			to echo/echo
 		}
 		passthrough up
+		retries 0
+		circuit_breaker off
 		max_body 1KiB
 	}
 `

@@ -30,7 +30,8 @@ const gatewayTenants = `
 `
 
 // gatewaySite is a gateway before a provider, behind the session handler,
-// with more lines in its block.
+// with more lines in its block. It calls the provider once for each request,
+// whatever comes of it.
 func gatewaySite(f *fakeProvider, more ...string) string {
 	return fmt.Sprintf(`
 	tenant_resolve
@@ -53,6 +54,9 @@ func gatewaySite(f *fakeProvider, more ...string) string {
 		model hidden {
 			to local/up-hidden
 		}
+		retries 0
+		rescue off
+		circuit_breaker off
 		%s
 	}
 `, f.url, strings.Join(more, "\n\t\t"))

@@ -79,6 +79,9 @@ func meteredSite(f *fakeProvider) string {
 			price 1000000 2000000
 		}
 		passthrough
+		retries 0
+		rescue off
+		circuit_breaker off
 	}
 	metrics /metrics
 `, f.url)

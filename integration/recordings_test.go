@@ -32,6 +32,9 @@ func TestRecordings(t *testing.T) {
 			model fast {
 				to openai/up-1
 			}
+			retries 0
+			rescue off
+			circuit_breaker off
 		}`, replay.URL))
 	cl := newClient(c, "", "ann")
 	for _, rec := range recordings {

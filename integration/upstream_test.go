@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 )
 
 // fakeProvider is an OpenAI-compatible server that answers as a test says.
@@ -22,6 +24,7 @@ type fakeProvider struct {
 
 // asked is a request that a fakeProvider got.
 type asked struct {
+	at     time.Time
 	path   string
 	header http.Header
 	body   string
@@ -44,9 +47,10 @@ func (f *fakeProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // the caller has gone
 	}
 	f.mu.Lock()
-	f.asked = append(f.asked, asked{r.URL.Path, r.Header.Clone(), string(body)})
+	f.asked = append(f.asked, asked{time.Now(), r.URL.Path, r.Header.Clone(), string(body)})
 	answer := f.answer
 	f.mu.Unlock()
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	answer(w, r)
 }
 

@@ -37,15 +37,22 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        ...
 //	    }
 //	    model <name> {
-//	        to    <provider>/<upstream model>
-//	        price <in> <out>
+//	        to        <provider>/<upstream model> [<weight>]
+//	        lb_policy first|round_robin|weighted_random|least_conn|lowest_latency
+//	        price     <in> <out>
 //	    }
 //	    default_model       <name>
 //	    passthrough         [<providers...>]
 //	    model_override      <name>
+//	    retries             <count>
+//	    retry_after_max     <duration>
+//	    try_duration        <duration>
 //	    response_timeout    <duration>
 //	    first_token_timeout <duration>
 //	    stall_timeout       <duration>
+//	    rescue              on|off
+//	    circuit_breaker     off|<failures> [<pause>]
+//	    cache               <duration>
 //	    max_body            <size>
 //	    health_path         <path>
 //	    tenant              <id>|none
@@ -67,6 +74,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if h.Passthrough = d.RemainingArgs(); len(h.Passthrough) == 0 {
 				h.Passthrough = []string{route.AllProviders}
 			}
+		case "circuit_breaker":
+			err = h.unmarshalBreaker(d)
 		default:
 			err = h.unmarshalOption(d, name)
 		}
@@ -156,14 +165,22 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
 		case "to":
-			var target string
-			if !d.AllArgs(&target) {
+			args := d.RemainingArgs()
+			if len(args) < 1 || len(args) > 2 {
 				return d.ArgErr()
 			}
-			if _, err := route.ParseTarget(target); err != nil {
+			target := strings.Join(args, " ")
+			if _, err := route.ParseWeighted(target); err != nil {
 				return d.Errf("model %s: %v", m.Name, err)
 			}
 			m.To = append(m.To, target)
+		case "lb_policy":
+			if !d.AllArgs(&m.LBPolicy) {
+				return d.ArgErr()
+			}
+			if err := route.CheckPolicy(m.LBPolicy); err != nil {
+				return d.Errf("model %s: %v", m.Name, err)
+			}
 		case "price":
 			var in, out string
 			if !d.AllArgs(&in, &out) {
@@ -175,11 +192,11 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser) error {
 			}
 			m.Price = price
 		default:
-			return d.Errf("unrecognized subdirective '%s', want to or price", d.Val())
+			return d.Errf("unrecognized subdirective '%s', want to, lb_policy or price", d.Val())
 		}
 	}
-	if len(m.To) != 1 {
-		return d.Errf("model %s: want one line 'to <provider>/<upstream model>', not %d", m.Name, len(m.To))
+	if len(m.To) == 0 {
+		return d.Errf("model %s: want at least one line 'to <provider>/<upstream model>'", m.Name)
 	}
 	h.Models = append(h.Models, m)
 	return nil
@@ -199,8 +216,8 @@ func parsePrice(in, out string) (*Price, error) {
 
 // options are the subdirectives with one value.
 var options = []string{
-	"default_model", "model_override", "response_timeout", "first_token_timeout", "stall_timeout",
-	"max_body", "health_path", "tenant",
+	"default_model", "model_override", "retries", "retry_after_max", "try_duration",
+	"response_timeout", "first_token_timeout", "stall_timeout", "rescue", "cache", "max_body", "health_path", "tenant",
 }
 
 // providerOptions are those of a provider block.
@@ -211,7 +228,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 		return d.Errf("%s belongs into a provider block, as in: provider openai { %s ... }", name, name)
 	}
 	if !slices.Contains(options, name) {
-		return d.Errf("unrecognized subdirective '%s', want one of: provider, model, passthrough, %s", name, strings.Join(options, ", "))
+		return d.Errf("unrecognized subdirective '%s', want one of: provider, model, passthrough, circuit_breaker, %s", name, strings.Join(options, ", "))
 	}
 	var value string
 	if !d.AllArgs(&value) {
@@ -228,17 +245,68 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	case "health_path":
 		h.HealthPath = value
 		err = checkPath(value)
+	case "retries":
+		h.Retries, err = parseCount(value)
+	case "retry_after_max":
+		h.RetryAfterMax, err = chat.ParseDuration(value)
+	case "try_duration":
+		h.TryDuration, err = chat.ParseDuration(value)
+	case "rescue":
+		h.Rescue, err = parseSwitch(value)
 	case "response_timeout":
 		h.ResponseTimeout, err = chat.ParseDuration(value)
 	case "first_token_timeout":
 		h.FirstTokenTimeout, err = chat.ParseDuration(value)
 	case "stall_timeout":
 		h.StallTimeout, err = chat.ParseDuration(value)
+	case "cache":
+		h.Cache, err = chat.ParseDuration(value)
 	case "max_body":
 		h.MaxBody, err = chat.ParseSize(value)
 	}
 	if err != nil {
 		return d.Errf("%s: %v", name, err)
+	}
+	return nil
+}
+
+// maxRetries bounds what one request may ask of one target.
+const maxRetries = 100
+
+func parseCount(s string) (*int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > maxRetries {
+		return nil, fmt.Errorf("%q: want a number from 0 to %d", s, maxRetries)
+	}
+	return &n, nil
+}
+
+func parseSwitch(s string) (*bool, error) {
+	if s != "on" && s != "off" {
+		return nil, fmt.Errorf("%q: want on or off", s)
+	}
+	return new(s == "on"), nil
+}
+
+func (h *Handler) unmarshalBreaker(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.ArgErr()
+	}
+	h.CircuitBreaker = new(CircuitBreaker)
+	if args[0] == "off" && len(args) == 1 {
+		return nil
+	}
+	n, err := strconv.Atoi(args[0])
+	if err != nil || n < 1 {
+		return d.Errf("circuit_breaker: %q: want off, or failures in a row and a pause, such as 5 30s", args[0])
+	}
+	h.CircuitBreaker.Failures = n
+	if len(args) == 1 {
+		return nil
+	}
+	if h.CircuitBreaker.Pause, err = chat.ParseDuration(args[1]); err != nil {
+		return d.Errf("circuit_breaker: %v", err)
 	}
 	return nil
 }

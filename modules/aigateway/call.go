@@ -5,8 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
@@ -14,29 +18,32 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
-// errSilent ends a call whose provider says nothing for too long.
-var errSilent = errors.New("the provider stays silent")
-
 // errClientGone ends a call whose answer nobody reads.
 var errClientGone = errors.New("the client is gone")
 
-// call is one model call on behalf of one request.
+// call is one model call on behalf of one request. It may take several
+// attempts.
 type call struct {
-	h      *Handler
-	x      *exchange
-	req    *request
-	choice route.Choice
-	info   chatctx.Call // what the record is told
-	begun  time.Time
+	h        *Handler
+	x        *exchange
+	req      *request
+	choice   route.Choice
+	order    []route.Hop
+	info     chatctx.Call // what the record is told
+	begun    time.Time
+	deadline time.Time // for an answer to have begun
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	watch  *time.Timer // ends the call when it fires
 
-	underway    bool // the answer has begun, and well
-	told        bool // the client has been told of the failure, in the stream
-	outputBytes int
-	usage       *provider.Usage // the provider's, nil until it told
+	hold    *budget.Hold   // of the tenant's budgets; nil where nothing counts
+	metered provider.Usage // as far as the budgets let the answer go
+	release func()         // lets go of the store that keeps it; nil where it was not needed
+
+	answering *attempt // whose answer the client gets; nil until there is one
+	underway  bool     // the answer has begun, and well
+	told      bool     // the client has been told of the failure, in the stream
+	rescued   map[rescueWay]bool
 }
 
 // chat serves POST /v1/chat/completions.
@@ -45,66 +52,107 @@ func (h *Handler) chat(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if req.stream {
+		return h.call(x, req, (*call).stream)
+	}
+	return h.call(x, req, (*call).complete)
+}
+
+// call has a request answered, by a call of its model where nobody has made
+// that before.
+func (h *Handler) call(x *exchange, req *request, answer func(*call) error) error {
 	choice, err := h.choose(x, req)
 	if err != nil {
 		return err
 	}
-	c := h.newCall(x, req, choice)
-	defer c.end()
-	if req.stream {
-		err = c.stream()
-	} else {
-		err = c.complete()
-	}
-	c.settle(err)
-	if c.told {
-		return nil
-	}
-	return err
+	x.rec.SetCall(chatctx.Call{Model: choice.Name})
+	// by the record, since a keep-alive may begin the answer before the model does
+	x.rec.SetHeader(x.w, "X-Model-Id", choice.Name)
+	return h.answer(x, req, choice, func(x *exchange) error {
+		c := h.newCall(x, req, choice)
+		defer c.end()
+		if err := c.reserve(); err != nil {
+			c.account()
+			return err
+		}
+		err := answer(c)
+		c.settle(err)
+		if c.told {
+			return nil
+		}
+		return err
+	})
 }
 
 func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call {
 	c := &call{h: h, x: x, req: req, choice: choice, begun: time.Now()}
+	c.order = choice.Order(c.begun)
+	c.deadline = c.begun.Add(time.Duration(h.TryDuration))
 	c.ctx, c.cancel = chat.CallContext(x.r.Context(), req.stream)
-	c.watch = time.AfterFunc(time.Duration(h.ResponseTimeout), func() { c.cancel(errSilent) })
-	c.info = chatctx.Call{Model: choice.Name, Provider: choice.Target.Provider}
+	c.metered = provider.Usage{Input: req.inputTokens, Estimated: true}
+	c.info = chatctx.Call{Model: choice.Name, Provider: c.order[0].Target.Provider}
 	x.rec.SetCall(c.info)
-	// by the record, since a keep-alive may begin the answer before the model does
-	x.rec.SetHeader(x.w, "X-Model-Id", choice.Name)
 	return c
 }
 
-func (c *call) end() {
-	c.watch.Stop()
-	c.cancel(nil)
+func (c *call) end() { c.cancel(nil) }
+
+// patience is how long to wait for something before the answer has begun.
+func (c *call) patience(timeout caddy.Duration) time.Duration {
+	return min(time.Duration(timeout), time.Until(c.deadline))
 }
 
-// providerRequest counts an attempt and returns what to ask the provider.
-func (c *call) providerRequest() (provider.Provider, *provider.Request) {
-	c.info.Attempts++
-	c.x.rec.SetCall(c.info)
+// impatience is why such a wait came to its end.
+func (c *call) impatience() error {
+	if time.Until(c.deadline) <= 0 {
+		return errOutOfTime
+	}
+	return errSilent
+}
+
+// providerRequest is what to ask a target.
+func (c *call) providerRequest(target route.Target) *provider.Request {
+	rec := c.x.rec
 	preq := &provider.Request{
-		Model:   c.choice.Target.Model,
+		Model:   target.Model,
 		Body:    c.req.body,
-		TraceID: c.x.rec.TraceID,
+		TraceID: rec.TraceID,
+		Labels: provider.Labels{
+			TenantID:  rec.TenantID(),
+			SessionID: rec.Session,
+			Route:     c.choice.Name,
+		},
 	}
-	if t := c.x.rec.Tenant; t != nil {
-		preq.APIKey = t.Credentials[c.choice.Target.Provider]
+	if rec.User != chatctx.Anonymous {
+		preq.Labels.UserID = rec.User
 	}
-	return c.h.providers[c.choice.Target.Provider], preq
+	if t := rec.Tenant; t != nil {
+		preq.APIKey = t.Credentials[target.Provider]
+	}
+	return preq
 }
 
 // complete makes a call whose answer is one document.
 func (c *call) complete() error {
-	p, preq := c.providerRequest()
-	answer, err := p.Complete(c.ctx, preq)
+	return c.document(func(ctx context.Context, p provider.Provider, preq *provider.Request) (*provider.Completion, error) {
+		return p.Complete(ctx, preq)
+	}, c.withUsage)
+}
+
+// document makes a call by do, and answers with the document that it returns
+// once finish has seen to it.
+func (c *call) document(do func(context.Context, provider.Provider, *provider.Request) (*provider.Completion, error), finish func([]byte) []byte) error {
+	var answer *provider.Completion
+	a, err := c.try(func(a *attempt) (err error) {
+		answer, err = a.complete(do)
+		return err
+	})
 	if err != nil {
-		return c.failed(err)
+		return err
 	}
-	c.watch.Stop()
-	c.outputBytes, c.usage = answer.OutputBytes, answer.Usage
-	c.info.TTFT = time.Since(c.begun)
-	body := c.withUsage(answer.Body)
+	a.over(nil)
+	c.answers(a)
+	body := finish(answer.Body)
 	c.setHeaders()
 	h := c.x.w.Header()
 	h.Set("Content-Type", "application/json")
@@ -115,12 +163,28 @@ func (c *call) complete() error {
 	return nil
 }
 
+// answers says whose answer the client gets from now on.
+func (c *call) answers(a *attempt) {
+	c.answering = a
+	c.info.Provider = a.hop.Target.Provider
+	if c.info.TTFT == 0 {
+		c.info.TTFT = time.Since(c.begun)
+	}
+	c.x.rec.SetCall(c.info)
+}
+
 // setHeaders says who answers, as the answer begins.
 func (c *call) setHeaders() {
 	c.underway = true
 	h := c.x.w.Header()
-	h.Set("X-Ai-Provider", c.choice.Target.Provider)
+	h.Set("X-Ai-Provider", c.info.Provider)
 	h.Set("X-Ai-Attempts", strconv.Itoa(c.info.Attempts))
+	if c.answering.place > 0 {
+		h.Set("X-Ai-Fallback", "true")
+	}
+	if dropped := c.answering.preq.Dropped; len(dropped) > 0 {
+		h.Set("X-Ai-Dropped", strings.Join(dropped, ", "))
+	}
 }
 
 // failed turns the error of a call into one to answer. What ended the call
@@ -128,55 +192,50 @@ func (c *call) setHeaders() {
 func (c *call) failed(err error) error {
 	cause := context.Cause(c.ctx)
 	switch {
-	case errors.Is(cause, errSilent):
-		return chaterr.AITimeout().Because(err)
 	case errors.Is(cause, chat.ErrShuttingDown):
 		return chaterr.ShuttingDown().Because(err)
 	case cause != nil:
 		return context.Canceled
+	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
+		return chaterr.AITimeout().Because(err)
 	}
-	pe, ok := errors.AsType[*provider.Error](err)
-	if ok && pe.Reason == provider.ReasonModel && c.choice.Label == route.Passthrough {
+	if _, ok := errors.AsType[*chaterr.Error](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*budget.ExceededError](err); ok {
+		return c.refused(err)
+	}
+	if reasonOf(err) == provider.ReasonModel && c.choice.Label == route.Passthrough {
 		return chaterr.ModelUnknown().Because(err)
 	}
 	return chaterr.FromProvider(err)
 }
 
-// used is what the provider counted, or else an estimate.
+// used is what was used for the answer.
 func (c *call) used() provider.Usage {
-	if c.usage != nil {
-		return *c.usage
+	switch {
+	case c.answering == nil:
+		return provider.Usage{}
+	case c.info.BudgetSpent:
+		return c.metered
 	}
-	return provider.Usage{
-		Input:     c.req.inputTokens,
-		Output:    provider.EstimateTokens(c.outputBytes),
-		Estimated: true,
-	}
+	return c.answering.used()
 }
 
 // settle notes what the call used, and counts it.
 func (c *call) settle(err error) {
 	rec := c.x.rec
-	if c.usage != nil || err == nil || c.outputBytes > 0 {
+	if c.answering != nil {
+		c.answering.over(err)
 		c.info.Usage = c.used()
+		c.cost(c.info.Usage)
 	}
-	c.info.CostUSD = c.choice.Price.Cost(c.info.Usage.Input, c.info.Usage.Output)
 	rec.SetCall(c.info)
+	c.account()
 
-	status, result := http.StatusOK, chat.AttemptOK
-	if err != nil {
-		e := chaterr.From(err)
-		result = chat.AttemptError
-		if !c.underway {
-			status = e.Status
-		}
-		switch {
-		case errors.Is(context.Cause(c.ctx), errSilent):
-			result = chat.AttemptTimeout
-		case c.ctx.Err() != nil:
-			result = chat.AttemptAborted
-		}
+	status := http.StatusOK
+	if err != nil && !c.underway {
+		status = chaterr.From(err).Status
 	}
-	c.h.app.Attempted(c.choice.Target.Provider, c.choice.Label, result)
 	c.h.app.Called(rec.TenantID(), c.choice.Label, strconv.Itoa(status), c.info, time.Since(c.begun))
 }

@@ -8,15 +8,18 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
@@ -30,7 +33,7 @@ func init() {
 const tenantNone = "none"
 
 // Handler is an OpenAI-compatible gateway: it serves /v1/chat/completions,
-// /v1/models and /v1/health, and passes everything else on. It chooses the
+// /v1/embeddings, /v1/models and /v1/health, and passes everything else on. It chooses the
 // model, calls its provider and answers in OpenAI's shape, whatever the
 // provider speaks.
 type Handler struct {
@@ -59,6 +62,18 @@ type Handler struct {
 	// Default: none.
 	ModelOverride string `json:"model_override,omitempty"`
 
+	// How often a target is asked again after a failure that may pass, before
+	// the next target's turn comes. Default: 2.
+	Retries *int `json:"retries,omitempty"`
+
+	// The longest wait that a provider may ask for in a 429 and get, before
+	// the same target is asked again. Default: 5 seconds.
+	RetryAfterMax caddy.Duration `json:"retry_after_max,omitempty"`
+
+	// How long all targets together may take until an answer has begun.
+	// Default: 100 seconds.
+	TryDuration caddy.Duration `json:"try_duration,omitempty"`
+
 	// How long to wait for a provider's response header; for an answer that
 	// is not streamed, for all of it. Default: 30 seconds.
 	ResponseTimeout caddy.Duration `json:"response_timeout,omitempty"`
@@ -70,6 +85,18 @@ type Handler struct {
 	// How long a stream may be silent after that. Default: 60 seconds.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 
+	// Whether a stream that is cut goes on with another call, where that is
+	// exact. Default: true.
+	Rescue *bool `json:"rescue,omitempty"`
+
+	// When a target that fails is left alone. Default: after 5 failures in a
+	// row, for 30 seconds.
+	CircuitBreaker *CircuitBreaker `json:"circuit_breaker,omitempty"`
+
+	// How long an answer is given again to the same tenant's same request,
+	// word for word. Default: never.
+	Cache caddy.Duration `json:"cache,omitempty"`
+
 	// How large the body of a request may be, in bytes. Default: 10 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
@@ -77,10 +104,20 @@ type Handler struct {
 	HealthPath string `json:"health_path,omitempty"`
 
 	providers map[string]provider.Provider
-	table     *route.Table
-	loaded    time.Time
-	app       *chat.App
-	log       *zap.Logger
+	types     map[string]string // of the providers, by name
+	systems   map[string]string // what traces call them, by name
+
+	// fingerprint sets this gateway's cached answers apart from those of
+	// others, and of other settings.
+	fingerprint string
+
+	unreport func() // takes the circuits out of the metrics
+	table    *route.Table
+	loaded   time.Time
+	app      *chat.App
+	log      *zap.Logger
+
+	warnUnpriced *sync.Once // of names without an alias, which are the clients'
 }
 
 // Model is a name by which clients ask for a model.
@@ -88,11 +125,28 @@ type Model struct {
 	// The name. Required.
 	Name string `json:"name"`
 
-	// Where it goes, as <provider>/<upstream model>; one target. Required.
+	// Where it goes, as "<provider>/<upstream model> [<weight>]". The weight,
+	// 1 where there is none, is for weighted_random only. At least one
+	// target is required.
 	To []string `json:"to"`
 
-	// What a million tokens cost in US dollars, in and out. Default: free.
+	// The order in which the targets are tried: first, round_robin,
+	// weighted_random, least_conn or lowest_latency. Default: first.
+	LBPolicy string `json:"lb_policy,omitempty"`
+
+	// What a million tokens cost in US dollars, in and out. Default: what is
+	// known of the target.
 	Price *Price `json:"price,omitempty"`
+}
+
+// CircuitBreaker says when a target that fails is left alone.
+type CircuitBreaker struct {
+	// After how many failures in a row. 0 for never. Default: 0.
+	Failures int `json:"failures"`
+
+	// For how long, before a single call finds out whether it is well again.
+	// Default: 30 seconds.
+	Pause caddy.Duration `json:"pause,omitempty"`
 }
 
 // Price is what a million tokens cost.
@@ -113,10 +167,19 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	h.loaded = time.Now()
+	h.warnUnpriced = new(sync.Once)
 	h.ResponseTimeout = cmp.Or(h.ResponseTimeout, caddy.Duration(30*time.Second))
 	h.FirstTokenTimeout = cmp.Or(h.FirstTokenTimeout, caddy.Duration(12*time.Second))
 	h.StallTimeout = cmp.Or(h.StallTimeout, caddy.Duration(time.Minute))
+	h.RetryAfterMax = cmp.Or(h.RetryAfterMax, caddy.Duration(5*time.Second))
+	h.TryDuration = cmp.Or(h.TryDuration, caddy.Duration(100*time.Second))
 	h.MaxBody = cmp.Or(h.MaxBody, 10<<20)
+	if h.Retries == nil {
+		h.Retries = new(2)
+	}
+	if h.Rescue == nil {
+		h.Rescue = new(true)
+	}
 
 	if err := h.loadProviders(ctx); err != nil {
 		return err
@@ -129,25 +192,41 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app, err := chat.FromContext(ctx)
+	if err != nil {
+		return err
+	}
 	h.app = app
-	return err
+	h.unreport = app.ReportCircuits(func(tell func(string, string, bool)) { h.table.Report(time.Now(), tell) })
+	return nil
+}
+
+// Cleanup takes what is no more out of the metrics.
+func (h *Handler) Cleanup() error {
+	if h.unreport != nil {
+		h.unreport()
+	}
+	return nil
 }
 
 func (h *Handler) loadProviders(ctx caddy.Context) error {
 	if len(h.ProvidersRaw) == 0 {
 		return errors.New("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}")
 	}
+	h.fingerprint = keyOf("gateway", string(caddyconfig.JSON(h, nil)))
 	mods, err := ctx.LoadModule(h, "ProvidersRaw")
 	if err != nil {
 		return fmt.Errorf("loading providers: %w", err)
 	}
 	h.providers = make(map[string]provider.Provider)
+	h.types, h.systems = make(map[string]string), make(map[string]string)
 	for name, mod := range mods.(map[string]any) {
 		p, ok := mod.(provider.Provider)
 		if !ok {
 			return fmt.Errorf("provider %s: the module is not a provider", name)
 		}
 		h.providers[name] = p
+		h.types[name] = mod.(caddy.Module).CaddyModule().ID.Name()
+		h.systems[name] = systemOf(h.types[name], baseOf(mod))
 	}
 	return nil
 }
@@ -162,29 +241,37 @@ func (h *Handler) buildTable(names []string) error {
 		}
 		aliases = append(aliases, a)
 	}
-	table, err := route.NewTable(aliases, names, h.Passthrough, h.DefaultModel)
+	table, err := route.NewTable(aliases, names, h.Passthrough, h.DefaultModel, h.circuit())
 	h.table = table
 	return err
 }
 
+// circuit is how the breakers are set.
+func (h *Handler) circuit() route.Circuit {
+	const pause = 30 * time.Second
+	if h.CircuitBreaker == nil {
+		return route.Circuit{Failures: 5, Pause: pause}
+	}
+	return route.Circuit{Failures: h.CircuitBreaker.Failures, Pause: cmp.Or(time.Duration(h.CircuitBreaker.Pause), pause)}
+}
+
 func (m *Model) alias() (route.Alias, error) {
-	a := route.Alias{Name: m.Name}
+	a := route.Alias{Name: m.Name, Policy: m.LBPolicy}
 	if m.Name == "" {
 		return a, errors.New("name is empty")
 	}
-	if len(m.To) != 1 {
-		return a, fmt.Errorf("to: want one target, not %d", len(m.To))
+	for _, to := range m.To {
+		target, err := route.ParseWeighted(to)
+		if err != nil {
+			return a, err
+		}
+		a.Targets = append(a.Targets, target)
 	}
-	target, err := route.ParseTarget(m.To[0])
-	if err != nil {
-		return a, err
-	}
-	a.Target = target
 	if m.Price != nil {
 		if m.Price.Input < 0 || m.Price.Output < 0 {
 			return a, errors.New("price: want two numbers of at least 0")
 		}
-		a.Price = route.Price(*m.Price)
+		a.Price = &price.Price{Input: m.Price.Input, Output: m.Price.Output}
 	}
 	return a, nil
 }
@@ -210,10 +297,13 @@ func (h *Handler) Validate() error {
 			return fmt.Errorf("health_path: %w", err)
 		}
 	}
-	if h.ResponseTimeout < 0 || h.FirstTokenTimeout < 0 || h.StallTimeout < 0 || h.MaxBody < 0 {
+	if *h.Retries < 0 || h.RetryAfterMax < 0 || h.TryDuration < 0 ||
+		h.CircuitBreaker != nil && (h.CircuitBreaker.Failures < 0 || h.CircuitBreaker.Pause < 0) ||
+		h.ResponseTimeout < 0 || h.FirstTokenTimeout < 0 || h.StallTimeout < 0 || h.Cache < 0 || h.MaxBody < 0 {
 		return errors.New("want positive values")
 	}
 	h.warnOfTenants()
+	h.warnOfPrices()
 	if h.Tenant == tenantNone {
 		return nil
 	}
@@ -266,6 +356,7 @@ type endpoint struct {
 
 var endpoints = map[string]endpoint{
 	"/v1/chat/completions": {http.MethodPost, (*Handler).chat},
+	"/v1/embeddings":       {http.MethodPost, (*Handler).embeddings},
 	"/v1/models":           {http.MethodGet, (*Handler).models},
 	"/v1/health":           {http.MethodGet, (*Handler).health},
 }
@@ -312,5 +403,6 @@ func mayUse(t *tenant.Tenant) func(string) bool {
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -2,8 +2,10 @@ package aigateway
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
 type modelList struct {
@@ -27,7 +29,7 @@ func (h *Handler) models(x *exchange) error {
 	}
 	list := modelList{Object: "list", Data: []modelInfo{}}
 	for _, c := range h.table.List(named, mayUse(x.rec.Tenant)) {
-		list.Data = append(list.Data, modelInfo{c.Name, "model", h.loaded.Unix(), c.Target.Provider})
+		list.Data = append(list.Data, modelInfo{c.Name, "model", h.loaded.Unix(), c.Primary.Provider})
 	}
 	return chaterr.WriteJSON(x.w, http.StatusOK, list)
 }
@@ -41,7 +43,7 @@ type healthReport struct {
 }
 
 type providerHealth struct {
-	Circuit string `json:"circuit"`
+	Circuit route.CircuitState `json:"circuit"`
 }
 
 // health serves GET /v1/health. It asks no provider.
@@ -53,9 +55,15 @@ func (h *Handler) health(x *exchange) error {
 	}
 	if c, err := h.choose(x, new(request)); err == nil {
 		report.ModelID = c.Name
+		if fallback, ok := c.Fallback(); ok {
+			report.FallbackModelID = new(fallback.String())
+		}
 	}
-	for name := range h.providers {
-		report.Providers[name] = providerHealth{Circuit: "closed"}
+	for name, state := range h.table.Circuits(time.Now()) {
+		report.Providers[name] = providerHealth{state}
+		if state != route.Closed {
+			report.Status = "degraded"
+		}
 	}
 	return chaterr.WriteJSON(x.w, http.StatusOK, chaterr.Success{OK: true, Data: report, TraceID: x.rec.TraceID})
 }

@@ -19,8 +19,15 @@ type request struct {
 	stream       bool
 	includeUsage bool
 
-	// inputTokens is an estimate, four bytes of the messages a token.
+	// operation is what is asked for, in OpenTelemetry's words.
+	operation string
+
+	// inputTokens is an estimate, four bytes of messages and tools a token.
 	inputTokens int64
+
+	// outputCap is how many tokens all choices together may have, 0 where the
+	// client does not say.
+	outputCap int64
 }
 
 // readRequest reads and checks the body. What the gateway does not need to
@@ -41,22 +48,18 @@ func (h *Handler) readRequest(x *exchange) (*request, error) {
 }
 
 func parseRequest(body []byte) (*request, error) {
-	req := &request{body: body}
+	req := &request{body: body, operation: operationChat}
 	messages := gjson.GetBytes(body, "messages")
 	if !messages.IsArray() || len(messages.Array()) == 0 {
 		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
 	}
-	req.inputTokens = provider.EstimateTokens(len(messages.Raw))
+	req.inputTokens = inputEstimate(messages) + provider.EstimateTokens(len(gjson.GetBytes(body, "tools").Raw))
+	req.outputCap = outputCap(body)
 
-	model := gjson.GetBytes(body, "model")
-	switch {
-	case !model.Exists() || model.Type == gjson.Null:
-	case model.Type == gjson.String && model.Str != "":
-		req.model = model.Str
-	default:
-		return nil, chaterr.InvalidRequest("model", "want the name of a model")
-	}
 	var err error
+	if req.model, err = modelOf(body); err != nil {
+		return nil, err
+	}
 	if req.stream, err = optionalBool(body, "stream"); err != nil {
 		return nil, err
 	}
@@ -65,6 +68,52 @@ func parseRequest(body []byte) (*request, error) {
 	}
 	req.includeUsage, err = optionalBool(body, "stream_options.include_usage")
 	return req, err
+}
+
+// mediaTokens is what an image or a file is taken for: its bytes tell nothing.
+const mediaTokens = 1000
+
+// inputEstimate guesses how many tokens messages are.
+func inputEstimate(messages gjson.Result) int64 {
+	bytes, media := len(messages.Raw), 0
+	for _, m := range messages.Array() {
+		content := m.Get("content")
+		if !content.IsArray() {
+			continue
+		}
+		for _, part := range content.Array() {
+			for _, path := range [...]string{"image_url.url", "input_audio.data", "file.file_data"} {
+				if data := part.Get(path); data.Exists() {
+					bytes -= len(data.Raw)
+					media++
+				}
+			}
+		}
+	}
+	return provider.EstimateTokens(bytes) + int64(media)*mediaTokens
+}
+
+// outputCap is how many tokens a request allows at most.
+func outputCap(body []byte) int64 {
+	const most = 1 << 40
+	limit := gjson.GetBytes(body, "max_completion_tokens")
+	if limit.Type != gjson.Number {
+		limit = gjson.GetBytes(body, "max_tokens")
+	}
+	choices := max(1, min(gjson.GetBytes(body, "n").Num, 1000))
+	return int64(max(0, min(limit.Num*choices, most)))
+}
+
+// modelOf is the model that a body asks for, empty where it asks for none.
+func modelOf(body []byte) (string, error) {
+	model := gjson.GetBytes(body, "model")
+	switch {
+	case !model.Exists() || model.Type == gjson.Null:
+		return "", nil
+	case model.Type == gjson.String && model.Str != "":
+		return model.Str, nil
+	}
+	return "", chaterr.InvalidRequest("model", "want the name of a model")
 }
 
 func optionalBool(body []byte, path string) (bool, error) {

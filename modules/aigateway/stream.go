@@ -20,51 +20,103 @@ const (
 	maxHeld = 1 << 20
 )
 
+// chunks is a stream of chunks, read one by one as provider.Stream's are.
+type chunks interface {
+	Next() (*provider.Chunk, error)
+}
+
+// source is a stream that has begun to answer.
+type source struct {
+	head  []*provider.Chunk // read already
+	in    chunks
+	ended bool // in has ended, honestly
+}
+
+// begins reads a stream until there is content. Nothing of it has been
+// written by then: the attempt may still fail without a trace.
+func begins(a *attempt, in chunks) (source, error) {
+	s := source{in: in}
+	held := 0
+	for !a.content || len(s.head) == 0 {
+		chunk, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			s.ended = true
+			return s, nil
+		}
+		if err != nil {
+			return s, err
+		}
+		c := *chunk
+		c.Raw = append([]byte(nil), chunk.Raw...)
+		s.head = append(s.head, &c)
+		if held += len(c.Raw); held > maxHeld {
+			break
+		}
+	}
+	return s, nil
+}
+
+func (s *source) next() (*provider.Chunk, error) {
+	switch {
+	case len(s.head) > 0:
+		chunk := s.head[0]
+		s.head = s.head[1:]
+		return chunk, nil
+	case s.ended:
+		return nil, io.EOF
+	}
+	return s.in.Next()
+}
+
 // stream makes a call whose answer is streamed.
 func (c *call) stream() error {
-	p, preq := c.providerRequest()
-	in, err := p.Stream(c.ctx, preq)
+	var src source
+	a, err := c.try(func(a *attempt) error {
+		err := a.open()
+		if err == nil {
+			src, err = begins(a, a)
+		}
+		return err
+	})
 	if err != nil {
-		return c.failed(err)
+		return err
 	}
-	defer in.Close()
-	defer func() { c.h.app.SkippedChunks(c.choice.Target.Provider, in.Skipped()) }()
-	c.watch.Reset(time.Duration(c.h.FirstTokenTimeout))
+	c.answers(a)
+	// what watches over silence from here on is the stall timeout
+	a.watch.Reset(time.Duration(c.h.StallTimeout))
 
 	out := &chunkWriter{c: c}
 	defer out.close()
 	defer chat.CutShort(c.ctx, c.x.w, c.x.r)()
-	err = c.pump(in, out)
-	if err == nil {
-		err = out.finish()
+	for {
+		err := c.pump(&src, out)
+		if _, spent := errors.AsType[*budgetError](err); spent {
+			return out.stop(err)
+		}
+		if err == nil {
+			err = out.finish()
+		}
+		if err == nil {
+			return nil
+		}
+		if src, err = c.rescue(out, err); err != nil {
+			return c.cut(out, err)
+		}
 	}
-	if err != nil {
-		return c.cut(out, err)
-	}
-	return nil
 }
 
-// pump reads a chunk and writes a chunk until the answer is complete. Nothing
-// is written before there is content: until then the call may still fail with
-// a status of its own.
-func (c *call) pump(in provider.Stream, out *chunkWriter) error {
+// pump reads a chunk and writes a chunk until the answer is complete.
+func (c *call) pump(src *source, out *chunkWriter) error {
 	for {
-		chunk, err := in.Next()
+		chunk, err := src.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if chunk.Content && c.info.TTFT == 0 {
-			c.info.TTFT = time.Since(c.begun)
-		}
-		if c.info.TTFT > 0 {
-			c.watch.Reset(time.Duration(c.h.StallTimeout))
-		}
-		c.outputBytes += chunk.OutputBytes
-		if chunk.Usage != nil {
-			c.usage = chunk.Usage
+		if err := c.meter(); err != nil {
+			return err
 		}
 		if err := out.write(chunk); err != nil {
 			return err
@@ -82,7 +134,8 @@ func (c *call) cut(out *chunkWriter, err error) error {
 		return err
 	}
 	e := chaterr.From(err)
-	if pe, ok := errors.AsType[*provider.Error](e); ok && (pe.Reason == provider.ReasonInvalid || pe.Reason == provider.ReasonContextLength) {
+	switch reasonOf(err) {
+	case provider.ReasonInvalid, provider.ReasonContextLength:
 		e = chaterr.AIError().Because(err)
 		err = e
 	}
@@ -95,8 +148,8 @@ func (c *call) cut(out *chunkWriter, err error) error {
 // chunkWriter writes a stream in OpenAI's shape.
 type chunkWriter struct {
 	c     *call
+	sent  sent
 	begun bool
-	held  []byte // events that wait for content
 	last  []byte // a chunk to take the id and the rest from for the last one
 	usage []byte // the provider's usage, as JSON
 	beats *sse.Heartbeat
@@ -105,6 +158,7 @@ type chunkWriter struct {
 }
 
 func (w *chunkWriter) write(chunk *provider.Chunk) error {
+	w.sent.note(chunk)
 	raw, usage := splitUsage(chunk.Raw)
 	if usage != nil {
 		w.usage = usage
@@ -116,29 +170,46 @@ func (w *chunkWriter) write(chunk *provider.Chunk) error {
 		// it comes last, in a chunk of its own
 		return nil
 	}
-	if !w.begun && !chunk.Content && chunk.FinishReason == "" && len(w.held)+len(raw) < maxHeld {
-		w.held = sse.AppendEvent(w.held, "", "", raw)
-		return nil
-	}
-	w.buf = append(w.buf[:0], w.held...)
-	w.held = nil
-	w.buf = sse.AppendEvent(w.buf, "", "", raw)
+	w.buf = sse.AppendEvent(w.buf[:0], "", "", raw)
 	return w.send(w.buf)
 }
 
 // finish writes the usage, where the client wants it, and the end mark.
 func (w *chunkWriter) finish() error {
-	w.buf = append(w.buf[:0], w.held...)
+	w.buf = w.buf[:0]
 	if w.c.req.includeUsage {
-		w.buf = sse.AppendEvent(w.buf, "", "", w.c.usageChunk(w.last, w.usage))
+		usage := w.usage
+		if w.c.answering.carried > 0 {
+			usage = nil // it counts another request than the client's
+		}
+		w.buf = sse.AppendEvent(w.buf, "", "", w.c.usageChunk(w.last, usage))
 	}
 	w.buf = sse.AppendEvent(w.buf, "", "", []byte("[DONE]"))
 	return w.send(w.buf)
 }
 
+// stop ends an answer for which the budget has no room any more, as one that
+// has reached its greatest length.
+func (w *chunkWriter) stop(cause error) error {
+	w.c.exhausted(cause)
+	w.c.answering.over(cause)
+	if f, ok := w.c.x.w.(*flight); ok {
+		f.partial = true
+	}
+	w.usage = nil // what the provider counted goes on beyond this end
+	w.last = w.lengthChunk()
+	w.buf = sse.AppendEvent(w.buf[:0], "", "", w.last)
+	if err := w.send(w.buf); err != nil {
+		return err
+	}
+	return w.finish()
+}
+
 // fail tells whoever translates the answer, or else the client.
 func (w *chunkWriter) fail(e *chaterr.Error) {
-	w.beats.Stop()
+	if w.beats != nil {
+		w.beats.Stop()
+	}
 	if chaterr.HandOver(w.c.x.w, e) {
 		return
 	}

@@ -33,13 +33,24 @@ func (c *call) usageChunk(last, usage []byte) []byte {
 	if usage == nil {
 		usage = encode(openAIUsageOf(c.used()))
 	}
-	chunk := []byte(`{"object":"chat.completion.chunk","choices":[]}`)
+	chunk := chunkLike(last, `[]`)
+	chunk, _ = sjson.SetRawBytes(chunk, "usage", usage)
+	return chunk
+}
+
+// lengthChunk ends a stream as one that has reached its greatest length.
+func (w *chunkWriter) lengthChunk() []byte {
+	return chunkLike(w.last, `[{"index":0,"delta":{},"finish_reason":"length"}]`)
+}
+
+// chunkLike makes a chunk with these choices after another one.
+func chunkLike(last []byte, choices string) []byte {
+	chunk := []byte(`{"object":"chat.completion.chunk","choices":` + choices + `}`)
 	for _, name := range []string{"id", "created", "model", "system_fingerprint", "service_tier"} {
 		if v := gjson.GetBytes(last, name); v.Exists() {
 			chunk, _ = sjson.SetRawBytes(chunk, name, []byte(v.Raw))
 		}
 	}
-	chunk, _ = sjson.SetRawBytes(chunk, "usage", usage)
 	return chunk
 }
 

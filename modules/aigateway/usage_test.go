@@ -26,7 +26,8 @@ func TestSplitUsage(t *testing.T) {
 
 func TestUsageChunk(t *testing.T) {
 	last := []byte(`{"id":"a","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"finish_reason":"stop"}]}`)
-	c := &call{req: &request{inputTokens: 3}, outputBytes: 9}
+	c := &call{req: &request{inputTokens: 3}}
+	c.answering = &attempt{c: c, output: 9}
 
 	got := c.usageChunk(last, []byte(`{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}`))
 	want := `{"object":"chat.completion.chunk","choices":[],"id":"a","created":7,"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}`

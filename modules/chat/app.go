@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
@@ -36,9 +37,16 @@ type App struct {
 	// alone. Default: none.
 	Tenants []string `json:"tenants,omitempty"`
 
+	// The fractions of a tenant's budget at which a warning is given: an
+	// event, a line in the log and a metric. Each greater than 0 and 1 at most;
+	// an empty list warns at none. Default: 0.8 and 1.
+	BudgetWarnings []float64 `json:"budget_warnings,omitempty"`
+
 	ctx      caddy.Context
 	log      *zap.Logger
 	metrics  *metrics
+	events   *caddyevents.App
+	budgets  *budget.Book
 	store    StoreModule
 	registry atomic.Pointer[tenant.Registry]
 	hold     *storeHold
@@ -69,6 +77,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.registry.Store(reg)
 
+	if err := a.provisionBudgets(); err != nil {
+		return err
+	}
 	a.metrics, err = newMetrics(ctx.GetMetricsRegistry())
 	if err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
@@ -93,7 +104,8 @@ func (a *App) watchForExit(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
-	return events.(*caddyevents.App).On("stopping", exitWatch{})
+	a.events = events.(*caddyevents.App)
+	return a.events.On("stopping", exitWatch{})
 }
 
 // Start opens the store and begins to watch the tenant files.

@@ -53,6 +53,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	        metadata   <name> <value>
 //	    }
 //	    tenants <globs...>
+//	    budget_warnings <fractions...>
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume option name
@@ -78,8 +79,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.ArgErr()
 			}
 			a.Tenants = append(a.Tenants, globs...)
+		case "budget_warnings":
+			if err := a.unmarshalBudgetWarnings(d); err != nil {
+				return err
+			}
 		default:
-			return d.Errf("unrecognized subdirective '%s', want store, tenant or tenants", d.Val())
+			return d.Errf("unrecognized subdirective '%s', want store, tenant, tenants or budget_warnings", d.Val())
 		}
 	}
 	return nil
@@ -101,6 +106,24 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 		return d.Errf("module chat.stores.%s is not a store", name)
 	}
 	a.StoreRaw = caddyconfig.JSONModuleObject(mod, "module", name, nil)
+	return nil
+}
+
+func (a *App) unmarshalBudgetWarnings(d *caddyfile.Dispenser) error {
+	if a.BudgetWarnings != nil {
+		return d.Err("budget_warnings may stand once")
+	}
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	for _, arg := range args {
+		f, err := strconv.ParseFloat(arg, 64)
+		if err != nil || checkFraction(f) != nil {
+			return d.Errf("budget_warnings: '%s': %v", arg, errFraction)
+		}
+		a.BudgetWarnings = append(a.BudgetWarnings, f)
+	}
 	return nil
 }
 

@@ -27,6 +27,13 @@ type metrics struct {
 	tokens        *prometheus.CounterVec
 	cost          *prometheus.CounterVec
 	skippedChunks *prometheus.CounterVec
+	circuits      *circuits
+	cache         *prometheus.CounterVec
+
+	unpriced        *prometheus.CounterVec
+	budgetUsed      *budgetRatios
+	budgetWarnings  *prometheus.CounterVec
+	budgetExhausted *prometheus.CounterVec
 }
 
 // latencyBuckets reach from a cached answer to a long one, in seconds.
@@ -49,6 +56,13 @@ var collectors = metrics{
 	tokens:        counter("caddy_ai_tokens_total", "Tokens used.", "tenant", "model", "provider", "type"),
 	cost:          counter("caddy_ai_cost_usd_total", "US dollars that the tokens cost, where the price is known.", "tenant", "model", "provider"),
 	skippedChunks: counter("caddy_ai_skipped_chunks_total", "Events of provider streams that were no JSON and were left out.", "provider"),
+	circuits:      newCircuits("caddy_ai_circuit_open", "Whether the circuit breaker of one of the model's targets is not closed, so that it is left alone."),
+	cache:         counter("caddy_ai_cache_total", "Requests of gateways with a cache, by what came of it.", "tenant", "result"),
+
+	unpriced:        counter("caddy_ai_unpriced_requests_total", "Answers of models whose price nobody knows.", "tenant", "model", "provider"),
+	budgetUsed:      newBudgetRatios("caddy_ai_budget_used_ratio", "The used part of a tenant's tightest budget of a period.", "tenant", "period"),
+	budgetWarnings:  counter("caddy_ai_budget_warnings_total", "Warnings that a budget was used to a fraction of it.", "tenant", "period", "fraction"),
+	budgetExhausted: counter("caddy_ai_budget_exhausted_total", "Answers that were ended because a budget was used up.", "tenant", "period"),
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
@@ -77,7 +91,8 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 	m := &collectors
 	for _, c := range []prometheus.Collector{
 		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes,
-		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks,
+		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks, m.circuits, m.cache,
+		m.unpriced, m.budgetUsed, m.budgetWarnings, m.budgetExhausted,
 	} {
 		err := reg.Register(c)
 		if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
@@ -100,12 +115,32 @@ const (
 	AttemptError   = "error"
 	AttemptTimeout = "timeout"
 	AttemptAborted = "aborted"
+
+	AttemptRateLimited = "rate_limited"
 )
 
 // Attempted counts one call to a provider. model is the alias, or
 // "passthrough".
 func (a *App) Attempted(provider, model, result string) {
 	a.metrics.attempts.WithLabelValues(provider, model, result).Inc()
+}
+
+// What comes of a request where there is a cache.
+const (
+	CacheHit    = "hit"
+	CacheMiss   = "miss"
+	CacheBypass = "bypass"
+)
+
+// Cached counts a request that may be answered from a cache.
+func (a *App) Cached(tenant, result string) {
+	a.metrics.cache.WithLabelValues(tenant, result).Inc()
+}
+
+// Unpriced counts an answer whose cost nobody knows. model is the alias, or
+// "passthrough".
+func (a *App) Unpriced(tenant, model, provider string) {
+	a.metrics.unpriced.WithLabelValues(tenant, model, provider).Inc()
 }
 
 // SkippedChunks counts events of a provider's stream that were left out.

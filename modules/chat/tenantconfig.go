@@ -42,16 +42,16 @@ type TenantConfig struct {
 	// chat_ratelimit.
 	Burst []string `json:"burst,omitempty"`
 
-	// Sliding windows for tokens, such as "100000 1m per tenant". Not
-	// enforced yet. Default: none.
+	// Sliding windows for the tokens of model calls, such as "100000 1m per
+	// tenant". Default: those of chat_ratelimit.
 	Tokens []string `json:"tokens,omitempty"`
 
 	// How many requests may run at once, such as "10" or "50 per tenant".
 	// Default: those of chat_ratelimit.
 	Concurrent []string `json:"concurrent,omitempty"`
 
-	// Budgets such as "50000 tokens/day" or "25 usd/month". Not enforced
-	// yet. Default: none.
+	// How much may be used in a UTC day or month, such as "50000 tokens/day"
+	// or "25 usd/month". Default: any amount.
 	Budgets []string `json:"budgets,omitempty"`
 
 	// How long messages are kept. Default: that of chat_session.
@@ -210,16 +210,4 @@ func readCredentials(m map[string]string, repl *caddy.Replacer) (map[string]stri
 		}
 	}
 	return out, nil
-}
-
-// unenforced names the settings that this version reads but does not act on.
-func unenforced(t *tenant.Tenant) []string {
-	var names []string
-	if len(t.Tokens) > 0 {
-		names = append(names, "tokens")
-	}
-	if len(t.Budgets) > 0 {
-		names = append(names, "budget")
-	}
-	return names
 }

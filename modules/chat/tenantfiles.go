@@ -52,11 +52,6 @@ func (a *App) readTenants() (*tenant.Registry, error) {
 		}
 		list = []*tenant.Tenant{{ID: tenant.DefaultID}}
 	}
-	for _, t := range list {
-		if names := unenforced(t); len(names) > 0 {
-			a.log.Warn("this version does not enforce these settings", zap.String("tenant", t.ID), zap.Strings("settings", names))
-		}
-	}
 	return tenant.NewRegistry(list)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
@@ -55,6 +56,9 @@ type Record struct {
 	// Limiters is how many handlers have limited the request so far.
 	Limiters int
 
+	// TokenWindows are what the limiters want the model call counted in.
+	TokenWindows []budget.Window
+
 	// Turn is set by the handler that keeps the conversation.
 	Turn *Turn
 
@@ -87,6 +91,10 @@ type Call struct {
 	Usage    provider.Usage
 	CostUSD  float64
 	TTFT     time.Duration // until the first content; 0 where none came
+
+	// BudgetSpent says that the answer was ended because the tenant's budget
+	// was used up.
+	BudgetSpent bool
 }
 
 const varKey = "chat.record"

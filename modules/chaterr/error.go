@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Error is a failure as a client is told of it.
@@ -62,7 +64,15 @@ func From(err error) *Error {
 const statusClientClosedRequest = 499
 
 // InvalidJSON is a body that is not one JSON value, or that has a name twice.
+// Of the decoder's error only the place is kept: the rest quotes the body.
 func InvalidJSON(err error) *Error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		what := "no JSON"
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			what = "a name for the second time"
+		}
+		err = fmt.Errorf("%s at byte %d", what, syntax.ByteOffset)
+	}
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one valid JSON object without duplicate names", Err: err}
 }
 
@@ -152,14 +162,19 @@ func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
 }
 
-// IdempotencyKeyReused is another request under a key that was used before.
+// IdempotencyKeyReused is another request under a key that is taken.
 func IdempotencyKeyReused() *Error {
-	return &Error{Status: http.StatusUnprocessableEntity, Code: "idempotency_key_reused", Message: "This Idempotency-Key came with another body before; send a new key, or the same body"}
+	return &Error{Status: http.StatusUnprocessableEntity, Code: "idempotency_key_reused", Message: "This Idempotency-Key belongs to another request; send a new one with this body", Param: "Idempotency-Key"}
 }
 
 // RateLimited is a request beyond a limit of ours.
 func RateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}
+}
+
+// BudgetExceeded is a request that its tenant's budget has no room for.
+func BudgetExceeded(wait time.Duration) *Error {
+	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "This tenant's budget has no room for this request; try again after Retry-After, or with a smaller max_tokens", RetryAfter: max(wait, time.Second)}
 }
 
 // ProviderRateLimited is a request beyond a limit of the provider's.

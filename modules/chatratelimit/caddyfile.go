@@ -26,6 +26,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	chat_ratelimit [<matcher>] [<limit> <window>] {
 //	    requests   <limit> <window> [per user|ip|tenant|<placeholder>]
 //	    burst      <limit> <window> [per ...]
+//	    tokens     <limit> <window> [per ...]
 //	    concurrent <limit> [per ...]
 //	    on_store_error deny|allow
 //	    tenant     <id>
@@ -44,6 +45,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = addRule(d, "requests", &h.Requests, d.RemainingArgs(), true)
 		case "burst":
 			err = addRule(d, "burst", &h.Burst, d.RemainingArgs(), true)
+		case "tokens":
+			err = addRule(d, "tokens", &h.Tokens, d.RemainingArgs(), true)
 		case "concurrent":
 			err = addRule(d, "concurrent", &h.Concurrent, d.RemainingArgs(), false)
 		case "on_store_error":
@@ -53,7 +56,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				err = d.ArgErr()
 			}
 		default:
-			err = d.Errf("unrecognized subdirective '%s', want requests, burst, concurrent, on_store_error or tenant", d.Val())
+			err = d.Errf("unrecognized subdirective '%s', want requests, burst, tokens, concurrent, on_store_error or tenant", d.Val())
 		}
 		if err != nil {
 			return err

@@ -1,12 +1,14 @@
 package chatratelimit
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/limit"
 	"github.com/caddy-chat/caddy-chat/modules/store"
@@ -27,9 +29,7 @@ func effective(own, handler tenant.Limits) tenant.Limits {
 		Tokens:     pick(own.Tokens, handler.Tokens),
 		Concurrent: pick(own.Concurrent, handler.Concurrent),
 	}
-	// A token window does not count as one while nothing enforces it: a tenant
-	// that has no other must not be without any limit.
-	if len(l.Requests)+len(l.Burst) == 0 {
+	if len(l.Requests)+len(l.Burst)+len(l.Tokens) == 0 {
 		l.Requests, l.Burst = defaults.Requests, defaults.Burst
 	}
 	return l
@@ -40,13 +40,25 @@ type gauges struct {
 	takes   []store.Take
 	windows []window
 	results []store.Taken
+
+	// tokens are the windows that the model call will be counted in, and
+	// spent how full they are now.
+	tokens []budget.Window
+	spent  []store.Balance
 }
 
-// window is one rule and where its state is found in the results.
+// The kinds of windows.
+const (
+	kindRequests = "requests"
+	kindBurst    = "burst"
+	kindTokens   = "tokens"
+)
+
+// window is one rule and where its state is found.
 type window struct {
-	kind  string // requests or burst
+	kind  string
 	rule  limit.Rule
-	take  int // index of the take
+	take  int // index of the take, or among the token windows
 	place int // index of the window in the take
 }
 
@@ -58,13 +70,23 @@ func gaugesFor(r *http.Request, rec *chatctx.Record, l tenant.Limits, prefix str
 	for _, kind := range []struct {
 		name  string
 		rules []limit.Rule
-	}{{"requests", l.Requests}, {"burst", l.Burst}} {
+	}{{kindRequests, l.Requests}, {kindBurst, l.Burst}} {
 		for _, rule := range kind.rules {
 			i := g.take(prefix + scopeKey(r, rec, repl, rule.Scope))
 			t := &g.takes[i]
 			t.Windows = append(t.Windows, store.Window{Limit: rule.Limit, Length: rule.Window})
 			g.windows = append(g.windows, window{kind.name, rule, i, len(t.Windows) - 1})
 		}
+	}
+	for _, rule := range l.Tokens {
+		w := window{kind: kindTokens, rule: rule, take: len(g.tokens)}
+		g.tokens = append(g.tokens, budget.Window{
+			Name:   w.name(),
+			Key:    prefix + kindTokens + "/" + rule.Window.String() + "/" + scopeKey(r, rec, repl, rule.Scope),
+			Limit:  rule.Limit,
+			Length: rule.Window,
+		})
+		g.windows = append(g.windows, w)
 	}
 	for _, rule := range l.Concurrent {
 		t := &g.takes[g.take(prefix+scopeKey(r, rec, repl, rule.Scope))]
@@ -103,11 +125,46 @@ func scopeKey(r *http.Request, rec *chatctx.Record, repl *caddy.Replacer, scope 
 	return "custom:" + scope + ":" + repl.ReplaceAll(scope, "")
 }
 
+// closed lets nothing through, and with it no other take of its request.
+var closed = store.Take{Key: "closed", Windows: []store.Window{{Limit: 0, Length: time.Second}}}
+
+// ask counts the request, unless a token window has nothing left: what its
+// call uses is counted by whoever makes it.
+func (g *gauges) ask(ctx context.Context, s store.Store, tenantID string) (granted bool, err error) {
+	takes := g.takes
+	if len(g.tokens) > 0 {
+		budgets := make([]store.Budget, len(g.tokens))
+		for i, w := range g.tokens {
+			budgets[i] = w.Budget()
+			budgets[i].Want = 1
+		}
+		if g.spent, err = s.Balances(ctx, tenantID, budgets); err != nil {
+			return false, err
+		}
+		if g.spentUp() {
+			takes = append(slices.Clip(takes), closed)
+		}
+	}
+	g.results, granted, err = s.Take(ctx, tenantID, takes)
+	return granted, err
+}
+
+func (g *gauges) spentUp() bool {
+	return slices.ContainsFunc(g.windows, func(w window) bool {
+		return w.kind == kindTokens && g.state(w).Remaining == 0
+	})
+}
+
 func (g *gauges) holdsSlots() bool {
 	return slices.ContainsFunc(g.takes, func(t store.Take) bool { return t.Slots > 0 })
 }
 
 func (g *gauges) state(w window) store.WindowState {
+	if w.kind == kindTokens {
+		b := g.spent[w.take]
+		left := w.rule.Limit - int64(b.Used+b.Held)
+		return store.WindowState{Remaining: max(left, 0), Reset: b.Reset, Wait: b.Wait}
+	}
 	return g.results[w.take].Windows[w.place]
 }
 
@@ -122,13 +179,25 @@ func (g *gauges) wait() time.Duration {
 	return longest
 }
 
-// tightest is the window that has least left, the longest wait deciding
-// between those that have nothing.
-func (g *gauges) tightest(kinds ...string) (window, bool) {
+// tightest is the window that speaks for all. Requests and tokens are no
+// measure for each other: of both kinds that window speaks of which the
+// smaller part is left, and of requests where that is the same.
+func (g *gauges) tightest() (window, bool) {
+	best, ok := g.tightestOf(kindRequests, kindBurst)
+	tokens, hasTokens := g.tightestOf(kindTokens)
+	if !ok || hasTokens && g.emptier(tokens, best) {
+		return tokens, hasTokens
+	}
+	return best, ok
+}
+
+// tightestOf is the window of these kinds that has least left, the longest
+// wait deciding between those that have nothing.
+func (g *gauges) tightestOf(kinds ...string) (window, bool) {
 	var best window
 	ok := false
 	for _, w := range g.windows {
-		if len(kinds) > 0 && !slices.Contains(kinds, w.kind) {
+		if !slices.Contains(kinds, w.kind) {
 			continue
 		}
 		if !ok || g.tighter(w, best) {
@@ -142,6 +211,16 @@ func (g *gauges) tighter(a, b window) bool {
 	sa, sb := g.state(a), g.state(b)
 	if sa.Remaining != sb.Remaining {
 		return sa.Remaining < sb.Remaining
+	}
+	return sa.Wait > sb.Wait
+}
+
+// emptier says whether a smaller part is left of a than of b.
+func (g *gauges) emptier(a, b window) bool {
+	sa, sb := g.state(a), g.state(b)
+	la, lb := float64(sa.Remaining)/float64(a.rule.Limit), float64(sb.Remaining)/float64(b.rule.Limit)
+	if la != lb {
+		return la < lb
 	}
 	return sa.Wait > sb.Wait
 }

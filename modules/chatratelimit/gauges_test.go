@@ -39,7 +39,9 @@ func TestEffective(t *testing.T) {
 		{"slots are no window", limits("", "", "", "5"), limits("", "", "", ""), limits("60 1m", "20 10s", "", "5")},
 		{"the directive's", limits("", "", "", ""), limits("5 1m", "", "", ""), limits("5 1m", "", "", "")},
 		{"the tenant's", limits("", "7 1s", "", ""), limits("", "", "", ""), limits("", "7 1s", "", "")},
-		{"the tenant's tokens alone, which nothing enforces", limits("", "", "100 1m", ""), limits("", "", "", ""), limits("60 1m", "20 10s", "100 1m", "")},
+		{"the tenant's tokens alone", limits("", "", "100 1m", ""), limits("", "", "", ""), limits("", "", "100 1m", "")},
+		{"the directive's tokens beside the tenant's requests", limits("9 1m", "", "", ""), limits("", "", "100 1m", ""), limits("9 1m", "", "100 1m", "")},
+		{"tokens of both", limits("", "", "50 1m", ""), limits("", "", "100 1m", ""), limits("", "", "50 1m", "")},
 		{"both, of one kind", limits("9 1m", "", "", "1"), limits("5 1m", "", "", "2"), limits("9 1m", "", "", "1")},
 		{"both, of two kinds", limits("9 1m", "", "", ""), limits("", "3 1s", "", "2"), limits("9 1m", "3 1s", "", "2")},
 	} {
@@ -77,10 +79,41 @@ func TestTightest(t *testing.T) {
 			t.Errorf("%s: got %+v, %t, wait %v", tt.name, got, ok, g.wait())
 		}
 	}
-	if got, _ := g.tightest("burst"); got != g.windows[1] {
+	if got, _ := g.tightestOf(kindBurst); got != g.windows[1] {
 		t.Errorf("of the bursts: %+v", got)
 	}
 	if got, ok := new(gauges).tightest(); ok {
 		t.Errorf("of none: %+v", got)
+	}
+}
+
+// Tokens and requests are compared by the part that is left.
+func TestTightestOfRequestsAndTokens(t *testing.T) {
+	requests := window{kind: kindRequests, rule: limit.Rule{Limit: 10}}
+	tokens := window{kind: kindTokens, rule: limit.Rule{Limit: 1000}}
+	for _, tt := range []struct {
+		name     string
+		requests store.WindowState
+		tokens   store.Balance
+		want     window
+	}{
+		{"fewer requests", store.WindowState{Remaining: 4}, store.Balance{Used: 100, Held: 499}, requests},
+		{"fewer tokens", store.WindowState{Remaining: 4}, store.Balance{Used: 100, Held: 501}, tokens},
+		{"as many of both", store.WindowState{Remaining: 4}, store.Balance{Used: 600}, requests},
+		{"nothing of both, and tokens take longer", store.WindowState{Wait: time.Second}, store.Balance{Used: 1000, Wait: time.Minute}, tokens},
+		{"nothing of both, and requests take longer", store.WindowState{Wait: time.Hour}, store.Balance{Used: 2000, Wait: time.Minute}, requests},
+	} {
+		g := &gauges{
+			windows: []window{requests, tokens},
+			results: []store.Taken{{Windows: []store.WindowState{tt.requests}}},
+			spent:   []store.Balance{tt.tokens},
+		}
+		if got, ok := g.tightest(); !ok || got != tt.want {
+			t.Errorf("%s: got %+v", tt.name, got)
+		}
+	}
+	alone := &gauges{windows: []window{tokens}, spent: []store.Balance{{Used: 1}}}
+	if got, ok := alone.tightest(); !ok || got != tokens {
+		t.Errorf("tokens alone: %+v", got)
 	}
 }

@@ -42,6 +42,11 @@ type Handler struct {
 	// Short sliding windows, such as "20 10s". Default: see above.
 	Burst []string `json:"burst,omitempty"`
 
+	// Sliding windows for the tokens of model calls, such as "100000 1m per
+	// tenant". They are filled by the ai_gateway behind this handler, and by
+	// nothing else. Default: none.
+	Tokens []string `json:"tokens,omitempty"`
+
 	// How many requests may run at once, such as "10" or "50 per tenant".
 	// Default: any number.
 	Concurrent []string `json:"concurrent,omitempty"`
@@ -86,6 +91,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}{
 		{"requests", h.Requests, &h.rules.Requests, true},
 		{"burst", h.Burst, &h.rules.Burst, true},
+		{"tokens", h.Tokens, &h.rules.Tokens, true},
 		{"concurrent", h.Concurrent, &h.rules.Concurrent, false},
 	} {
 		for _, s := range kind.from {
@@ -130,6 +136,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !granted {
 		return chaterr.Answer(h.log, w, r, chaterr.RateLimited(g.wait()))
 	}
+	rec.TokenWindows = append(rec.TokenWindows, g.tokens...)
 	return next.ServeHTTP(w, r)
 }
 
@@ -150,8 +157,7 @@ func (h *Handler) take(ctx context.Context, tenantID string, g *gauges) (release
 	if err != nil {
 		return nil, false, err
 	}
-	g.results, granted, err = s.Take(ctx, tenantID, g.takes)
-	if err != nil {
+	if granted, err = g.ask(ctx, s, tenantID); err != nil {
 		endLease()
 		return nil, false, err
 	}

@@ -26,12 +26,23 @@ func (g *gauges) setHeaders(w http.ResponseWriter, r *http.Request, rec *chatctx
 	} else {
 		g.setSlotHeaders(w, rec, now)
 	}
-	if tight, ok := g.tightest(); ok && strings.HasPrefix(r.URL.Path, "/v1/") {
-		s := g.state(tight)
-		rec.SetHeader(w, "X-Ratelimit-Limit-Requests", strconv.FormatInt(tight.rule.Limit, 10))
-		rec.SetHeader(w, "X-Ratelimit-Remaining-Requests", strconv.FormatInt(s.Remaining, 10))
-		rec.SetHeader(w, "X-Ratelimit-Reset-Requests", max(s.Reset.Sub(now), 0).Round(time.Millisecond).String())
+	if strings.HasPrefix(r.URL.Path, "/v1/") {
+		g.setOpenAIHeaders(w, rec, now, "Requests", kindRequests, kindBurst)
+		g.setOpenAIHeaders(w, rec, now, "Tokens", kindTokens)
 	}
+}
+
+// setOpenAIHeaders sets OpenAI's three headers for what they call requests
+// or tokens.
+func (g *gauges) setOpenAIHeaders(w http.ResponseWriter, rec *chatctx.Record, now time.Time, what string, kinds ...string) {
+	tight, ok := g.tightestOf(kinds...)
+	if !ok {
+		return
+	}
+	s := g.state(tight)
+	rec.SetHeader(w, "X-Ratelimit-Limit-"+what, strconv.FormatInt(tight.rule.Limit, 10))
+	rec.SetHeader(w, "X-Ratelimit-Remaining-"+what, strconv.FormatInt(s.Remaining, 10))
+	rec.SetHeader(w, "X-Ratelimit-Reset-"+what, max(s.Reset.Sub(now), 0).Round(time.Millisecond).String())
 }
 
 // setSlotHeaders speaks for a limit on concurrent requests where there is no

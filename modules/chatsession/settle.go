@@ -19,6 +19,7 @@ const (
 	finishStop      = "stop"
 	finishError     = "error"
 	finishCancelled = "cancelled"
+	finishBudget    = "budget"
 )
 
 // usage is what an answer tells of its cost.
@@ -116,6 +117,8 @@ func (t *turn) conclude(a *answer, o *output) ending {
 func (t *turn) outcome(a *answer) (finish string, failure *chaterr.Error) {
 	cause := context.Cause(t.ctx)
 	switch {
+	case a.failure == nil && t.x.rec.Call.BudgetSpent:
+		return finishBudget, nil
 	case a.failure == nil && a.finish != "":
 		return a.finish, nil
 	case a.failure == nil:

@@ -191,17 +191,17 @@ func parseUsage(v gjson.Result) *Usage {
 	if in.Type != gjson.Number && out.Type != gjson.Number {
 		return nil
 	}
-	u := &Usage{Input: count(in), Output: count(out)}
+	u := &Usage{Input: TokenCount(in), Output: TokenCount(out)}
 	u.Cached = max(
-		count(v.Get("prompt_tokens_details.cached_tokens")),
-		count(v.Get("prompt_cache_hit_tokens")),
-		count(v.Get("cached_tokens")))
+		TokenCount(v.Get("prompt_tokens_details.cached_tokens")),
+		TokenCount(v.Get("prompt_cache_hit_tokens")),
+		TokenCount(v.Get("cached_tokens")))
 	u.Reasoning = max(
-		count(v.Get("completion_tokens_details.reasoning_tokens")),
-		count(v.Get("reasoning_tokens")))
+		TokenCount(v.Get("completion_tokens_details.reasoning_tokens")),
+		TokenCount(v.Get("reasoning_tokens")))
 	// xAI counts reasoning beside the completion, OpenAI within it; only the
 	// total tells which.
-	if u.Reasoning > 0 && count(v.Get("total_tokens")) == u.Input+u.Output+u.Reasoning {
+	if u.Reasoning > 0 && TokenCount(v.Get("total_tokens")) == u.Input+u.Output+u.Reasoning {
 		u.Output += u.Reasoning
 	}
 	// Some proxies report parts that are larger than the whole, which would
@@ -211,12 +211,13 @@ func parseUsage(v gjson.Result) *Usage {
 	return u
 }
 
-// maxCount keeps sums of token counts far from overflow.
-const maxCount = 1 << 40
+// maxTokenCount keeps sums of token counts far from overflow.
+const maxTokenCount = 1 << 40
 
-func count(v gjson.Result) int64 {
+// TokenCount reads a number of tokens, 0 where v is none.
+func TokenCount(v gjson.Result) int64 {
 	if v.Type != gjson.Number || v.Num <= 0 {
 		return 0
 	}
-	return int64(min(v.Num, maxCount))
+	return int64(min(v.Num, maxTokenCount))
 }

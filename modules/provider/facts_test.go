@@ -70,7 +70,7 @@ func TestUsage(t *testing.T) {
 		{"groq twice", `{"x_groq":{"usage":{"prompt_tokens":1,"completion_tokens":1}},"usage":{"prompt_tokens":10,"completion_tokens":5}}`, &Usage{Input: 10, Output: 5}},
 		{"reasoning beside the completion", `{"usage":{"prompt_tokens":12,"completion_tokens":1,"total_tokens":303,"completion_tokens_details":{"reasoning_tokens":290}}}`, &Usage{Input: 12, Output: 291, Reasoning: 290}},
 		{"more cached than sent", `{"usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":40}}}`, &Usage{Input: 10, Output: 5, Cached: 10}},
-		{"nonsense", `{"usage":{"prompt_tokens":-4,"completion_tokens":1e300}}`, &Usage{Output: maxCount}},
+		{"nonsense", `{"usage":{"prompt_tokens":-4,"completion_tokens":1e300}}`, &Usage{Output: maxTokenCount}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f, _ := ParseChunk([]byte(tc.in))
@@ -96,6 +96,10 @@ func TestErrorOf(t *testing.T) {
 		{`{"detail":[{"loc":["body"],"msg":"field required"}]}`, "field required", "", "", true},
 		{`{"message":"m"}`, "m", "", "", true},
 		{`{"success":false,"errors":[{"code":7003,"message":"m"}]}`, "m", "7003", "", true},
+		{`{"success":false,"result":[],"messages":[],"error":[{"code":2009,"message":"Unauthorized"}]}`, "Unauthorized", "2009", "", true},
+		{`{"error":["m"]}`, "m", "", "", true},
+		{`{"error":[],"choices":[]}`, "", "", "", false},
+		{`{"error":{"message":"m","type":null,"code":"400","innererror":{"code":"ResponsibleAIPolicyViolation"}}}`, "m", "400", "ResponsibleAIPolicyViolation", true},
 		{`{"error":{"message":"Provider returned error","metadata":{"raw":"slow down"}}}`, "Provider returned error: slow down", "", "", true},
 		{`{"error":{"code":"c"}}`, "", "c", "", true},
 		{`{"error":null,"choices":[]}`, "", "", "", false},
@@ -126,6 +130,8 @@ func TestNewErrorInStream(t *testing.T) {
 		{`{"error":{"message":"x","type":"invalid_request_error"}}`, 0, ReasonInvalid},
 		{`{"error":{"message":"x","type":"overloaded_error"}}`, 0, ReasonUnavailable},
 		{`{"error":{"message":"x","code":"content_filter"}}`, 0, ReasonContentFiltered},
+		{`{"error":{"message":"x","details":[{"reason":"API_KEY_INVALID"}]}}`, 0, ReasonCredentials},
+		{`{"error":{"code":503,"message":"x","status":"UNAVAILABLE","details":"none"}}`, 503, ReasonUnavailable},
 		{`{"error":"x"}`, 0, ReasonUnavailable},
 		{`nothing`, 0, ReasonUnavailable},
 	} {

@@ -4,14 +4,15 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidwall/gjson"
 )
 
 // ErrorOf reads the error that a provider put into raw, in any of the shapes
 // that are found in the wild: {"error":{...}}, {"error":"text"}, those in a
-// list, {"object":"error",...}, {"errors":[...]}, {"detail":...} and
-// {"message":...}. ok is false where raw holds none.
+// list, {"object":"error",...}, {"errors":[...]}, {"error":[...]},
+// {"detail":...} and {"message":...}. ok is false where raw holds none.
 func ErrorOf(raw []byte) (message, code, typ string, ok bool) {
 	e, ok := findError(raw)
 	return e.message, e.code, e.typ, ok
@@ -26,9 +27,10 @@ func NewError(status int, raw []byte) *Error {
 		status = e.status
 	}
 	return &Error{
-		Reason:  reasonOf(status, e),
-		Status:  status,
-		Message: e.message,
+		Reason:     reasonOf(status, e),
+		Status:     status,
+		Message:    e.message,
+		RetryAfter: e.retryAfter,
 	}
 }
 
@@ -36,6 +38,7 @@ func NewError(status int, raw []byte) *Error {
 type reported struct {
 	message, code, typ string
 	status             int
+	retryAfter         time.Duration
 }
 
 func findError(raw []byte) (reported, bool) {
@@ -60,11 +63,14 @@ func findError(raw []byte) (reported, bool) {
 	case e.Type == gjson.True, root.Get("object").Str == "error", root.Get("type").Str == "error":
 		return readError(root), true
 	}
-	if first := root.Get("errors.0"); first.Exists() {
-		if first.Type == gjson.String {
+	for _, name := range [...]string{"errors.0", "error.0"} {
+		first := root.Get(name)
+		switch {
+		case first.Type == gjson.String:
 			return reported{message: first.Str}, true
+		case first.Exists():
+			return readError(first), true
 		}
-		return readError(first), true
 	}
 	// A bare message is an error only where nothing says that it is an
 	// answer.
@@ -82,8 +88,11 @@ func readError(v gjson.Result) reported {
 		code:    label(v.Get("code")),
 		typ:     label(v.Get("type")),
 	}
-	if r.typ == "" {
-		r.typ = label(v.Get("status"))
+	// Azure says in innererror what a general code stands for.
+	for _, name := range [...]string{"innererror.code", "status"} {
+		if r.typ == "" {
+			r.typ = label(v.Get(name))
+		}
 	}
 	for _, name := range [...]string{"status_code", "code", "status", "http_code"} {
 		n, err := strconv.Atoi(label(v.Get(name)))
@@ -92,6 +101,16 @@ func readError(v gjson.Result) reported {
 			break
 		}
 	}
+	// Google's code is the HTTP status again; what is meant is in the details.
+	v.Get("details").ForEach(func(_, d gjson.Result) bool {
+		if reason := d.Get("reason"); reason.Type == gjson.String && reason.Str != "" {
+			r.code = reason.Str
+		}
+		if delay, err := time.ParseDuration(d.Get("retryDelay").Str); err == nil {
+			r.retryAfter = bounded(float64(delay))
+		}
+		return true
+	})
 	// OpenRouter says that the provider failed, and keeps what it said apart.
 	if inner := v.Get("metadata.raw"); inner.Type == gjson.String && inner.Str != "" {
 		said := inner.Str
@@ -135,10 +154,14 @@ func reasonOf(status int, e reported) Reason {
 		return ReasonUnavailable
 	case status >= 400 && status <= 499:
 		switch {
+		case e.badKey():
+			return ReasonCredentials
 		case e.tooLong():
 			return ReasonContextLength
 		case e.filtered():
 			return ReasonContentFiltered
+		case e.unpaid():
+			return ReasonCredentials
 		}
 		return ReasonInvalid
 	case status == 0:
@@ -150,11 +173,17 @@ func reasonOf(status int, e reported) Reason {
 // reason is the reason of an error that came without a status: its own words
 // are all there is.
 func (e reported) reason() Reason {
+	if e.badKey() {
+		return ReasonCredentials
+	}
 	if e.tooLong() {
 		return ReasonContextLength
 	}
 	if e.filtered() {
 		return ReasonContentFiltered
+	}
+	if e.unpaid() {
+		return ReasonCredentials
 	}
 	for _, s := range [...]string{e.code, e.typ} {
 		switch strings.ToLower(s) {
@@ -177,6 +206,11 @@ func (e reported) reason() Reason {
 	return ReasonUnavailable
 }
 
+// badKey says that the key does not do, which Google reports with status 400.
+func (e reported) badKey() bool {
+	return e.code == "API_KEY_INVALID" || e.code == "API_KEY_EXPIRED"
+}
+
 // tooLong says that the request does not fit the model's context.
 func (e reported) tooLong() bool {
 	switch e.code {
@@ -188,7 +222,7 @@ func (e reported) tooLong() bool {
 	}
 	return containsAny(e.message,
 		"context length", "context_length", "context window", "context size",
-		"prompt is too long", "input is too long", "input token count", "prompt too long",
+		"exceed context limit", "prompt is too long", "input is too long", "input token count", "prompt too long",
 		"too many tokens", "too many input tokens", "maximum number of tokens",
 		"reduce the length of", "request too large for model", "exceeds the maximum number of tokens")
 }
@@ -204,7 +238,14 @@ func (e reported) filtered() bool {
 	}
 	return containsAny(e.message,
 		"content management policy", "content policy", "content_policy", "content filter",
-		"responsible ai", "responsibleai", "safety system", "usage policies", "inappropriate content")
+		"responsible ai", "responsibleai", "safety system", "usage policies", "inappropriate content",
+		"blocked due to security configurations", "blocked due to dlp policy")
+}
+
+// unpaid says that the operator's account is at fault, which some providers
+// report as a request that is.
+func (e reported) unpaid() bool {
+	return e.typ == "billing_error" || containsAny(e.message, "credit balance is too low")
 }
 
 func containsAny(s string, words ...string) bool {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/price"
 )
 
 // Passthrough is the label of a model that has no alias.
@@ -26,77 +28,82 @@ var (
 	ErrNone = errors.New("no model is named")
 )
 
-// Target is a model of one provider, by the provider's own name.
-type Target struct {
-	Provider string
-	Model    string
-}
-
-// ParseTarget reads <provider>/<upstream model>; the model may have slashes
-// of its own.
-func ParseTarget(s string) (Target, error) {
-	p, m, ok := strings.Cut(s, "/")
-	if !ok || p == "" || m == "" {
-		return Target{}, fmt.Errorf("target %q: want <provider>/<upstream model>, such as openai/gpt-4o-mini", s)
-	}
-	return Target{p, m}, nil
-}
-
-// Price is what a million tokens cost, in US dollars.
-type Price struct {
-	Input  float64
-	Output float64
-}
-
-// Cost is what so many tokens cost, in US dollars.
-func (p Price) Cost(input, output int64) float64 {
-	return (float64(input)*p.Input + float64(output)*p.Output) / 1e6
-}
-
-// Alias is a model's name here and the target behind it.
+// Alias is a model's name here and the targets behind it.
 type Alias struct {
-	Name   string
-	Target Target
-	Price  Price
+	Name    string
+	Targets []Weighted   // at least one
+	Policy  string       // empty for PolicyFirst
+	Price   *price.Price // nil where the operator gave none
 }
 
 // Choice is where a request goes.
 type Choice struct {
-	Name   string // the model by the name it was asked for
-	Label  string // the alias, or Passthrough
-	Target Target
-	Price  Price
+	Name    string       // the model by the name it was asked for
+	Label   string       // the alias, or Passthrough
+	Primary Target       // the first one that is configured
+	Price   *price.Price // nil where the operator gave none
+
+	balancer *balancer
+	branches []branch
+}
+
+// Order returns the targets as a request should try them; there is at least
+// one.
+func (c *Choice) Order(now time.Time) []Hop { return c.balancer.order(c.branches, now) }
+
+// Fallback is the second target that is configured, if there is one that may
+// be used.
+func (c *Choice) Fallback() (Target, bool) {
+	if len(c.branches) < 2 {
+		return Target{}, false
+	}
+	return c.branches[1].Target, true
+}
+
+// Circuit is how the circuit breakers are set.
+type Circuit struct {
+	Failures int // in a row; 0 for no breaker at all
+	Pause    time.Duration
 }
 
 // Table is the models of one gateway.
 type Table struct {
 	aliases     []Alias
-	byName      map[string]Alias
+	byName      map[string]*entry
+	primaries   map[Target][]string // the aliases that a target is the first of
+	states      map[Target]*State
+	loose       *looseStates // of the names without an alias
 	providers   []string
 	passthrough []string
 	fallback    string // the default model
+}
+
+// entry is an alias, ready to use.
+type entry struct {
+	Alias
+	balancer balancer
+	branches []branch
 }
 
 // NewTable checks that aliases and passthrough name providers that there
 // are, and that the default model is one of the aliases. Without any alias,
 // a single provider's own names are the models. An empty default is the first
 // alias.
-func NewTable(aliases []Alias, providers, passthrough []string, defaultModel string) (*Table, error) {
+func NewTable(aliases []Alias, providers, passthrough []string, defaultModel string, circuit Circuit) (*Table, error) {
 	t := &Table{
 		aliases:     aliases,
-		byName:      make(map[string]Alias),
+		byName:      make(map[string]*entry),
+		primaries:   make(map[Target][]string),
+		states:      make(map[Target]*State),
+		loose:       &looseStates{circuit: circuit, byTarget: make(map[Target]*State)},
 		providers:   providers,
 		passthrough: passthrough,
 		fallback:    defaultModel,
 	}
 	for _, a := range aliases {
-		if _, ok := t.byName[a.Name]; ok {
-			return nil, fmt.Errorf("model %s: defined twice", a.Name)
+		if err := t.add(a, circuit); err != nil {
+			return nil, fmt.Errorf("model %s: %w", a.Name, err)
 		}
-		if !slices.Contains(providers, a.Target.Provider) {
-			return nil, fmt.Errorf("model %s: no provider is named %s", a.Name, a.Target.Provider)
-		}
-		t.byName[a.Name] = a
 	}
 	for _, p := range passthrough {
 		if p != AllProviders && !slices.Contains(providers, p) {
@@ -110,6 +117,37 @@ func NewTable(aliases []Alias, providers, passthrough []string, defaultModel str
 		t.fallback = aliases[0].Name
 	}
 	return t, nil
+}
+
+func (t *Table) add(a Alias, circuit Circuit) error {
+	if _, ok := t.byName[a.Name]; ok {
+		return errors.New("defined twice")
+	}
+	if len(a.Targets) == 0 {
+		return errors.New("want at least one target")
+	}
+	if err := CheckPolicy(a.Policy); err != nil {
+		return err
+	}
+	e := &entry{Alias: a, balancer: balancer{policy: a.Policy}}
+	for _, target := range a.Targets {
+		if !slices.Contains(t.providers, target.Provider) {
+			return fmt.Errorf("no provider is named %s", target.Provider)
+		}
+		if slices.ContainsFunc(e.branches, func(b branch) bool { return b.Target == target.Target }) {
+			return fmt.Errorf("target %s: stands twice", target.Target)
+		}
+		state := t.states[target.Target]
+		if state == nil {
+			state = &State{Breaker: NewBreaker(circuit.Failures, circuit.Pause)}
+			t.states[target.Target] = state
+		}
+		e.branches = append(e.branches, branch{Hop{target.Target, state}, target.Weight})
+	}
+	first := a.Targets[0].Target
+	t.primaries[first] = append(t.primaries[first], a.Name)
+	t.byName[a.Name] = e
+	return nil
 }
 
 // Check says whether a model that the configuration names can be resolved.
@@ -138,16 +176,77 @@ func (t *Table) Resolve(name string, mayUse func(string) bool) (Choice, error) {
 	if !mayUse(name) {
 		return Choice{}, ErrNotAllowed
 	}
-	if a, ok := t.byName[name]; ok {
-		return Choice{name, name, a.Target, a.Price}, nil
+	if e, ok := t.byName[name]; ok {
+		return Choice{name, name, e.Targets[0].Target, e.Price, &e.balancer, t.usable(e, mayUse)}, nil
 	}
 	if target, err := ParseTarget(name); err == nil && t.passes(target.Provider) {
-		return Choice{name, Passthrough, target, Price{}}, nil
+		return t.loosely(name, target), nil
 	}
 	if len(t.aliases) == 0 && len(t.providers) == 1 {
-		return Choice{name, Passthrough, Target{t.providers[0], name}, Price{}}, nil
+		return t.loosely(name, Target{t.providers[0], name}), nil
 	}
 	return Choice{}, ErrUnknown
+}
+
+// loosely is the choice of a name without an alias.
+func (t *Table) loosely(name string, target Target) Choice {
+	state := t.states[target]
+	if state == nil {
+		state = t.loose.of(target)
+	}
+	hop := Hop{target, state}
+	return Choice{name, Passthrough, target, nil, new(balancer), []branch{{hop, 1}}}
+}
+
+// usable leaves out the fallbacks that are another model, by being the first
+// target of it, which may not be used: nobody gets at a model by way of
+// another one's failure.
+func (t *Table) usable(e *entry, mayUse func(string) bool) []branch {
+	list := e.branches[:1:1]
+	for _, b := range e.branches[1:] {
+		others := t.primaries[b.Target]
+		if len(others) == 0 || slices.ContainsFunc(others, mayUse) || mayUse(b.Target.String()) {
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+// Circuits tells the worst state of each provider's targets.
+func (t *Table) Circuits(now time.Time) map[string]CircuitState {
+	rank := map[CircuitState]int{Closed: 0, HalfOpen: 1, Open: 2}
+	worst := make(map[string]CircuitState)
+	for _, p := range t.providers {
+		worst[p] = Closed
+	}
+	note := func(target Target, s *State) {
+		if state := s.Breaker.State(now); rank[state] > rank[worst[target.Provider]] {
+			worst[target.Provider] = state
+		}
+	}
+	for target, s := range t.states {
+		note(target, s)
+	}
+	t.loose.each(note)
+	return worst
+}
+
+// Report tells for each provider and model, an alias or Passthrough, whether
+// a circuit between them is not closed; it may tell more than once.
+func (t *Table) Report(now time.Time, tell func(provider, model string, open bool)) {
+	for _, p := range t.providers {
+		if len(t.aliases) == 0 || t.passes(p) {
+			tell(p, Passthrough, false)
+		}
+	}
+	t.loose.each(func(target Target, s *State) {
+		tell(target.Provider, Passthrough, s.Breaker.State(now) != Closed)
+	})
+	for _, e := range t.byName {
+		for _, b := range e.branches {
+			tell(b.Target.Provider, e.Name, b.Breaker.State(now) != Closed)
+		}
+	}
 }
 
 func (t *Table) passes(provider string) bool {

@@ -5,11 +5,26 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-chat/caddy-chat/modules/price"
 )
 
 var aliases = []Alias{
-	{Name: "fast", Target: Target{"openai", "gpt-4o-mini"}, Price: Price{0.15, 0.60}},
-	{Name: "smart", Target: Target{"local", "meta/llama3.3"}},
+	{Name: "fast", Targets: to("openai/gpt-4o-mini"), Price: &price.Price{Input: 0.15, Output: 0.60}},
+	{Name: "smart", Targets: to("local/meta/llama3.3")},
+}
+
+// to makes targets of "<provider>/<model> [<weight>]".
+func to(list ...string) []Weighted {
+	var targets []Weighted
+	for _, s := range list {
+		t, err := ParseWeighted(s)
+		if err != nil {
+			panic(err)
+		}
+		targets = append(targets, t)
+	}
+	return targets
 }
 
 func TestParseTarget(t *testing.T) {
@@ -50,7 +65,7 @@ func TestResolve(t *testing.T) {
 		{"passthrough of the other", aliases, providers, []string{"openai"}, "local/x", nil, Target{}, "", ErrUnknown},
 		{"passthrough of all", aliases, providers, []string{AllProviders}, "local/a/b", nil, Target{"local", "a/b"}, Passthrough, nil},
 		{"passthrough to nobody", aliases, providers, []string{AllProviders}, "nobody/x", nil, Target{}, "", ErrUnknown},
-		{"an alias wins over passthrough", []Alias{{Name: "openai/x", Target: Target{"local", "y"}}}, providers, []string{AllProviders}, "openai/x", nil, Target{"local", "y"}, "openai/x", nil},
+		{"an alias wins over passthrough", []Alias{{Name: "openai/x", Targets: to("local/y")}}, providers, []string{AllProviders}, "openai/x", nil, Target{"local", "y"}, "openai/x", nil},
 		{"a single provider's own names", nil, []string{"openai"}, nil, "gpt-4.1", nil, Target{"openai", "gpt-4.1"}, Passthrough, nil},
 		{"a single provider beside an alias", aliases[:1], []string{"openai"}, nil, "gpt-4.1", nil, Target{}, "", ErrUnknown},
 		{"on the list", aliases, providers, nil, "fast", []string{"fast"}, Target{"openai", "gpt-4o-mini"}, "fast", nil},
@@ -60,12 +75,12 @@ func TestResolve(t *testing.T) {
 		{"passthrough on the list", aliases, providers, []string{AllProviders}, "openai/o3", []string{"openai/o3"}, Target{"openai", "o3"}, Passthrough, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			table, err := NewTable(tt.aliases, tt.providers, tt.passthrough, "")
+			table, err := NewTable(tt.aliases, tt.providers, tt.passthrough, "", Circuit{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			c, err := table.Resolve(tt.model, mayUse(tt.allow))
-			if !errors.Is(err, tt.err) || c.Target != tt.target || c.Label != tt.label {
+			if !errors.Is(err, tt.err) || c.Primary != tt.target || c.Label != tt.label {
 				t.Errorf("got %+v, %v", c, err)
 			}
 			if err == nil && c.Name != tt.model {
@@ -91,8 +106,11 @@ func TestNewTable(t *testing.T) {
 		{"a target nowhere", aliases, []string{"openai"}, nil, "smart: no provider is named local"},
 		{"a passthrough nowhere", aliases[:1], []string{"openai"}, []string{"local"}, "passthrough: no provider is named local"},
 		{"several providers and no model", nil, []string{"a", "b"}, nil, "add model blocks or passthrough"},
+		{"no target", []Alias{{Name: "a"}}, []string{"openai"}, nil, "model a: want at least one target"},
+		{"one target twice", []Alias{{Name: "a", Targets: to("openai/x", "openai/x 2")}}, []string{"openai"}, nil, "model a: target openai/x: stands twice"},
+		{"a policy that is none", []Alias{{Name: "a", Targets: to("openai/x"), Policy: "best"}}, []string{"openai"}, nil, `lb_policy "best": want one of first,`},
 	} {
-		_, err := NewTable(tt.aliases, tt.providers, tt.passthrough, "")
+		_, err := NewTable(tt.aliases, tt.providers, tt.passthrough, "", Circuit{})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 		}
@@ -101,19 +119,19 @@ func TestNewTable(t *testing.T) {
 
 func TestDefault(t *testing.T) {
 	for named, want := range map[string]string{"": "fast", "smart": "smart"} {
-		table, err := NewTable(aliases, []string{"local", "openai"}, nil, named)
+		table, err := NewTable(aliases, []string{"local", "openai"}, nil, named, Circuit{})
 		if err != nil || table.Default() != want {
 			t.Errorf("default %q is %q, %v", named, table.Default(), err)
 		}
 	}
-	table, err := NewTable(aliases, []string{"local", "openai"}, nil, "nosuch")
+	table, err := NewTable(aliases, []string{"local", "openai"}, nil, "nosuch", Circuit{})
 	if err != nil || !errors.Is(table.Check("nosuch"), ErrUnknown) || table.Check("") != nil || table.Check("smart") != nil {
 		t.Errorf("Check finds %v and %v", table.Check("nosuch"), table.Check("smart"))
 	}
 }
 
 func TestList(t *testing.T) {
-	table, err := NewTable(aliases, []string{"local", "openai"}, []string{"openai"}, "")
+	table, err := NewTable(aliases, []string{"local", "openai"}, []string{"openai"}, "", Circuit{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,14 +150,5 @@ func TestList(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("List(%q) of %q is %q, want %q", tt.named, tt.allow, got, tt.want)
 		}
-	}
-}
-
-func TestCost(t *testing.T) {
-	if got := (Price{0.15, 0.60}).Cost(2_000_000, 500_000); got < 0.5999 || got > 0.6001 {
-		t.Errorf("got %v, want 0.60", got)
-	}
-	if got := (Price{}).Cost(1, 1); got != 0 {
-		t.Errorf("without a price it costs %v", got)
 	}
 }

@@ -211,6 +211,8 @@ type Take struct {
 }
 
 // Window is one sliding window: at most Limit in any interval of this length.
+// With a limit of 0 it refuses, which shows the states of the others without
+// counting anything.
 type Window struct {
 	Limit  int64
 	Length time.Duration
@@ -245,18 +247,37 @@ type Limiter interface {
 // Amount is what a budget counts: tokens, or US dollars in millionths.
 type Amount int64
 
-// Budget is one counter that a reservation must fit.
+// Budget is one counter that a reservation must fit. It counts for good, up to
+// Until, or slides: then what was settled counts for Window from that moment
+// on, and what is held counts while it is held. In no interval of length
+// Window is more settled than Limit, but for what a call used beyond its
+// reservation.
 type Budget struct {
-	Key   string    // names the counter with its period, such as "tokens/day/2026-11-22"
-	Limit Amount    // 0 for no bound: counted only
-	Want  Amount    // how much is asked for
-	Until time.Time // when the counter may be forgotten
+	// Key names the counter, with its period or the length of its window,
+	// such as "tokens/day/2026-11-22". A key is always asked for with the
+	// same Window, and once in a call.
+	Key string
+
+	Limit  Amount        // 0 for no bound: counted only
+	Want   Amount        // how much is asked for
+	Until  time.Time     // when the counter may be forgotten; not of one that slides
+	Window time.Duration // 0 for a counter that does not slide
 }
 
 // Balance is the state of one counter.
 type Balance struct {
-	Used Amount // settled
+	Used Amount // settled, and not yet out of the window
 	Held Amount // reserved and not yet settled
+
+	// Wait is how long until Want fits beside what is held now, 0 where it
+	// does; only of a counter that slides. Nobody knows when a hold ends, so
+	// where the holds are in the way it is no longer than until all that was
+	// settled is free.
+	Wait time.Duration
+
+	// Reset is when all of a counter that slides is free again, at the
+	// earliest: what is held counts as if it were settled now.
+	Reset time.Time
 }
 
 // Ledger keeps what tenants have used. A reservation is a lease: one that is
@@ -264,7 +285,10 @@ type Balance struct {
 type Ledger interface {
 	// Reserve holds every budget's Want under id, or none: ErrExceeded where
 	// used, held and wanted pass a limit. Calling it again with the same id
-	// replaces the hold, which is how it grows, and renews the lease.
+	// replaces the hold, which is how it grows, and renews the lease. The
+	// balances come in the order of budgets, also with ErrExceeded, when an
+	// earlier hold of this id stays as it was and is among what is held. It
+	// may answer ErrFull for a key that is new where too many slide.
 	Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []Budget) ([]Balance, error)
 
 	// Settle replaces the hold by what was really used, Want of each budget,
@@ -274,8 +298,8 @@ type Ledger interface {
 	// ReleaseHold drops the hold; nothing was used.
 	ReleaseHold(ctx context.Context, tenant, id string) error
 
-	// Balances reads counters, in the order of keys.
-	Balances(ctx context.Context, tenant string, keys []string) ([]Balance, error)
+	// Balances reads counters, in the order of budgets.
+	Balances(ctx context.Context, tenant string, budgets []Budget) ([]Balance, error)
 }
 
 // Cache keeps values for a time.

@@ -37,6 +37,19 @@ type Delta struct {
 	Refusal   string      `json:"refusal,omitempty"`
 	Reasoning string      `json:"reasoning_content,omitempty"`
 	ToolCalls []CallDelta `json:"tool_calls,omitempty"`
+
+	// Thinking is the reasoning of the whole answer, in one delta.
+	Thinking []ThinkingBlock `json:"thinking_blocks,omitempty"`
+}
+
+// ThinkingBlock is a piece of reasoning that the model signed, or that is
+// there for the model alone. Claude wants to see it again, untouched, with the
+// results of its tool calls; the member's name and shape are LiteLLM's.
+type ThinkingBlock struct {
+	Type      string  `json:"type"` // thinking or redacted_thinking
+	Thinking  *string `json:"thinking,omitempty"`
+	Signature string  `json:"signature,omitempty"`
+	Data      string  `json:"data,omitempty"` // of redacted_thinking
 }
 
 // CallDelta is a part of a tool call: the first one of a call has its id and
@@ -80,6 +93,8 @@ type Whole struct {
 	Refusal   string     `json:"refusal,omitempty"`
 	Reasoning string     `json:"reasoning_content,omitempty"`
 	ToolCalls []CallMade `json:"tool_calls,omitempty"`
+
+	Thinking []ThinkingBlock `json:"thinking_blocks,omitempty"`
 }
 
 // CallMade is a whole tool call.

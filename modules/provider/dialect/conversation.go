@@ -30,6 +30,10 @@ type Conversation struct {
 	Messages []Message // the others; at least one of them is the user's
 	Tools    []Tool
 
+	// SystemMessages are those of which System has the texts, for what only
+	// one provider knows.
+	SystemMessages []Message
+
 	// ToolChoice is auto, none, required or function, and empty where the
 	// client did not say. ToolName is set for function.
 	ToolChoice        string
@@ -57,6 +61,9 @@ type Message struct {
 	ToolCalls []ToolCall // of an assistant
 	ToolID    string     // the call that a tool's message answers
 	Name      string
+
+	// Path says where in the body the message stands, for errors.
+	Path string
 
 	// Raw is the message as it came, for what only one provider knows.
 	Raw gjson.Result
@@ -91,6 +98,9 @@ type Part struct {
 
 	// Path says where in the body the part stands, for errors.
 	Path string
+
+	// Raw is the part as it came, for what only one provider knows.
+	Raw gjson.Result
 }
 
 // ToolCall is a call that an assistant made. Arguments is a JSON object.
@@ -110,6 +120,9 @@ type Tool struct {
 	Description string
 	Parameters  json.RawMessage
 	Strict      bool
+
+	// Raw is the tool as it came, for what only one provider knows.
+	Raw gjson.Result
 }
 
 // Format is a response_format of JSON. Schema is nil where any object will do.
@@ -217,12 +230,13 @@ func (c *Conversation) addMessage(m gjson.Result, path string) error {
 	if err != nil {
 		return err
 	}
-	msg := Message{Role: role, Parts: parts, Name: m.Get("name").Str, Raw: m}
+	msg := Message{Role: role, Parts: parts, Name: m.Get("name").Str, Path: path, Raw: m}
 	switch role {
 	case "system", "developer":
 		if text := msg.Text(); text != "" {
 			c.System = append(c.System, text)
 		}
+		c.SystemMessages = append(c.SystemMessages, msg)
 		return nil
 	case RoleUser:
 	case RoleAssistant:
@@ -262,6 +276,11 @@ func parseContent(v gjson.Result, path string) ([]Part, error) {
 	}
 	var parts []Part
 	for i, e := range v.Array() {
+		if t := e.Get("type").Str; t == "thinking" || t == "redacted_thinking" {
+			// Whoever wrote it finds it in the message's Raw; it means
+			// nothing to others.
+			continue
+		}
 		p, err := parsePart(e, fmt.Sprintf("%s.%d", path, i))
 		if err != nil {
 			return nil, err
@@ -274,7 +293,7 @@ func parseContent(v gjson.Result, path string) ([]Part, error) {
 }
 
 func parsePart(v gjson.Result, path string) (Part, error) {
-	p := Part{Kind: v.Get("type").Str, Path: path}
+	p := Part{Kind: v.Get("type").Str, Path: path, Raw: v}
 	switch p.Kind {
 	case PartText:
 		p.Text = v.Get("text").Str
@@ -349,7 +368,7 @@ func (c *Conversation) parseTools(root gjson.Result, supported []string) error {
 			return provider.Unsupported(path+".type", "this provider has functions only")
 		}
 		f := t.Get("function")
-		tool := Tool{Name: f.Get("name").Str, Description: f.Get("description").Str, Strict: f.Get("strict").Bool()}
+		tool := Tool{Name: f.Get("name").Str, Description: f.Get("description").Str, Strict: f.Get("strict").Bool(), Raw: t}
 		if tool.Name == "" {
 			return provider.Invalid(path+".function.name", "required, the function's name")
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -36,6 +38,23 @@ func TestParse(t *testing.T) {
 		}
 		if c.Messages[2].ToolID != "c1" || c.Messages[2].Text() != "42" || c.ToolChoice != "function" || c.ToolName != "f" || !c.Format.Strict {
 			t.Errorf("got %+v", c)
+		}
+	})
+	t.Run("what_only_one_provider_knows_is_kept_as_it_came", func(t *testing.T) {
+		c, err := Parse(&provider.Request{Body: []byte(`{"tools":[{"type":"function","function":{"name":"f"},"x":1}],"messages":[
+			{"role":"system","content":"be","x":2},{"role":"user","content":[{"type":"text","text":"hi","x":3}]},
+			{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"redacted_thinking","data":"d"},{"type":"text","text":"ok"}]}]}`)}, "tools")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range []gjson.Result{c.Tools[0].Raw, c.SystemMessages[0].Raw, c.Messages[0].Parts[0].Raw} {
+			if v.Get("x").Int() != int64(i+1) {
+				t.Errorf("%d: %s", i, v.Raw)
+			}
+		}
+		// Another provider's thinking is nobody's text.
+		if m := c.Messages[1]; len(m.Parts) != 1 || m.Text() != "ok" || m.Raw.Get("content.0.signature").Str != "s" {
+			t.Errorf("got %+v", m)
 		}
 	})
 	for _, tc := range []struct {

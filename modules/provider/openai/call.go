@@ -16,12 +16,24 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-const path = "/chat/completions"
+const chatPath = "/chat/completions"
 
-// Complete makes a call over u and returns the whole answer. Providers whose
-// dialect is OpenAI's can use it as it is.
-func Complete(ctx context.Context, u *upstream.Upstream, preq *provider.Request) (*provider.Completion, error) {
-	resp, err := call(ctx, u, preq, false)
+// Server is a server that speaks OpenAI's dialect. An upstream.Upstream is
+// one whose endpoints lie right below its base URL; embed it, and give it a
+// NewRequest of its own where paths or credentials differ.
+type Server interface {
+	// NewRequest makes the request that posts body to the endpoint that
+	// OpenAI has at path.
+	NewRequest(ctx context.Context, preq *provider.Request, path string, body []byte, stream bool) (*http.Request, error)
+
+	// Do makes a call, as upstream.Upstream does.
+	Do(req *http.Request) (*http.Response, error)
+}
+
+// Complete makes a call of a server and returns the whole answer. A begun
+// answer must be in the request's body already, see Begin.
+func Complete(ctx context.Context, s Server, preq *provider.Request) (*provider.Completion, error) {
+	resp, err := call(ctx, s, preq, false)
 	if err != nil {
 		return nil, err
 	}
@@ -40,22 +52,22 @@ func Complete(ctx context.Context, u *upstream.Upstream, preq *provider.Request)
 	return nil, upstream.BadAnswer(resp, "neither JSON nor an event stream")
 }
 
-// Stream makes a call over u and returns the answer chunk by chunk. Providers
-// whose dialect is OpenAI's can use it as it is.
-func Stream(ctx context.Context, u *upstream.Upstream, preq *provider.Request) (provider.Stream, error) {
-	resp, err := call(ctx, u, preq, true)
+// Stream makes a call of a server and returns the answer chunk by chunk. A
+// begun answer must be in the request's body already, see Begin.
+func Stream(ctx context.Context, s Server, preq *provider.Request) (provider.Stream, error) {
+	resp, err := call(ctx, s, preq, true)
 	if err != nil {
 		return nil, err
 	}
-	s, err := openStream(ctx, resp)
+	chunks, err := openStream(ctx, resp)
 	if err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
-	return s, nil
+	return chunks, nil
 }
 
-func call(ctx context.Context, u *upstream.Upstream, preq *provider.Request, stream bool) (*http.Response, error) {
+func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*http.Response, error) {
 	edit := wholeBody
 	if stream {
 		edit = streamBody
@@ -64,11 +76,11 @@ func call(ctx context.Context, u *upstream.Upstream, preq *provider.Request, str
 	if err != nil {
 		return nil, fmt.Errorf("editing the request: %w", err)
 	}
-	req, err := u.NewRequest(ctx, preq, path, body, stream)
+	req, err := s.NewRequest(ctx, preq, chatPath, body, stream)
 	if err != nil {
 		return nil, err
 	}
-	return u.Do(req)
+	return s.Do(req)
 }
 
 // setModel puts the model's name into the caller's request. Names that differ
@@ -145,6 +157,9 @@ func completion(body []byte) (*provider.Completion, error) {
 	body, err := mendCompletion(body)
 	if err != nil {
 		return nil, fmt.Errorf("mending the answer: %w", err)
+	}
+	if f.FinishReason == "" {
+		f, _ = provider.ParseCompletion(body)
 	}
 	return &provider.Completion{Body: body, Facts: f}, nil
 }

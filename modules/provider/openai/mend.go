@@ -2,9 +2,13 @@ package openai
 
 import (
 	"bytes"
+	"cmp"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
@@ -15,13 +19,20 @@ import (
 // that clients break, and leaves all others as they are. It lasts for one
 // stream, whose tool calls it numbers.
 type mender struct {
+	id      string // of the first chunk, or made up
+	first   []byte // the first chunk with choices, mended
 	choices map[int64]*choice
 }
 
 // choice is what is known of one choice of a stream.
 type choice struct {
-	calls    []string // the ids of its tool calls, by index
+	calls    []toolCall // in the order in which they came
 	finished bool
+}
+
+type toolCall struct {
+	id    string
+	index int64 // the server's, -1 where it gave none
 }
 
 // finished says that every choice that was begun has its finish reason.
@@ -48,14 +59,25 @@ func (m *mender) chunk(raw []byte) (mended []byte, ok bool, err error) {
 	if root.Get("object").Str != "chat.completion.chunk" {
 		e.set("object", "chat.completion.chunk")
 	}
+	// clients ignore, or refuse, a chunk that seems to be of another answer
+	id := root.Get("id").Str
+	if m.id == "" {
+		m.id = cmp.Or(id, newID())
+	}
+	if id != m.id {
+		e.set("id", m.id)
+	}
 	for i, c := range choices.Array() {
 		m.choice(&e, "choices."+strconv.Itoa(i), c)
+	}
+	if m.first == nil && len(m.choices) > 0 {
+		m.first = bytes.Clone(e.raw)
 	}
 	return e.raw, true, e.err
 }
 
 func (m *mender) choice(e *editor, path string, c gjson.Result) {
-	state := m.of(c.Get("index").Int())
+	state, begins := m.of(c.Get("index").Int())
 	if c.Get("finish_reason").String() != "" {
 		state.finished = true
 	}
@@ -64,64 +86,131 @@ func (m *mender) choice(e *editor, path string, c gjson.Result) {
 		e.setRaw(path+".delta", "{}")
 	}
 	path += ".delta"
+	if begins && delta.Get("role").Str == "" {
+		e.set(path+".role", "assistant")
+	}
 	mendContent(e, path, delta)
-	alone := true
 	for i, call := range delta.Get("tool_calls").Array() {
-		id := call.Get("id").String()
-		index := call.Get("index")
-		if index.Type == gjson.Number {
-			state.name(int(index.Int()), id)
-		} else {
-			e.set(path+".tool_calls."+strconv.Itoa(i)+".index", state.number(id, alone))
+		path := path + ".tool_calls." + strconv.Itoa(i)
+		at, begins := state.place(call, i == 0)
+		if index := call.Get("index"); index.Type != gjson.Number || index.Int() != int64(at) {
+			e.set(path+".index", at)
 		}
-		alone = false
+		if begins {
+			mendType(e, path, call)
+		}
 	}
 }
 
-func (m *mender) of(index int64) *choice {
-	c := m.choices[index]
-	if c == nil {
-		if m.choices == nil {
-			m.choices = make(map[int64]*choice, 1)
-		}
-		c = new(choice)
-		m.choices[index] = c
+// of returns what is known of a choice, and whether it begins here.
+func (m *mender) of(index int64) (c *choice, begins bool) {
+	if c := m.choices[index]; c != nil {
+		return c, false
 	}
-	return c
+	if m.choices == nil {
+		m.choices = make(map[int64]*choice, 1)
+	}
+	c = new(choice)
+	m.choices[index] = c
+	return c, true
 }
 
-// maxCalls bounds the index that is believed.
+// maxCalls bounds how many tool calls are told apart.
 const maxCalls = 1 << 10
 
-// name remembers the id of the call with an index.
-func (c *choice) name(index int, id string) {
-	if index < 0 || index > maxCalls {
-		return
+// place returns the index of a tool call among those of its choice, and
+// whether it begins here. Servers count from anywhere: clients have a hole
+// where they do not from 0. Without an index, an id that is new is the next
+// call, and no id is more of the last call, unless another call stands before
+// it in the same chunk.
+func (c *choice) place(call gjson.Result, alone bool) (at int, begins bool) {
+	id, index := call.Get("id").String(), int64(-1)
+	if v := call.Get("index"); v.Type == gjson.Number {
+		index = v.Int()
 	}
-	for len(c.calls) <= index {
-		c.calls = append(c.calls, "")
+	switch {
+	case index >= 0:
+		at = slices.IndexFunc(c.calls, func(k toolCall) bool { return k.index == index })
+	case id != "":
+		at = slices.IndexFunc(c.calls, func(k toolCall) bool { return k.id == id })
+	case alone:
+		at = len(c.calls) - 1
+	default:
+		at = -1
 	}
-	if id != "" {
-		c.calls[index] = id
+	if at >= 0 {
+		return at, false
+	}
+	if len(c.calls) < maxCalls {
+		c.calls = append(c.calls, toolCall{id, index})
+	}
+	return len(c.calls) - 1, true
+}
+
+// over says whether a chunk holds choices only that have had their finish
+// reason.
+func (m *mender) over(raw []byte) bool {
+	over := true
+	gjson.GetBytes(raw, "choices").ForEach(func(_, c gjson.Result) bool {
+		state := m.choices[c.Get("index").Int()]
+		over = state != nil && state.finished
+		return over
+	})
+	return over
+}
+
+// close returns the chunk that is missing where a server is done, but gave no
+// finish reason; nil where it is not.
+func (m *mender) close() ([]byte, error) {
+	if m.first == nil || m.finished() {
+		return nil, nil
+	}
+	e := editor{raw: m.first}
+	e.delete("usage")
+	e.setRaw("choices", "[]")
+	for _, index := range slices.Sorted(maps.Keys(m.choices)) {
+		c := m.choices[index]
+		if c.finished {
+			continue
+		}
+		c.finished = true
+		e.set("choices.-1", map[string]any{
+			"index":         index,
+			"delta":         struct{}{},
+			"finish_reason": finishReason(len(c.calls) > 0),
+		})
+	}
+	return e.raw, e.err
+}
+
+// finishReason is the reason that a server did not give.
+func finishReason(calls bool) string {
+	if calls {
+		return "tool_calls"
+	}
+	return "stop"
+}
+
+// newID is the id of an answer whose server gave none.
+func newID() string { return "chatcmpl-" + uuid.NewString() }
+
+// mendType says what kind of tool is called, where the server does not.
+func mendType(e *editor, path string, call gjson.Result) {
+	if call.Get("type").Str == "" && call.Get("function").IsObject() {
+		e.set(path+".type", "function")
 	}
 }
 
-// number returns the index of a tool call without one: an id that is new is
-// the next call, and no id is more of the last call, unless another call
-// stands before it in the same chunk.
-func (c *choice) number(id string, alone bool) int {
-	if id == "" && alone && len(c.calls) > 0 {
-		return len(c.calls) - 1
+// isPreface says whether a chunk has no choices for another reason than
+// OpenAI's, which is that it holds the usage. Azure tells so what it made of
+// the prompt, with an id and a model that are empty: clients that look for the
+// first choice of every chunk break on it.
+func isPreface(raw []byte, f provider.Facts) bool {
+	if f.Choices || f.Usage != nil {
+		return false
 	}
-	if id != "" {
-		for i, known := range c.calls {
-			if known == id {
-				return i
-			}
-		}
-	}
-	c.calls = append(c.calls, id)
-	return len(c.calls) - 1
+	root := gjson.ParseBytes(raw)
+	return root.Get("choices").IsArray() && !root.Get("usage").IsObject()
 }
 
 // asChunk moves what a whole answer has in its messages to where a chunk has
@@ -147,8 +236,19 @@ func mendCompletion(raw []byte) ([]byte, error) {
 	if root.Get("object").Str != "chat.completion" {
 		e.set("object", "chat.completion")
 	}
+	if root.Get("id").Str == "" {
+		e.set("id", newID())
+	}
 	for i, c := range root.Get("choices").Array() {
-		mendContent(&e, "choices."+strconv.Itoa(i)+".message", c.Get("message"))
+		path := "choices." + strconv.Itoa(i)
+		mendContent(&e, path+".message", c.Get("message"))
+		calls := c.Get("message.tool_calls").Array()
+		for j, call := range calls {
+			mendType(&e, path+".message.tool_calls."+strconv.Itoa(j), call)
+		}
+		if c.Get("finish_reason").String() == "" {
+			e.set(path+".finish_reason", finishReason(len(calls) > 0))
+		}
 	}
 	return e.raw, e.err
 }

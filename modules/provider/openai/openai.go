@@ -5,6 +5,8 @@ package openai
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -20,10 +22,17 @@ func init() {
 
 const defaultBase = "https://api.openai.com/v1"
 
-// OpenAI calls OpenAI, or any server with its API: vLLM, llama.cpp, LM Studio
-// and most hosted ones.
+// OpenAI calls OpenAI, or any server with its API: Azure OpenAI, vLLM,
+// llama.cpp, LM Studio and most hosted ones.
+//
+// Mistral's models, and DeepSeek's where the base URL is that of its beta, go
+// on with an assistant message that has been begun. Where `continue on` says
+// so of another server, it is asked as vLLM wants it, which llama.cpp bears.
 type OpenAI struct {
 	upstream.Upstream
+
+	// Azure makes this Azure OpenAI. The base URL is then required.
+	Azure *Azure `json:"azure,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -36,7 +45,16 @@ func (OpenAI) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the options and opens the transport.
 func (o *OpenAI) Provision(ctx caddy.Context) error {
-	return o.Upstream.Provision(ctx, defaultBase)
+	if o.Azure == nil {
+		return o.Upstream.Provision(ctx, defaultBase)
+	}
+	if o.BaseURL == "" {
+		return errors.New("base_url: required by azure: want https://NAME.openai.azure.com")
+	}
+	if err := o.Upstream.Provision(ctx, ""); err != nil {
+		return err
+	}
+	return o.Azure.check(o.Base())
 }
 
 // DefaultModel is a small model of OpenAI's own; what other servers have
@@ -48,19 +66,85 @@ func (o *OpenAI) DefaultModel() string {
 	return ""
 }
 
+// NewRequest makes the request that posts body to the endpoint that OpenAI
+// has at path.
+func (o *OpenAI) NewRequest(ctx context.Context, preq *provider.Request, path string, body []byte, stream bool) (*http.Request, error) {
+	if o.Azure == nil {
+		return o.Upstream.NewRequest(ctx, preq, path, body, stream)
+	}
+	path, err := o.Azure.path(preq.Model, path)
+	if err != nil {
+		return nil, err
+	}
+	req, err := o.Upstream.NewRequest(ctx, preq, path, body, stream)
+	if err != nil {
+		return nil, err
+	}
+	if key, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer "); ok {
+		req.Header.Del("Authorization")
+		req.Header.Set("Api-Key", key)
+	}
+	return req, nil
+}
+
 // Complete makes a call and returns the whole answer.
 func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	return Complete(ctx, &o.Upstream, req)
+	begun, err := Begin(req, o.beginning())
+	if err != nil {
+		return nil, err
+	}
+	c, err := Complete(ctx, o, begun)
+	if err != nil || req.Continue == "" || !o.isMistral() {
+		return c, err
+	}
+	return withoutEcho(c, req.Continue)
 }
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (o *OpenAI) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	return Stream(ctx, &o.Upstream, req)
+	begun, err := Begin(req, o.beginning())
+	if err != nil {
+		return nil, err
+	}
+	s, err := Stream(ctx, o, begun)
+	if err != nil || req.Continue == "" || !o.isMistral() {
+		return s, err
+	}
+	return &echoed{Stream: s, rest: req.Continue}, nil
+}
+
+// Embed makes a call of the embeddings API.
+func (o *OpenAI) Embed(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
+	return Embed(ctx, o, req)
+}
+
+// Continues says whether a model goes on with an assistant message: what the
+// operator said, else what is known.
+func (o *OpenAI) Continues(model string) bool {
+	// The models that think do so anew, before they go on.
+	known := o.isMistral() && !strings.HasPrefix(model, "magistral") || o.isDeepSeekBeta()
+	return o.Upstream.Continues(known)
+}
+
+func (o *OpenAI) beginning() Beginning {
+	if o.isMistral() || o.isDeepSeekBeta() {
+		return BeginPrefix
+	}
+	return BeginFinal
+}
+
+func (o *OpenAI) isMistral() bool {
+	return strings.HasPrefix(o.Base(), "https://api.mistral.ai/")
+}
+
+func (o *OpenAI) isDeepSeekBeta() bool {
+	return strings.HasPrefix(o.Base()+"/", "https://api.deepseek.com/beta/")
 }
 
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:
 //
 //	openai {
+//	    azure     [<api version>]
 //	    base_url  <url>
 //	    api_key   <key>
 //	    header    <name> <value>
@@ -75,12 +159,18 @@ func (o *OpenAI) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	for d.NextBlock(0) {
+		if d.Val() == "azure" {
+			if err := o.unmarshalAzure(d); err != nil {
+				return err
+			}
+			continue
+		}
 		handled, err := o.UnmarshalOption(d)
 		if err != nil {
 			return err
 		}
 		if !handled {
-			return d.Errf("unrecognized subdirective '%s': want base_url, api_key, header, transport or continue", d.Val())
+			return d.Errf("unrecognized subdirective '%s': want azure, base_url, api_key, header, transport or continue", d.Val())
 		}
 	}
 	return nil
@@ -91,4 +181,8 @@ var (
 	_ caddy.Provisioner     = (*OpenAI)(nil)
 	_ caddyfile.Unmarshaler = (*OpenAI)(nil)
 	_ provider.Provider     = (*OpenAI)(nil)
+	_ provider.Embedder     = (*OpenAI)(nil)
+	_ provider.Continuer    = (*OpenAI)(nil)
+	_ Server                = (*OpenAI)(nil)
+	_ Server                = (*upstream.Upstream)(nil)
 )

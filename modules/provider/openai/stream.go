@@ -96,18 +96,37 @@ func (s *stream) next() (*provider.Chunk, error) {
 			continue
 		case bytes.Equal(data, doneMark):
 			s.marked = true
-			return nil, io.EOF
+			return s.last()
 		}
 		chunk, err := s.chunk(ev.Type, data)
-		if err != nil || chunk != nil {
-			return chunk, err
+		switch {
+		case err != nil:
+			return nil, err
+		case chunk == nil:
+			s.skipped++
+		case len(chunk.Raw) > 0:
+			return chunk, nil
 		}
-		s.skipped++
 	}
 }
 
+// last returns what is missing behind the provider's end mark, io.EOF where
+// nothing is.
+func (s *stream) last() (*provider.Chunk, error) {
+	raw, err := s.mend.close()
+	if err != nil {
+		return nil, fmt.Errorf("finishing the answer: %w", err)
+	}
+	if raw == nil {
+		return nil, io.EOF
+	}
+	s.err = io.EOF
+	f, _ := provider.ParseChunk(raw)
+	return &provider.Chunk{Raw: raw, Facts: f}, nil
+}
+
 // chunk reads one event's data; nil where it is nothing that a client could
-// use.
+// use, and without Raw where it is for nobody but the provider's own clients.
 func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	if event == "error" || bytes.Contains(data, []byte(`"error"`)) || !bytes.Contains(data, []byte(`"choices"`)) {
 		if _, _, _, ok := provider.ErrorOf(data); ok || event == "error" {
@@ -120,6 +139,19 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	f, ok := provider.ParseChunk(data)
 	if !ok {
 		return nil, nil
+	}
+	if f.Choices && s.mend.over(data) {
+		// behind the finish nothing belongs to the answer: clients would take
+		// its reason, or that it has none, for the answer's, or add it to that
+		if f.Usage == nil {
+			return new(provider.Chunk), nil
+		}
+		e := editor{raw: data}
+		e.setRaw("choices", "[]")
+		data, f = e.raw, provider.Facts{Model: f.Model, Usage: f.Usage}
+	}
+	if isPreface(data, f) {
+		return new(provider.Chunk), nil
 	}
 	raw, ok, err := s.mend.chunk(data)
 	if err != nil {

@@ -115,12 +115,12 @@ func pieces(body []byte) func(func([]byte) bool) {
 	}
 }
 
-// boundaries are the places in an event stream where an event ends; of a long
-// one the first and last, and some between.
-func boundaries(body []byte) []int {
+// boundaries are the places in a stream where an event ends, or a line where
+// lines are the events; of a long one the first and last, and some between.
+func boundaries(body []byte, lines bool) []int {
 	var all []int
 	for i := 1; i < len(body); i++ {
-		if body[i] == '\n' && (body[i-1] == '\n' || bytes.HasSuffix(body[:i], []byte("\n\r"))) {
+		if body[i] == '\n' && (lines || body[i-1] == '\n' || bytes.HasSuffix(body[:i], []byte("\n\r"))) {
 			all = append(all, i+1)
 		}
 	}

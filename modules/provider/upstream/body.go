@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// maxAnswer is the largest whole answer.
-const maxAnswer = 32 << 20
+// maxAnswer is the largest whole answer: 2,048 of the longest embeddings fit.
+const maxAnswer = 64 << 20
 
 // MaxEvent is the largest event of a stream: images come in one.
 const MaxEvent = 16 << 20

@@ -56,18 +56,30 @@ func (u *Upstream) Key(preq *provider.Request) (string, error) {
 	return u.key, nil
 }
 
+// minSecret is the shortest text that is taken for a secret: a shorter one
+// would be found in every other word.
+const minSecret = 4
+
+// Hide implements provider.Keeper.
+func (u *Upstream) Hide(preq *provider.Request, text string) string {
+	secrets := []string{u.key, preq.APIKey}
+	for _, values := range u.headers {
+		secrets = append(secrets, values...)
+	}
+	for _, s := range secrets {
+		if len(s) >= minSecret {
+			text = strings.ReplaceAll(text, s, provider.Redacted)
+		}
+	}
+	return text
+}
+
 // Do makes a call. The answer's status is 2xx and its body is not compressed;
 // every other outcome is an error: a *provider.Error, or the cause for which
 // the request's context ended. Redirects are not followed: they would take
 // the key elsewhere.
 func (u *Upstream) Do(req *http.Request) (*http.Response, error) {
-	for name, values := range u.headers {
-		if name == "Host" {
-			req.Host = values[0]
-			continue
-		}
-		req.Header[name] = values
-	}
+	u.SetHeaders(req)
 	resp, err := u.transport.RoundTrip(req)
 	if err != nil {
 		return nil, Failure(req.Context(), err)
@@ -80,6 +92,18 @@ func (u *Upstream) Do(req *http.Request) (*http.Response, error) {
 		return nil, refusal(req.Context(), resp)
 	}
 	return resp, nil
+}
+
+// SetHeaders sets the configured headers, as Do does. A provider that signs
+// its calls needs them before.
+func (u *Upstream) SetHeaders(req *http.Request) {
+	for name, values := range u.headers {
+		if name == "Host" {
+			req.Host = values[0]
+			continue
+		}
+		req.Header[name] = values
+	}
 }
 
 // Failure is what became of a call whose connection failed with err: the
@@ -107,7 +131,9 @@ func refusal(ctx context.Context, resp *http.Response) error {
 		return Failure(ctx, err)
 	}
 	e := provider.NewError(resp.StatusCode, body)
-	e.RetryAfter = provider.RetryAfter(resp.Header, time.Now())
+	if wait := provider.RetryAfter(resp.Header, time.Now()); wait > 0 {
+		e.RetryAfter = wait
+	}
 	return e
 }
 

@@ -198,9 +198,9 @@ func (u *Upstream) Base() string { return u.base }
 func (u *Upstream) UnmarshalOption(d *caddyfile.Dispenser) (handled bool, err error) {
 	switch d.Val() {
 	case "base_url":
-		return true, unmarshalOnce(d, &u.BaseURL)
+		return true, UnmarshalOnce(d, &u.BaseURL)
 	case "api_key":
-		return true, unmarshalOnce(d, &u.APIKey)
+		return true, UnmarshalOnce(d, &u.APIKey)
 	case "header":
 		var name, value string
 		if !d.AllArgs(&name, &value) {
@@ -230,7 +230,8 @@ func (u *Upstream) UnmarshalOption(d *caddyfile.Dispenser) (handled bool, err er
 	return false, nil
 }
 
-func unmarshalOnce(d *caddyfile.Dispenser, value *string) error {
+// UnmarshalOnce reads an option that has one argument and stands once.
+func UnmarshalOnce(d *caddyfile.Dispenser, value *string) error {
 	name := d.Val()
 	if *value != "" {
 		return d.Errf("%s is already set", name)

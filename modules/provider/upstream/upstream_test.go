@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -57,13 +58,22 @@ func TestFailures(t *testing.T) {
 		{"context length by message", 400, `{"error":{"message":"This endpoint's maximum context length is 200000 tokens."}}`, provider.ReasonContextLength},
 		{"context length of anthropic", 400, `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 3 tokens > 2 maximum"}}`, provider.ReasonContextLength},
 		{"context length of vllm", 400, `{"object":"error","message":"This model's maximum context length is 2 tokens.","type":"BadRequestError","code":400}`, provider.ReasonContextLength},
+		{"context length of anthropic with the answer's limit", 400, `{"type":"error","error":{"type":"invalid_request_error","message":"input length and ` + "`max_tokens`" + ` exceed context limit: 188240 + 21333 > 200000, decrease input length or ` + "`max_tokens`" + ` and try again"}}`, provider.ReasonContextLength},
+		{"credit of anthropic", 400, `{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}`, provider.ReasonCredentials},
+		{"billing of anthropic", 402, `{"type":"error","error":{"type":"billing_error","message":"There's an issue with your billing."}}`, provider.ReasonCredentials},
+		{"anthropic overloaded", 529, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`, provider.ReasonUnavailable},
+		{"anthropic request too large", 413, `{"type":"error","error":{"type":"request_too_large","message":"Request exceeds the maximum allowed number of bytes."}}`, provider.ReasonContextLength},
 		{"context length inside", 400, `{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"{\"error\":{\"message\":\"prompt is too long\"}}"}}}`, provider.ReasonContextLength},
 		{"request too large for the model", 413, `{"error":{"message":"Request too large for model x on tokens per minute","code":"rate_limit_exceeded"}}`, provider.ReasonContextLength},
 		{"too large", 413, `Entity Too Large`, provider.ReasonInvalid},
 		{"content filter", 400, `{"error":{"code":"content_filter","message":"x"}}`, provider.ReasonContentFiltered},
 		{"content policy", 400, `{"error":{"type":"image_generation_user_error","code":"content_policy_violation"}}`, provider.ReasonContentFiltered},
 		{"responsible ai", 400, `{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy."}}`, provider.ReasonContentFiltered},
+		{"responsible ai by its inner code", 400, `{"error":{"code":"400","message":"x","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation"}}}`, provider.ReasonContentFiltered},
+		{"guardrails of cloudflare", 424, `{"success":false,"error":[{"code":2016,"message":"Prompt blocked due to security configurations"}]}`, provider.ReasonContentFiltered},
 		{"key", 401, `{"detail":"Invalid API Key"}`, provider.ReasonCredentials},
+		{"key of Google", 400, `{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}`, provider.ReasonCredentials},
+		{"context length of Google", 400, `[{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]`, provider.ReasonContextLength},
 		{"payment", 402, `{"error":{"message":"Insufficient Balance"}}`, provider.ReasonInvalid},
 		{"forbidden", 403, ``, provider.ReasonCredentials},
 		{"model", 404, `{"error":{"code":"model_not_found"}}`, provider.ReasonModel},
@@ -88,6 +98,35 @@ func TestFailures(t *testing.T) {
 			perr, ok := errors.AsType[*provider.Error](err)
 			if !ok || perr.Reason != tc.want || perr.Status != tc.status {
 				t.Errorf("got %v (%+v), want reason %d", err, perr, tc.want)
+			}
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	const inBody = `{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.4s"}]}}`
+	for _, tc := range []struct {
+		name, header, body string
+		want               time.Duration
+	}{
+		{"header", "2", `{}`, 2 * time.Second},
+		{"body", "", inBody, 34400 * time.Millisecond},
+		{"the_header_wins", "2", inBody, 2 * time.Second},
+		{"neither", "", `{"error":{"details":[{"retryDelay":"soon"},{"retryDelay":7}]}}`, 0},
+		{"not_before_now", "", `{"error":{"details":[{"retryDelay":"-5s"}]}}`, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			u := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				if tc.header != "" {
+					w.Header().Set("Retry-After", tc.header)
+				}
+				w.WriteHeader(http.StatusTooManyRequests)
+				io.WriteString(w, tc.body)
+			})
+			_, err := do(t.Context(), u)
+			perr, ok := errors.AsType[*provider.Error](err)
+			if !ok || perr.Reason != provider.ReasonRateLimited || perr.RetryAfter != tc.want {
+				t.Errorf("got %+v, want to wait %v", perr, tc.want)
 			}
 		})
 	}

@@ -152,7 +152,7 @@ func checkSurvivors(t *testing.T, dir string, acknowledged int) {
 		}
 	}
 
-	balances, err := d.Balances(ctx, "acme", []string{"tokens"})
+	balances, err := d.Balances(ctx, "acme", []store.Budget{{Key: "tokens"}})
 	if err != nil {
 		t.Fatal(err)
 	}

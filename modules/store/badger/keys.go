@@ -21,6 +21,7 @@ import (
 const (
 	spaceTenant = 't'
 	spaceLimits = 'l' // what the limiter knew at Close
+	spaceSlides = 'w' // what slid in the ledgers at Close
 	spaceTrash  = 'x' // prefixes that nothing leads to any more
 
 	letterSession = 's'
@@ -87,6 +88,10 @@ func cacheKey(tenant, key string) []byte {
 
 func limitKey(n uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{spaceLimits}, n)
+}
+
+func slideKey(n uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{spaceSlides}, n)
 }
 
 func trashKey(prefix []byte) []byte {

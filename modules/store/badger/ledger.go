@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,12 +18,14 @@ import (
 // Settle comes from the same request, if at all.
 const settledFor = 10 * time.Minute
 
-// ledger holds what a tenant has reserved. Only what was used is on disk: a
-// reservation has no owner any more once the process is gone.
+// ledger holds what a tenant has reserved, and its counters that slide. Only
+// what was used of the others is on disk: a reservation has no owner any more
+// once the process is gone.
 type ledger struct {
-	mu    sync.Mutex
-	holds map[string]*hold
-	held  map[string]store.Amount // sum of the holds by key
+	mu      sync.Mutex
+	holds   map[string]*hold
+	held    map[string]store.Amount // sum of the holds by key
+	windows map[string]*window      // by key, those that something counts in
 
 	// soonest is no later than the first end of a lease, so that most calls
 	// need not look at all of them.
@@ -42,10 +45,13 @@ type settlement struct {
 	at time.Time
 }
 
-func (l *ledger) reset() {
+// reset forgets everything, and returns how many windows that were.
+func (l *ledger) reset() (windows int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.holds, l.held, l.settled, l.order = nil, nil, nil, nil
+	windows = len(l.windows)
+	l.holds, l.held, l.windows, l.settled, l.order = nil, nil, nil, nil, nil
+	return windows
 }
 
 // expire drops the holds whose lease is over.
@@ -140,31 +146,28 @@ func (d *db) used(txn *kv.Txn, tenant, key string) (n store.Amount, err error) {
 	return n, err
 }
 
-func (d *db) balances(l *ledger, tenant string, keys []string) ([]store.Balance, error) {
-	list := make([]store.Balance, len(keys))
+// balances reads counters. id is whose hold is not in the way of what is
+// wanted; empty for nobody's.
+func (d *db) balances(l *ledger, tenant, id string, budgets []store.Budget) ([]store.Balance, error) {
+	list := make([]store.Balance, len(budgets))
 	err := d.view(func(txn *kv.Txn) error {
-		for i, key := range keys {
-			used, err := d.used(txn, tenant, key)
+		for i, b := range budgets {
+			if b.Window > 0 {
+				list[i] = d.slide(l, id, b)
+				continue
+			}
+			used, err := d.used(txn, tenant, b.Key)
 			if err != nil {
 				return err
 			}
-			list[i] = store.Balance{Used: used, Held: l.held[key]}
+			list[i] = store.Balance{Used: used, Held: l.held[b.Key]}
 		}
 		return nil
 	})
 	return list, err
 }
 
-func budgetKeys(budgets []store.Budget) []string {
-	keys := make([]string, len(budgets))
-	for i, b := range budgets {
-		keys[i] = b.Key
-	}
-	return keys
-}
-
-// Reserve implements store.Ledger. Where it does not fit, an earlier hold of
-// this id stays as it was, and the balances say what is left.
+// Reserve implements store.Ledger.
 func (d *db) Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []store.Budget) ([]store.Balance, error) {
 	l, leave, err := d.openLedger(ctx, tenant)
 	if err != nil {
@@ -172,7 +175,10 @@ func (d *db) Reserve(ctx context.Context, tenant, id string, lease time.Duration
 	}
 	defer leave()
 
-	list, err := d.balances(l, tenant, budgetKeys(budgets))
+	if !d.roomFor(l, budgets) {
+		return nil, store.ErrFull
+	}
+	list, err := d.balances(l, tenant, id, budgets)
 	if err != nil {
 		return nil, fmt.Errorf("reading a budget: %w", err)
 	}
@@ -202,28 +208,43 @@ func (d *db) Settle(ctx context.Context, tenant, id string, budgets []store.Budg
 	defer leave()
 
 	if _, ok := l.settled[id]; !ok {
-		if d.full.Load() {
-			return nil, fmt.Errorf("settling a budget: %w", errFull)
-		}
-		err := d.commit(func(txn *kv.Txn) error {
-			for _, b := range budgets {
-				if err := d.add(txn, tenant, b); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := d.addAll(tenant, budgets); err != nil {
 			return nil, fmt.Errorf("settling a budget: %w", err)
+		}
+		for _, b := range budgets {
+			if b.Window > 0 {
+				d.addToWindow(l, b)
+			}
 		}
 		l.settle(id, d.now())
 	}
 
-	list, err := d.balances(l, tenant, budgetKeys(budgets))
+	list, err := d.balances(l, tenant, "", budgets)
 	if err != nil {
 		return nil, fmt.Errorf("reading a budget: %w", err)
 	}
 	return list, nil
+}
+
+// addAll counts what was used of the counters on disk, all or none.
+func (d *db) addAll(tenant string, budgets []store.Budget) error {
+	if !slices.ContainsFunc(budgets, func(b store.Budget) bool { return b.Window == 0 }) {
+		return nil
+	}
+	if d.full.Load() {
+		return errFull
+	}
+	return d.commit(func(txn *kv.Txn) error {
+		for _, b := range budgets {
+			if b.Window > 0 {
+				continue
+			}
+			if err := d.add(txn, tenant, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (d *db) add(txn *kv.Txn, tenant string, b store.Budget) error {
@@ -251,14 +272,14 @@ func (d *db) ReleaseHold(ctx context.Context, tenant, id string) error {
 }
 
 // Balances implements store.Ledger.
-func (d *db) Balances(ctx context.Context, tenant string, keys []string) ([]store.Balance, error) {
+func (d *db) Balances(ctx context.Context, tenant string, budgets []store.Budget) ([]store.Balance, error) {
 	l, leave, err := d.openLedger(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
 
-	list, err := d.balances(l, tenant, keys)
+	list, err := d.balances(l, tenant, "", budgets)
 	if err != nil {
 		return nil, fmt.Errorf("reading a budget: %w", err)
 	}

@@ -41,6 +41,7 @@ func (d *db) maintain(bySync bool) {
 			}
 		case <-expire.C:
 			d.turns.expire()
+			d.expireWindows()
 		case <-collect.C:
 			d.collect()
 		}

@@ -50,8 +50,9 @@ type db struct {
 	tenants sync.Map // of id to *tenant
 	stripes [256]sync.Mutex
 
-	turns  *turns
-	limits *limit.Memory
+	turns   *turns
+	limits  *limit.Memory
+	windows atomic.Int64 // that slide, in all ledgers
 
 	dirty  atomic.Bool // written to since the last sync
 	full   atomic.Bool // too little room left on the disk
@@ -116,6 +117,9 @@ func (d *db) recover() error {
 	}
 	if err := d.restoreLimits(); err != nil {
 		return fmt.Errorf("restoring rate limits: %w", err)
+	}
+	if err := d.restoreWindows(); err != nil {
+		return fmt.Errorf("restoring token windows: %w", err)
 	}
 	return nil
 }
@@ -186,7 +190,7 @@ func wasEmpty(err error) bool {
 	return strings.Contains(err.Error(), "Create a new file")
 }
 
-// Close writes out the limiter's windows and closes the database.
+// Close writes out the windows that are in memory and closes the database.
 func (d *db) Close() error {
 	d.once.Do(func() {
 		close(d.done)
@@ -195,10 +199,9 @@ func (d *db) Close() error {
 		d.gate.Unlock()
 		d.upkeep.Wait()
 
-		// What the limiter knew is worth less than the database: it is
+		// What the windows knew is worth less than the database: it is
 		// closed in any case.
-		err := d.saveLimits()
-		d.closeErr = errors.Join(err, d.disk.Close())
+		d.closeErr = errors.Join(d.saveLimits(), d.saveWindows(), d.disk.Close())
 	})
 	return d.closeErr
 }

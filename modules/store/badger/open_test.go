@@ -58,7 +58,7 @@ func TestReopen(t *testing.T) {
 	if !got[0].SlotFree {
 		t.Error("a slot outlived its process")
 	}
-	balances, err := d.Balances(ctx, "acme", []string{"day"})
+	balances, err := d.Balances(ctx, "acme", day)
 	if err != nil || balances[0] != (store.Balance{Used: 30}) {
 		t.Errorf("balance: %+v, %v", balances, err)
 	}

@@ -359,7 +359,7 @@ func (d *db) EraseTenant(ctx context.Context, tenant string) error {
 
 	d.turns.dropTenant(tenant)
 	d.limits.Erase(tenant)
-	t.ledger.reset()
+	d.windows.Add(-int64(t.ledger.reset()))
 
 	// What leads to messages goes before them.
 	for _, letter := range []byte{letterSession, letterRecent, letterMessage, letterBudget, letterCache} {

@@ -39,7 +39,7 @@ func closedCalls(x *subject) {
 		"Reserve":     func() error { _, err := s.Reserve(ctx, tenantA, "r", time.Minute, budget(1, 1)); return err },
 		"Settle":      func() error { _, err := s.Settle(ctx, tenantA, "r", budget(1, 1)); return err },
 		"ReleaseHold": func() error { return s.ReleaseHold(ctx, tenantA, "r") },
-		"Balances":    func() error { _, err := s.Balances(ctx, tenantA, []string{"k"}); return err },
+		"Balances":    func() error { _, err := s.Balances(ctx, tenantA, budget(0, 0)); return err },
 		"CacheGet":    func() error { _, err := s.CacheGet(ctx, tenantA, "k"); return err },
 		"CachePut":    func() error { return s.CachePut(ctx, tenantA, "k", nil, time.Minute) },
 	} {

@@ -81,7 +81,7 @@ func (x *subject) occupy(tenant string) {
 	x.ok(x.Publish(x.ctx, tenant, key(1), "t1", store.Event{N: 1}))
 	x.ok(x.FinishTurn(x.ctx, tenant, key(1), "t1", time.Hour))
 	x.take(tenant, oneTake("k", 1))
-	_, err = x.Settle(x.ctx, tenant, "r1", budget(100, 10))
+	_, err = x.Settle(x.ctx, tenant, "r1", append(budget(100, 10), tokens(100, 10)...))
 	x.ok(err)
 	_, err = x.Reserve(x.ctx, tenant, "r2", time.Hour, budget(100, 10))
 	x.ok(err)
@@ -100,10 +100,10 @@ func (x *subject) wantEmpty(tenant string) {
 	if !x.take(tenant, oneTake("k", 1)) {
 		x.Error("the limiter still counts")
 	}
-	balances, err := x.Balances(x.ctx, tenant, []string{budgetName})
+	balances, err := x.Balances(x.ctx, tenant, append(budget(0, 0), tokens(0, 0)...))
 	x.ok(err)
-	if balances[0] != (store.Balance{}) {
-		x.Errorf("balance: %+v", balances[0])
+	if balances[0] != (store.Balance{}) || balances[1].Used != 0 {
+		x.Errorf("balances: %+v", balances)
 	}
 	_, err = x.CacheGet(x.ctx, tenant, "k")
 	x.wantErr(err, store.ErrNotFound)

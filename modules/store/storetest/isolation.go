@@ -123,7 +123,7 @@ func isolatedErase(x *subject) {
 	for _, p := range all {
 		_, _, historyErr := x.History(x.ctx, p.tenant, p.key(), store.Range{Limit: 1})
 		_, cacheErr := x.CacheGet(x.ctx, p.tenant, p.user)
-		balances, err := x.Balances(x.ctx, p.tenant, []string{p.user})
+		balances, err := x.Balances(x.ctx, p.tenant, p.budget())
 		x.ok(err)
 		list, _ := x.list(p.tenant, p.user, nil, 10)
 		gone := p.tenant == "a"
@@ -204,7 +204,7 @@ func isolatedLedger(x *subject) {
 		}
 	}
 	for _, p := range all {
-		balances, err := x.Balances(x.ctx, p.tenant, []string{p.user})
+		balances, err := x.Balances(x.ctx, p.tenant, p.budget())
 		x.ok(err)
 		if balances[0] != (store.Balance{Held: 10}) {
 			x.Fatalf("balance at %s: %+v", p, balances[0])
@@ -212,7 +212,7 @@ func isolatedLedger(x *subject) {
 	}
 	// The id of a reservation counts inside its tenant only.
 	x.ok(x.ReleaseHold(x.ctx, "b", all[0].String()))
-	balances, err := x.Balances(x.ctx, all[0].tenant, []string{all[0].user})
+	balances, err := x.Balances(x.ctx, all[0].tenant, all[0].budget())
 	x.ok(err)
 	if balances[0].Held != 10 {
 		x.Fatal("another tenant released a hold")

@@ -58,7 +58,7 @@ func (x *subject) settle(id string, want store.Amount) []store.Balance {
 
 func (x *subject) wantBalance(used, held store.Amount) {
 	x.Helper()
-	balances, err := x.Balances(x.ctx, tenantA, []string{"other", budgetName})
+	balances, err := x.Balances(x.ctx, tenantA, append([]store.Budget{{Key: "other"}}, budget(0, 0)...))
 	x.ok(err)
 	if len(balances) != 2 || balances[0] != (store.Balance{}) {
 		x.Fatalf("balances: %+v", balances)

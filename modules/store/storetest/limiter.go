@@ -13,6 +13,7 @@ var limiterTests = []test{
 	{"windows_slide_exactly", limiterSlides},
 	{"a_refused_request_uses_up_nothing", limiterRefused},
 	{"all_takes_are_granted_or_none", limiterAllOrNone},
+	{"a_window_of_nothing_shows_the_others", limiterShows},
 	{"slots_are_held_until_release", limiterSlots},
 	{"concurrent_takes_never_pass_the_limit", limiterConcurrent},
 }
@@ -107,6 +108,20 @@ func limiterAllOrNone(x *subject) {
 	x.clock.advance(time.Second)
 	if !x.take(tenantA, two) {
 		x.Fatal("refused after the short window")
+	}
+}
+
+func limiterShows(x *subject) {
+	x.take(tenantA, oneTake("k", 3))
+	results, granted, err := x.Take(x.ctx, tenantA, append(oneTake("k", 3), oneTake("closed", 0)...))
+	x.ok(err)
+	if w := results[0].Windows[0]; granted || w.Remaining != 2 || w.Wait != 0 {
+		x.Fatalf("granted %v, %+v", granted, w)
+	}
+	for range 2 {
+		if !x.take(tenantA, oneTake("k", 3)) {
+			x.Fatal("what was only shown was counted")
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ func Run(t *testing.T, open Open) {
 		{"turns", turnTests},
 		{"limiter", limiterTests},
 		{"ledger", ledgerTests},
+		{"windows", windowTests},
 		{"cache", cacheTests},
 		{"closed", closedTests},
 	} {

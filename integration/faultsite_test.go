@@ -1,0 +1,318 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// faultSite is a gateway whose model fast goes to targets, first the first
+// one. A token costs one dollar in and two dollars out.
+type faultSite struct {
+	t       testing.TB
+	c       *caddyProcess
+	globex  *client
+	targets []*target
+	seen    int // requests observed
+}
+
+// faultConfig is what differs from site to site, as lines of a Caddyfile.
+type faultConfig struct {
+	targets  []*target
+	tenants  string // the global option chat; gatewayTenants where empty
+	provider string // more lines of each provider
+	fast     string // lines of the model fast; all targets in order where empty
+	gateway  string // more lines of ai_gateway
+}
+
+// patient is what most tests need: no breaker in their way, and no timeout.
+const patient = `
+		retries 1
+		circuit_breaker 100000 1s
+		response_timeout 5m
+		first_token_timeout 5m
+		stall_timeout 5m
+		try_duration 10m`
+
+func newFaultSite(t testing.TB, cfg faultConfig) *faultSite {
+	t.Helper()
+	var providers, to strings.Builder
+	for _, f := range cfg.targets {
+		fmt.Fprintf(&providers, "provider %s openai {\nbase_url %s\napi_key %[1]s-upstream-key\n%[3]s\n}\n", f.name, f.url, cfg.provider)
+		fmt.Fprintf(&to, "to %s/up-%[1]s\n", f.name)
+	}
+	if cfg.fast == "" {
+		cfg.fast = to.String()
+	}
+	if cfg.tenants == "" {
+		cfg.tenants = gatewayTenants
+	}
+	c := startCaddy(t, cfg.tenants, fmt.Sprintf(`
+	log
+	tenant_resolve
+	chat_session
+	ai_gateway {
+		%s
+		model fast {
+			%s
+			price 1000000 2000000
+		}
+		%s
+	}
+`, providers.String(), cfg.fast, cfg.gateway))
+	return &faultSite{t: t, c: c, globex: newClient(c, "globex", "ann"), targets: cfg.targets}
+}
+
+// effects are what a request came to at all ends but the client's.
+type effects struct {
+	saw     []int              // how many calls each target saw
+	counted map[string]float64 // by how much the series rose
+	logged  map[string]any     // the access log's entry
+}
+
+// observe makes a request under a trace id and waits until it is logged. Of
+// one site only one request is observed at a time.
+func (s *faultSite) observe(do func(traceID string)) effects {
+	s.t.Helper()
+	s.seen++
+	id := fmt.Sprintf("trace-%d", s.seen)
+	calls, series := s.counts(), s.c.metrics()
+	do(id)
+	e := effects{logged: s.c.accessLog(id), counted: make(map[string]float64)}
+	for i, n := range s.counts() {
+		e.saw = append(e.saw, n-calls[i])
+	}
+	for name, value := range s.c.metrics() {
+		if rise := value - series[name]; rise != 0 && strings.HasPrefix(name, "caddy_ai_") {
+			e.counted[name] = rise
+		}
+	}
+	return e
+}
+
+func (s *faultSite) counts() []int {
+	var list []int
+	for _, f := range s.targets {
+		list = append(list, f.count())
+	}
+	return list
+}
+
+// trial is a request under /v1 and all that it came to.
+type trial struct {
+	completion
+	effects
+}
+
+// try asks for a completion. The test is given for its failures.
+func (s *faultSite) try(t testing.TB, q any) trial {
+	t.Helper()
+	var tr trial
+	tr.effects = s.observe(func(traceID string) {
+		tr.completion = s.globex.complete(q, "X-Trace-Id", traceID)
+	})
+	return tr
+}
+
+// turn is a message of a session, under /chat, and all that it came to.
+type turn struct {
+	answered
+	effects
+	session string
+}
+
+func (s *faultSite) turn(t testing.TB) turn {
+	t.Helper()
+	tn := turn{session: newSession()}
+	tn.effects = s.observe(func(traceID string) {
+		resp := s.globex.do(http.MethodPost, "/chat", ask{SessionID: tn.session, Message: "hi"}, "X-Trace-Id", traceID)
+		tn.answered = readEvents(t, resp).rest()
+	})
+	return tn
+}
+
+// wantCalls checks how many calls each target saw, and that as many are
+// counted and logged.
+func (e *effects) wantCalls(t testing.TB, want ...int) {
+	t.Helper()
+	if !slices.Equal(e.saw, want) {
+		t.Errorf("the targets saw %v calls, want %v", e.saw, want)
+	}
+	var total, counted float64
+	for _, n := range e.saw {
+		total += float64(n)
+	}
+	for name, n := range e.counted {
+		if strings.HasPrefix(name, "caddy_ai_attempts_total{") {
+			counted += n
+		}
+	}
+	if counted != total {
+		t.Errorf("%v attempts are counted, and the targets saw %v", counted, total)
+	}
+	if e.logged["attempts"] != total {
+		t.Errorf("%v attempts are logged, and the targets saw %v", e.logged["attempts"], total)
+	}
+}
+
+// attempts is how many attempts of a provider are counted with a result, or
+// with any other than ok where result is "failed".
+func (e *effects) attempts(provider, result string) float64 {
+	var n float64
+	for name, rise := range e.counted {
+		if !strings.HasPrefix(name, "caddy_ai_attempts_total{") || label(name, "provider") != provider {
+			continue
+		}
+		if got := label(name, "result"); got == result || result == "failed" && got != "ok" {
+			n += rise
+		}
+	}
+	return n
+}
+
+// estimatedInput is what newQuestion's messages are taken for where a
+// provider does not count them.
+func estimatedInput(t testing.TB) float64 {
+	t.Helper()
+	doc, err := json.Marshal(newQuestion("").Messages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(provider.EstimateTokens(len(doc)))
+}
+
+// label is the value of a series' label.
+func label(series, name string) string {
+	_, rest, _ := strings.Cut(series, name+`="`)
+	value, _, _ := strings.Cut(rest, `"`)
+	return value
+}
+
+// wantBilled checks that these tokens of this provider are counted and
+// logged with their price, and no others.
+func (e *effects) wantBilled(t testing.TB, provider string, in, out float64) {
+	t.Helper()
+	series := fmt.Sprintf(`{model="fast",provider=%q,tenant="globex"`, provider)
+	want := map[string]float64{
+		`caddy_ai_tokens_total` + series + `,type="input"}`:  in,
+		`caddy_ai_tokens_total` + series + `,type="output"}`: out,
+		`caddy_ai_cost_usd_total` + series + `}`:             in + 2*out,
+	}
+	if got := e.bill(); !maps.Equal(got, want) {
+		t.Errorf("billed are %v, want %v", got, want)
+	}
+	e.wantLogged(t, in, out)
+}
+
+// wantNothingBilled checks that no tokens are counted at all.
+func (e *effects) wantNothingBilled(t testing.TB) {
+	t.Helper()
+	if got := e.bill(); len(got) > 0 {
+		t.Errorf("billed are %v, want nothing", got)
+	}
+	e.wantLogged(t, 0, 0)
+}
+
+func (e *effects) wantLogged(t testing.TB, in, out float64) {
+	t.Helper()
+	for name, want := range map[string]float64{"tokens_in": in, "tokens_out": out, "cost_usd": in + 2*out} {
+		if e.logged[name] != want {
+			t.Errorf("%s: %v is logged, want %v", name, e.logged[name], want)
+		}
+	}
+}
+
+func (e *effects) bill() map[string]float64 {
+	bill := maps.Clone(e.counted)
+	maps.DeleteFunc(bill, func(name string, _ float64) bool {
+		return !strings.HasPrefix(name, "caddy_ai_tokens_total{") && !strings.HasPrefix(name, "caddy_ai_cost_usd_total{")
+	})
+	return bill
+}
+
+// wantFrom checks that an answer says who gave it, and after how many calls.
+func (tr *trial) wantFrom(t testing.TB, provider string, attempts int, fallback bool) {
+	t.Helper()
+	want := map[string]string{
+		"X-Model-Id": "fast", "X-Ai-Provider": provider, "X-Ai-Attempts": fmt.Sprint(attempts), "X-Ai-Fallback": "",
+	}
+	if fallback {
+		want["X-Ai-Fallback"] = "true"
+	}
+	wantHeader(t, tr.header, want)
+	if tr.logged["provider"] != provider {
+		t.Errorf("provider %v is logged, want %s", tr.logged["provider"], provider)
+	}
+	if ok := tr.attempts(provider, "ok"); ok != 1 {
+		t.Errorf("%v attempts of %s are counted as ok, want 1: %v", ok, provider, tr.counted)
+	}
+	if failed := tr.attempts(provider, "failed"); !fallback && failed != float64(attempts-1) {
+		t.Errorf("%v attempts of %s are counted as failed, want %d: %v", failed, provider, attempts-1, tr.counted)
+	}
+	for _, frame := range tr.frames {
+		if frame != "[DONE]" && gjson.Get(frame, "model").Str != "up-"+provider {
+			t.Errorf("model is not the upstream's own: %s", frame)
+		}
+	}
+}
+
+// wantText checks that the answer is whole: a document, or a stream that
+// reads as if it had come in one go.
+func (a *completion) wantText(t testing.TB, text string) {
+	t.Helper()
+	if a.header.Get("Content-Type") != "text/event-stream" {
+		if a.status != http.StatusOK || a.Text != text || a.Finish != "stop" {
+			t.Errorf("status %d, text %.200q, finish %q, want %.200q\n%.500s", a.status, a.Text, a.Finish, text, a.frames)
+		}
+		return
+	}
+	if a.status != http.StatusOK || a.Text != text || a.Finish != "stop" || a.code != "" || !a.done {
+		t.Errorf("status %d, text %.200q, finish %q, error %q, end mark %v; want text %.200q, complete\n%.2000s",
+			a.status, a.Text, a.Finish, a.code, a.done, text, a.frames)
+	}
+	a.wantOne(t)
+}
+
+// wantOne checks that the chunks of a stream are those of one answer: with
+// one id, one role, and at the end one finish reason and one usage.
+func (a *completion) wantOne(t testing.TB) {
+	t.Helper()
+	var ids, roles, reasons []string
+	var usages int
+	for i, frame := range a.frames {
+		if frame == "[DONE]" {
+			continue
+		}
+		doc := gjson.Parse(frame)
+		if doc.Get("error").Exists() {
+			continue
+		}
+		if id := doc.Get("id").Str; !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+		if role := doc.Get("choices.0.delta.role"); role.Exists() {
+			roles = append(roles, role.Str)
+		}
+		if reason := doc.Get("choices.0.finish_reason").Str; reason != "" {
+			reasons = append(reasons, reason)
+		} else if len(reasons) > 0 && doc.Get("choices.#").Int() > 0 {
+			t.Errorf("behind the finish reason comes frame %d: %s", i, frame)
+		}
+		if doc.Get("usage").IsObject() {
+			if usages++; i != len(a.frames)-2 {
+				t.Errorf("the usage comes in frame %d of %d", i, len(a.frames))
+			}
+		}
+	}
+	if len(ids) != 1 || len(roles) > 1 || len(reasons) > 1 || usages > 1 {
+		t.Errorf("ids %q, roles %q, finish reasons %q, %d usages, want one answer's\n%.2000s", ids, roles, reasons, usages, a.frames)
+	}
+}

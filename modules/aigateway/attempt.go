@@ -1,0 +1,233 @@
+package aigateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/budget"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/route"
+)
+
+var (
+	// errSilent ends an attempt whose target says nothing for too long.
+	errSilent = errors.New("the provider stays silent")
+
+	// errOutOfTime ends an attempt when the time for trying is over.
+	errOutOfTime = errors.New("the time for trying is over")
+)
+
+// attempt is one call of one target.
+type attempt struct {
+	c     *call
+	hop   route.Hop
+	place int // of the target in the order in which they are tried
+	preq  *provider.Request
+	begun time.Time
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	watch  *time.Timer // ends the attempt when it fires
+	pass   *route.Pass
+	end    func() // of the count of calls under way
+	span   trace.Span
+	stream provider.Stream
+
+	content bool // the model has produced something
+	usage   *provider.Usage
+	output  int // bytes that were produced
+	chunks  int // chunks with content
+	model   string
+	finish  string
+	result  string // as the metric has it; empty until the attempt is over
+
+	// carried is the estimate of the answer's begin that another attempt
+	// produced and that this one goes on with.
+	carried int64
+}
+
+// enter makes an attempt at a target, or returns nil where its circuit is
+// open, and for how long that will be.
+func (c *call) enter(ctx context.Context, place int, hop route.Hop) (*attempt, time.Duration) {
+	now := time.Now()
+	pass, wait := hop.Breaker.Enter(now)
+	if pass == nil {
+		return nil, wait
+	}
+	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin()}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	a.watch = time.AfterFunc(c.patience(c.h.ResponseTimeout), func() { a.cancel(c.impatience()) })
+	c.info.Attempts++
+	c.info.Provider = hop.Target.Provider
+	c.x.rec.SetCall(c.info)
+	a.preq = c.providerRequest(hop.Target)
+	a.ctx, a.span = a.startSpan()
+	return a, 0
+}
+
+// complete calls for a whole answer.
+func (a *attempt) complete(do func(context.Context, provider.Provider, *provider.Request) (*provider.Completion, error)) (*provider.Completion, error) {
+	answer, err := do(a.ctx, a.c.h.providers[a.hop.Target.Provider], a.preq)
+	if err != nil {
+		return nil, a.cause(err)
+	}
+	a.note(answer.Facts)
+	a.pass.Answering()
+	return answer, nil
+}
+
+// open calls for a stream.
+func (a *attempt) open() error {
+	s, err := a.c.h.providers[a.hop.Target.Provider].Stream(a.ctx, a.preq)
+	if err != nil {
+		return a.cause(err)
+	}
+	a.stream = s
+	a.watch.Reset(a.c.patience(a.c.h.FirstTokenTimeout))
+	return nil
+}
+
+// Next returns the next chunk of the stream. An attempt is a stream itself,
+// one that keeps watch.
+func (a *attempt) Next() (*provider.Chunk, error) {
+	chunk, err := a.stream.Next()
+	if err != nil {
+		return nil, a.cause(err)
+	}
+	a.note(chunk.Facts)
+	if a.content {
+		a.watch.Reset(time.Duration(a.c.h.StallTimeout))
+	}
+	return chunk, nil
+}
+
+func (a *attempt) note(f provider.Facts) {
+	if f.Content || f.FinishReason != "" {
+		a.chunks++
+		if !a.content {
+			a.content = true
+			a.hop.FirstToken(time.Now(), time.Since(a.begun))
+			a.pass.Answering()
+		}
+	}
+	a.output += f.OutputBytes
+	if f.Usage != nil {
+		a.usage = f.Usage
+	}
+	a.model = cmp.Or(f.Model, a.model)
+	a.finish = cmp.Or(f.FinishReason, a.finish)
+}
+
+// cause is why the attempt failed with err, without the secrets that a
+// provider may repeat: what ended it from here weighs more than what the
+// provider made of it.
+func (a *attempt) cause(err error) error {
+	if pe, ok := errors.AsType[*provider.Error](err); ok {
+		if p, ok := a.c.h.providers[a.hop.Target.Provider].(provider.Keeper); ok {
+			pe.Message = p.Hide(a.preq, pe.Message)
+		}
+	}
+	if cause := context.Cause(a.ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// over ends the attempt, with the error that it failed with if any.
+func (a *attempt) over(err error) {
+	if a.result != "" {
+		return
+	}
+	a.watch.Stop()
+	if a.stream != nil {
+		a.c.h.app.SkippedChunks(a.hop.Target.Provider, a.stream.Skipped())
+		_ = a.stream.Close()
+	}
+	a.result = a.resultOf(err)
+	switch {
+	case a.result == chat.AttemptOK:
+		a.pass.Succeeded()
+	case a.result != chat.AttemptAborted && tells(err):
+		a.pass.Failed(time.Now())
+	}
+	a.pass.Ended()
+	a.end()
+	a.cancel(nil)
+	a.endSpan(err)
+	a.c.h.app.Attempted(a.hop.Target.Provider, a.c.choice.Label, a.result)
+	if err != nil && a.c.ctx.Err() == nil && !errors.Is(err, budget.ErrExhausted) {
+		a.c.h.log.Warn("a model call failed",
+			zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model),
+			zap.Int("attempt", a.c.info.Attempts), zap.String("result", a.result),
+			zap.String("trace_id", a.c.x.rec.TraceID), zap.String("tenant", a.c.x.rec.TenantID()), zap.Error(err))
+	}
+}
+
+func (a *attempt) resultOf(err error) string {
+	switch {
+	case err == nil:
+		return chat.AttemptOK
+	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
+		return chat.AttemptTimeout
+	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted):
+		return chat.AttemptAborted
+	case reasonOf(err) == provider.ReasonRateLimited:
+		return chat.AttemptRateLimited
+	}
+	return chat.AttemptError
+}
+
+// tells says whether a failure speaks against the target: others would meet
+// it as well. Being asked too much or wrongly does not.
+func tells(err error) bool {
+	if errors.Is(err, errSilent) || errors.Is(err, provider.ErrCut) {
+		return true
+	}
+	switch reasonOf(err) {
+	case provider.ReasonUnavailable, provider.ReasonBadAnswer:
+		return !errors.Is(err, errOutOfTime)
+	}
+	return false
+}
+
+// used is what the attempt used of tokens for the answer: what the provider
+// counted, or else an estimate.
+func (a *attempt) used() provider.Usage {
+	u, _ := a.counted()
+	if a.carried > 0 {
+		// the begin was part of what this attempt was asked with
+		u.Input = max(u.Input-a.carried, 0)
+		u.Output += a.carried
+		u.Estimated = true
+	}
+	return u
+}
+
+// counted is what this one call used of tokens. ok is false where nothing
+// says that it used any.
+func (a *attempt) counted() (u provider.Usage, ok bool) {
+	if a.usage != nil {
+		return *a.usage, true
+	}
+	return provider.Usage{
+		Input:     a.c.req.inputTokens,
+		Output:    max(provider.EstimateTokens(a.output), int64(a.chunks)),
+		Estimated: true,
+	}, a.chunks > 0 || a.result == chat.AttemptOK
+}
+
+// reasonOf is the reason of a provider's failure. An error that is none of
+// the provider's own is taken for an unavailable one.
+func reasonOf(err error) provider.Reason {
+	if pe, ok := errors.AsType[*provider.Error](err); ok {
+		return pe.Reason
+	}
+	return provider.ReasonUnavailable
+}

@@ -1,0 +1,197 @@
+package aigateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/budget"
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/price"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/route"
+)
+
+// settleTimeout bounds the last write of a call, which happens whether or not
+// the client is still there.
+const settleTimeout = 10 * time.Second
+
+// assumed is the price that counts against budgets in US dollars where nobody
+// knows the real one: that of the dearest models in use. What is not known must
+// not be free there, or a budget could be passed by asking for it.
+var assumed = price.Price{Input: 15, Output: 75}
+
+// priceOf is what a target costs: what the operator says of the model, else
+// what is known of the target. known is false where neither is.
+func (h *Handler) priceOf(c *route.Choice, t route.Target) (p price.Price, known bool) {
+	if c.Price != nil {
+		return *c.Price, true
+	}
+	return price.Of(h.types[t.Provider], t.Model)
+}
+
+// countedPrice is the price by which budgets count.
+func (c *call) countedPrice(t route.Target) price.Price {
+	if p, known := c.h.priceOf(&c.choice, t); known {
+		return p
+	}
+	return assumed
+}
+
+// reserve holds what the call may use of its tenant's budgets and token
+// windows, or refuses it.
+func (c *call) reserve() error {
+	rec := c.x.rec
+	t := rec.Tenant
+	if (t == nil || len(t.Budgets) == 0) && len(rec.TokenWindows) == 0 {
+		return nil
+	}
+	ledger, release, err := c.h.app.Lease()
+	if err != nil {
+		return chaterr.StorageUnavailable(err)
+	}
+	c.release = release
+	c.hold, err = c.h.app.Budgets().Open(c.ctx, ledger, budget.Admission{
+		ID:        chatctx.NewID(),
+		Tenant:    t,
+		Model:     c.choice.Label,
+		Windows:   rec.TokenWindows,
+		Price:     c.countedPrice(c.order[0].Target),
+		Input:     c.req.inputTokens,
+		OutputCap: c.req.outputCap,
+	})
+	if err != nil {
+		return c.refused(err)
+	}
+	if c.hold != nil {
+		go c.hold.Keep(c.ctx)
+	}
+	return nil
+}
+
+// refused is the failure of a call that a budget or a window has no room for,
+// or whose ledger cannot be asked.
+func (c *call) refused(err error) error {
+	e, ok := errors.AsType[*budget.ExceededError](err)
+	switch {
+	case c.ctx.Err() != nil:
+		return context.Canceled
+	case !ok:
+		c.h.app.StoreFailed("reserve")
+		return chaterr.StorageUnavailable(err)
+	case e.Window:
+		return chaterr.RateLimited(e.RetryAfter).Because(err)
+	}
+	return chaterr.BudgetExceeded(e.RetryAfter).Because(err)
+}
+
+// meter counts what has been produced so far, before the client gets it.
+func (c *call) meter() error {
+	u := c.used()
+	err := c.hold.Used(c.ctx, u)
+	if err == nil {
+		c.metered = u
+		return nil
+	}
+	if errors.Is(err, budget.ErrExhausted) {
+		return &budgetError{err}
+	}
+	if c.ctx.Err() != nil {
+		return err // the client is gone, and the store is well
+	}
+	c.h.app.StoreFailed("reserve")
+	return chaterr.StorageUnavailable(err)
+}
+
+// budgetError ends an answer whose tenant has used up a budget.
+type budgetError struct{ err error }
+
+func (e *budgetError) Error() string { return e.err.Error() }
+
+func (e *budgetError) Unwrap() error { return e.err }
+
+// exhausted notes that an answer ends because a budget is used up.
+func (c *call) exhausted(err error) {
+	period := ""
+	if e, ok := errors.AsType[*budget.ExceededError](err); ok {
+		period = e.Period
+	}
+	c.info.BudgetSpent = true
+	c.x.rec.SetCall(c.info)
+	c.h.app.BudgetExhausted(c.x.rec.TenantID(), period)
+	c.h.log.Warn("an answer is ended: the tenant's budget is used up",
+		zap.String("tenant", c.x.rec.TenantID()), zap.String("model", c.choice.Name),
+		zap.String("trace_id", c.x.rec.TraceID), zap.Error(err))
+}
+
+// account settles what the call used, or lets go of what was held for it: a
+// failed call costs nothing.
+func (c *call) account() {
+	defer func() {
+		if c.release != nil {
+			c.release()
+		}
+	}()
+	if c.hold == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.x.r.Context()), settleTimeout)
+	defer cancel()
+	if c.answering == nil {
+		if err := c.hold.Release(ctx); err != nil {
+			c.ledgerFailed("release", err)
+		}
+		return
+	}
+	u := c.info.Usage
+	receipt, err := c.hold.Settle(ctx, u, c.countedPrice(c.answering.hop.Target).Cost(u))
+	if err != nil {
+		c.ledgerFailed("settle", err)
+		return
+	}
+	c.h.app.Settled(c.x.rec.TenantID(), receipt)
+}
+
+func (c *call) ledgerFailed(op string, err error) {
+	c.h.app.StoreFailed(op)
+	c.h.log.Error("settling what a call used", zap.String("tenant", c.x.rec.TenantID()),
+		zap.String("trace_id", c.x.rec.TraceID), zap.Error(err))
+}
+
+// cost notes what the answer costs. A price that nobody knows is flagged: the
+// cost is told as 0 then, and is not.
+func (c *call) cost(u provider.Usage) {
+	t := c.answering.hop.Target
+	p, known := c.h.priceOf(&c.choice, t)
+	if known {
+		c.info.CostUSD = p.Cost(u)
+		return
+	}
+	c.h.app.Unpriced(c.x.rec.TenantID(), c.choice.Label, t.Provider)
+	if c.choice.Label == route.Passthrough {
+		c.h.warnUnpriced.Do(func() { c.h.logUnpriced(t) })
+	}
+}
+
+// warnOfPrices says of which targets nobody knows the price.
+func (h *Handler) warnOfPrices() {
+	for _, m := range h.Models {
+		for _, to := range m.To {
+			t, err := route.ParseWeighted(to)
+			if err != nil || m.Price != nil {
+				continue
+			}
+			if _, known := price.Of(h.types[t.Provider], t.Model); !known {
+				h.logUnpriced(t.Target)
+			}
+		}
+	}
+}
+
+func (h *Handler) logUnpriced(t route.Target) {
+	h.log.Warn("nobody knows what a model costs: say it by 'price' in its model block; until then its cost is told as 0, and counts as that of the dearest models against budgets in US dollars",
+		zap.String("provider", t.Provider), zap.String("upstream_model", t.Model))
+}

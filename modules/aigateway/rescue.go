@@ -1,0 +1,124 @@
+package aigateway
+
+import (
+	"errors"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/route"
+)
+
+// rescueWay is a way to go on with a cut answer. Each is tried once in a
+// call, so that there is an end to it.
+type rescueWay struct {
+	target    route.Target
+	continued bool
+}
+
+// rescue finds another stream that goes on where a cut one ended: first from
+// a target that continues an assistant message, then from one whose answer to
+// the same request begins with exactly what the client has. It fails with the
+// cause of the cut where neither is to be had.
+func (c *call) rescue(out *chunkWriter, cut error) (source, error) {
+	if !*c.h.Rescue || out.sent.fixed || c.ctx.Err() != nil || !isCut(cut) {
+		return source{}, cut
+	}
+	c.answering.over(cut)
+	c.deadline = time.Now().Add(time.Duration(c.h.TryDuration))
+	for _, continued := range []bool{true, false} {
+		for _, place := range c.places(errors.Is(cut, errSilent)) {
+			s, ok := c.goOn(out, place, continued)
+			if c.ctx.Err() != nil {
+				return source{}, cut
+			}
+			if ok {
+				return s, nil
+			}
+		}
+	}
+	// what the client has is still that target's
+	c.answers(c.answering)
+	return source{}, cut
+}
+
+// isCut says whether a stream's failure leaves an answer that another call
+// may complete. What the provider's policy stopped would be stopped again.
+func isCut(err error) bool {
+	if _, ours := errors.AsType[*chaterr.Error](err); ours {
+		return false
+	}
+	return reasonOf(err) != provider.ReasonContentFiltered
+}
+
+// places are the targets to go on with: the one that was cut first, as it
+// would say the same most likely, unless it has fallen silent.
+func (c *call) places(silent bool) []int {
+	var list []int
+	if !silent {
+		list = append(list, c.answering.place)
+	}
+	for i := range c.order {
+		if i != c.answering.place {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// goOn asks a target to go on with the answer, by continuing it or by giving
+// it again.
+func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) {
+	hop := c.order[place]
+	way := rescueWay{hop.Target, continued}
+	if c.rescued[way] || time.Until(c.deadline) <= 0 {
+		return source{}, false
+	}
+	text := out.sent.text.String()
+	begin := strings.TrimRightFunc(text, unicode.IsSpace)
+	if continued && (begin == "" || !c.continues(hop.Target)) {
+		return source{}, false
+	}
+	if c.rescued == nil {
+		c.rescued = make(map[rescueWay]bool)
+	}
+	c.rescued[way] = true
+
+	if c.reprice(hop.Target) != nil {
+		return source{}, false
+	}
+	a, _ := c.enter(c.ctx, place, hop)
+	if a == nil {
+		return source{}, false
+	}
+	s := &spliced{in: a, as: &out.sent, text: text, reasoning: out.sent.reasoning.String()}
+	if continued {
+		a.preq.Continue = begin
+		// providers refuse white space at the end, and may give it again
+		s.text, s.reasoning = text[len(begin):], ""
+		a.carried = c.answering.carried + provider.EstimateTokens(len(begin))
+	}
+	if text != "" {
+		s.reasoning, s.thoughts = "", true
+	}
+	err := a.open()
+	var src source
+	if err == nil {
+		src, err = begins(a, s)
+	}
+	if err != nil {
+		a.over(err)
+		return source{}, false
+	}
+	c.answers(a)
+	return src, true
+}
+
+// continues says whether a target goes on with the answer to this request
+// where it has been begun.
+func (c *call) continues(t route.Target) bool {
+	p, ok := c.h.providers[t.Provider].(provider.Continuer)
+	return ok && p.Continues(t.Model) && c.providerRequest(t).Continuable()
+}

@@ -1,0 +1,305 @@
+package budget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/price"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
+)
+
+const (
+	// lease is for how long a hold lives that nobody renews: as long, a crash
+	// keeps a tenant from what its calls had reserved.
+	lease = time.Minute
+
+	// renewAfter leaves time for two more attempts.
+	renewAfter = lease / 3
+
+	// retryAfter is the pause after a ledger that failed while there was no
+	// need to ask it.
+	retryAfter = time.Second
+
+	// keepEvery is how often Keep looks.
+	keepEvery = lease / 12
+)
+
+// Hold is what one call has reserved. All its methods may be called on nil,
+// which counts nothing, and at once.
+type Hold struct {
+	book      *Book
+	ledger    store.Ledger
+	tenant    string
+	id        string
+	model     string
+	outputCap int64
+	expect    provider.Usage
+	done      chan struct{} // closed when the hold has ended
+
+	mu       sync.Mutex
+	accounts []account
+	price    price.Price
+	used     provider.Usage // the last figure that was let through
+	renewAt  time.Time
+	until    time.Time // the lease's end
+
+	// tight says that there was no room for a whole step: what is held is
+	// used up before the ledger is asked again.
+	tight bool
+
+	// refused is the figure that was not let through, nil where none was.
+	refused *provider.Usage
+
+	settling bool // whether Settle was called
+	ended    bool
+}
+
+// Used tells how much the call has used so far, while it goes on. Steps ahead
+// of it the hold grows, so that what has been used is always held, and most
+// calls of Used need not ask the ledger.
+//
+// An error that is ErrExhausted says that a budget has no room for this
+// figure: the answer has to end, and what was produced to be settled. What led
+// to this figure should not reach the client, since it is counted only as
+// far as it was held. Token windows never end an answer. Any other error is
+// the ledger's, and says that what was used is no longer held.
+func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
+	if h == nil {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return nil
+	}
+
+	now := time.Now()
+	if now.Before(h.renewAt) && h.short(u) == nil && (h.tight || h.short(more(u, step(u)/2)) == nil) {
+		h.used = u
+		return nil
+	}
+	wants := h.kept(now)
+	for i := range h.accounts {
+		wants[i] = max(wants[i], h.accounts[i].amount(h.price, more(u, step(u))))
+	}
+	if err := h.growTo(ctx, now, wants); err != nil {
+		if h.short(u) != nil || !now.Before(h.until) {
+			return fmt.Errorf("growing a reservation: %w", err)
+		}
+		h.tight, h.renewAt = true, now.Add(retryAfter)
+	}
+	if a := h.short(u); a != nil {
+		h.refused = &u
+		return fmt.Errorf("%w: %w", ErrExhausted, &ExceededError{Budget: a.name, Period: a.period, RetryAfter: a.ends.Sub(now)})
+	}
+	h.used, h.refused = u, nil
+	return nil
+}
+
+// step is by how many tokens a hold grows: more for a long answer, so that
+// it takes few steps, and few at first, so that a short one holds little in
+// vain.
+func step(u provider.Usage) int64 { return min(max(u.Output/4, 32), 1024) }
+
+func more(u provider.Usage, output int64) provider.Usage {
+	u.Output += output
+	return u
+}
+
+// short is the first account that holds less than a usage, nil where none
+// does.
+func (h *Hold) short(u provider.Usage) *account {
+	for i := range h.accounts {
+		if a := &h.accounts[i]; a.held < a.amount(h.price, u) {
+			return a
+		}
+	}
+	return nil
+}
+
+// kept is what is held now: nothing where the lease is over.
+func (h *Hold) kept(now time.Time) []store.Amount {
+	list := make([]store.Amount, len(h.accounts))
+	if !now.Before(h.until) {
+		return list
+	}
+	for i, a := range h.accounts {
+		list[i] = a.held
+	}
+	return list
+}
+
+// growTo holds as much of wants as there is room for, and renews the lease.
+func (h *Hold) growTo(ctx context.Context, now time.Time, wants []store.Amount) error {
+	own := h.kept(now)
+	tight := false
+	for range 4 {
+		balances, err := h.reserve(ctx, now, wants, h.bounds(wants, own))
+		if err == nil {
+			h.tight = tight
+			return nil
+		}
+		if !errors.Is(err, store.ErrExceeded) {
+			return err
+		}
+		// others may be quicker than this takes
+		tight = true
+		for i := range h.accounts {
+			wants[i] = max(own[i], min(wants[i], h.accounts[i].room(balances[i], own[i])))
+		}
+	}
+	h.tight = tight
+	_, err := h.reserve(ctx, now, own, make([]store.Amount, len(own)))
+	return err
+}
+
+// bounds are the limits to ask the ledger with: none for what does not grow,
+// since that is held already, and none for windows, which never end an
+// answer.
+func (h *Hold) bounds(wants, own []store.Amount) []store.Amount {
+	limits := make([]store.Amount, len(wants))
+	for i, a := range h.accounts {
+		if wants[i] > own[i] && !a.isWindow() {
+			limits[i] = a.ledger.Limit
+		}
+	}
+	return limits
+}
+
+// reserve asks the ledger, and notes what is held now.
+func (h *Hold) reserve(ctx context.Context, now time.Time, wants, limits []store.Amount) ([]store.Balance, error) {
+	budgets := make([]store.Budget, len(h.accounts))
+	for i, a := range h.accounts {
+		budgets[i] = a.ledger
+		budgets[i].Want, budgets[i].Limit = wants[i], limits[i]
+	}
+	balances, err := h.ledger.Reserve(ctx, h.tenant, h.id, lease, budgets)
+	if err != nil {
+		return balances, err
+	}
+	for i := range h.accounts {
+		h.accounts[i].held = wants[i]
+	}
+	h.renewAt, h.until = now.Add(renewAfter), now.Add(lease)
+	return balances, nil
+}
+
+// firstWants is what to reserve before a call.
+func (h *Hold) firstWants() []store.Amount {
+	wants := make([]store.Amount, len(h.accounts))
+	for i := range h.accounts {
+		wants[i] = h.accounts[i].first(h.price, h.expect)
+	}
+	return wants
+}
+
+// reserveAll reserves all of wants, within all limits. What does not fit is
+// an *ExceededError.
+func (h *Hold) reserveAll(ctx context.Context, now time.Time, wants []store.Amount) error {
+	own := h.kept(now)
+	limits := make([]store.Amount, len(wants))
+	for i, a := range h.accounts {
+		if wants[i] > own[i] {
+			limits[i] = a.ledger.Limit
+		}
+	}
+	balances, err := h.reserve(ctx, now, wants, limits)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, store.ErrExceeded) {
+		if e := h.exceeded(now, wants, own, balances); e != nil {
+			return e
+		}
+	}
+	return fmt.Errorf("reserving a budget: %w", err)
+}
+
+// exceeded tells what wants do not fit: a budget rather than a window, and
+// the one that has no room for longest.
+func (h *Hold) exceeded(now time.Time, wants, own []store.Amount, balances []store.Balance) *ExceededError {
+	var worst *ExceededError
+	for i, a := range h.accounts {
+		if wants[i] <= own[i] || wants[i] <= a.room(balances[i], own[i]) {
+			continue
+		}
+		e := &ExceededError{Budget: a.name, Period: a.period, Window: a.isWindow(), RetryAfter: a.ends.Sub(now)}
+		if e.Window {
+			e.RetryAfter = balances[i].Wait
+		}
+		if worst == nil || worst.Window && !e.Window || worst.Window == e.Window && e.RetryAfter > worst.RetryAfter {
+			worst = e
+		}
+	}
+	return worst
+}
+
+// Reprice says that the call moves on to a target with this price, before
+// that one is called. Where a budget has no room for what it is expected to
+// cost there, the answer is an *ExceededError and nothing has changed: another
+// target may be cheaper.
+func (h *Hold) Reprice(ctx context.Context, p price.Price) error {
+	if h == nil {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return nil
+	}
+	now, old := time.Now(), h.price
+	h.price = p
+	wants := h.kept(now)
+	for i := range h.accounts {
+		if a := &h.accounts[i]; a.unit == tenant.UnitUSD {
+			wants[i] = max(a.first(p, h.expect), a.amount(p, h.used))
+		}
+	}
+	if err := h.reserveAll(ctx, now, wants); err != nil {
+		h.price = old
+		return err
+	}
+	h.tight = false
+	return nil
+}
+
+// Keep renews the hold's lease until ctx ends or the hold does. It runs beside
+// a call, whose provider may be silent for longer than the lease is.
+func (h *Hold) Keep(ctx context.Context) {
+	if h == nil {
+		return
+	}
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.done:
+			return
+		case <-tick.C:
+			h.renew(ctx)
+		}
+	}
+}
+
+// renew renews the lease where it is time. A ledger that fails is asked again
+// by the next call; until then Used knows that the lease may be over.
+func (h *Hold) renew(ctx context.Context) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if h.ended || now.Before(h.renewAt) {
+		return
+	}
+	wants := make([]store.Amount, len(h.accounts))
+	for i, a := range h.accounts {
+		wants[i] = a.held
+	}
+	_ = h.growTo(ctx, now, wants)
+}

@@ -1,0 +1,280 @@
+package budget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/price"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+func TestUsed(t *testing.T) {
+	in(t, "what has been used is always held", func(t *testing.T) {
+		d := newDesk(t, "100000 tokens/day 10 usd/day")
+		h := d.mustOpen(10, 5) // the model does not keep to the cap
+		for out := range int64(10_000) {
+			u := tokens(10, out)
+			must(t, h.Used(t.Context(), u))
+			if b := d.ledger.of(dayKey); b.Held < store.Amount(u.Total()) {
+				t.Fatalf("%d are used and %d held", u.Total(), b.Held)
+			}
+			if b := d.ledger.of(usdKey); b.Held < store.Amount(10+2*out) {
+				t.Fatalf("%d are used and %d held", 10+2*out, b.Held)
+			}
+		}
+		if n := d.ledger.asked("reserve"); n > 100 {
+			t.Errorf("10,000 tokens took %d calls of the ledger", n)
+		}
+		d.settle(h, tokens(10, 9999))
+		d.want(dayKey, 10_009, 0)
+		d.want(usdKey, 20_008, 0)
+	})
+	in(t, "ends at the last token that fits", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		other := d.mustOpen(0, 100)
+		h := d.mustOpen(10, 5)
+		last := int64(0)
+		var err error
+		for out := int64(1); err == nil; out++ {
+			if err = h.Used(t.Context(), tokens(10, out)); err == nil {
+				last = out
+			}
+		}
+		if !errors.Is(err, ErrExhausted) || last != 890 {
+			t.Fatalf("ended after %d with %v, want 890", last, err)
+		}
+		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
+		d.settle(h, tokens(10, last))
+		d.want(dayKey, 900, 100)
+		d.settle(other, tokens(0, 100))
+		d.want(dayKey, 1000, 0)
+	})
+	in(t, "takes the room that another leaves", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		other := d.mustOpen(0, 500)
+		h := d.mustOpen(0, 500)
+		must(t, h.Used(t.Context(), tokens(0, 500)))
+		must(t, other.Release(t.Context()))
+		must(t, h.Used(t.Context(), tokens(0, 1000)))
+		if err := h.Used(t.Context(), tokens(0, 1001)); !errors.Is(err, ErrExhausted) {
+			t.Errorf("got %v", err)
+		}
+	})
+	in(t, "a budget in dollars ends it too", func(t *testing.T) {
+		d := newDesk(t, "0.001 usd/day")
+		h := d.mustOpen(100, 0)
+		must(t, h.Used(t.Context(), tokens(100, 450)))
+		err := h.Used(t.Context(), tokens(100, 451))
+		if !errors.Is(err, ErrExhausted) {
+			t.Fatalf("got %v", err)
+		}
+		wantExceeded(t, err, ExceededError{Budget: "usd/day", Period: "day", RetryAfter: 24 * time.Hour})
+	})
+	in(t, "the figure that ended it counts as far as it was held", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		h := d.mustOpen(0, 0)
+		must(t, h.Used(t.Context(), tokens(0, 990)))
+		if err := h.Used(t.Context(), tokens(0, 1300)); !errors.Is(err, ErrExhausted) {
+			t.Fatal(err)
+		}
+		d.settle(h, tokens(0, 1300))
+		d.want(dayKey, 1000, 0)
+	})
+	in(t, "what the provider counted in the end counts whole", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		h := d.mustOpen(0, 1000)
+		must(t, h.Used(t.Context(), tokens(0, 900)))
+		d.settle(h, tokens(0, 1200))
+		d.want(dayKey, 1200, 0)
+		_, err := d.open(0, 1)
+		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
+	})
+	in(t, "a budget that others have passed does not end what is held", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		other, h := d.mustOpen(0, 500), d.mustOpen(0, 400)
+		d.settle(other, tokens(0, 5000))
+		time.Sleep(lease / 2)
+		must(t, h.Used(t.Context(), tokens(0, 400)))
+		d.want(dayKey, 5000, 400)
+		if err := h.Used(t.Context(), tokens(0, 401)); !errors.Is(err, ErrExhausted) {
+			t.Errorf("got %v", err)
+		}
+	})
+	in(t, "a failing ledger is felt where more is used than is held", func(t *testing.T) {
+		d := newDesk(t, "10000 tokens/day")
+		h := d.mustOpen(0, 100)
+		d.ledger.fails(errDown)
+		for out := range int64(101) {
+			must(t, h.Used(t.Context(), tokens(0, out)))
+		}
+		if n := d.ledger.asked("reserve"); n > 5 {
+			t.Errorf("it was asked %d times", n)
+		}
+		if err := h.Used(t.Context(), tokens(0, 101)); !errors.Is(err, errDown) || errors.Is(err, ErrExhausted) {
+			t.Errorf("got %v", err)
+		}
+		d.ledger.fails(nil)
+		must(t, h.Used(t.Context(), tokens(0, 101)))
+		d.ledger.fails(errDown)
+		time.Sleep(lease)
+		if err := h.Used(t.Context(), tokens(0, 101)); !errors.Is(err, errDown) {
+			t.Errorf("after the lease: %v", err)
+		}
+	})
+}
+
+// Holds of any number of calls at once never pass a budget together, whatever
+// the calls do, and neither does what they settle.
+func TestConcurrentCallsNeverPassABudget(t *testing.T) {
+	for _, budgets := range []string{"20000 tokens/day", "0.04 usd/day", "20000 tokens/day 0.03 usd/month", "20001 tokens/month"} {
+		in(t, budgets, func(t *testing.T) {
+			d := newDesk(t, budgets)
+			var mu sync.Mutex
+			settled, ended := 0, 0
+			run := func(id int) {
+				h, err := d.Open(t.Context(), d.ledger, Admission{
+					ID: fmt.Sprint(id), Tenant: d.acme, Model: "fast", Price: price.Price{Input: 1, Output: 2}, Input: int64(id % 50), OutputCap: int64(id%3) * 100,
+				})
+				if errors.As(err, new(*ExceededError)) {
+					return
+				}
+				must(t, err)
+				u := tokens(int64(id%50), 0)
+				for range 300 {
+					next := more(u, rand.Int64N(20))
+					err := h.Used(t.Context(), next)
+					if errors.Is(err, ErrExhausted) {
+						mu.Lock()
+						ended++
+						mu.Unlock()
+						if id%2 == 0 {
+							u = next
+						}
+						break
+					}
+					must(t, err)
+					u = next
+					time.Sleep(time.Duration(rand.Int64N(int64(2 * time.Second))))
+				}
+				if id%7 == 0 {
+					must(t, h.Release(t.Context()))
+					return
+				}
+				_, err = h.Settle(t.Context(), u, h.price.Cost(u))
+				must(t, err)
+				mu.Lock()
+				defer mu.Unlock()
+				settled++
+			}
+			var wg sync.WaitGroup
+			for id := range 200 {
+				wg.Go(func() { run(id) })
+			}
+			wg.Wait()
+			if settled == 0 || ended == 0 {
+				t.Fatalf("%d settled, %d were ended", settled, ended)
+			}
+			for _, a := range accountsOf(Admission{Tenant: d.acme}, time.Now()) {
+				if b := d.ledger.of(a.ledger.Key); b.Used > a.ledger.Limit || b.Held != 0 {
+					t.Errorf("%s: %+v of %d", a.name, b, a.ledger.Limit)
+				}
+			}
+		})
+	}
+}
+
+func TestLease(t *testing.T) {
+	in(t, "a hold that nobody keeps frees itself", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		d.mustOpen(0, 1000)
+		time.Sleep(lease)
+		d.mustOpen(0, 1000)
+	})
+	in(t, "Keep holds it while the provider is silent", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		h := d.mustOpen(0, 1000)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { h.Keep(ctx); close(done) }()
+		time.Sleep(time.Hour)
+		d.want(dayKey, 0, 1000)
+		if n := d.ledger.asked("reserve"); n > 200 {
+			t.Errorf("an hour took %d calls", n)
+		}
+		d.ledger.fails(errDown) // for less than a lease
+		time.Sleep(lease / 2)
+		d.ledger.fails(nil)
+		time.Sleep(lease / 2)
+		d.want(dayKey, 0, 1000)
+		cancel()
+		<-done
+		time.Sleep(lease)
+		d.want(dayKey, 0, 0)
+	})
+	in(t, "Keep ends with the hold", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		for _, end := range []func(*Hold){
+			func(h *Hold) { d.settle(h, tokens(0, 1)) },
+			func(h *Hold) { must(t, h.Release(t.Context())) },
+		} {
+			h := d.mustOpen(0, 10)
+			done := make(chan struct{})
+			go func() { h.Keep(t.Context()); close(done) }()
+			time.Sleep(time.Second)
+			end(h)
+			<-done
+		}
+	})
+	in(t, "Used renews it", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		h := d.mustOpen(0, 1000)
+		for range 100 {
+			time.Sleep(renewAfter)
+			must(t, h.Used(t.Context(), tokens(0, 1)))
+			d.want(dayKey, 0, 1000)
+		}
+	})
+	in(t, "a lease that was lost is not taken for one that is held", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		h := d.mustOpen(0, 600)
+		must(t, h.Used(t.Context(), tokens(0, 500)))
+		time.Sleep(lease)
+		d.mustOpen(0, 700)
+		if err := h.Used(t.Context(), tokens(0, 501)); !errors.Is(err, ErrExhausted) {
+			t.Errorf("got %v", err)
+		}
+		if b := d.ledger.of(dayKey); b.Held > 1000 {
+			t.Errorf("%d are held", b.Held)
+		}
+	})
+}
+
+func TestReprice(t *testing.T) {
+	dear := price.Price{Input: 10, Output: 20}
+	in(t, "holds what the call costs elsewhere", func(t *testing.T) {
+		d := newDesk(t, "0.01 usd/day 100000 tokens/day")
+		h := d.mustOpen(100, 200)
+		d.want(usdKey, 0, 500)
+		must(t, h.Reprice(t.Context(), dear))
+		d.want(usdKey, 0, 5000)
+		d.want(dayKey, 0, 300)
+		must(t, h.Reprice(t.Context(), price.Price{}))
+		d.want(usdKey, 0, 0)
+	})
+	in(t, "what does not fit changes nothing", func(t *testing.T) {
+		d := newDesk(t, "0.001 usd/day")
+		h := d.mustOpen(200, 100)
+		d.want(usdKey, 0, 400)
+		err := h.Reprice(t.Context(), price.Price{Input: 6, Output: 1})
+		wantExceeded(t, err, ExceededError{Budget: "usd/day", Period: "day", RetryAfter: 24 * time.Hour})
+		d.want(usdKey, 0, 400)
+		must(t, h.Used(t.Context(), tokens(200, 400)))
+		must(t, h.Reprice(t.Context(), price.Price{Input: 1, Output: 1}))
+		must(t, h.Used(t.Context(), tokens(200, 800)))
+	})
+}

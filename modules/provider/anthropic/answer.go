@@ -1,0 +1,296 @@
+package anthropic
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+)
+
+// reply is Claude's message, as far as it has come.
+type reply struct {
+	begun    bool
+	finished bool // the reason to stop was seen
+	calls    int
+	blocks   map[int64]*part // by Anthropic's index
+	thoughts []*part
+	usage    counts
+}
+
+// part is a block of the message that is more than text.
+type part struct {
+	kind      string
+	call      int             // a tool call's index, in OpenAI's count
+	input     string          // of a tool call that came with it in one piece
+	begun     bool            // some of a tool call's arguments were seen
+	text      strings.Builder // of thinking
+	signature strings.Builder
+	data      string // of redacted thinking
+}
+
+// counts are Anthropic's token counts: input is what was neither read from
+// the cache nor written to it.
+type counts struct {
+	seen                         bool
+	input, cacheRead, cacheWrite int64
+	output, thinking             int64
+}
+
+// begin reads the head of a message. There may be blocks in it already.
+func (r *reply) begin(m gjson.Result) []piece {
+	r.begun = true
+	r.usage.add(m.Get("usage"))
+	var pieces []piece
+	for i, b := range m.Get("content").Array() {
+		pieces = append(pieces, r.open(int64(i), b)...)
+		pieces = append(pieces, r.close(int64(i))...)
+	}
+	return pieces
+}
+
+// open begins a block, which may be whole already.
+func (r *reply) open(index int64, b gjson.Result) []piece {
+	p := &part{kind: b.Get("type").Str}
+	switch p.kind {
+	case typeText:
+		return textPiece(b.Get("text").Str)
+	case typeThinking:
+		r.thoughts = append(r.thoughts, p)
+		r.keep(index, p)
+		p.signature.WriteString(b.Get("signature").Str)
+		return p.think(b.Get("thinking").Str)
+	case typeRedacted:
+		p.data = b.Get("data").Str
+		r.thoughts = append(r.thoughts, p)
+	case typeToolUse:
+		p.call = r.calls
+		r.calls++
+		p.input = "{}"
+		if in := b.Get("input"); in.IsObject() {
+			p.input = in.Get("@ugly").Raw
+		}
+		r.keep(index, p)
+		return []piece{{delta: dialect.CallBegin(p.call, b.Get("id").Str, b.Get("name").Str)}}
+	}
+	// What Anthropic's own tools do, and what is new, has no place in a chat
+	// completion.
+	return nil
+}
+
+func (r *reply) keep(index int64, p *part) {
+	if r.blocks == nil {
+		r.blocks = make(map[int64]*part)
+	}
+	r.blocks[index] = p
+}
+
+// more reads more of a block.
+func (r *reply) more(index int64, d gjson.Result) []piece {
+	p := r.blocks[index]
+	switch d.Get("type").Str {
+	case "text_delta":
+		return textPiece(d.Get("text").Str)
+	case "thinking_delta":
+		if p == nil || p.kind != typeThinking {
+			p = new(part)
+		}
+		return p.think(d.Get("thinking").Str)
+	case "signature_delta":
+		if p != nil && p.kind == typeThinking {
+			p.signature.WriteString(d.Get("signature").Str)
+		}
+	case "input_json_delta":
+		s := d.Get("partial_json").Str
+		if p == nil || p.kind != typeToolUse || s == "" {
+			return nil
+		}
+		p.begun = true
+		return []piece{{delta: dialect.CallArguments(p.call, s)}}
+	}
+	return nil
+}
+
+// close ends a block. Only now it is clear whether a tool call's arguments
+// come in parts: one without any has none.
+func (r *reply) close(index int64) []piece {
+	p := r.blocks[index]
+	delete(r.blocks, index)
+	if p == nil || p.kind != typeToolUse || p.begun {
+		return nil
+	}
+	return []piece{{delta: dialect.CallArguments(p.call, p.input)}}
+}
+
+// end reads why the model stopped, where that is said by now: v has
+// stop_reason and stop_details.
+func (r *reply) end(v, usage gjson.Result) []piece {
+	r.usage.add(usage)
+	reason := v.Get("stop_reason").Str
+	if reason == "" || r.finished {
+		return nil
+	}
+	why := ""
+	if reason == "refusal" {
+		why = v.Get("stop_details.explanation").Str
+	}
+	return r.finish(finishOf(reason), why)
+}
+
+// stop ends a message that has not said why, by what there is in it.
+func (r *reply) stop() []piece {
+	switch {
+	case r.finished:
+		return nil
+	case r.calls > 0:
+		return r.finish("tool_calls", "")
+	}
+	return r.finish("stop", "")
+}
+
+// finish makes the end of the answer, and what is known only then.
+func (r *reply) finish(reason, refusal string) []piece {
+	r.finished = true
+	var pieces []piece
+	for _, i := range slices.Sorted(maps.Keys(r.blocks)) {
+		pieces = append(pieces, r.close(i)...)
+	}
+	if signed := r.signed(); len(signed) > 0 {
+		pieces = append(pieces, piece{delta: dialect.Delta{Thinking: signed}})
+	}
+	if refusal != "" {
+		pieces = append(pieces, piece{delta: dialect.Delta{Refusal: refusal}})
+	}
+	pieces = append(pieces, piece{finish: reason})
+	if r.usage.seen {
+		pieces = append(pieces, piece{usage: r.usage.openAI()})
+	}
+	return pieces
+}
+
+// finishOf is OpenAI's word for a reason to stop. What is not known here
+// ended well: the model said so.
+func finishOf(reason string) string {
+	switch reason {
+	case "max_tokens", "model_context_window_exceeded":
+		return "length"
+	case typeToolUse:
+		return "tool_calls"
+	case "refusal":
+		return "content_filter"
+	}
+	return "stop"
+}
+
+// think takes more of a thought.
+func (p *part) think(s string) []piece {
+	if s == "" {
+		return nil
+	}
+	p.text.WriteString(s)
+	return []piece{{delta: dialect.Reasoning(s)}}
+}
+
+func textPiece(s string) []piece {
+	if s == "" {
+		return nil
+	}
+	return []piece{{delta: dialect.Text(s)}}
+}
+
+// signed are the thoughts that Anthropic wants to see again.
+func (r *reply) signed() []dialect.ThinkingBlock {
+	var blocks []dialect.ThinkingBlock
+	for _, p := range r.thoughts {
+		switch {
+		case p.kind == typeRedacted && p.data != "":
+			blocks = append(blocks, dialect.ThinkingBlock{Type: p.kind, Data: p.data})
+		case p.signature.Len() > 0:
+			blocks = append(blocks, dialect.ThinkingBlock{Type: p.kind, Thinking: new(p.text.String()), Signature: p.signature.String()})
+		}
+	}
+	return blocks
+}
+
+// add takes over what usage says: the counts are of all so far.
+func (c *counts) add(usage gjson.Result) {
+	for name, n := range map[string]*int64{
+		"input_tokens":                          &c.input,
+		"cache_read_input_tokens":               &c.cacheRead,
+		"cache_creation_input_tokens":           &c.cacheWrite,
+		"output_tokens":                         &c.output,
+		"output_tokens_details.thinking_tokens": &c.thinking,
+	} {
+		if v := usage.Get(name); v.Type == gjson.Number {
+			c.seen = true
+			*n = int64(min(max(v.Num, 0), maxCount))
+		}
+	}
+}
+
+// maxCount keeps sums of token counts far from overflow.
+const maxCount = 1 << 40
+
+func (c *counts) openAI() *provider.Usage {
+	u := &provider.Usage{
+		Input:  c.input + c.cacheRead + c.cacheWrite,
+		Output: c.output,
+		Cached: c.cacheRead,
+	}
+	u.Reasoning = min(c.thinking, u.Output)
+	return u
+}
+
+// completion puts a whole answer together.
+func completion(s *stream, resp *http.Response) (*provider.Completion, error) {
+	var (
+		w      dialect.Whole
+		text   strings.Builder
+		finish string
+		usage  *provider.Usage
+	)
+	for {
+		p, err := s.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			w.Text = new(text.String())
+			if text.Len() == 0 && (len(w.ToolCalls) > 0 || w.Refusal != "") {
+				w.Text = nil
+			}
+			return s.answer.Completion(w, finish, usage), nil
+		case errors.Is(err, provider.ErrCut) && !s.reply.begun:
+			return nil, upstream.BadAnswer(resp, "no message")
+		case errors.Is(err, provider.ErrCut):
+			return nil, &provider.Error{Reason: provider.ReasonUnavailable, Err: err}
+		case err != nil:
+			return nil, err
+		}
+		d := p.delta
+		if d.Text != nil {
+			text.WriteString(*d.Text)
+		}
+		w.Reasoning += d.Reasoning
+		w.Refusal += d.Refusal
+		w.Thinking = append(w.Thinking, d.Thinking...)
+		for _, c := range d.ToolCalls {
+			if c.Index == len(w.ToolCalls) {
+				w.ToolCalls = append(w.ToolCalls, dialect.CallMade{ID: c.ID, Type: c.Type, Function: c.Function})
+				continue
+			}
+			w.ToolCalls[c.Index].Function.Arguments += c.Function.Arguments
+		}
+		if p.finish != "" {
+			finish = p.finish
+		}
+		if p.usage != nil {
+			usage = p.usage
+		}
+	}
+}

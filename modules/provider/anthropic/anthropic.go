@@ -1,0 +1,153 @@
+// Package anthropic calls Claude over Anthropic's Messages API, and other
+// servers that have it. Requests are translated into it and answers back.
+package anthropic
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+)
+
+func init() {
+	caddy.RegisterModule(Anthropic{})
+}
+
+const (
+	defaultBase = "https://api.anthropic.com"
+	version     = "2023-06-01"
+)
+
+// Anthropic calls Claude, or any server with Anthropic's Messages API. The
+// base URL may end in /v1 or not: messages are posted to /v1/messages in both
+// cases. The key is sent as X-Api-Key; a server that wants it otherwise gets
+// it by `header`, as do beta features (`header Anthropic-Beta ...`).
+//
+// Anthropic wants every request to limit its answer. Where the client does
+// not, the limit is 64,000 tokens for Claude 4.5 and later, 32,000 or what the
+// model has for older ones, and 4,096 for models that are not Claude.
+//
+// A reasoning_effort becomes adaptive thinking from Claude 4.6 on and a
+// thinking budget before, of at most half the limit. Anthropic's own
+// `thinking`, `top_k` and `cache_control` are carried over, and signed thinking
+// goes to the client and back in the message's `thinking_blocks`.
+type Anthropic struct {
+	upstream.Upstream
+
+	path string
+}
+
+// CaddyModule returns the Caddy module information.
+func (Anthropic) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "chat.providers.anthropic",
+		New: func() caddy.Module { return new(Anthropic) },
+	}
+}
+
+// Provision resolves the options and opens the transport.
+func (a *Anthropic) Provision(ctx caddy.Context) error {
+	if err := a.Upstream.Provision(ctx, defaultBase); err != nil {
+		return err
+	}
+	a.path = "/v1/messages"
+	if strings.HasSuffix(a.Base(), "/v1") {
+		a.path = "/messages"
+	}
+	return nil
+}
+
+// DefaultModel is a small model of Anthropic's own; what other servers have
+// nobody knows.
+func (a *Anthropic) DefaultModel() string {
+	if base := a.Base(); base == defaultBase || strings.HasPrefix(base, defaultBase+"/") {
+		return "claude-haiku-4-5"
+	}
+	return ""
+}
+
+// Continues says whether a model goes on with an assistant message.
+func (a *Anthropic) Continues(model string) bool {
+	return a.Upstream.Continues(familyOf(model).continues())
+}
+
+// Complete makes a call and returns the whole answer.
+func (a *Anthropic) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
+	resp, err := a.call(ctx, req, false)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return completion(newStream(ctx, resp, req.Model), resp)
+}
+
+// Stream makes a call and returns the answer chunk by chunk.
+func (a *Anthropic) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
+	resp, err := a.call(ctx, req, true) //nolint:bodyclose // the stream closes it
+	if err != nil {
+		return nil, err
+	}
+	return newStream(ctx, resp, req.Model), nil
+}
+
+func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
+	body, err := translate(preq, stream)
+	if err != nil {
+		return nil, err
+	}
+	req, err := a.NewRequest(ctx, preq, a.path, body, stream)
+	if err != nil {
+		return nil, err
+	}
+	key, err := a.Key(preq)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Del("Authorization")
+	if key != "" {
+		req.Header.Set("X-Api-Key", key)
+	}
+	req.Header.Set("Anthropic-Version", version)
+	return a.Do(req)
+}
+
+// UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:
+//
+//	anthropic {
+//	    base_url  <url>
+//	    api_key   <key>
+//	    header    <name> <value>
+//	    transport <type> {
+//	        ...
+//	    }
+//	    continue  on|off
+//	}
+func (a *Anthropic) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the type
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		handled, err := a.UnmarshalOption(d)
+		if err != nil {
+			return err
+		}
+		if !handled {
+			return d.Errf("unrecognized subdirective '%s': want base_url, api_key, header, transport or continue", d.Val())
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Anthropic)(nil)
+	_ caddyfile.Unmarshaler = (*Anthropic)(nil)
+	_ provider.Provider     = (*Anthropic)(nil)
+	_ provider.Continuer    = (*Anthropic)(nil)
+)

@@ -1,0 +1,278 @@
+package anthropic
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// The types of blocks that are told apart.
+const (
+	typeText       = "text"
+	typeToolUse    = "tool_use"
+	typeToolResult = "tool_result"
+	typeThinking   = "thinking"
+	typeRedacted   = "redacted_thinking"
+)
+
+// message is one of a conversation in which user and assistant take turns.
+type message struct {
+	Role    string  `json:"role"`
+	Content []block `json:"content"`
+}
+
+// block is a part of a message's content.
+type block struct {
+	Type         string          `json:"type"`
+	Text         string          `json:"text,omitempty"`
+	Source       *source         `json:"source,omitempty"` // of images and documents
+	Title        string          `json:"title,omitempty"`
+	ID           string          `json:"id,omitempty"`
+	Name         string          `json:"name,omitempty"`
+	Input        json.RawMessage `json:"input,omitempty"`
+	ToolUseID    string          `json:"tool_use_id,omitempty"`
+	Content      []block         `json:"content,omitempty"` // of a tool's result
+	Thinking     *string         `json:"thinking,omitempty"`
+	Signature    string          `json:"signature,omitempty"`
+	Data         string          `json:"data,omitempty"`
+	CacheControl json.RawMessage `json:"cache_control,omitempty"`
+}
+
+func (b block) isThinking() bool { return b.Type == typeThinking || b.Type == typeRedacted }
+
+type source struct {
+	Type      string `json:"type"`
+	MediaType string `json:"media_type,omitempty"`
+	Data      string `json:"data,omitempty"`
+	URL       string `json:"url,omitempty"`
+}
+
+// earlier stands for what came before an assistant's message with which a
+// conversation begins: Anthropic wants the user to begin it.
+const earlier = "(earlier messages are left out)"
+
+// conversation sets the system prompt and the messages.
+func (t *translation) conversation() error {
+	for _, m := range t.talk.SystemMessages {
+		blocks, err := contentOf(&m)
+		if err != nil {
+			return err
+		}
+		t.System = append(t.System, blocks...)
+	}
+	for _, m := range t.talk.Messages {
+		if err := t.message(&m); err != nil {
+			return err
+		}
+	}
+	if t.req.Continue != "" {
+		t.add(dialect.RoleAssistant, []block{{Type: typeText, Text: t.req.Continue}})
+	}
+	switch {
+	case len(t.Messages) == 0 && len(t.System) > 0:
+		t.Messages, t.System = []message{{dialect.RoleUser, t.System}}, nil
+	case len(t.Messages) == 0:
+		return provider.Invalid("messages", "want at least one with content")
+	case t.Messages[0].Role == dialect.RoleAssistant:
+		first := message{dialect.RoleUser, []block{{Type: typeText, Text: earlier}}}
+		t.Messages = slices.Insert(t.Messages, 0, first)
+	}
+	for _, m := range t.Messages {
+		slices.SortStableFunc(m.Content, resultsFirst)
+	}
+	t.trimLast()
+	return nil
+}
+
+// resultsFirst orders the blocks of a user's message: what else the user says
+// stands behind the results of tools.
+func resultsFirst(a, b block) int {
+	rank := func(b block) int {
+		if b.Type == typeToolResult {
+			return 0
+		}
+		return 1
+	}
+	return rank(a) - rank(b)
+}
+
+// trimLast takes white space off the end of an assistant's message that is to
+// be continued, where Anthropic refuses it.
+func (t *translation) trimLast() {
+	last := t.Messages[len(t.Messages)-1]
+	b := &last.Content[len(last.Content)-1]
+	if last.Role == dialect.RoleAssistant && b.Type == typeText {
+		b.Text = strings.TrimRight(b.Text, " \t\r\n")
+	}
+}
+
+// message adds one of the client's messages.
+func (t *translation) message(m *dialect.Message) error {
+	content, err := contentOf(m)
+	if err != nil {
+		return err
+	}
+	switch m.Role {
+	case dialect.RoleTool:
+		t.add(dialect.RoleUser, []block{{
+			Type: typeToolResult, ToolUseID: cleanID(m.ToolID), Content: content, CacheControl: cacheControl(m.Raw),
+		}})
+	case dialect.RoleAssistant:
+		for _, c := range m.ToolCalls {
+			if c.ID == "" {
+				return provider.Invalid("messages", "want an id for every tool call")
+			}
+			content = append(content, block{
+				Type: typeToolUse, ID: cleanID(c.ID), Name: c.Name, Input: c.Arguments, CacheControl: cacheControl(c.Raw),
+			})
+		}
+		if len(content) > 0 {
+			content = slices.Concat(thoughts(m.Raw), content)
+		}
+		t.add(dialect.RoleAssistant, content)
+	default:
+		t.add(dialect.RoleUser, content)
+	}
+	if m.Name != "" && m.Role != dialect.RoleTool {
+		t.req.Drop("messages.name")
+	}
+	return nil
+}
+
+// add adds what one side says. Anthropic has the two take turns, and refuses
+// empty messages.
+func (t *translation) add(role string, content []block) {
+	if len(content) == 0 {
+		return
+	}
+	if n := len(t.Messages); n > 0 && t.Messages[n-1].Role == role {
+		t.Messages[n-1].Content = append(t.Messages[n-1].Content, content...)
+		return
+	}
+	t.Messages = append(t.Messages, message{role, content})
+}
+
+// contentOf makes blocks of a message's parts. A mark for the prompt cache
+// that stands at the message itself goes to its last block, but with a tool's
+// message to the result as a whole.
+func contentOf(m *dialect.Message) ([]block, error) {
+	var blocks []block
+	for _, p := range m.Parts {
+		if p.Kind == dialect.PartText && strings.TrimSpace(p.Text) == "" {
+			continue // refused by Anthropic
+		}
+		if p.Kind != dialect.PartText && m.Role != dialect.RoleUser && m.Role != dialect.RoleTool {
+			return nil, provider.Unsupported(p.Path, "this provider takes text only from the system and the assistant")
+		}
+		b, err := blockOf(p)
+		if err != nil {
+			return nil, err
+		}
+		if p.Raw.IsObject() {
+			b.CacheControl = cacheControl(p.Raw)
+		}
+		blocks = append(blocks, b)
+	}
+	if n := len(blocks); n > 0 && m.Role != dialect.RoleTool && blocks[n-1].CacheControl == nil {
+		blocks[n-1].CacheControl = cacheControl(m.Raw)
+	}
+	return blocks, nil
+}
+
+func blockOf(p dialect.Part) (block, error) {
+	switch p.Kind {
+	case dialect.PartText:
+		return block{Type: typeText, Text: p.Text}, nil
+	case dialect.PartImage:
+		return imageOf(p)
+	case dialect.PartFile:
+		return documentOf(p)
+	}
+	return block{}, provider.Unsupported(p.Path+".type", "this provider does not hear audio")
+}
+
+// sourceOf refers to a part's URL or data.
+func sourceOf(p dialect.Part) (*source, error) {
+	switch {
+	case p.URL == "":
+		return &source{Type: "base64", MediaType: p.MediaType, Data: p.Data}, nil
+	case strings.HasPrefix(p.URL, "https://"):
+		return &source{Type: "url", URL: p.URL}, nil
+	}
+	return nil, provider.Unsupported(p.Path, "this provider loads https URLs only")
+}
+
+func imageOf(p dialect.Part) (block, error) {
+	switch p.MediaType {
+	case "", "image/jpeg", "image/png", "image/gif", "image/webp":
+	case "image/jpg":
+		p.MediaType = "image/jpeg"
+	default:
+		return block{}, provider.Unsupported(p.Path, "this provider takes images of type image/jpeg, image/png, image/gif and image/webp")
+	}
+	src, err := sourceOf(p)
+	return block{Type: "image", Source: src}, err
+}
+
+func documentOf(p dialect.Part) (block, error) {
+	b := block{Type: "document", Title: p.Name}
+	switch p.MediaType {
+	case "text/plain":
+		text, err := base64.StdEncoding.DecodeString(p.Data)
+		if err != nil {
+			return b, provider.Invalid(p.Path+".file.file_data", "want data in base64")
+		}
+		b.Source = &source{Type: "text", MediaType: p.MediaType, Data: string(text)}
+		return b, nil
+	case "", "application/pdf":
+		src, err := sourceOf(p)
+		b.Source = src
+		return b, err
+	}
+	return b, provider.Unsupported(p.Path, "this provider takes files of type application/pdf and text/plain")
+}
+
+// thoughts are the blocks of thinking that the client sends back with an
+// assistant's message, in thinking_blocks or among its content. What is not
+// signed is of no use to Anthropic.
+func thoughts(message gjson.Result) []block {
+	var blocks []block
+	for _, from := range [...]string{"thinking_blocks", "content"} {
+		if v := message.Get(from); v.IsArray() {
+			for _, e := range v.Array() {
+				switch e.Get("type").Str {
+				case typeThinking:
+					if s := e.Get("signature").Str; s != "" {
+						blocks = append(blocks, block{Type: typeThinking, Thinking: new(e.Get("thinking").Str), Signature: s})
+					}
+				case typeRedacted:
+					if s := e.Get("data").Str; s != "" {
+						blocks = append(blocks, block{Type: typeRedacted, Data: s})
+					}
+				}
+			}
+		}
+		if len(blocks) > 0 {
+			break
+		}
+	}
+	return blocks
+}
+
+// cleanID makes an id that Anthropic takes of another provider's: letters,
+// digits, _ and -.
+func cleanID(id string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '-':
+			return r
+		}
+		return '_'
+	}, id)
+}

@@ -1,0 +1,284 @@
+package anthropic
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// supported are the members of a chat completions request that are carried
+// over; thinking, top_k and cache_control are Anthropic's own.
+var supported = []string{
+	"tools", "tool_choice", "parallel_tool_calls", "response_format", "stop",
+	"temperature", "top_p", "top_k", "reasoning_effort", "thinking",
+	"user", "safety_identifier", "cache_control",
+}
+
+// body is a request of the Messages API.
+type body struct {
+	Model         string          `json:"model"`
+	MaxTokens     int64           `json:"max_tokens"`
+	System        []block         `json:"system,omitempty"`
+	Messages      []message       `json:"messages"`
+	Tools         []tool          `json:"tools,omitempty"`
+	ToolChoice    *toolChoice     `json:"tool_choice,omitempty"`
+	StopSequences []string        `json:"stop_sequences,omitempty"`
+	Temperature   *float64        `json:"temperature,omitempty"`
+	TopP          *float64        `json:"top_p,omitempty"`
+	TopK          *int64          `json:"top_k,omitempty"`
+	Thinking      json.RawMessage `json:"thinking,omitempty"`
+	OutputConfig  *outputConfig   `json:"output_config,omitempty"`
+	Metadata      *metadata       `json:"metadata,omitempty"`
+	CacheControl  json.RawMessage `json:"cache_control,omitempty"`
+	Stream        bool            `json:"stream,omitempty"`
+}
+
+type tool struct {
+	Name         string          `json:"name"`
+	Description  string          `json:"description,omitempty"`
+	InputSchema  json.RawMessage `json:"input_schema"`
+	Strict       bool            `json:"strict,omitempty"`
+	CacheControl json.RawMessage `json:"cache_control,omitempty"`
+}
+
+type toolChoice struct {
+	Type            string `json:"type"`
+	Name            string `json:"name,omitempty"`
+	DisableParallel bool   `json:"disable_parallel_tool_use,omitempty"`
+}
+
+type outputConfig struct {
+	Effort string  `json:"effort,omitempty"`
+	Format *format `json:"format,omitempty"`
+}
+
+type format struct {
+	Type   string          `json:"type"`
+	Schema json.RawMessage `json:"schema"`
+}
+
+type metadata struct {
+	UserID string `json:"user_id"`
+}
+
+// translation is a request on its way from one dialect to the other.
+type translation struct {
+	req    *provider.Request
+	root   gjson.Result // of the client's request
+	talk   *dialect.Conversation
+	family family
+	body
+}
+
+// translate makes the Messages API's request of the client's.
+func translate(req *provider.Request, stream bool) ([]byte, error) {
+	talk, err := dialect.Parse(req, supported...)
+	if err != nil {
+		return nil, err
+	}
+	t := &translation{req: req, root: gjson.ParseBytes(req.Body), talk: talk, family: familyOf(req.Model)}
+	t.Model, t.Stream = req.Model, stream
+	// What comes later looks at what came before: thinking depends on the
+	// messages and the tool choice, sampling on thinking.
+	for _, step := range [...]func() error{
+		t.limit, t.conversation, t.tools, t.toolChoice, t.format, t.think, t.sampling, t.rest,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	b, err := json.Marshal(t.body)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the request: %w", err)
+	}
+	return b, nil
+}
+
+// limit sets the limit of the answer. A larger one than the model has says
+// nothing, but would be refused.
+func (t *translation) limit() error {
+	t.MaxTokens = t.family.maxTokens()
+	if n := t.talk.MaxTokens; n != nil {
+		if *n < 1 {
+			return provider.Invalid("max_tokens", "want at least 1")
+		}
+		t.MaxTokens = *n
+	}
+	if most := t.family.limit(); most > 0 {
+		t.MaxTokens = min(t.MaxTokens, most)
+	}
+	return nil
+}
+
+func (t *translation) tools() error {
+	for i, f := range t.talk.Tools {
+		made := tool{Name: f.Name, Description: f.Description, InputSchema: f.Parameters}
+		switch {
+		case len(f.Parameters) == 0:
+			made.InputSchema = json.RawMessage(`{"type":"object","properties":{}}`)
+		case !gjson.GetBytes(f.Parameters, "type").Exists():
+			schema, err := sjson.SetBytes(f.Parameters, "type", "object")
+			if err != nil {
+				return fmt.Errorf("editing a tool's parameters: %w", err)
+			}
+			made.InputSchema = schema
+		}
+		if f.Strict {
+			t.strict(&made, fmt.Sprintf("tools.%d.function", i))
+		}
+		made.CacheControl = cacheControl(f.Raw)
+		if made.CacheControl == nil {
+			made.CacheControl = cacheControl(f.Raw.Get("function"))
+		}
+		t.Tools = append(t.Tools, made)
+	}
+	if len(t.Tools) == 0 {
+		t.pastTools()
+	}
+	return nil
+}
+
+// strict holds the calls of a tool to its schema, where that can be done.
+func (t *translation) strict(made *tool, path string) {
+	if t.family.structured() {
+		if schema, ok := t.narrow(made.InputSchema, path+".parameters"); ok {
+			made.InputSchema, made.Strict = schema, true
+			return
+		}
+	}
+	t.req.Drop(path + ".strict")
+}
+
+// pastTools declares the tools that were called before, where the client
+// offers none now: Anthropic wants to know the tools of all calls that it is
+// shown. None of them may be called.
+func (t *translation) pastTools() {
+	seen := make(map[string]bool)
+	for _, m := range t.Messages {
+		for _, b := range m.Content {
+			if b.Type == typeToolUse && !seen[b.Name] {
+				seen[b.Name] = true
+				t.Tools = append(t.Tools, tool{Name: b.Name, InputSchema: json.RawMessage(`{"type":"object"}`)})
+			}
+		}
+	}
+	if len(seen) > 0 {
+		t.ToolChoice = &toolChoice{Type: "none"}
+	}
+}
+
+func (t *translation) toolChoice() error {
+	choice := t.talk.ToolChoice
+	if len(t.talk.Tools) == 0 {
+		if choice == "required" || choice == "function" {
+			return provider.Invalid("tool_choice", "want tools with it")
+		}
+		return nil
+	}
+	single := t.talk.ParallelToolCalls != nil && !*t.talk.ParallelToolCalls
+	switch choice {
+	case "none":
+		t.ToolChoice = &toolChoice{Type: "none"}
+	case "required":
+		t.ToolChoice = &toolChoice{Type: "any", DisableParallel: single}
+	case "function":
+		t.ToolChoice = &toolChoice{Type: "tool", Name: t.talk.ToolName, DisableParallel: single}
+	default:
+		if choice == "auto" || single {
+			t.ToolChoice = &toolChoice{Type: "auto", DisableParallel: single}
+		}
+	}
+	return nil
+}
+
+func (t *translation) format() error {
+	f := t.talk.Format
+	const member = "response_format"
+	switch {
+	case f == nil:
+		return nil
+	case f.Schema == nil:
+		return provider.Unsupported(member, "this provider answers in JSON only by a schema, want json_schema")
+	case !t.family.structured():
+		return provider.Unsupported(member, "this model's answers follow no schema")
+	case t.req.Continue != "":
+		return provider.Unsupported(member, "this provider does not continue answers that follow a schema")
+	}
+	schema, ok := t.narrow(f.Schema, member+".json_schema.schema")
+	if !ok {
+		return provider.Unsupported(member, "this provider's schemas name all the members of an object, want properties without additionalProperties")
+	}
+	t.OutputConfig = &outputConfig{Format: &format{Type: "json_schema", Schema: schema}}
+	return nil
+}
+
+// sampling sets the temperature and its like. Anthropic's temperatures end at
+// 1, which is also what happens without one.
+func (t *translation) sampling() error {
+	talk := t.talk
+	if v := talk.Temperature; v != nil && (*v < 0 || *v > 2) {
+		return provider.Invalid("temperature", "want a number from 0 to 2")
+	}
+	free := t.family.samples() && !t.thinks()
+	switch v := talk.Temperature; {
+	case v == nil, *v == 1 && t.family.claude:
+	case *v > 1, !free:
+		t.req.Drop("temperature")
+	default:
+		t.Temperature = v
+	}
+	switch v := talk.TopP; {
+	case v == nil, *v == 1 && t.family.claude:
+	case !free, t.Temperature != nil && !t.family.samplesBoth():
+		t.req.Drop("top_p")
+	default:
+		t.TopP = v
+	}
+	switch {
+	case talk.TopK == nil:
+	case !free:
+		t.req.Drop("top_k")
+	default:
+		t.TopK = talk.TopK
+	}
+	return nil
+}
+
+// maxUserID is the longest user id that Anthropic takes, in characters.
+const maxUserID = 256
+
+func (t *translation) rest() error {
+	for _, s := range t.talk.Stop {
+		if strings.TrimSpace(s) == "" {
+			// Anthropic refuses those of white space alone.
+			t.req.Drop("stop")
+			continue
+		}
+		t.StopSequences = append(t.StopSequences, s)
+	}
+	for _, name := range [...]string{"user", "safety_identifier"} {
+		switch v := t.root.Get(name); {
+		case v.Str == "" && v.Type == gjson.String, !v.Exists(), v.Type == gjson.Null:
+		case v.Type != gjson.String, len([]rune(v.Str)) > maxUserID:
+			t.req.Drop(name)
+		case t.Metadata == nil:
+			t.Metadata = &metadata{v.Str}
+		}
+	}
+	t.CacheControl = cacheControl(t.root)
+	return nil
+}
+
+// cacheControl is the mark for Anthropic's prompt cache that v carries.
+func cacheControl(v gjson.Result) json.RawMessage {
+	if c := v.Get("cache_control"); c.IsObject() {
+		return json.RawMessage(c.Raw)
+	}
+	return nil
+}

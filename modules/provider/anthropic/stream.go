@@ -1,0 +1,167 @@
+package anthropic
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+)
+
+// stream reads an answer event by event. A message that came in one piece,
+// because the server did not stream or was not asked to, is read likewise.
+type stream struct {
+	ctx     context.Context
+	events  *dialect.Events
+	answer  *dialect.Answer
+	model   string // as it was asked for
+	reply   reply
+	pending []piece // made of the last event, not yet returned
+	skipped int
+	marked  bool  // the provider's own end mark was seen
+	err     error // what the stream ended with
+}
+
+// piece is what comes out of an answer: more of it, its end, or its usage.
+type piece struct {
+	delta  dialect.Delta
+	finish string
+	usage  *provider.Usage
+}
+
+func newStream(ctx context.Context, resp *http.Response, model string) *stream {
+	return &stream{
+		ctx:    ctx,
+		events: dialect.NewEvents(ctx, resp),
+		answer: dialect.NewAnswer("", model),
+		model:  model,
+	}
+}
+
+// Next returns the next chunk.
+func (s *stream) Next() (*provider.Chunk, error) {
+	p, err := s.next()
+	if err != nil {
+		return nil, err
+	}
+	if p.usage != nil {
+		return s.answer.UsageChunk(*p.usage), nil
+	}
+	return s.answer.Chunk(p.delta, p.finish), nil
+}
+
+func (s *stream) next() (piece, error) {
+	for len(s.pending) == 0 {
+		if s.err == nil {
+			s.err = s.read()
+		}
+		if s.err != nil && len(s.pending) == 0 {
+			return piece{}, s.err
+		}
+	}
+	p := s.pending[0]
+	s.pending = s.pending[1:]
+	return p, nil
+}
+
+// read reads one event. What it says is pending then, even where it was the
+// last one.
+func (s *stream) read() error {
+	ev, err := s.events.Next()
+	if err != nil {
+		return s.ended(err)
+	}
+	valid := json.Valid(ev.Data) && bytes.TrimSpace(ev.Data)[0] == '{'
+	if !valid && ev.Type != "error" {
+		s.skipped++
+		return nil
+	}
+	root := gjson.ParseBytes(ev.Data)
+	index := root.Get("index").Int()
+	switch typ := root.Get("type").Str; typ {
+	case "message_start":
+		s.begin(root.Get("message"))
+	case "content_block_start":
+		s.add(s.reply.open(index, root.Get("content_block")))
+	case "content_block_delta":
+		s.add(s.reply.more(index, root.Get("delta")))
+	case "content_block_stop":
+		s.add(s.reply.close(index))
+	case "message_delta":
+		s.add(s.reply.end(root.Get("delta"), root.Get("usage")))
+	case "message_stop":
+		return s.stop()
+	case "message":
+		s.begin(root)
+		s.add(s.reply.end(root, root.Get("usage")))
+		return s.stop()
+	case "", "error":
+		return s.failed(ev)
+	}
+	return nil
+}
+
+// stop ends the answer at Anthropic's end mark.
+func (s *stream) stop() error {
+	if !s.reply.begun {
+		return provider.ErrCut
+	}
+	s.marked = true
+	s.add(s.reply.stop())
+	return io.EOF
+}
+
+// failed reads an event of no type that is known, which may be an error.
+func (s *stream) failed(ev sse.Event) error {
+	_, _, _, ok := provider.ErrorOf(ev.Data)
+	switch {
+	case !ok && ev.Type != "error":
+		return nil
+	case s.reply.finished:
+		return io.EOF
+	}
+	return provider.NewError(0, ev.Data)
+}
+
+// ended tells what it means that reading ended with err.
+func (s *stream) ended(err error) error {
+	switch {
+	case s.reply.finished && (errors.Is(err, io.EOF) || s.ctx.Err() == nil):
+		return io.EOF
+	case errors.Is(err, io.EOF):
+		return provider.ErrCut
+	}
+	return err
+}
+
+func (s *stream) begin(m gjson.Result) {
+	if s.reply.begun {
+		return // some proxies say it twice
+	}
+	s.answer = dialect.NewAnswer(m.Get("id").Str, cmp.Or(m.Get("model").Str, s.model))
+	s.add(s.reply.begin(m))
+}
+
+func (s *stream) add(pieces []piece) {
+	if len(pieces) > 0 {
+		s.reply.begun = true
+		s.pending = append(s.pending, pieces...)
+	}
+}
+
+// Skipped counts the events that were left out.
+func (s *stream) Skipped() int { return s.skipped }
+
+// Close ends the call.
+func (s *stream) Close() error { return s.events.Close(s.marked) }
+
+// Interface guards
+var _ provider.Stream = (*stream)(nil)

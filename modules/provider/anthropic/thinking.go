@@ -1,0 +1,171 @@
+package anthropic
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// minBudget is the least thinking that can be asked for, in tokens.
+const minBudget = 1024
+
+// budgets are the tokens to think with at an effort.
+var budgets = map[string]int64{
+	"minimal": minBudget,
+	"low":     2048,
+	"medium":  8192,
+	"high":    16_384,
+	"xhigh":   32_768,
+}
+
+// efforts are Anthropic's words for OpenAI's.
+var efforts = map[string]string{
+	"minimal": "low",
+	"low":     "low",
+	"medium":  "medium",
+	"high":    "high",
+	"xhigh":   "xhigh",
+}
+
+// think asks the model to think before it answers, or not to. Where thinking
+// would have the request refused, the rest of it is what counts.
+func (t *translation) think() error {
+	member := "reasoning_effort"
+	native, effort := t.root.Get("thinking"), t.talk.ReasoningEffort
+	switch {
+	case native.IsObject():
+		member = "thinking"
+		t.Thinking = json.RawMessage(native.Raw)
+		if effort != "" {
+			t.req.Drop("reasoning_effort")
+		}
+	case native.Exists() && native.Type != gjson.Null:
+		return provider.Invalid("thinking", `want an object such as {"type":"enabled","budget_tokens":2048}`)
+	case effort != "":
+		if err := t.effort(effort); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !t.thinks():
+	case t.req.Continue != "":
+		// The answer was begun: the model has thought.
+		t.noThinking()
+	case t.forced(), t.thinking("enabled") && t.unsigned():
+		t.req.Drop(member)
+		t.noThinking()
+	}
+	if t.thinking("enabled") {
+		t.makeRoom()
+	}
+	if t.family.claude && !t.family.eager() && !t.thinks() {
+		// Without thinking, past thoughts are ignored at best.
+		for i, m := range t.Messages {
+			t.Messages[i].Content = slices.DeleteFunc(m.Content, block.isThinking)
+		}
+	}
+	return nil
+}
+
+// thinking says whether thinking is of a type, and thinks whether there is
+// any.
+func (t *translation) thinking(typ string) bool {
+	return gjson.GetBytes(t.Thinking, "type").Str == typ
+}
+
+func (t *translation) thinks() bool { return t.thinking("enabled") || t.thinking("adaptive") }
+
+func (t *translation) effort(effort string) error {
+	if effort == "none" {
+		switch {
+		case t.family.eager() && t.family.obedient():
+			t.noThinking()
+		case t.family.eager():
+			t.req.Drop("reasoning_effort")
+		}
+		return nil
+	}
+	level, ok := efforts[effort]
+	if !ok {
+		return provider.Invalid("reasoning_effort", "want none, minimal, low, medium, high or xhigh")
+	}
+	switch {
+	case t.family.adaptive():
+		if level == "xhigh" && t.family.version < 407 {
+			level = "max"
+		}
+		// Without display the newest models keep their thoughts to themselves.
+		t.Thinking = json.RawMessage(`{"type":"adaptive","display":"summarized"}`)
+		if t.OutputConfig == nil {
+			t.OutputConfig = new(outputConfig)
+		}
+		t.OutputConfig.Effort = level
+	case t.family.budgeted():
+		budget := max(min(budgets[effort], t.MaxTokens/2), minBudget)
+		raw, err := json.Marshal(struct {
+			Type   string `json:"type"`
+			Budget int64  `json:"budget_tokens"`
+		}{"enabled", budget})
+		if err != nil {
+			return err
+		}
+		t.Thinking = raw
+	default:
+		t.req.Drop("reasoning_effort")
+	}
+	return nil
+}
+
+// noThinking takes thinking back.
+func (t *translation) noThinking() {
+	t.Thinking = nil
+	if t.family.eager() && t.family.obedient() {
+		t.Thinking = json.RawMessage(`{"type":"disabled"}`)
+	}
+	if t.OutputConfig == nil {
+		return
+	}
+	if t.OutputConfig.Effort = ""; t.OutputConfig.Format == nil {
+		t.OutputConfig = nil
+	}
+}
+
+// forced says whether the model must call a tool, which it does without
+// thinking or not at all.
+func (t *translation) forced() bool {
+	return t.ToolChoice != nil && (t.ToolChoice.Type == "any" || t.ToolChoice.Type == "tool")
+}
+
+// unsigned says whether the assistant's turn that the conversation ends with,
+// tool calls and results included, begins without thinking. With a thinking
+// budget Anthropic wants to see there what the model thought: a client that
+// has lost it can only go on without.
+func (t *translation) unsigned() bool {
+	i := len(t.Messages) - 1
+	begin := -1
+	if t.Messages[i].Role == dialect.RoleAssistant {
+		begin = i
+		i--
+	}
+	for ; i > 0 && t.Messages[i].Content[0].Type == typeToolResult; i -= 2 {
+		begin = i - 1
+	}
+	return begin >= 0 && !t.Messages[begin].Content[0].isThinking()
+}
+
+// leastAnswer is what is left to answer with, beside a budget that is as large
+// as the limit of the answer, in tokens.
+const leastAnswer = 4096
+
+// makeRoom raises the limit of an answer that does not leave room for the
+// thinking in it.
+func (t *translation) makeRoom() {
+	budget := gjson.GetBytes(t.Thinking, "budget_tokens").Int()
+	if budget == minBudget && t.MaxTokens < 2*minBudget || t.MaxTokens <= budget {
+		t.MaxTokens = budget + min(t.MaxTokens, leastAnswer)
+	}
+}

@@ -1,0 +1,180 @@
+package bedrock
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// answer is a whole answer of Converse.
+type answer struct {
+	text      *string // nil where there are tool calls only
+	reasoning string
+	calls     []dialect.CallMade
+	finish    string
+	usage     *provider.Usage
+}
+
+// readAnswer reads the document that answers a call.
+func readAnswer(doc []byte) (*answer, error) {
+	if !json.Valid(doc) {
+		return nil, badAnswer("the answer is no JSON")
+	}
+	root := gjson.ParseBytes(doc)
+	content := root.Get("output.message.content")
+	if !content.IsArray() {
+		if _, _, _, ok := provider.ErrorOf(doc); ok {
+			return nil, failure(root.Get("__type").Str, doc)
+		}
+		return nil, badAnswer("the answer has no message")
+	}
+	a := new(answer)
+	var text strings.Builder
+	var thoughts []reasoning
+	for _, b := range content.Array() {
+		text.WriteString(b.Get("text").Str)
+		if r := b.Get("reasoningContent"); r.IsObject() {
+			t := thoughtOf(r)
+			thoughts = append(thoughts, t)
+			if t.Text != nil {
+				a.reasoning += t.Text.Text
+			}
+		}
+		if call := b.Get("toolUse"); call.IsObject() {
+			a.calls = append(a.calls, callOf(call))
+		}
+	}
+	if len(a.calls) > 0 {
+		a.calls[0].Extra = extraOf(thoughts)
+	}
+	if text.Len() > 0 || len(a.calls) == 0 {
+		a.text = new(text.String())
+	}
+	var err error
+	a.finish, err = finishOf(root.Get("stopReason").Str, len(a.calls) > 0)
+	a.usage = usageOf(root.Get("usage"))
+	return a, err
+}
+
+func thoughtOf(r gjson.Result) reasoning {
+	t := reasoning{Redacted: r.Get("redactedContent").Str}
+	if text := r.Get("reasoningText"); text.IsObject() {
+		t.Text = &signedText{text.Get("text").Str, text.Get("signature").Str}
+	}
+	return t
+}
+
+func callOf(call gjson.Result) dialect.CallMade {
+	input := call.Get("input").Raw
+	if input == "" {
+		input = "{}"
+	}
+	return dialect.CallMade{
+		ID:       call.Get("toolUseId").Str,
+		Type:     "function",
+		Function: dialect.CallFn{Name: call.Get("name").Str, Arguments: input},
+	}
+}
+
+// completion is the answer in OpenAI's shape.
+func (a *answer) completion(model string) *provider.Completion {
+	whole := dialect.Whole{Text: a.text, Reasoning: a.reasoning, ToolCalls: a.calls}
+	return dialect.NewAnswer("", model).Completion(whole, a.finish, a.usage)
+}
+
+// delta is the answer in one piece of a stream.
+func (a *answer) delta() dialect.Delta {
+	d := dialect.Delta{Text: a.text, Reasoning: a.reasoning}
+	for i, c := range a.calls {
+		d.ToolCalls = append(d.ToolCalls, dialect.CallDelta{Index: i, ID: c.ID, Type: c.Type, Function: c.Function, Extra: c.Extra})
+	}
+	return d
+}
+
+// finishOf is a stop reason in OpenAI's words. Some models say that their
+// turn has ended where they call tools.
+func finishOf(stop string, calls bool) (string, error) {
+	switch stop {
+	case "max_tokens", "model_context_window_exceeded":
+		return "length", nil
+	case "guardrail_intervened", "content_filtered", "refusal":
+		return "content_filter", nil
+	case "malformed_model_output", "malformed_tool_use":
+		return "", badAnswer("the model stopped with " + stop)
+	}
+	if calls {
+		return "tool_calls", nil
+	}
+	return "stop", nil
+}
+
+// usageOf reads what was counted; nil where nothing was. Bedrock counts what
+// was read from the cache, or written to it, beside the rest of the input.
+func usageOf(v gjson.Result) *provider.Usage {
+	if v.Get("inputTokens").Type != gjson.Number && v.Get("outputTokens").Type != gjson.Number {
+		return nil
+	}
+	cached := tokens(v.Get("cacheReadInputTokens"))
+	return &provider.Usage{
+		Input:  tokens(v.Get("inputTokens")) + cached + tokens(v.Get("cacheWriteInputTokens")),
+		Output: tokens(v.Get("outputTokens")),
+		Cached: cached,
+	}
+}
+
+// maxTokens keeps sums far from overflow.
+const maxTokens = 1 << 40
+
+func tokens(v gjson.Result) int64 {
+	return int64(min(max(v.Num, 0), maxTokens))
+}
+
+// statuses are those that Bedrock's exceptions have where they come in an
+// answer of their own. In a stream they have only their names.
+var statuses = map[string]int{
+	"accessdeniedexception":         http.StatusForbidden,
+	"expiredtokenexception":         http.StatusForbidden,
+	"unrecognizedclientexception":   http.StatusForbidden,
+	"internalserverexception":       http.StatusInternalServerError,
+	"modelerrorexception":           http.StatusFailedDependency,
+	"modelnotreadyexception":        http.StatusTooManyRequests,
+	"modelstreamerrorexception":     http.StatusFailedDependency,
+	"modeltimeoutexception":         http.StatusRequestTimeout,
+	"resourcenotfoundexception":     http.StatusNotFound,
+	"servicequotaexceededexception": http.StatusTooManyRequests,
+	"serviceunavailableexception":   http.StatusServiceUnavailable,
+	"throttlingexception":           http.StatusTooManyRequests,
+	"validationexception":           http.StatusBadRequest,
+}
+
+// failure is an exception. Before its name may stand a namespace, and behind
+// it a URL: com.amazon.coral.service#ThrottlingException:http://...
+func failure(name string, payload []byte) *provider.Error {
+	name, _, _ = strings.Cut(name, ":")
+	name = name[strings.LastIndexByte(name, '#')+1:]
+	return sorted(provider.NewError(statuses[strings.ToLower(name)], payload))
+}
+
+// sorted mends the reason of a failure that Bedrock reports in a way of its
+// own.
+func sorted(e *provider.Error) *provider.Error {
+	switch {
+	case e.Status == http.StatusFailedDependency:
+		// The model failed, not the request.
+		e.Reason = provider.ReasonUnavailable
+	case e.Reason == provider.ReasonInvalid && (strings.Contains(e.Message, "model identifier is invalid") || strings.Contains(e.Message, "on-demand throughput")):
+		// There is no such model, or it wants an inference profile.
+		e.Reason = provider.ReasonModel
+	}
+	return e
+}
+
+func badAnswer(what string) *provider.Error {
+	return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: errors.New(what)}
+}

@@ -1,0 +1,256 @@
+// Package bedrock calls the models of Amazon Bedrock through its Converse
+// API, which is the same for all of them:
+// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+package bedrock
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+)
+
+func init() {
+	caddy.RegisterModule(Bedrock{})
+}
+
+// Bedrock calls Amazon Bedrock. Models are named as Bedrock names them: by
+// id, by inference profile, or by ARN.
+//
+// A call is authorized in one of two ways. With api_key it carries a Bedrock
+// API key. Otherwise it is signed with AWS access keys: the configured ones,
+// else those of the environment, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+// AWS_SESSION_TOKEN. api_key, and a tenant's own credential, may also be
+// access keys in one: ACCESS_KEY_ID:SECRET_ACCESS_KEY, and :SESSION_TOKEN
+// behind it where they have one.
+//
+// Where keys or the region resolve to nothing that is a warning when the
+// configuration is loaded, and fails the calls that need them.
+type Bedrock struct {
+	upstream.Upstream
+
+	// The AWS region to call, such as us-east-1. Placeholders are resolved
+	// when the configuration is loaded. Default: {env.AWS_REGION}.
+	Region string `json:"region,omitempty"`
+
+	// The AWS access key to sign calls with. Placeholders are resolved when
+	// the configuration is loaded. Default: {env.AWS_ACCESS_KEY_ID}, with the
+	// secret and the session token of the environment.
+	AccessKeyID string `json:"access_key_id,omitempty"`
+
+	// The secret of access_key_id. Placeholders are resolved when the
+	// configuration is loaded.
+	SecretAccessKey string `json:"secret_access_key,omitempty"`
+
+	// The session token of access_key_id, where it is a temporary one.
+	// Placeholders are resolved when the configuration is loaded.
+	SessionToken string `json:"session_token,omitempty"`
+
+	region    string
+	regionErr error
+	key       accessKey
+	keyErr    error
+	now       func() time.Time
+}
+
+// CaddyModule returns the Caddy module information.
+func (Bedrock) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "chat.providers.bedrock",
+		New: func() caddy.Module { return new(Bedrock) },
+	}
+}
+
+// Provision resolves the options and opens the transport.
+func (b *Bedrock) Provision(ctx caddy.Context) error {
+	b.now = time.Now
+	if err := b.checkHeaders(); err != nil {
+		return err
+	}
+	repl := caddy.NewReplacer()
+	if err := b.provisionRegion(repl); err != nil {
+		return err
+	}
+	if err := b.provisionKey(repl); err != nil {
+		return err
+	}
+	if err := b.Upstream.Provision(ctx, "https://bedrock-runtime."+b.region+".amazonaws.com"); err != nil {
+		return err
+	}
+	// With a key of its own, which Upstream warns of, nothing is signed.
+	var missing error
+	if b.APIKey == "" {
+		missing = cmp.Or(b.regionErr, b.keyErr)
+	} else if b.BaseURL == "" {
+		missing = b.regionErr
+	}
+	if missing != nil {
+		ctx.Logger().Warn("calls of this provider will fail", zap.Error(missing))
+	}
+	return nil
+}
+
+// checkHeaders refuses headers that would undo what authorizes a call.
+func (b *Bedrock) checkHeaders() error {
+	for name := range b.Headers {
+		switch http.CanonicalHeaderKey(name) {
+		case "Authorization", "X-Amz-Date", "X-Amz-Security-Token":
+			return fmt.Errorf("header %s: it belongs to the signature, want api_key or access_key_id", name)
+		}
+	}
+	return nil
+}
+
+// regions are names that can stand in a host's name.
+var regions = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+func (b *Bedrock) provisionRegion(repl *caddy.Replacer) error {
+	var err error
+	b.region, b.regionErr, err = resolve(repl, "region", b.Region, "{env.AWS_REGION}")
+	if err != nil {
+		return err
+	}
+	if b.regionErr != nil {
+		b.region = "us-east-1" // makes a URL, which is never called
+		return nil
+	}
+	if !regions.MatchString(b.region) {
+		return fmt.Errorf("region: %q: want a region such as us-east-1", b.region)
+	}
+	return nil
+}
+
+func (b *Bedrock) provisionKey(repl *caddy.Replacer) error {
+	id, secret, token := b.AccessKeyID, b.SecretAccessKey, b.SessionToken
+	switch {
+	case id == "" && (secret != "" || token != ""):
+		return errors.New("access_key_id: required with secret_access_key and session_token")
+	case id != "" && secret == "":
+		return errors.New("secret_access_key: required with access_key_id")
+	case id != "" && b.APIKey != "":
+		return errors.New("api_key: access_key_id is set too, want one of them")
+	}
+	var err error
+	var idErr, secretErr error
+	if b.key.id, idErr, err = resolve(repl, "access_key_id", id, "{env.AWS_ACCESS_KEY_ID}"); err != nil {
+		return err
+	}
+	if b.key.secret, secretErr, err = resolve(repl, "secret_access_key", secret, "{env.AWS_SECRET_ACCESS_KEY}"); err != nil {
+		return err
+	}
+	// A token of the environment belongs to the keys of the environment.
+	if id == "" || token != "" {
+		if b.key.token, _, err = resolve(repl, "session_token", token, "{env.AWS_SESSION_TOKEN}"); err != nil {
+			return err
+		}
+	}
+	b.keyErr = cmp.Or(idErr, secretErr)
+	if b.keyErr == nil && !b.key.valid() {
+		return errors.New("access_key_id: it or session_token holds control characters")
+	}
+	return nil
+}
+
+// DefaultModel is none: which models there are depends on the region and on
+// what the account may use.
+func (b *Bedrock) DefaultModel() string { return "" }
+
+// Continues says whether a model goes on with an assistant message that has
+// been begun.
+func (b *Bedrock) Continues(model string) bool {
+	v, ok := claudeVersion(model)
+	return b.Upstream.Continues(ok && !v.since(4, 6))
+}
+
+// Complete makes a call and returns the whole answer.
+func (b *Bedrock) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
+	resp, err := b.call(ctx, req, false)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	doc, err := upstream.ReadAll(ctx, resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	a, err := readAnswer(doc)
+	if err != nil {
+		return nil, err
+	}
+	return a.completion(req.Model), nil
+}
+
+// Stream makes a call and returns the answer chunk by chunk.
+func (b *Bedrock) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
+	resp, err := b.call(ctx, req, true) //nolint:bodyclose // the stream closes it
+	if err != nil {
+		return nil, err
+	}
+	return newStream(ctx, resp, req.Model), nil
+}
+
+// UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:
+//
+//	bedrock {
+//	    region            <region>
+//	    access_key_id     <id>
+//	    secret_access_key <secret>
+//	    session_token     <token>
+//	    base_url  <url>
+//	    api_key   <key>
+//	    header    <name> <value>
+//	    transport <type> {
+//	        ...
+//	    }
+//	    continue  on|off
+//	}
+func (b *Bedrock) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume the type
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	own := map[string]*string{
+		"region":            &b.Region,
+		"access_key_id":     &b.AccessKeyID,
+		"secret_access_key": &b.SecretAccessKey,
+		"session_token":     &b.SessionToken,
+	}
+	for d.NextBlock(0) {
+		name := d.Val()
+		if value, ok := own[name]; ok {
+			if *value != "" {
+				return d.Errf("%s is already set", name)
+			}
+			if !d.AllArgs(value) {
+				return d.ArgErr()
+			}
+			continue
+		}
+		handled, err := b.UnmarshalOption(d)
+		if err != nil {
+			return err
+		}
+		if !handled {
+			return d.Errf("unrecognized subdirective '%s': want region, access_key_id, secret_access_key, session_token, base_url, api_key, header, transport or continue", name)
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner     = (*Bedrock)(nil)
+	_ caddyfile.Unmarshaler = (*Bedrock)(nil)
+	_ provider.Provider     = (*Bedrock)(nil)
+	_ provider.Continuer    = (*Bedrock)(nil)
+)

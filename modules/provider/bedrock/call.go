@@ -1,0 +1,113 @@
+package bedrock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// service is the name by which a signature calls Bedrock.
+const service = "bedrock"
+
+// resolve resolves the placeholders of an option, or of its default. empty
+// says what is missing where they come to nothing.
+func resolve(repl *caddy.Replacer, name, value, byDefault string) (resolved string, empty, err error) {
+	if value == "" {
+		value = byDefault
+	}
+	resolved, err = repl.ReplaceOrErr(value, false, true)
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: %w", name, err)
+	}
+	// A value from a file often ends with a newline.
+	if resolved = strings.TrimSpace(resolved); resolved == "" {
+		// There is nothing but placeholders in it, so that it can be shown.
+		empty = fmt.Errorf("%s: %s is empty", name, value)
+	}
+	return resolved, empty, nil
+}
+
+// valid says whether the parts that go into headers can stand there.
+func (k accessKey) valid() bool {
+	return httpguts.ValidHeaderFieldValue(k.id) && httpguts.ValidHeaderFieldValue(k.token)
+}
+
+// accessKeyFor returns the access keys to sign a call with. ok is false where
+// it carries a Bedrock API key instead.
+func (b *Bedrock) accessKeyFor(preq *provider.Request) (key accessKey, ok bool, err error) {
+	whole, err := b.Key(preq)
+	if err != nil {
+		return accessKey{}, false, err
+	}
+	if whole == "" {
+		key, err = b.key, b.keyErr
+	} else if !strings.Contains(whole, ":") {
+		if !httpguts.ValidHeaderFieldValue(whole) {
+			err = errors.New("api_key: it holds control characters")
+		}
+		return accessKey{}, false, credentials(err)
+	} else {
+		parts := append(strings.SplitN(whole, ":", 3), "")
+		key = accessKey{id: parts[0], secret: parts[1], token: parts[2]}
+		if key.id == "" || key.secret == "" || !key.valid() {
+			err = errors.New("api_key: want a Bedrock API key, or ACCESS_KEY_ID:SECRET_ACCESS_KEY[:SESSION_TOKEN]")
+		}
+	}
+	return key, true, credentials(err)
+}
+
+// credentials is the failure of a call that cannot be authorized.
+func credentials(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &provider.Error{Reason: provider.ReasonCredentials, Err: err}
+}
+
+// call makes a call for a whole answer or a stream.
+func (b *Bedrock) call(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
+	switch preq.Model {
+	case "", ".", "..":
+		// In a path these are not names.
+		return nil, &provider.Error{Reason: provider.ReasonModel, Err: fmt.Errorf("%q is no model's name", preq.Model)}
+	}
+	key, signed, err := b.accessKeyFor(preq)
+	if err != nil {
+		return nil, err
+	}
+	if b.regionErr != nil && (signed || b.BaseURL == "") {
+		return nil, credentials(b.regionErr)
+	}
+	body, err := b.body(preq)
+	if err != nil {
+		return nil, err
+	}
+	path := "/model/" + escape(preq.Model, "") + "/converse"
+	if stream {
+		path += "-stream"
+	}
+	req, err := b.NewRequest(ctx, preq, path, body, stream)
+	if err != nil {
+		return nil, err
+	}
+	if stream {
+		req.Header.Set("Accept", "application/vnd.amazon.eventstream")
+	}
+	if signed {
+		// The configured headers are set again by Do, which changes nothing.
+		b.SetHeaders(req)
+		signer{key, b.region, service}.sign(req, body, b.now())
+	}
+	resp, err := b.Do(req)
+	if e, ok := errors.AsType[*provider.Error](err); ok {
+		return nil, sorted(e)
+	}
+	return resp, err
+}

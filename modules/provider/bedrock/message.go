@@ -1,0 +1,230 @@
+package bedrock
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// message is one of a conversation. Two in a row are never of one role.
+type message struct {
+	Role    string  `json:"role"`
+	Content []block `json:"content"`
+}
+
+// block is a part of a message; one of the members is set.
+type block struct {
+	Text       string      `json:"text,omitempty"`
+	Image      *media      `json:"image,omitempty"`
+	Document   *media      `json:"document,omitempty"`
+	ToolUse    *toolUse    `json:"toolUse,omitempty"`
+	ToolResult *toolResult `json:"toolResult,omitempty"`
+	Reasoning  *reasoning  `json:"reasoningContent,omitempty"`
+}
+
+type media struct {
+	Format string      `json:"format"`
+	Name   string      `json:"name,omitempty"` // of a document
+	Source mediaSource `json:"source"`
+}
+
+type mediaSource struct {
+	Bytes string `json:"bytes"` // base64
+}
+
+type toolUse struct {
+	ID    string          `json:"toolUseId"`
+	Name  string          `json:"name"`
+	Input json.RawMessage `json:"input"`
+}
+
+type toolResult struct {
+	ID      string  `json:"toolUseId"`
+	Content []block `json:"content"`
+}
+
+// messages builds a conversation.
+type messages struct {
+	list   []message
+	claude bool
+	names  map[string]int // of documents, with the number of the last one
+}
+
+// add adds a client's message.
+func (m *messages) add(msg *dialect.Message) error {
+	content, err := m.content(msg.Parts)
+	if err != nil {
+		return err
+	}
+	switch msg.Role {
+	case dialect.RoleTool:
+		if len(content) == 0 {
+			// A result without content is refused.
+			content = []block{{Text: "(no output)"}}
+		}
+		m.append(dialect.RoleUser, block{ToolResult: &toolResult{toolID(msg.ToolID), content}})
+	case dialect.RoleAssistant:
+		if m.claude {
+			for _, r := range thoughtsOf(msg.ToolCalls) {
+				m.append(msg.Role, block{Reasoning: &r})
+			}
+		}
+		m.append(msg.Role, content...)
+		for _, call := range msg.ToolCalls {
+			m.append(msg.Role, block{ToolUse: &toolUse{toolID(call.ID), call.Name, call.Arguments}})
+		}
+	default:
+		m.append(msg.Role, content...)
+	}
+	return nil
+}
+
+// begin adds the beginning of the answer, which the model shall go on with.
+func (m *messages) begin(text string) error {
+	if text == "" {
+		return nil
+	}
+	if strings.TrimRightFunc(text, unicode.IsSpace) != text {
+		// Bedrock refuses it, and without the space the seam would show.
+		return provider.Unsupported("messages", "this provider does not go on with an answer that ends in white space")
+	}
+	m.append(dialect.RoleAssistant, block{Text: text})
+	return nil
+}
+
+func (m *messages) append(role string, content ...block) {
+	if len(content) == 0 {
+		return
+	}
+	if n := len(m.list); n > 0 && m.list[n-1].Role == role {
+		m.list[n-1].Content = append(m.list[n-1].Content, content...)
+		return
+	}
+	m.list = append(m.list, message{role, content})
+}
+
+func (m *messages) content(parts []dialect.Part) ([]block, error) {
+	var content []block
+	for _, p := range parts {
+		switch p.Kind {
+		case dialect.PartText:
+			content = appendText(content, p.Text)
+		case dialect.PartImage:
+			image, err := imageOf(p)
+			if err != nil {
+				return nil, err
+			}
+			content = append(content, block{Image: image})
+		case dialect.PartFile:
+			document, err := m.document(p)
+			if err != nil {
+				return nil, err
+			}
+			content = append(content, block{Document: document})
+		default:
+			return nil, provider.Unsupported(p.Path, "this provider takes text, images and documents only")
+		}
+	}
+	return content, nil
+}
+
+// appendText appends a block of text; a blank one is refused by most models.
+func appendText(content []block, text string) []block {
+	if strings.TrimSpace(text) == "" {
+		return content
+	}
+	return append(content, block{Text: text})
+}
+
+var imageFormats = map[string]string{
+	"image/png":  "png",
+	"image/jpeg": "jpeg",
+	"image/jpg":  "jpeg",
+	"image/gif":  "gif",
+	"image/webp": "webp",
+}
+
+func imageOf(p dialect.Part) (*media, error) {
+	format := imageFormats[p.MediaType]
+	switch {
+	case p.URL != "":
+		return nil, provider.Unsupported(p.Path+".image_url.url", "this provider fetches no images, send a data: URL")
+	case format == "":
+		return nil, provider.Unsupported(p.Path+".image_url.url", "this provider takes images of the types png, jpeg, gif and webp")
+	}
+	return &media{Format: format, Source: mediaSource{p.Data}}, nil
+}
+
+var documentFormats = map[string]string{
+	"application/pdf":    "pdf",
+	"application/msword": "doc",
+	"application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+	"application/vnd.ms-excel": "xls",
+	"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+	"text/csv":      "csv",
+	"text/html":     "html",
+	"text/markdown": "md",
+	"text/plain":    "txt",
+}
+
+func (m *messages) document(p dialect.Part) (*media, error) {
+	format := documentFormats[p.MediaType]
+	switch {
+	case p.URL != "":
+		return nil, provider.Unsupported(p.Path+".file.file_data", "this provider fetches no files, send a data: URL")
+	case format == "":
+		return nil, provider.Unsupported(p.Path+".file.file_data", "this provider takes files of the types pdf, doc, docx, xls, xlsx, csv, html, md and txt")
+	}
+	return &media{Format: format, Name: m.name(p.Name), Source: mediaSource{p.Data}}, nil
+}
+
+// maxName leaves room for a number behind a document's name, which may have
+// 200 characters.
+const maxName = 190
+
+// name is a document's name in the few characters that are allowed, and not
+// that of another document.
+func (m *messages) name(file string) string {
+	if i := strings.LastIndexByte(file, '.'); i > 0 {
+		file = file[:i]
+	}
+	name := strings.Join(strings.FieldsFunc(file, func(r rune) bool {
+		return !strings.ContainsRune(alphanumeric+"-()[]", r)
+	}), " ")
+	name = strings.TrimSpace(name[:min(len(name), maxName)])
+	if name == "" {
+		name = "document"
+	}
+	if m.names == nil {
+		m.names = make(map[string]int)
+	}
+	unique := name
+	for m.names[unique] > 0 {
+		m.names[name]++
+		unique = fmt.Sprintf("%s (%d)", name, m.names[name])
+	}
+	m.names[unique] = 1
+	return unique
+}
+
+const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+// maxToolID is how long the id of a call may be.
+const maxToolID = 64
+
+// toolID is the id of a call in the characters that are allowed: a call may
+// have been made by another provider's model, which had an id of its own.
+func toolID(id string) string {
+	id = strings.Map(func(r rune) rune {
+		if strings.ContainsRune(alphanumeric+"-_", r) {
+			return r
+		}
+		return '_'
+	}, id)
+	// What tells calls apart more often stands at the end.
+	return id[max(0, len(id)-maxToolID):]
+}

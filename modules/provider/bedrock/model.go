@@ -1,0 +1,40 @@
+package bedrock
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// version is a version of Claude.
+type version struct{ major, minor int }
+
+// since says whether v is major.minor or a later one.
+func (v version) since(major, minor int) bool {
+	return v.major > major || v.major == major && v.minor >= minor
+}
+
+// Up to 3.7 the version stands before the name, as in claude-3-5-haiku, then
+// behind it, as in claude-opus-4-1. A date may follow, which has more digits.
+var (
+	versionFirst = regexp.MustCompile(`anthropic\.claude-(\d{1,2})(?:-(\d{1,2}))?-[a-z]`)
+	versionLast  = regexp.MustCompile(`anthropic\.claude-[a-z]+-(\d{1,2})(?:-(\d{1,2}))?(?:\D|$)`)
+)
+
+// claudeVersion is the version of Claude that a model is. ok is false for all
+// others, and where an ARN does not tell the model.
+func claudeVersion(model string) (v version, ok bool) {
+	for _, names := range [...]*regexp.Regexp{versionFirst, versionLast} {
+		m := names.FindStringSubmatch(model)
+		if m == nil {
+			continue
+		}
+		v.major, _ = strconv.Atoi(m[1])
+		v.minor, _ = strconv.Atoi(m[2])
+		return v, true
+	}
+	return version{}, false
+}
+
+// isClaude says whether a model is any Claude.
+func isClaude(model string) bool { return strings.Contains(model, "anthropic.claude") }

@@ -1,0 +1,163 @@
+package bedrock
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// effort is how much thinking of Claude a reasoning_effort stands for.
+type effort struct {
+	budget int64  // in tokens, for models that are told how much
+	level  string // for those that find out how much themselves
+}
+
+var efforts = map[string]effort{
+	"minimal": {1024, "low"},
+	"low":     {2048, "low"},
+	"medium":  {8192, "medium"},
+	"high":    {16384, "high"},
+	"xhigh":   {24576, "max"},
+}
+
+const (
+	// minBudget is the smallest that Claude accepts.
+	minBudget = 1024
+
+	// answerTokens are left for the answer behind the thinking where the
+	// client set no limit. With the largest budget they make what the models
+	// with the smallest limit can give.
+	answerTokens = 8192
+)
+
+// reason asks for reasoning, in the words of the model's own API, which
+// Converse passes on.
+func (out *converse) reason(preq *provider.Request, c *dialect.Conversation) {
+	e, ok := efforts[c.ReasoningEffort]
+	switch {
+	case c.ReasoningEffort == "":
+	case c.ReasoningEffort == "none" && isClaude(preq.Model):
+		// It thinks only when told to.
+	case ok && strings.Contains(preq.Model, "openai.gpt-oss"):
+		// Of the levels it knows the middle ones.
+		level := strings.NewReplacer("minimal", "low", "xhigh", "high").Replace(c.ReasoningEffort)
+		out.Additional = map[string]any{"reasoning_effort": level}
+	case !ok || !out.think(preq, c, e):
+		preq.Drop("reasoning_effort")
+	}
+}
+
+// think has Claude think; false where it cannot, or where that rules out what
+// matters more: a tool that must be called, an answer that must be continued.
+func (out *converse) think(preq *provider.Request, c *dialect.Conversation, e effort) bool {
+	v, ok := claudeVersion(preq.Model)
+	if !ok || !v.since(3, 7) || c.ToolChoice == "required" || c.ToolChoice == "function" || preq.Continue != "" {
+		return false
+	}
+	o := out.Inference
+	if v.since(4, 6) {
+		out.Additional = map[string]any{
+			"thinking":      map[string]any{"type": "adaptive"},
+			"output_config": map[string]any{"effort": e.level},
+		}
+	} else {
+		budget := e.budget
+		if o.MaxTokens != nil {
+			budget = min(budget, *o.MaxTokens/2)
+		}
+		if budget < minBudget || lacksThoughts(c) {
+			return false
+		}
+		if o.MaxTokens == nil {
+			o.MaxTokens = new(budget + answerTokens)
+		}
+		out.Additional = map[string]any{"thinking": map[string]any{"type": "enabled", "budget_tokens": budget}}
+	}
+	// Thinking leaves little choice of how to sample.
+	if o.Temperature != nil && *o.Temperature != 1 {
+		o.Temperature = nil
+		preq.Drop("temperature")
+	}
+	if o.TopP != nil && *o.TopP < 0.95 {
+		o.TopP = nil
+		preq.Drop("top_p")
+	}
+	return true
+}
+
+// reasoning is a model's thinking, as Bedrock gives it and wants it back: to
+// be read and with a signature, or sealed.
+type reasoning struct {
+	Text     *signedText `json:"reasoningText,omitempty"`
+	Redacted string      `json:"redactedContent,omitempty"`
+}
+
+type signedText struct {
+	Text      string `json:"text"`
+	Signature string `json:"signature,omitempty"`
+}
+
+// sealed says whether a model would take it back.
+func (r *reasoning) sealed() bool {
+	return r.Redacted != "" || r.Text != nil && r.Text.Signature != ""
+}
+
+// extra is what travels with the first tool call of an answer. Claude wants
+// its thoughts back together with the tools' results, and OpenAI's shape has
+// no other place for them that clients send back.
+type extra struct {
+	Bedrock struct {
+		Reasoning []reasoning `json:"reasoning"`
+	} `json:"bedrock"`
+}
+
+// extraOf is what goes with a call, nil for nothing.
+func extraOf(thoughts []reasoning) any {
+	var x extra
+	for _, r := range thoughts {
+		if r.sealed() {
+			x.Bedrock.Reasoning = append(x.Bedrock.Reasoning, r)
+		}
+	}
+	if x.Bedrock.Reasoning == nil {
+		return nil
+	}
+	return x
+}
+
+// thoughtsOf are those that came back with the calls of a message. What makes
+// no sense is no thought.
+func thoughtsOf(calls []dialect.ToolCall) []reasoning {
+	var thoughts []reasoning
+	for _, call := range calls {
+		var x extra
+		raw := call.Raw.Get("extra_content")
+		if !raw.IsObject() || json.Unmarshal([]byte(raw.Raw), &x) != nil {
+			continue
+		}
+		for _, r := range x.Bedrock.Reasoning {
+			if r.sealed() {
+				thoughts = append(thoughts, r)
+			}
+		}
+	}
+	return thoughts
+}
+
+// lacksThoughts says whether tools were called since the last question, and
+// the thoughts that led there did not come back: then the model must not
+// think now.
+func lacksThoughts(c *dialect.Conversation) bool {
+	for i := len(c.Messages) - 1; i >= 0; i-- {
+		m := &c.Messages[i]
+		if m.Role == dialect.RoleUser {
+			return false
+		}
+		if len(m.ToolCalls) > 0 && thoughtsOf(m.ToolCalls) == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,203 @@
+package bedrock
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// supported are the members of a client's request that Converse has, too.
+var supported = []string{
+	"tools", "tool_choice", "response_format", "temperature", "top_p", "stop", "reasoning_effort",
+}
+
+// converse is the body of a call.
+type converse struct {
+	System     []block        `json:"system,omitempty"`
+	Messages   []message      `json:"messages"`
+	Inference  *inference     `json:"inferenceConfig,omitempty"`
+	Tools      *toolConfig    `json:"toolConfig,omitempty"`
+	Output     *outputConfig  `json:"outputConfig,omitempty"`
+	Additional map[string]any `json:"additionalModelRequestFields,omitempty"`
+}
+
+type inference struct {
+	MaxTokens   *int64   `json:"maxTokens,omitempty"`
+	Temperature *float64 `json:"temperature,omitempty"`
+	TopP        *float64 `json:"topP,omitempty"`
+	Stop        []string `json:"stopSequences,omitempty"`
+}
+
+type toolConfig struct {
+	Tools  []tool      `json:"tools"`
+	Choice *toolChoice `json:"toolChoice,omitempty"`
+}
+
+type tool struct {
+	Spec toolSpec `json:"toolSpec"`
+}
+
+type toolSpec struct {
+	Name        string      `json:"name"`
+	Description string      `json:"description,omitempty"`
+	Schema      inputSchema `json:"inputSchema"`
+	Strict      bool        `json:"strict,omitempty"`
+}
+
+type inputSchema struct {
+	JSON json.RawMessage `json:"json"`
+}
+
+type toolChoice struct {
+	Auto *struct{} `json:"auto,omitempty"`
+	Any  *struct{} `json:"any,omitempty"`
+	Tool *named    `json:"tool,omitempty"`
+}
+
+type named struct {
+	Name string `json:"name"`
+}
+
+type outputConfig struct {
+	Text textFormat `json:"textFormat"`
+}
+
+type textFormat struct {
+	Type      string    `json:"type"`
+	Structure structure `json:"structure"`
+}
+
+type structure struct {
+	Schema jsonSchema `json:"jsonSchema"`
+}
+
+type jsonSchema struct {
+	Schema string `json:"schema"` // JSON in a string
+	Name   string `json:"name,omitempty"`
+}
+
+// body translates a client's request.
+func (b *Bedrock) body(preq *provider.Request) ([]byte, error) {
+	c, err := dialect.Parse(preq, supported...)
+	if err != nil {
+		return nil, err
+	}
+	out := converse{Inference: options(preq, c)}
+	for _, text := range c.System {
+		out.System = appendText(out.System, text)
+	}
+	m := messages{claude: isClaude(preq.Model)}
+	for i := range c.Messages {
+		if err := m.add(&c.Messages[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.begin(preq.Continue); err != nil {
+		return nil, err
+	}
+	out.Messages = m.list
+	out.Tools = tools(preq, c)
+	out.Output = format(preq, c.Format)
+	out.reason(preq, c)
+	if out.Inference.empty() {
+		out.Inference = nil
+	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the request: %w", err)
+	}
+	return body, nil
+}
+
+// options are the limits and the sampling.
+func options(preq *provider.Request, c *dialect.Conversation) *inference {
+	o := &inference{MaxTokens: c.MaxTokens, Temperature: c.Temperature, TopP: c.TopP}
+	if o.Temperature != nil && *o.Temperature > 1 {
+		// This scale ends where OpenAI's has its middle.
+		o.Temperature = new(1.0)
+		preq.Drop("temperature")
+	}
+	if v, ok := claudeVersion(preq.Model); ok && v.since(4, 1) && o.Temperature != nil && o.TopP != nil {
+		// These models take only one of them.
+		o.TopP = nil
+		preq.Drop("top_p")
+	}
+	for _, s := range c.Stop {
+		if s != "" {
+			o.Stop = append(o.Stop, s)
+		}
+	}
+	return o
+}
+
+func (o *inference) empty() bool {
+	return o.MaxTokens == nil && o.Temperature == nil && o.TopP == nil && len(o.Stop) == 0
+}
+
+// tools are the functions that the model may call.
+func tools(preq *provider.Request, c *dialect.Conversation) *toolConfig {
+	var config toolConfig
+	for _, t := range c.Tools {
+		config.add(t.Name, t.Description, t.Parameters, t.Strict)
+	}
+	past := calledTools(c)
+	switch {
+	case len(config.Tools) == 0:
+		// A conversation with calls in it is refused where no tool is named.
+		for _, name := range past {
+			config.add(name, "", nil, false)
+		}
+	case c.ToolChoice == "none" && len(past) == 0:
+		// There is no such choice, but without tools there is no other.
+		return nil
+	case c.ToolChoice == "none":
+		preq.Drop("tool_choice")
+	case c.ToolChoice == "auto":
+		config.Choice = &toolChoice{Auto: new(struct{})}
+	case c.ToolChoice == "required":
+		config.Choice = &toolChoice{Any: new(struct{})}
+	case c.ToolChoice == "function":
+		config.Choice = &toolChoice{Tool: &named{c.ToolName}}
+	}
+	if len(config.Tools) == 0 {
+		return nil
+	}
+	return &config
+}
+
+func (t *toolConfig) add(name, description string, schema json.RawMessage, strict bool) {
+	if schema == nil {
+		schema = json.RawMessage(`{"type":"object","properties":{}}`)
+	}
+	t.Tools = append(t.Tools, tool{toolSpec{name, description, inputSchema{schema}, strict}})
+}
+
+// calledTools are the names of the tools that the conversation has calls of.
+func calledTools(c *dialect.Conversation) []string {
+	var names []string
+	seen := make(map[string]bool)
+	for _, m := range c.Messages {
+		for _, call := range m.ToolCalls {
+			if !seen[call.Name] {
+				seen[call.Name] = true
+				names = append(names, call.Name)
+			}
+		}
+	}
+	return names
+}
+
+// format asks for JSON by a schema. JSON by none is nothing that Converse
+// knows.
+func format(preq *provider.Request, f *dialect.Format) *outputConfig {
+	if f == nil {
+		return nil
+	}
+	if f.Schema == nil {
+		preq.Drop("response_format")
+		return nil
+	}
+	return &outputConfig{textFormat{"json_schema", structure{jsonSchema{string(f.Schema), f.Name}}}}
+}

@@ -1,0 +1,202 @@
+package gemini
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// answer reads an answer document by document: a stream has many, a whole
+// answer is one.
+type answer struct {
+	calls   int      // tool calls so far
+	partial *partial // a call whose arguments are still coming
+	begun   bool     // the model said something
+	finish  string   // OpenAI's finish reason, empty until there is one
+	usage   *provider.Usage
+}
+
+// read returns what a document adds to the answer.
+func (a *answer) read(doc gjson.Result) ([]dialect.Delta, error) {
+	if u := usageOf(doc.Get("usageMetadata")); u != nil {
+		a.usage = u
+	}
+	candidate := doc.Get("candidates.0")
+	if !candidate.Exists() {
+		return nil, a.blocked(doc.Get("promptFeedback"))
+	}
+	var deltas []dialect.Delta
+	for _, p := range candidate.Get("content.parts").Array() {
+		more, err := a.part(p)
+		if err != nil {
+			return nil, err
+		}
+		deltas = append(deltas, more...)
+	}
+	reason := candidate.Get("finishReason").Str
+	if reason == "" || reason == "FINISH_REASON_UNSPECIFIED" || a.finish != "" {
+		a.begun = a.begun || len(deltas) > 0
+		return deltas, nil
+	}
+	last, err := a.endCall()
+	if err != nil {
+		return nil, err
+	}
+	deltas = append(deltas, last...)
+	a.begun = a.begun || len(deltas) > 0
+	a.finish, err = a.finishOf(reason, candidate.Get("finishMessage").Str)
+	return deltas, err
+}
+
+func (a *answer) part(p gjson.Result) ([]dialect.Delta, error) {
+	if call := p.Get("functionCall"); call.IsObject() {
+		return a.call(call, p.Get("thoughtSignature").Str)
+	}
+	if data := p.Get("inlineData"); data.Exists() {
+		return nil, failed(fmt.Errorf("the model answered with %q, and a chat completion holds text only", data.Get("mimeType").Str))
+	}
+	text := p.Get("text").Str
+	switch {
+	case text == "":
+		return nil, nil
+	case p.Get("thought").Bool():
+		return []dialect.Delta{dialect.Reasoning(text)}, nil
+	}
+	return []dialect.Delta{dialect.Text(text)}, nil
+}
+
+// call reads a tool call, or a part of one, as proxies get them that ask for
+// streamFunctionCallArguments: a name begins a call, and what will not
+// continue ends it.
+func (a *answer) call(call gjson.Result, signature string) ([]dialect.Delta, error) {
+	var deltas []dialect.Delta
+	if name := call.Get("name").Str; name != "" {
+		var err error
+		if deltas, err = a.endCall(); err != nil {
+			return nil, err
+		}
+		a.partial = &partial{id: call.Get("id").Str, name: name, signature: signature}
+	}
+	if a.partial == nil {
+		return nil, nil // the end of a call that has ended
+	}
+	if err := a.partial.add(call); err != nil {
+		return nil, failed(fmt.Errorf("reading a tool call's arguments: %w", err))
+	}
+	if call.Get("willContinue").Bool() {
+		return deltas, nil
+	}
+	last, err := a.endCall()
+	return append(deltas, last...), err
+}
+
+// endCall returns the call that has come to its end, if any.
+func (a *answer) endCall() ([]dialect.Delta, error) {
+	p := a.partial
+	if p == nil {
+		return nil, nil
+	}
+	a.partial = nil
+	args, err := p.arguments()
+	if err != nil {
+		return nil, failed(fmt.Errorf("reading a tool call's arguments: %w", err))
+	}
+	if p.id == "" {
+		p.id = dialect.NewCallID()
+	}
+	d := dialect.CallBegin(a.calls, p.id, p.name)
+	c := &d.ToolCalls[0]
+	c.Function.Arguments = args
+	if p.signature != "" {
+		c.Extra = map[string]any{"google": map[string]string{"thought_signature": p.signature}}
+	}
+	a.calls++
+	return []dialect.Delta{d}, nil
+}
+
+// finishOf is OpenAI's word for a finish reason, or the failure that it is.
+func (a *answer) finishOf(reason, message string) (string, error) {
+	switch reason {
+	case "STOP":
+		return a.stopped(), nil
+	case "MAX_TOKENS":
+		return "length", nil
+	case "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
+		"IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION":
+		return "content_filter", nil
+	case "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE":
+		// The model meant to call a tool: without the call there is no answer.
+		return "", failed(fmt.Errorf("the model ended with %s: %s", reason, message))
+	}
+	// OTHER, and what may come: an answer where there is one.
+	if !a.begun {
+		return "", failed(fmt.Errorf("the model said nothing and ended with %q: %s", reason, message))
+	}
+	return a.stopped(), nil
+}
+
+func (a *answer) stopped() string {
+	if a.calls > 0 {
+		return "tool_calls"
+	}
+	return "stop"
+}
+
+// blocked tells what a document without candidates means: nothing, unless it
+// says that the prompt was refused.
+func (a *answer) blocked(feedback gjson.Result) error {
+	reason := feedback.Get("blockReason").Str
+	switch {
+	case reason == "" || a.finish != "":
+		return nil
+	case a.begun:
+		a.finish = "content_filter"
+		return nil
+	}
+	return &provider.Error{
+		Reason:  provider.ReasonContentFiltered,
+		Status:  http.StatusOK,
+		Message: fmt.Sprintf("the prompt was blocked: %s %s", reason, feedback.Get("blockReasonMessage").Str),
+	}
+}
+
+// failed is an answer that is none.
+func failed(err error) error {
+	return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: err}
+}
+
+// usageOf reads a count of tokens; nil where nothing was counted, as in the
+// documents before the last.
+func usageOf(v gjson.Result) *provider.Usage {
+	if !v.Get("promptTokenCount").Exists() && !v.Get("candidatesTokenCount").Exists() {
+		return nil
+	}
+	// What a tool of Google's returned is the model's input, and thoughts are
+	// its output; both are counted apart from the rest.
+	u := &provider.Usage{
+		Input:     provider.TokenCount(v.Get("promptTokenCount")) + provider.TokenCount(v.Get("toolUsePromptTokenCount")),
+		Reasoning: provider.TokenCount(v.Get("thoughtsTokenCount")),
+	}
+	u.Output = provider.TokenCount(v.Get("candidatesTokenCount")) + u.Reasoning
+	u.Cached = min(provider.TokenCount(v.Get("cachedContentTokenCount")), u.Input)
+	return u
+}
+
+// compact takes the white space out of a JSON object.
+func compact(raw string) (string, error) {
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(raw)); err != nil {
+		return "", err
+	}
+	if b.Len() == 0 || b.Bytes()[0] != '{' {
+		return "", errors.New("want an object")
+	}
+	return b.String(), nil
+}

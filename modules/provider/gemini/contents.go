@@ -1,0 +1,133 @@
+package gemini
+
+import (
+	"encoding/json"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+const (
+	roleUser  = "user"
+	roleModel = "model"
+)
+
+// content is what one side says until the other speaks.
+type content struct {
+	Role  string `json:"role,omitempty"`
+	Parts []part `json:"parts"`
+}
+
+// part is one of its members, and a signature beside it.
+type part struct {
+	Text      string            `json:"text,omitempty"`
+	Data      *blob             `json:"inlineData,omitempty"`
+	Call      *functionCall     `json:"functionCall,omitempty"`
+	Response  *functionResponse `json:"functionResponse,omitempty"`
+	Signature string            `json:"thoughtSignature,omitempty"`
+}
+
+type blob struct {
+	MIMEType string `json:"mimeType"`
+	Data     string `json:"data"` // base64
+}
+
+type functionCall struct {
+	ID   string          `json:"id,omitempty"`
+	Name string          `json:"name"`
+	Args json.RawMessage `json:"args"`
+}
+
+type functionResponse struct {
+	ID       string `json:"id,omitempty"`
+	Name     string `json:"name"`
+	Response result `json:"response"`
+}
+
+// result holds what a function returned, as the text that it is: taken for an
+// object, its large numbers would be rounded.
+type result struct {
+	Text string `json:"result"`
+}
+
+// noSignature stands for a signature that Gemini 3 asks for and nobody has:
+// of a call that another model made, or whose signature the client dropped.
+// See https://ai.google.dev/gemini-api/docs/thought-signatures.
+const noSignature = "skip_thought_signature_validator"
+
+// contents says a conversation in Gemini's words. signed is for models that
+// take no tool calls without a signature.
+func contents(messages []dialect.Message, signed bool) ([]content, error) {
+	var list []content
+	names := make(map[string]string) // of the functions, by the call's id
+	for i := range messages {
+		m := &messages[i]
+		if m.Role == dialect.RoleTool {
+			p, err := responsePart(m, names)
+			if err != nil {
+				return nil, err
+			}
+			list = add(list, roleUser, p)
+			continue
+		}
+		role := roleUser
+		if m.Role == dialect.RoleAssistant {
+			role = roleModel
+		}
+		for _, mp := range m.Parts {
+			p, err := newPart(mp)
+			if err != nil {
+				return nil, err
+			}
+			list = add(list, role, p)
+		}
+		for j, c := range m.ToolCalls {
+			names[c.ID] = c.Name
+			p := part{Call: &functionCall{c.ID, c.Name, c.Arguments}}
+			p.Signature = c.Raw.Get("extra_content.google.thought_signature").Str
+			// Of calls side by side only the first has one.
+			if p.Signature == "" && signed && j == 0 {
+				p.Signature = noSignature
+			}
+			list = add(list, role, p)
+		}
+	}
+	if len(list) == 0 {
+		return nil, provider.Invalid("messages", "want at least one message that says something")
+	}
+	return list, nil
+}
+
+// add adds a part to what a side says: roles must take turns.
+func add(list []content, role string, p part) []content {
+	if n := len(list); n > 0 && list[n-1].Role == role {
+		list[n-1].Parts = append(list[n-1].Parts, p)
+		return list
+	}
+	return append(list, content{role, []part{p}})
+}
+
+func newPart(p dialect.Part) (part, error) {
+	switch {
+	case p.Kind == dialect.PartText:
+		return part{Text: p.Text}, nil
+	case p.URL != "":
+		return part{}, provider.Unsupported(p.Path, "this provider fetches nothing from the web, send it as data:<media type>;base64,<data>")
+	case p.Data == "":
+		return part{}, provider.Invalid(p.Path, "want data in base64")
+	}
+	return part{Data: &blob{p.MediaType, p.Data}}, nil
+}
+
+func responsePart(m *dialect.Message, names map[string]string) (part, error) {
+	name, ok := names[m.ToolID]
+	if !ok {
+		return part{}, provider.Invalid(m.Path+".tool_call_id", "want the id of a tool call made before")
+	}
+	for _, p := range m.Parts {
+		if p.Kind != dialect.PartText {
+			return part{}, provider.Unsupported(p.Path, "this provider's tools return text only")
+		}
+	}
+	return part{Response: &functionResponse{m.ToolID, name, result{m.Text()}}}, nil
+}

@@ -1,0 +1,192 @@
+package gemini
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// request is the body of generateContent, see
+// https://ai.google.dev/api/generate-content.
+type request struct {
+	Contents   []content   `json:"contents"`
+	System     *content    `json:"systemInstruction,omitempty"`
+	Tools      []toolSet   `json:"tools,omitempty"`
+	ToolConfig *toolConfig `json:"toolConfig,omitempty"`
+	Generation generation  `json:"generationConfig,omitzero"`
+}
+
+type toolSet struct {
+	Functions []function `json:"functionDeclarations"`
+}
+
+// function is a function's declaration. Parameters, the member that Gemini
+// had first, takes a small part of JSON Schema and refuses a request for any
+// other keyword; this one takes JSON Schema.
+type function struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Parameters  json.RawMessage `json:"parametersJsonSchema,omitempty"`
+}
+
+type toolConfig struct {
+	Calling callingConfig `json:"functionCallingConfig"`
+}
+
+type callingConfig struct {
+	Mode    string   `json:"mode"`
+	Allowed []string `json:"allowedFunctionNames,omitempty"`
+}
+
+type generation struct {
+	Temperature      *float64        `json:"temperature,omitempty"`
+	TopP             *float64        `json:"topP,omitempty"`
+	TopK             *int64          `json:"topK,omitempty"`
+	MaxOutputTokens  *int64          `json:"maxOutputTokens,omitempty"`
+	StopSequences    []string        `json:"stopSequences,omitempty"`
+	Seed             *int64          `json:"seed,omitempty"`
+	PresencePenalty  *float64        `json:"presencePenalty,omitempty"`
+	FrequencyPenalty *float64        `json:"frequencyPenalty,omitempty"`
+	MIMEType         string          `json:"responseMimeType,omitempty"`
+	Schema           json.RawMessage `json:"responseJsonSchema,omitempty"`
+	Thinking         *thinking       `json:"thinkingConfig,omitempty"`
+}
+
+type thinking struct {
+	Include bool   `json:"includeThoughts,omitempty"`
+	Budget  *int64 `json:"thinkingBudget,omitempty"` // tokens
+	Level   string `json:"thinkingLevel,omitempty"`
+}
+
+// newRequest says a chat completions request in Gemini's words.
+func newRequest(req *provider.Request) (*request, error) {
+	c, err := dialect.Parse(req, "tools", "tool_choice", "parallel_tool_calls", "response_format",
+		"temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort")
+	if err != nil {
+		return nil, err
+	}
+	r := &request{Generation: generation{
+		Temperature:      c.Temperature,
+		TopP:             c.TopP,
+		TopK:             c.TopK,
+		MaxOutputTokens:  c.MaxTokens,
+		StopSequences:    c.Stop,
+		Seed:             c.Seed,
+		PresencePenalty:  c.PresencePenalty,
+		FrequencyPenalty: c.FrequencyPenalty,
+	}}
+	if r.Contents, err = contents(c.Messages, isGemini3(req.Model)); err != nil {
+		return nil, err
+	}
+	if req.Continue != "" {
+		r.Contents = add(r.Contents, roleModel, part{Text: req.Continue})
+	}
+	if len(c.System) > 0 {
+		r.System = new(content)
+		for _, s := range c.System {
+			r.System.Parts = append(r.System.Parts, part{Text: s})
+		}
+	}
+	if c.Format != nil {
+		r.Generation.MIMEType = "application/json"
+		r.Generation.Schema = c.Format.Schema
+	}
+	// A seed has 32 bits here.
+	if s := c.Seed; s != nil && (*s < math.MinInt32 || *s > math.MaxInt32) {
+		r.Generation.Seed = nil
+		req.Drop("seed")
+	}
+	if r.Generation.Thinking, err = think(req, c.ReasoningEffort); err != nil {
+		return nil, err
+	}
+	return r, r.addTools(req, c)
+}
+
+func (r *request) addTools(req *provider.Request, c *dialect.Conversation) error {
+	if p := c.ParallelToolCalls; p != nil && !*p {
+		req.Drop("parallel_tool_calls")
+	}
+	if len(c.Tools) == 0 {
+		if c.ToolChoice == "required" || c.ToolChoice == "function" {
+			return provider.Invalid("tool_choice", "want tools to choose from")
+		}
+		return nil
+	}
+	var set toolSet
+	for _, t := range c.Tools {
+		set.Functions = append(set.Functions, function{t.Name, t.Description, t.Parameters})
+		if t.Strict {
+			req.Drop("tools.function.strict")
+		}
+	}
+	r.Tools = []toolSet{set}
+	var calling callingConfig
+	switch c.ToolChoice {
+	case "":
+		return nil
+	case "auto":
+		calling.Mode = "AUTO"
+	case "none":
+		calling.Mode = "NONE"
+	case "required":
+		calling.Mode = "ANY"
+	case "function":
+		calling = callingConfig{"ANY", []string{c.ToolName}}
+	}
+	r.ToolConfig = &toolConfig{calling}
+	return nil
+}
+
+// budgets are how many tokens Gemini 2.5 may think, as Google's own
+// OpenAI-compatible API has it.
+var budgets = map[string]int64{
+	"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576,
+}
+
+// levels are how hard Gemini 3 shall think. It cannot do without thinking.
+var levels = map[string]string{
+	"none": "minimal", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "high",
+}
+
+// minBudget is the least that Gemini 2.5 Pro takes.
+const minBudget = 128
+
+// think says how hard to think; nil where nothing is to be said.
+func think(req *provider.Request, effort string) (*thinking, error) {
+	if effort == "" {
+		return nil, nil
+	}
+	budget, ok := budgets[effort]
+	if !ok {
+		return nil, provider.Invalid("reasoning_effort", "want none, minimal, low, medium, high or xhigh")
+	}
+	model, t := modelID(req.Model), &thinking{Include: effort != "none"}
+	switch {
+	case strings.HasPrefix(model, "gemini-2.5-pro"):
+		t.Budget = new(max(budget, minBudget))
+	case strings.HasPrefix(model, "gemini-2.5"):
+		t.Budget = &budget
+	case isGemini3(model):
+		t.Level = levels[effort]
+	default:
+		req.Drop("reasoning_effort")
+		return nil, nil
+	}
+	return t, nil
+}
+
+// isGemini3 says whether a model is Gemini 3 or newer, as are those that are
+// named without a version, such as gemini-flash-latest.
+func isGemini3(model string) bool {
+	version, ok := strings.CutPrefix(modelID(model), "gemini-")
+	if !ok || version == "" {
+		return false
+	}
+	if version[0] >= '0' && version[0] <= '9' {
+		return version[0] >= '3'
+	}
+	return strings.HasSuffix(version, "-latest")
+}

@@ -1,0 +1,170 @@
+package gemini
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// stream makes chunks of an answer's documents. Gemini has no end mark: the
+// answer is whole once its finish reason was seen.
+type stream struct {
+	ctx     context.Context
+	events  *dialect.Events
+	answer  answer
+	chunks  *dialect.Answer // nil until the first document told the answer's id
+	model   string
+	ready   []dialect.Delta
+	skipped int
+	err     error // what the stream ended with
+
+	finished bool           // the finish reason was told
+	told     provider.Usage // what was told last
+}
+
+// newStream begins to read an answer of a model.
+func newStream(ctx context.Context, resp *http.Response, model string) *stream {
+	return &stream{ctx: ctx, events: dialect.NewEvents(ctx, resp), model: modelID(model)}
+}
+
+// Next returns the next chunk.
+func (s *stream) Next() (*provider.Chunk, error) {
+	for {
+		if chunk := s.chunk(); chunk != nil {
+			return chunk, nil
+		}
+		if s.err != nil {
+			return nil, s.err
+		}
+		s.err = s.read()
+	}
+}
+
+// chunk makes a chunk of what was read; nil where nothing is left. The finish
+// reason comes behind all that the model said, and the usage behind that.
+func (s *stream) chunk() *provider.Chunk {
+	if len(s.ready) > 0 {
+		d := s.ready[0]
+		s.ready = s.ready[1:]
+		return s.chunks.Chunk(d, "")
+	}
+	if s.answer.finish == "" {
+		return nil
+	}
+	if !s.finished {
+		s.finished = true
+		return s.chunks.Chunk(dialect.Delta{}, s.answer.finish)
+	}
+	if u := s.answer.usage; u != nil && *u != s.told {
+		s.told = *u
+		return s.chunks.UsageChunk(*u)
+	}
+	return nil
+}
+
+// read reads the next event. Its error is what the stream ends with.
+func (s *stream) read() error {
+	ev, err := s.events.Next()
+	if err != nil {
+		return s.ended(err)
+	}
+	if !json.Valid(ev.Data) {
+		s.skipped++
+		return nil
+	}
+	docs := []gjson.Result{gjson.ParseBytes(ev.Data)}
+	if docs[0].IsArray() {
+		// That is how Gemini streams where nobody asked for events.
+		docs = docs[0].Array()
+	}
+	for _, doc := range docs {
+		if err := s.document(doc, ev.Type == "error"); err != nil {
+			return s.ended(err)
+		}
+	}
+	return nil
+}
+
+func (s *stream) document(doc gjson.Result, isError bool) error {
+	if !doc.IsObject() {
+		s.skipped++
+		return nil
+	}
+	if !doc.Get("candidates").Exists() || doc.Get("error").Exists() {
+		if _, _, _, ok := provider.ErrorOf([]byte(doc.Raw)); ok || isError {
+			return provider.NewError(0, []byte(doc.Raw))
+		}
+	}
+	if s.chunks == nil {
+		s.chunks = dialect.NewAnswer(strings.Clone(doc.Get("responseId").Str), s.model)
+	}
+	if model := doc.Get("modelVersion").Str; model != "" {
+		s.chunks.SetModel(strings.Clone(model))
+	}
+	deltas, err := s.answer.read(doc)
+	s.ready = append(s.ready, deltas...)
+	return err
+}
+
+// ended tells what it means that reading ended with err: what comes after the
+// finish takes nothing away.
+func (s *stream) ended(err error) error {
+	switch {
+	case s.ctx.Err() != nil:
+		return err
+	case s.answer.finish != "":
+		return io.EOF
+	case errors.Is(err, io.EOF):
+		return provider.ErrCut
+	}
+	return err
+}
+
+// Skipped counts the events that were left out.
+func (s *stream) Skipped() int { return s.skipped }
+
+// Close ends the call.
+func (s *stream) Close() error { return s.events.Close(s.answer.finish != "") }
+
+// assemble puts a whole answer together.
+func assemble(s *stream) (*provider.Completion, error) {
+	var m dialect.Whole
+	var text, reasoning strings.Builder
+	for {
+		err := s.read()
+		for _, d := range s.ready {
+			if d.Text != nil {
+				text.WriteString(*d.Text)
+			}
+			reasoning.WriteString(d.Reasoning)
+			for _, c := range d.ToolCalls {
+				m.ToolCalls = append(m.ToolCalls, dialect.CallMade{ID: c.ID, Type: c.Type, Function: c.Function, Extra: c.Extra})
+			}
+		}
+		s.ready = nil
+		if errors.Is(err, provider.ErrCut) {
+			return nil, failed(errors.New("the answer has no end"))
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if t := text.String(); t != "" || len(m.ToolCalls) == 0 {
+		m.Text = &t
+	}
+	m.Reasoning = reasoning.String()
+	return s.chunks.Completion(m, s.answer.finish, s.answer.usage), nil
+}
+
+var _ provider.Stream = (*stream)(nil) // interface guard

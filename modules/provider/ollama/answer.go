@@ -1,0 +1,98 @@
+package ollama
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// part is one document of an answer: all of it, or a line of its stream.
+type part struct {
+	model     string
+	text      string
+	reasoning string
+	calls     []dialect.CallMade
+
+	done   bool
+	finish string // as Ollama says it; only where done
+	usage  *provider.Usage
+}
+
+// readPart reads a document; ok is false where raw is no JSON object. An
+// error is one that Ollama reports in it.
+func readPart(raw []byte) (p *part, ok bool, err error) {
+	if !json.Valid(raw) { // gjson does not check
+		return nil, false, nil
+	}
+	root := gjson.ParseBytes(raw)
+	if !root.IsObject() {
+		return nil, false, nil
+	}
+	m := root.Get("message")
+	if !m.IsObject() || root.Get("error").Exists() {
+		if _, _, _, failed := provider.ErrorOf(raw); failed {
+			return nil, true, provider.NewError(0, raw)
+		}
+	}
+	p = &part{
+		model:     root.Get("model").Str,
+		text:      m.Get("content").Str,
+		reasoning: m.Get("thinking").Str,
+		done:      root.Get("done").Type == gjson.True,
+		finish:    root.Get("done_reason").Str,
+		usage:     usageOf(root),
+	}
+	for _, call := range m.Get("tool_calls").Array() {
+		if call.IsObject() { // and not a text, which gjson takes for a list of one
+			p.calls = append(p.calls, callOf(call))
+		}
+	}
+	return p, true, nil
+}
+
+func callOf(v gjson.Result) dialect.CallMade {
+	c := dialect.CallMade{
+		ID:       v.Get("id").Str,
+		Type:     "function",
+		Function: dialect.CallFn{Name: v.Get("function.name").Str, Arguments: "{}"},
+	}
+	if c.ID == "" {
+		c.ID = dialect.NewCallID()
+	}
+	switch args := v.Get("function.arguments"); {
+	case args.IsObject():
+		var b bytes.Buffer
+		if json.Compact(&b, []byte(args.Raw)) == nil {
+			c.Function.Arguments = b.String()
+		}
+	case args.Type == gjson.String && args.Str != "":
+		c.Function.Arguments = args.Str
+	}
+	return c
+}
+
+// usageOf is what Ollama counted. It leaves a count of 0 out, which a prompt's
+// never is: without that one nothing was counted.
+func usageOf(root gjson.Result) *provider.Usage {
+	in := provider.TokenCount(root.Get("prompt_eval_count"))
+	if in == 0 {
+		return nil
+	}
+	return &provider.Usage{Input: in, Output: provider.TokenCount(root.Get("eval_count"))}
+}
+
+// finishOf is the reason in OpenAI's words. Whatever is not for want of room
+// is an end of the model's own, load included, after which there is no answer.
+func finishOf(reason string, called bool) string {
+	switch {
+	case reason == "length":
+		return "length"
+	case called:
+		return "tool_calls"
+	}
+	return "stop"
+}

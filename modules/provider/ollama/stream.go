@@ -1,0 +1,212 @@
+package ollama
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+)
+
+// answerStream reads an answer, be it a line or all of it at a time.
+type answerStream struct {
+	ctx     context.Context
+	resp    *http.Response
+	lines   *lines
+	answer  *dialect.Answer
+	calls   int             // tool calls so far
+	usage   *provider.Usage // still to be told
+	skipped int
+	begun   bool   // a document was understood
+	strange []byte // the lines before that, which may be one document together
+	done    bool   // the last document was read
+	err     error  // what the stream ended with
+}
+
+func newStream(ctx context.Context, resp *http.Response, model string) *answerStream {
+	return &answerStream{
+		ctx:    ctx,
+		resp:   resp,
+		lines:  newLines(resp.Body),
+		answer: dialect.NewAnswer("", model),
+	}
+}
+
+// Next returns the next chunk.
+func (s *answerStream) Next() (*provider.Chunk, error) {
+	if u := s.usage; u != nil {
+		s.usage = nil
+		return s.answer.UsageChunk(*u), nil
+	}
+	for s.err == nil {
+		p, err := s.part()
+		if err != nil {
+			s.err = err
+			break
+		}
+		if c := s.chunk(p); c != nil {
+			return c, nil
+		}
+	}
+	return nil, s.err
+}
+
+// chunk makes a chunk of a document; nil where that says nothing.
+func (s *answerStream) chunk(p *part) *provider.Chunk {
+	d := dialect.Reasoning(p.reasoning)
+	if p.text != "" {
+		d.Text = &p.text
+	}
+	for _, c := range p.calls {
+		d.ToolCalls = append(d.ToolCalls, dialect.CallDelta{Index: s.calls, ID: c.ID, Type: c.Type, Function: c.Function})
+		s.calls++
+	}
+	if p.model != "" {
+		s.answer.SetModel(p.model)
+	}
+	switch {
+	case p.done:
+		s.usage = p.usage
+		return s.answer.Chunk(d, finishOf(p.finish, s.calls > 0))
+	case p.text == "" && p.reasoning == "" && len(p.calls) == 0:
+		return nil
+	}
+	return s.answer.Chunk(d, "")
+}
+
+// whole puts the documents together that are left.
+func (s *answerStream) whole() (*provider.Completion, error) {
+	var text, reasoning strings.Builder
+	var m dialect.Whole
+	for {
+		p, err := s.part()
+		switch {
+		case errors.Is(err, provider.ErrCut):
+			return nil, &provider.Error{Reason: provider.ReasonUnavailable, Err: err}
+		case err != nil:
+			return nil, err
+		}
+		text.WriteString(p.text)
+		reasoning.WriteString(p.reasoning)
+		m.ToolCalls = append(m.ToolCalls, p.calls...)
+		if p.model != "" {
+			s.answer.SetModel(p.model)
+		}
+		if !p.done {
+			continue
+		}
+		m.Reasoning = reasoning.String()
+		if text.Len() > 0 || len(m.ToolCalls) == 0 {
+			m.Text = new(text.String())
+		}
+		return s.answer.Completion(m, finishOf(p.finish, len(m.ToolCalls) > 0), p.usage), nil
+	}
+}
+
+// part reads the next document that is one. io.EOF comes after the last one
+// only.
+func (s *answerStream) part() (*part, error) {
+	if s.done {
+		return nil, io.EOF
+	}
+	for {
+		line, err := s.lines.next()
+		if err != nil {
+			return s.ended(err)
+		}
+		p, ok, err := readPart(line)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			s.begun, s.done, s.strange = true, p.done, nil
+			return p, nil
+		}
+		s.skipped++
+		if !s.begun && len(s.strange)+len(line) < upstream.MaxEvent {
+			s.strange = append(append(s.strange, line...), '\n')
+		}
+	}
+}
+
+// ended tells what it means that reading ended with err.
+func (s *answerStream) ended(err error) (*part, error) {
+	switch {
+	case s.ctx.Err() != nil:
+		return nil, fmt.Errorf("reading the stream: %w", context.Cause(s.ctx))
+	case errors.Is(err, errLongLine):
+		return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Status: s.resp.StatusCode, Err: err}
+	case !errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%w: %w", provider.ErrCut, err)
+	case s.begun || len(s.strange) == 0:
+		return nil, provider.ErrCut
+	}
+	p, ok, err := readPart(s.strange)
+	switch {
+	case err != nil:
+		return nil, err
+	case ok && p.done:
+		s.done, s.skipped = true, 0
+		return p, nil
+	case upstream.KindOf(s.strange) == upstream.KindJSON && !json.Valid(s.strange):
+		return nil, provider.ErrCut
+	}
+	return nil, upstream.BadAnswer(s.resp, "no JSON")
+}
+
+// Skipped counts the lines that were left out.
+func (s *answerStream) Skipped() int { return s.skipped }
+
+// Close ends the call.
+func (s *answerStream) Close() error {
+	if s.done {
+		return upstream.Drain(s.resp.Body)
+	}
+	return s.resp.Body.Close()
+}
+
+var errLongLine = fmt.Errorf("a line has more than %d bytes", upstream.MaxEvent)
+
+// lines reads lines that are not empty, however they end.
+type lines struct {
+	r   *bufio.Reader
+	buf []byte
+}
+
+func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 8<<10)} }
+
+// next returns the next line as soon as its end is there, valid until the
+// following call. The last one needs no end; where reading fails, a line
+// without its end is dropped.
+func (l *lines) next() ([]byte, error) {
+	l.buf = l.buf[:0]
+	for {
+		piece, err := l.r.ReadSlice('\n')
+		l.buf = append(l.buf, piece...)
+		if len(l.buf) > upstream.MaxEvent {
+			return nil, errLongLine
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		line := bytes.TrimSpace(bytes.TrimPrefix(l.buf, []byte("\xef\xbb\xbf")))
+		switch {
+		case len(line) > 0 && (err == nil || errors.Is(err, io.EOF)):
+			return line, nil
+		case err != nil:
+			return nil, err
+		}
+		l.buf = l.buf[:0]
+	}
+}
+
+// Interface guard
+var _ provider.Stream = (*answerStream)(nil)

@@ -1,0 +1,61 @@
+package openai
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// Azure says how to call Azure OpenAI, whose models go by the names of their
+// deployments and whose key is sent in a header of its own.
+type Azure struct {
+	// The API version, such as 2024-10-21. Default: Azure's v1 API, which
+	// has none.
+	APIVersion string `json:"api_version,omitempty"`
+}
+
+var apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
+
+// check says what is wrong with the options, the base URL among them: below
+// it come paths that many examples have in it.
+func (a *Azure) check(base string) error {
+	if a.APIVersion != "" && !apiVersion.MatchString(a.APIVersion) {
+		return fmt.Errorf("azure: %q: want an API version such as 2024-10-21, or none for the v1 API", a.APIVersion)
+	}
+	if strings.HasSuffix(base, "/openai") || strings.Contains(base, "/openai/") {
+		return fmt.Errorf("base_url: %q: want it without /openai and what follows, as in https://NAME.openai.azure.com", base)
+	}
+	return nil
+}
+
+// path is where Azure has the endpoint that OpenAI has at path.
+func (a *Azure) path(model, path string) (string, error) {
+	if a.APIVersion == "" {
+		return "/openai/v1" + path, nil
+	}
+	// Those two would lead to another path.
+	if model == "" || model == "." || model == ".." {
+		return "", provider.Invalid("model", "want the name of a deployment")
+	}
+	return "/openai/deployments/" + url.PathEscape(model) + path + "?api-version=" + url.QueryEscape(a.APIVersion), nil
+}
+
+func (o *OpenAI) unmarshalAzure(d *caddyfile.Dispenser) error {
+	if o.Azure != nil {
+		return d.Err("azure is already set")
+	}
+	o.Azure = new(Azure)
+	d.Args(&o.Azure.APIVersion)
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	if v := o.Azure.APIVersion; v != "" && !apiVersion.MatchString(v) {
+		return d.Errf("azure: %q: want an API version such as 2024-10-21, or none for the v1 API", v)
+	}
+	return nil
+}

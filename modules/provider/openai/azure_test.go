@@ -1,0 +1,153 @@
+package openai
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+)
+
+func newAzure(t *testing.T, baseURL, version string) *OpenAI {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	o := &OpenAI{Upstream: upstream.Upstream{BaseURL: baseURL, APIKey: "own"}, Azure: &Azure{APIVersion: version}}
+	if err := o.Provision(ctx); err != nil {
+		t.Fatalf("provisioning: %v", err)
+	}
+	return o
+}
+
+func TestAzureRequest(t *testing.T) {
+	replay := providertest.NewReplay(t)
+	replay.Answer(200, nil, []byte(`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"data":[{"embedding":"AAAA"}]}`), providertest.Whole)
+	for _, tc := range []struct {
+		name, version, model, chat, embed string
+	}{
+		{"by_version", "2024-10-21", "prod", "/openai/deployments/prod/chat/completions?api-version=2024-10-21", "/openai/deployments/prod/embeddings?api-version=2024-10-21"},
+		{"names_are_escaped", "2024-10-21", "../a b?c", "/openai/deployments/..%2Fa%20b%3Fc/chat/completions?api-version=2024-10-21", "/openai/deployments/..%2Fa%20b%3Fc/embeddings?api-version=2024-10-21"},
+		{"v1", "", "prod", "/openai/v1/chat/completions", "/openai/v1/embeddings"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := newAzure(t, replay.URL+"/", tc.version)
+			before, _ := replay.Requests()
+			preq := &provider.Request{Model: tc.model, Body: []byte(`{"messages":[]}`), APIKey: "tenant's"}
+			if _, err := o.Complete(t.Context(), preq); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.Embed(t.Context(), &provider.Request{Model: tc.model, Body: []byte(`{"input":"x"}`)}); err != nil {
+				t.Fatal(err)
+			}
+			requests, _ := replay.Requests()
+			for i, want := range []struct{ uri, key string }{{tc.chat, "tenant's"}, {tc.embed, "own"}} {
+				req := requests[len(before)+i]
+				if req.RequestURI != want.uri {
+					t.Errorf("called %s, want %s", req.RequestURI, want.uri)
+				}
+				if req.Header.Get("Api-Key") != want.key || req.Header.Get("Authorization") != "" {
+					t.Errorf("api-key %q and authorization %q, want %q and none", req.Header.Get("Api-Key"), req.Header.Get("Authorization"), want.key)
+				}
+			}
+		})
+	}
+	for _, model := range []string{"", ".", ".."} {
+		_, err := newAzure(t, replay.URL, "2024-10-21").Complete(t.Context(), &provider.Request{Model: model, Body: []byte(`{}`)})
+		if e, ok := errors.AsType[*provider.Error](err); !ok || e.Param != "model" {
+			t.Errorf("model %q: %v, want it refused", model, err)
+		}
+	}
+}
+
+func TestAzureRecordings(t *testing.T) {
+	var azure []providertest.Recording
+	for _, rec := range providertest.Load(t, providertest.Folder(t), "openai") {
+		if strings.HasPrefix(rec.Name, "azure-") {
+			azure = append(azure, rec)
+		}
+	}
+	providertest.Run(t, func(t *testing.T, baseURL string) provider.Provider {
+		return newAzure(t, baseURL, "2024-10-21")
+	}, azure)
+}
+
+func TestAzureAnswers(t *testing.T) {
+	t.Run("what_it_says_of_the_prompt_does_no_harm", func(t *testing.T) {
+		replay := providertest.NewReplay(t)
+		replay.Answer(200, nil, []byte(`data: {"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{"prompt_index":0,"content_filter_results":{"hate":{"filtered":false,"severity":"safe"}}}]}
+
+data: {"choices":[{"content_filter_results":{},"delta":{"content":"","role":"assistant"},"finish_reason":null,"index":0}],"created":1,"id":"chatcmpl-1","model":"gpt-4o","object":"chat.completion.chunk"}
+
+data: {"choices":[{"content_filter_results":{},"delta":{"content":"hi"},"finish_reason":null,"index":0}],"created":1,"id":"chatcmpl-1","model":"gpt-4o","object":"chat.completion.chunk"}
+
+data: {"choices":[{"content_filter_offsets":{"check_offset":1},"content_filter_results":{},"finish_reason":null,"index":0}],"created":0,"id":"","model":"","object":""}
+
+data: {"choices":[{"delta":{},"finish_reason":"stop","index":0}],"created":1,"id":"chatcmpl-1","model":"gpt-4o","object":"chat.completion.chunk"}
+
+data: {"choices":[],"created":1,"id":"chatcmpl-1","model":"gpt-4o","object":"chat.completion.chunk","usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}
+
+data: [DONE]
+
+`), providertest.Whole)
+		s, err := newAzure(t, replay.URL, "").Stream(t.Context(), &provider.Request{Model: "prod", Body: []byte(`{}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		first, err := s.Next()
+		if err != nil || !first.Choices || first.Model != "gpt-4o" {
+			t.Errorf("the first chunk is %+v, %v", first, err)
+		}
+		if s.Skipped() != 0 {
+			t.Errorf("%d skipped, want none", s.Skipped())
+		}
+		a := providertest.Stream(t.Context(), t, newAzure(t, replay.URL, ""))
+		if a.Err != nil || a.Text != "hi" || a.Finish != "stop" || a.Chunks != 5 || a.Counted == nil {
+			t.Errorf("got %+v", a)
+		}
+	})
+	t.Run("a_filtered_prompt_is_told_apart", func(t *testing.T) {
+		replay := providertest.NewReplay(t)
+		for _, body := range []string{
+			`{"error":{"message":"The response was filtered due to the prompt triggering Azure OpenAI's content management policy.","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation","content_filter_result":{}}}}`,
+			`{"error":{"message":"no","code":"content_filter","status":400}}`,
+			`{"error":{"message":"no","code":"400","inner_error":{},"innererror":{"code":"ResponsibleAIPolicyViolation"}}}`,
+		} {
+			replay.Answer(400, http.Header{"Content-Type": {"application/json"}}, []byte(body), providertest.Whole)
+			err := providertest.Stream(t.Context(), t, newAzure(t, replay.URL, "")).Err
+			if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonContentFiltered || e.Status != 400 {
+				t.Errorf("%s: got %v, want a filtered request", body, err)
+			}
+		}
+	})
+}
+
+func TestAzureProvision(t *testing.T) {
+	for _, tc := range []struct{ name, base, version, err string }{
+		{"no_base", "", "", "base_url: required by azure: want https://NAME.openai.azure.com"},
+		{"base_of_the_v1_API", "https://x.openai.azure.com/openai/v1/", "", "want it without /openai"},
+		{"base_with_openai", "https://x.openai.azure.com/openai", "2024-10-21", "want it without /openai"},
+		{"base_of_a_deployment", "https://x.openai.azure.com/openai/deployments/y", "2024-10-21", "want it without /openai"},
+		{"version", "https://x.openai.azure.com", "latest", `azure: "latest": want an API version`},
+		{"fine", "https://x.openai.azure.com", "2024-10-21", ""},
+		{"foundry", "https://x.services.ai.azure.com/", "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+			t.Cleanup(cancel)
+			o := &OpenAI{Upstream: upstream.Upstream{BaseURL: tc.base}, Azure: &Azure{APIVersion: tc.version}}
+			switch err := o.Provision(ctx); {
+			case tc.err == "" && err != nil, tc.err != "" && (err == nil || !strings.Contains(err.Error(), tc.err)):
+				t.Errorf("error %v, want %q", err, tc.err)
+			case err == nil && o.DefaultModel() != "":
+				t.Errorf("default model %q, want none: deployments have names of their own", o.DefaultModel())
+			}
+		})
+	}
+}

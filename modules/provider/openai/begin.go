@@ -1,0 +1,125 @@
+package openai
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// Beginning is how a server is told that an assistant's message, the last one,
+// is the beginning of the answer.
+type Beginning int
+
+const (
+	// BeginPlain leaves it at the message.
+	BeginPlain Beginning = iota
+
+	// BeginPrefix marks the message as a prefix: Mistral and DeepSeek.
+	BeginPrefix
+
+	// BeginFinal says beside the messages that the last one is to be
+	// continued: vLLM and SGLang.
+	BeginFinal
+)
+
+// Begin returns a request whose body holds the begun answer, where there is
+// one. It is refused where the request asks for what cannot be continued.
+func Begin(preq *provider.Request, how Beginning) (*provider.Request, error) {
+	if preq.Continue == "" {
+		return preq, nil
+	}
+	if !preq.Continuable() {
+		return nil, provider.Unsupported("messages", "an answer to this request cannot be continued")
+	}
+	e := editor{raw: preq.Body}
+	e.set("messages.-1", beginning{Role: "assistant", Content: preq.Continue, Prefix: how == BeginPrefix})
+	if how == BeginFinal {
+		e.set("continue_final_message", true)
+		e.set("add_generation_prompt", false)
+	}
+	if e.err != nil {
+		return nil, fmt.Errorf("editing the request: %w", e.err)
+	}
+	begun := *preq
+	begun.Body = e.raw
+	return &begun, nil
+}
+
+type beginning struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+	Prefix  bool   `json:"prefix,omitempty"`
+}
+
+// errNoEcho is the answer of a server that says a begun answer again before it
+// goes on, but said something else: nobody knows where that belongs.
+func errNoEcho() error {
+	return &provider.Error{
+		Reason: provider.ReasonBadAnswer,
+		Status: http.StatusOK,
+		Err:    errors.New("the answer does not begin with what it was to go on with"),
+	}
+}
+
+// withoutEcho takes a begun answer, which Mistral says again, off a whole one.
+func withoutEcho(c *provider.Completion, begun string) (*provider.Completion, error) {
+	text, ok := strings.CutPrefix(c.Text, begun)
+	if !ok {
+		return nil, errNoEcho()
+	}
+	body, err := sjson.SetBytes(c.Body, "choices.0.message.content", text)
+	if err != nil {
+		return nil, fmt.Errorf("mending the answer: %w", err)
+	}
+	f, _ := provider.ParseCompletion(body)
+	return &provider.Completion{Body: body, Facts: f}, nil
+}
+
+// echoed is a stream that says a begun answer again, and takes that off.
+type echoed struct {
+	provider.Stream
+	rest string // what is still to be said again
+	err  error  // what the stream ended with
+}
+
+// Next returns the next chunk.
+func (s *echoed) Next() (*provider.Chunk, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	chunk, err := s.Stream.Next()
+	switch {
+	case err == nil:
+		chunk, err = s.strip(chunk)
+	case errors.Is(err, io.EOF) && s.rest != "":
+		err = errNoEcho()
+	}
+	s.err = err
+	return chunk, err
+}
+
+func (s *echoed) strip(chunk *provider.Chunk) (*provider.Chunk, error) {
+	if s.rest == "" {
+		return chunk, nil
+	}
+	n := min(len(s.rest), len(chunk.Text))
+	if chunk.Text[:n] != s.rest[:n] || n < len(s.rest) && chunk.FinishReason != "" {
+		return nil, errNoEcho()
+	}
+	s.rest = s.rest[n:]
+	if n == 0 {
+		return chunk, nil
+	}
+	raw, err := sjson.SetBytes(chunk.Raw, "choices.0.delta.content", chunk.Text[n:])
+	if err != nil {
+		return nil, fmt.Errorf("mending a chunk: %w", err)
+	}
+	f, _ := provider.ParseChunk(raw)
+	return &provider.Chunk{Raw: raw, Facts: f}, nil
+}

@@ -1,0 +1,108 @@
+package openai
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+)
+
+const embedPath = "/embeddings"
+
+// Embed makes a call of a server's embeddings API.
+func Embed(ctx context.Context, s Server, preq *provider.Request) (*provider.Completion, error) {
+	body, err := setModel(preq)
+	if err != nil {
+		return nil, fmt.Errorf("editing the request: %w", err)
+	}
+	req, err := s.NewRequest(ctx, preq, embedPath, body, false)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := upstream.ReadAll(ctx, resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if upstream.KindOf(answer) != upstream.KindJSON {
+		return nil, upstream.BadAnswer(resp, "no JSON")
+	}
+	c, err := embeddings(answer)
+	if err != nil || gjson.GetBytes(preq.Body, "encoding_format").Str != "base64" {
+		return c, err
+	}
+	if c.Body, err = packVectors(c.Body); err != nil {
+		return nil, fmt.Errorf("mending the answer: %w", err)
+	}
+	return c, nil
+}
+
+// packVectors writes the vectors as base64 that a server gave as numbers,
+// although it was asked for base64. OpenAI's clients ask for it of themselves,
+// and take whatever comes for it.
+func packVectors(body []byte) ([]byte, error) {
+	data := []byte{'['}
+	for i, d := range gjson.GetBytes(body, "data").Array() {
+		if i > 0 {
+			data = append(data, ',')
+		}
+		item := []byte(d.Raw)
+		if v := d.Get("embedding"); v.IsArray() {
+			var vector []float32
+			v.ForEach(func(_, n gjson.Result) bool {
+				vector = append(vector, float32(n.Num))
+				return true
+			})
+			var err error
+			if item, err = sjson.SetBytes(item, "embedding", dialect.Packed(vector)); err != nil {
+				return nil, err
+			}
+		}
+		data = append(data, item...)
+	}
+	return sjson.SetRawBytes(body, "data", append(data, ']'))
+}
+
+// embeddings checks a list of embeddings.
+func embeddings(body []byte) (*provider.Completion, error) {
+	f, ok := provider.ParseCompletion(body)
+	if !ok || !isList(gjson.GetBytes(body, "data")) {
+		if _, _, _, failed := provider.ErrorOf(body); failed {
+			return nil, provider.NewError(0, body)
+		}
+		return nil, &provider.Error{
+			Reason: provider.ReasonBadAnswer,
+			Status: http.StatusOK,
+			Err:    errors.New("the answer is no list of embeddings"),
+		}
+	}
+	return &provider.Completion{Body: body, Facts: f}, nil
+}
+
+// isList says whether there is at least one embedding in data, and nothing
+// else: numbers, or those as base64.
+func isList(data gjson.Result) bool {
+	if !data.IsArray() {
+		return false
+	}
+	n := 0
+	all := true
+	data.ForEach(func(_, e gjson.Result) bool {
+		v := e.Get("embedding")
+		n++
+		all = v.IsArray() || v.Type == gjson.String
+		return all
+	})
+	return all && n > 0
+}

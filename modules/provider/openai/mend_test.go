@@ -1,0 +1,163 @@
+package openai
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
+)
+
+// chunkOf is an event with these choices and more members.
+func chunkOf(choices, more string) string {
+	return `{"object":"chat.completion.chunk","id":"c","choices":[` + choices + `]` + more + `}`
+}
+
+// OpenAI's own clients throw an error, or lose something, where a stream is
+// not as these are mended to be.
+func TestMendedStreams(t *testing.T) {
+	const (
+		role    = `{"index":0,"delta":{"role":"assistant"}}`
+		stopped = `{"index":0,"delta":{},"finish_reason":"stop"}`
+		called  = `{"index":0,"delta":{},"finish_reason":"tool_calls"}`
+		done    = "[DONE]"
+	)
+	calls := func(calls string) string { return chunkOf(`{"index":0,"delta":{"tool_calls":[`+calls+`]}}`, "") }
+	for _, tc := range []struct {
+		name string
+		in   []string
+		want []string
+	}{
+		{
+			"what is OpenAI's stays",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f"}}`), chunkOf(called, ""), done},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f"}}`), chunkOf(called, "")},
+		},
+		{
+			"a first chunk without the role",
+			[]string{chunkOf(`{"index":0,"delta":{"content":"a"}}`, ""), chunkOf(`{"index":0,"delta":{"content":"b"}}`, ""), chunkOf(stopped, "")},
+			[]string{chunkOf(`{"index":0,"delta":{"content":"a","role":"assistant"}}`, ""), chunkOf(`{"index":0,"delta":{"content":"b"}}`, ""), chunkOf(stopped, "")},
+		},
+		{
+			"a tool call without a type",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","function":{"name":"f"}}`), calls(`{"index":0,"function":{"arguments":"{}"}}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","function":{"name":"f"},"type":"function"}`), calls(`{"index":0,"function":{"arguments":"{}"}}`), chunkOf(called, "")},
+		},
+		{
+			"tool calls that are not counted from 0",
+			[]string{chunkOf(role, ""), calls(`{"index":1,"id":"a","type":"function"}`), calls(`{"index":3,"id":"b","type":"function"}`), calls(`{"index":1,"function":{"arguments":"{}"}}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function"}`), calls(`{"index":1,"id":"b","type":"function"}`), calls(`{"index":0,"function":{"arguments":"{}"}}`), chunkOf(called, "")},
+		},
+		{
+			"a tool call with the index -1",
+			[]string{chunkOf(role, ""), calls(`{"index":-1,"id":"a","type":"function"}`), calls(`{"index":-1}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function"}`), calls(`{"index":0}`), chunkOf(called, "")},
+		},
+		{
+			"an end without a finish reason",
+			[]string{chunkOf(role, `,"usage":null`), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
+			[]string{chunkOf(role, `,"usage":null`), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), chunkOf(`{"delta":{},"finish_reason":"stop","index":0}`, "")},
+		},
+		{
+			"an end of tool calls without a finish reason",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function"}`), done},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function"}`), chunkOf(`{"delta":{},"finish_reason":"tool_calls","index":0}`, "")},
+		},
+		{
+			"an end of which one choice has a finish reason",
+			[]string{chunkOf(role+`,{"index":1,"delta":{"role":"assistant"}}`, ""), chunkOf(stopped, ""), done},
+			[]string{chunkOf(role+`,{"index":1,"delta":{"role":"assistant"}}`, ""), chunkOf(stopped, ""), chunkOf(`{"delta":{},"finish_reason":"stop","index":1}`, "")},
+		},
+		{
+			"an empty choice behind the finish",
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf(`{"index":0,"delta":{"content":""},"finish_reason":null}`, ""), chunkOf(`{"index":0,"delta":{"content":""},"finish_reason":null}`, `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`)},
+		},
+		{
+			"a finish that is repeated",
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf(stopped, ""), chunkOf(stopped, `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`)},
+		},
+		{
+			"an id that changes or is missing",
+			[]string{chunkOf(role, ""), strings.Replace(chunkOf(stopped, ""), `"c"`, `"d"`, 1), `{"id":"","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`, done},
+			[]string{chunkOf(role, ""), chunkOf(stopped, ""), `{"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`},
+		},
+		{"nothing but the end", []string{done}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStream(t.Context(), io.NopCloser(strings.NewReader("data: "+strings.Join(tc.in, "\n\ndata: ")+"\n\n")))
+			var got []string
+			for {
+				c, err := s.Next()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, string(c.Raw))
+				if f, _ := provider.ParseChunk(c.Raw); f.Choices != c.Choices || f.FinishReason != c.FinishReason {
+					t.Errorf("the facts %+v are not of %s", c.Facts, c.Raw)
+				}
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(tc.want, "\n     "))
+			}
+			if s.Skipped() != 0 {
+				t.Errorf("%d chunks were counted as skipped", s.Skipped())
+			}
+		})
+	}
+}
+
+func TestMendedCompletions(t *testing.T) {
+	for _, tc := range []struct{ name, in, finish, body string }{
+		{"no reason", `{"message":{"content":"a"}}`, "stop", `{"message":{"content":"a"},"finish_reason":"stop"}`},
+		{"an empty reason", `{"finish_reason":"","message":{"content":"a"}}`, "stop", `{"finish_reason":"stop","message":{"content":"a"}}`},
+		{
+			"tool calls without reason and type",
+			`{"finish_reason":null,"message":{"tool_calls":[{"id":"a","function":{"name":"f"}}]}}`, "tool_calls",
+			`{"finish_reason":"tool_calls","message":{"tool_calls":[{"id":"a","function":{"name":"f"},"type":"function"}]}}`,
+		},
+		{"what is OpenAI's stays", `{"finish_reason":"length","message":{"content":""}}`, "length", `{"finish_reason":"length","message":{"content":""}}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			replay := providertest.NewReplay(t)
+			replay.Answer(http.StatusOK, http.Header{"Content-Type": {"application/json"}}, []byte(`{"id":"c","object":"chat.completion","choices":[`+tc.in+`]}`), providertest.Whole)
+			got, err := newProvider(t, replay.URL).Complete(t.Context(), &provider.Request{Body: []byte(`{}`)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := `{"id":"c","object":"chat.completion","choices":[` + tc.body + `]}`; string(got.Body) != want || got.FinishReason != tc.finish {
+				t.Errorf("finish reason %q\n got %s\nwant %s", got.FinishReason, got.Body, want)
+			}
+		})
+	}
+}
+
+func TestMadeUpIDs(t *testing.T) {
+	const stopped = `{"choices":[{"index":0,"delta":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}`
+	s := newStream(t.Context(), io.NopCloser(strings.NewReader("data: "+stopped+"\n\ndata: "+stopped[:len(stopped)-1]+`,"id":""}`+"\n\n")))
+	ids := make(map[string]bool)
+	for {
+		c, err := s.Next()
+		if err != nil {
+			break
+		}
+		ids[gjson.GetBytes(c.Raw, "id").Str] = true
+	}
+	if len(ids) != 1 || ids[""] {
+		t.Errorf("the chunks of an answer have the ids %v", ids)
+	}
+	c, err := completion([]byte(`{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}`))
+	if err != nil || gjson.GetBytes(c.Body, "id").Str == "" {
+		t.Errorf("an answer has no id: %v, %v", c, err)
+	}
+}

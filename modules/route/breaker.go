@@ -1,0 +1,134 @@
+package route
+
+import (
+	"sync"
+	"time"
+)
+
+// CircuitState is what a circuit breaker lets through.
+type CircuitState string
+
+// The states of a circuit.
+const (
+	Closed   CircuitState = "closed"    // everything
+	Open     CircuitState = "open"      // nothing
+	HalfOpen CircuitState = "half_open" // a single probe
+)
+
+// Breaker is a circuit breaker: it opens after so many failures in a row,
+// lets one probe through after its pause, and closes when that succeeds. It is
+// safe for concurrent use.
+type Breaker struct {
+	failures int // in a row; 0 never opens
+	pause    time.Duration
+
+	mu      sync.Mutex
+	row     int       // failures so far
+	until   time.Time // when it lets a probe through; zero while closed
+	probing bool
+}
+
+// NewBreaker makes a closed breaker.
+func NewBreaker(failures int, pause time.Duration) *Breaker {
+	return &Breaker{failures: failures, pause: pause}
+}
+
+// Pass is what a breaker let through. One of its methods must end it; Ended
+// may follow any of them.
+type Pass struct {
+	b     *Breaker
+	probe bool
+	over  bool
+}
+
+// Enter lets a call through, or returns nil and how long until it would let
+// one through; that is zero while a probe is under way.
+func (b *Breaker) Enter(now time.Time) (p *Pass, wait time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.until.IsZero() {
+		return &Pass{b: b}, 0
+	}
+	if wait := b.until.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	if b.probing {
+		return nil, 0
+	}
+	b.probing = true
+	return &Pass{b: b, probe: true}, 0
+}
+
+// State is the state of the circuit.
+func (b *Breaker) State(now time.Time) CircuitState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.until.IsZero():
+		return Closed
+	case now.Before(b.until):
+		return Open
+	default:
+		return HalfOpen
+	}
+}
+
+// Answering says that the call has begun to answer, which is enough for a
+// probe: others need not wait for the end of a long answer.
+func (p *Pass) Answering() {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	if p.probe {
+		p.b.close()
+		p.probe = false
+	}
+}
+
+// Succeeded says that the call went well to its end.
+func (p *Pass) Succeeded() {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	p.over = true
+	switch {
+	case p.probe:
+		p.b.close()
+	case p.b.until.IsZero():
+		p.b.row = 0
+	}
+}
+
+// Failed says that the call failed for a reason that other calls would meet
+// as well.
+func (p *Pass) Failed(now time.Time) {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	p.over = true
+	if p.probe {
+		p.b.probing = false
+		p.b.until = now.Add(p.b.pause)
+		return
+	}
+	// What began before the circuit opened says nothing about now.
+	if !p.b.until.IsZero() {
+		return
+	}
+	p.b.row++
+	if p.b.failures > 0 && p.b.row >= p.b.failures {
+		p.b.until = now.Add(p.b.pause)
+	}
+}
+
+// Ended says that the call came to an end that tells nothing. It does nothing
+// after Succeeded or Failed.
+func (p *Pass) Ended() {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	if p.probe && !p.over {
+		p.b.probing = false
+	}
+	p.over = true
+}
+
+func (b *Breaker) close() {
+	b.row, b.until, b.probing = 0, time.Time{}, false
+}

@@ -1,0 +1,100 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// The policies by which the targets of a model are put in order.
+const (
+	PolicyFirst          = "first"
+	PolicyRoundRobin     = "round_robin"
+	PolicyWeightedRandom = "weighted_random"
+	PolicyLeastConn      = "least_conn"
+	PolicyLowestLatency  = "lowest_latency"
+)
+
+var policies = []string{PolicyFirst, PolicyRoundRobin, PolicyWeightedRandom, PolicyLeastConn, PolicyLowestLatency}
+
+// CheckPolicy says whether there is such a policy; an empty one is first.
+func CheckPolicy(s string) error {
+	if s != "" && !slices.Contains(policies, s) {
+		return fmt.Errorf("lb_policy %q: want one of %s", s, strings.Join(policies, ", "))
+	}
+	return nil
+}
+
+// branch is one target of an alias.
+type branch struct {
+	Hop
+	weight int
+}
+
+// balancer puts the targets of one alias in order, request by request.
+type balancer struct {
+	policy string
+	next   atomic.Uint64 // of round_robin
+}
+
+// order returns the branches as a request should try them.
+func (b *balancer) order(branches []branch, now time.Time) []Hop {
+	list := slices.Clone(branches)
+	switch b.policy {
+	case PolicyRoundRobin:
+		n := int((b.next.Add(1) - 1) % uint64(len(list)))
+		list = append(list[n:], list[:n]...)
+	case PolicyWeightedRandom:
+		byKey(list, weightedKey)
+	case PolicyLeastConn:
+		// at random among those that have the same number of calls
+		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] }) //nolint:gosec // a share of the load is no secret
+		byKey(list, func(t branch) float64 { return float64(t.calls.Load()) })
+	case PolicyLowestLatency:
+		byKey(list, func(t branch) float64 { return t.cost(now) })
+	}
+	hops := make([]Hop, len(list))
+	for i, t := range list {
+		hops[i] = t.Hop
+	}
+	return hops
+}
+
+// byKey sorts by keys that are read once each: they may change meanwhile.
+func byKey(list []branch, key func(branch) float64) {
+	type keyed struct {
+		branch
+		key float64
+	}
+	all := make([]keyed, len(list))
+	for i, t := range list {
+		all[i] = keyed{t, key(t)}
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
+	for i := range all {
+		list[i] = all[i].branch
+	}
+}
+
+// weightedKey draws the key by which the smallest come first, each with the
+// chance of its weight: exponential with the weight as its rate (Efraimidis
+// and Spirakis, Weighted random sampling with a reservoir, 2006).
+func weightedKey(t branch) float64 {
+	return -math.Log(1-rand.Float64()) / float64(t.weight) //nolint:gosec // a share of the load is no secret
+}
+
+// Backoff is how long to wait before the nth retry of a target, counting from
+// 1: 200 ms, doubled each time up to 5 s, and of that half to one and a half.
+func Backoff(n int) time.Duration {
+	const base, most = 200 * time.Millisecond, 5 * time.Second
+	d := most
+	if n < 6 {
+		d = min(base<<(n-1), most)
+	}
+	return d/2 + rand.N(d) //nolint:gosec // jitter is no secret
+}

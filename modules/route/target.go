@@ -1,0 +1,125 @@
+package route
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Target is a model of one provider, by the provider's own name.
+type Target struct {
+	Provider string
+	Model    string
+}
+
+func (t Target) String() string { return t.Provider + "/" + t.Model }
+
+// ParseTarget reads <provider>/<upstream model>; the model may have slashes
+// of its own.
+func ParseTarget(s string) (Target, error) {
+	p, m, ok := strings.Cut(s, "/")
+	if !ok || p == "" || m == "" {
+		return Target{}, fmt.Errorf("target %q: want <provider>/<upstream model>, such as openai/gpt-4o-mini", s)
+	}
+	return Target{p, m}, nil
+}
+
+// Weighted is a target and its share of the requests under weighted_random.
+type Weighted struct {
+	Target
+	Weight int // 1 unless said otherwise
+}
+
+const maxWeight = 1_000_000
+
+// ParseWeighted reads "<provider>/<upstream model> [<weight>]".
+func ParseWeighted(s string) (Weighted, error) {
+	name, weight, weighted := strings.Cut(strings.TrimSpace(s), " ")
+	t, err := ParseTarget(name)
+	if err != nil || !weighted {
+		return Weighted{t, 1}, err
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(weight))
+	if err != nil || n < 1 || n > maxWeight {
+		return Weighted{}, fmt.Errorf("target %s: weight %q: want a whole number from 1 to %d", t, weight, maxWeight)
+	}
+	return Weighted{t, n}, nil
+}
+
+// State is what is known of a target from the calls made to it. It is safe
+// for concurrent use.
+type State struct {
+	Breaker *Breaker
+
+	calls   atomic.Int64 // under way
+	latency latency
+}
+
+// Begin counts a call that is under way until end is called.
+func (s *State) Begin() (end func()) {
+	s.calls.Add(1)
+	return func() { s.calls.Add(-1) }
+}
+
+// FirstToken notes how long a call took to its first token.
+func (s *State) FirstToken(now time.Time, took time.Duration) { s.latency.observe(now, took) }
+
+// cost is what one more call would cost: the time to its first token, more
+// with every call that is under way. A target that was never measured costs
+// nothing for its first call, and more than any other for a second one.
+func (s *State) cost(now time.Time) float64 {
+	const unknown = 1e6
+	calls := float64(s.calls.Load())
+	average := s.latency.now(now)
+	if average == 0 && calls > 0 {
+		return unknown + calls
+	}
+	return average * (calls + 1)
+}
+
+// Hop is one of the targets that a request may be sent to, in the order in
+// which they are tried.
+type Hop struct {
+	Target
+	*State
+}
+
+// maxLoose bounds how many targets without an alias are remembered: their
+// names are the clients'.
+const maxLoose = 1000
+
+// looseStates are the states of targets without an alias.
+type looseStates struct {
+	circuit Circuit
+
+	mu       sync.Mutex
+	byTarget map[Target]*State
+}
+
+// of finds or makes the state of a target. Where there are too many, those
+// without a call under way are forgotten, open circuits with them.
+func (l *looseStates) of(t Target) *State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.byTarget[t]; s != nil {
+		return s
+	}
+	if len(l.byTarget) >= maxLoose {
+		maps.DeleteFunc(l.byTarget, func(_ Target, s *State) bool { return s.calls.Load() == 0 })
+	}
+	s := &State{Breaker: NewBreaker(l.circuit.Failures, l.circuit.Pause)}
+	l.byTarget[t] = s
+	return s
+}
+
+func (l *looseStates) each(do func(Target, *State)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for t, s := range l.byTarget {
+		do(t, s)
+	}
+}
