@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"path"
-	"slices"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,9 +19,7 @@ func clientCases(t *testing.T, up *replays) []clientCase {
 	t.Helper()
 	var cases []clientCase
 	for _, p := range clientProviders {
-		recordings := slices.DeleteFunc(providertest.Load(t, providertest.Folder(t), p.shape), func(rec providertest.Recording) bool {
-			return !strings.HasPrefix(rec.Name, p.only)
-		})
+		recordings := p.recordings(t)
 		b := caseBuilder{t: t, up: up, provider: p, spoken: spoken(t, recordings)}
 		for _, rec := range recordings {
 			b.add(rec)
@@ -34,6 +32,24 @@ func clientCases(t *testing.T, up *replays) []clientCase {
 	b.odd()
 	b.refusals()
 	return append(cases, b.cases...)
+}
+
+// recordings are what a provider is played with.
+func (p clientProvider) recordings(t *testing.T) []providertest.Recording {
+	t.Helper()
+	var all []providertest.Recording
+	if p.made != nil {
+		all = p.made(t)
+	}
+	if p.shape == "" {
+		return all
+	}
+	for _, rec := range providertest.Load(t, providertest.Folder(t), p.shape) {
+		if strings.HasPrefix(rec.Name, p.only) {
+			all = append(all, rec)
+		}
+	}
+	return all
 }
 
 // caseBuilder makes the cases of one provider.
@@ -86,7 +102,7 @@ func (b *caseBuilder) add(rec providertest.Recording) {
 	model, _ := b.stage(rec.Name, rec, providertest.Whole)
 	switch rec.Kind {
 	case "error":
-		want := sight{Error: refusedAs(rec.Response.Status)}
+		want := sight{Error: refusedAs(rec)}
 		for _, do := range []string{"chat", "stream"} {
 			b.cases = append(b.cases, b.making(rec.Name, do, model, want))
 		}
@@ -104,7 +120,11 @@ func (b *caseBuilder) add(rec providertest.Recording) {
 }
 
 // refusedAs is what a client sees of a provider's refusal.
-func refusedAs(status int) *sightError {
+func refusedAs(rec providertest.Recording) *sightError {
+	status := rec.Response.Status
+	if bytes.Contains(rec.Body, []byte("API_KEY_INVALID")) {
+		status = http.StatusUnauthorized // Google says 400
+	}
 	switch status {
 	case http.StatusBadRequest:
 		return &sightError{Status: status, Code: "invalid_request"}
@@ -147,36 +167,31 @@ func sightOf(rec providertest.Recording) sight {
 	return s
 }
 
-// cut is the recording with its second half lost.
+// cut is the recording with its second half lost, and its end in any case.
 func (b *caseBuilder) cut(rec providertest.Recording) {
-	at := middle(rec.Body)
 	want := sightOf(rec)
 	want.Error = &sightError{Status: whenever, Code: "ai_error"}
-	if b.provider.shape == "openai" {
-		text, begun, whole, failed := readRecorded(rec.Body[:at])
-		if whole || failed {
-			return
-		}
-		want.Text = text
-		want.Error.Status = 0
-		if !begun {
-			want.Error.Status = http.StatusBadGateway
-		}
+	rec.Body = beginning(rec.Body)
+	if bytes.Contains(rec.Body, []byte(`"error":`)) {
+		return // it is cut by the provider
 	}
-	rec.Body = rec.Body[:at]
 	model, _ := b.stage(rec.Name+"~cut", rec, providertest.Whole)
 	b.cases = append(b.cases, b.making(rec.Name+"~cut", "stream", model, want))
 }
 
-// middle is the end of the line, or of the event, next to the middle.
-func middle(body []byte) int {
-	half := len(body) / 2
-	for _, end := range []string{"\n\n", "\r\n\r\n", "\n"} {
-		if i := bytes.Index(body[half:], []byte(end)); i >= 0 && half+i+len(end) < len(body) {
-			return half + i + len(end)
-		}
+// ending is what a stream says when the model is done, in all dialects.
+var ending = regexp.MustCompile(`"(finish_reason|stop_reason|finishReason|done_reason)": ?"|"done":true|messageStop|\[DONE\]`)
+
+// beginning is the first half of a stream, or less where it ends before.
+func beginning(body []byte) []byte {
+	half := body[:len(body)/2]
+	if at := ending.FindIndex(half); at != nil {
+		half = half[:at[0]]
 	}
-	return half
+	if bytes.IndexByte(body, '\n') < 0 {
+		return half // no dialect of lines
+	}
+	return half[:bytes.LastIndexByte(half, '\n')+1]
 }
 
 // tools is a call of tools, the results of which the client sends back.
@@ -185,7 +200,7 @@ func (b *caseBuilder) tools(rec providertest.Recording) {
 	play.thenPlay(b.spoken)
 	c := b.heard(rec, "tools", model)
 	said := sightOf(b.spoken)
-	c.want.Text, c.want.Finish, c.want.Reasoning = said.Text, said.Finish, said.Reasoning
+	c.want.Text, c.want.Finish = said.Text, said.Finish
 	c.want.Ran = len(c.want.ToolCalls)
 	c.play = play
 	b.cases = append(b.cases, c)
@@ -194,7 +209,7 @@ func (b *caseBuilder) tools(rec providertest.Recording) {
 // abort is a stream that the client leaves.
 func (b *caseBuilder) abort() {
 	rec := b.spoken
-	rec.Body = rec.Body[:middle(rec.Body)]
+	rec.Body = beginning(rec.Body)
 	model, play := b.stage("~abort", rec, providertest.Hang)
 	c := b.making("", "abort", model, sightOf(b.spoken))
 	c.play = play
@@ -210,14 +225,6 @@ func (b *caseBuilder) embed() {
 	c := b.making("", "embed", model, sight{Vectors: clientVectors})
 	c.Input = []string{"one", "two"}
 	b.cases = append(b.cases, c)
-}
-
-// played is an answer that nobody recorded.
-func played(contentType string, body ...string) providertest.Recording {
-	rec := providertest.Recording{Body: []byte(strings.Join(body, ""))}
-	rec.Response.Status = http.StatusOK
-	rec.Response.Headers = http.Header{"Content-Type": {contentType}}
-	return rec
 }
 
 // odd are endings that no recording has.
@@ -240,6 +247,9 @@ func (b *caseBuilder) odd() {
 // refusals are what the gateway itself refuses.
 func (b *caseBuilder) refusals() {
 	b.stage("fast", played("application/json", wholeAnswer), providertest.Whole)
+	broken := played("application/json", `{"error":{"message":"down"}}`)
+	broken.Response.Status = http.StatusServiceUnavailable
+	b.stage("broken", broken, providertest.Whole)
 	hello := sight{Text: "Hello", Finish: "stop", Usage: &sightUsage{Input: 7, Output: 3, Total: 10}}
 
 	refuse := func(name, do, key, model string, status int, code string) {
@@ -259,8 +269,18 @@ func (b *caseBuilder) refusals() {
 	}
 	refuse("limited", "again", "limited-client-key", "fast", http.StatusTooManyRequests, "rate_limited")
 
+	refuse("poor", "again", "poor-client-key", "fast", http.StatusTooManyRequests, "budget_exceeded")
+	b.cases[len(b.cases)-1].own = true
+
+	// a request before has opened the circuit
+	for _, do := range []string{"chat", "stream"} {
+		refuse("broken", do, "acme-client-key", "broken", http.StatusServiceUnavailable, "ai_unavailable")
+		c := &b.cases[len(b.cases)-1]
+		c.below, c.want.Error.RetryAfter = "/broken", "3600"
+	}
+
 	// only who waits as long as Retry-After says gets through
-	patient := b.making("patient", "again", "fast", hello)
+	patient := b.making("", "patient", "fast", hello)
 	patient.Key, patient.Retries = "waiting-client-key", 1
 	list := b.making("list", "models", "", sight{Models: []string{"fast"}})
 	b.cases = append(b.cases, patient, list, b.making("fast", "chat", "fast", hello))

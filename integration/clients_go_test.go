@@ -26,6 +26,7 @@ func runOpenAIGo(t *testing.T, _ string, cases []clientCase) []sight {
 		"tools":   (*goClient).tools,
 		"abort":   (*goClient).abort,
 		"again":   (*goClient).again,
+		"patient": (*goClient).again,
 		"models":  (*goClient).models,
 		"embed":   (*goClient).embed,
 	}
@@ -217,9 +218,10 @@ func (g *goClient) tools(s *sight) error {
 func (g *goClient) abort(s *sight) error {
 	stream := g.client.Chat.Completions.NewStreaming(g.ctx, g.params())
 	defer stream.Close()
-	for s.Text == "" && stream.Next() {
+	for s.Text+s.Reasoning == "" && stream.Next() {
 		if chunk := stream.Current(); len(chunk.Choices) > 0 {
 			s.Text += chunk.Choices[0].Delta.Content
+			s.Reasoning += extraText(chunk.Choices[0].Delta.JSON.ExtraFields)
 		}
 	}
 	return stream.Err()
@@ -227,7 +229,7 @@ func (g *goClient) abort(s *sight) error {
 
 func (g *goClient) again(s *sight) error {
 	if _, err := g.client.Chat.Completions.New(g.ctx, g.params()); err != nil {
-		return fmt.Errorf("the first request: %v", err)
+		return errors.New("the first request: " + err.Error())
 	}
 	return g.chat(s)
 }

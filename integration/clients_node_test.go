@@ -73,7 +73,7 @@ func nodeModules(t *testing.T) string {
 	}
 	cache = filepath.Join(cache, "caddy-chat-clients")
 	sum := sha256.New()
-	var manifest = []string{"package.json", "package-lock.json"}
+	manifest := []string{"package.json", "package-lock.json"}
 	for _, name := range manifest {
 		data, err := os.ReadFile(filepath.Join(scriptsDir, name))
 		if err != nil {
@@ -92,7 +92,7 @@ func nodeModules(t *testing.T) string {
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(cache, "installing-")
+	dir, err := os.MkdirTemp(cache, "installing-") //nolint:usetesting // it is renamed, and stays
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func needNode(t *testing.T) {
 		if _, err := exec.LookPath(name); err == nil {
 			continue
 		}
-		const missing = "no Node.js: install node 20 or newer, and npm (Debian: nodejs npm)"
+		const missing = "no Node.js: install node 18 or newer, and npm (Debian: nodejs npm)"
 		if os.Getenv("CI") == "true" {
 			t.Fatal(missing)
 		}

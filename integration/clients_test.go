@@ -2,7 +2,6 @@ package integration
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
@@ -12,53 +11,27 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// clientProviders are the providers that the clients talk to through the
-// gateway.
-var clientProviders = []clientProvider{
-	{name: "openai", typ: "openai", shape: "openai", block: "base_url %s/v1", vectors: openAIVectors},
-	{name: "azure", typ: "openai", shape: "openai", only: "azure-", block: "base_url %s\nazure", vectors: openAIVectors},
-	{name: "cloudflare", typ: "cloudflare", shape: "openai", only: "openai-", block: "base_url %s/compat\ngateway_id prod", vectors: openAIVectors},
-	{name: "anthropic", typ: "anthropic", shape: "anthropic", block: "base_url %s"},
-	{name: "gemini", typ: "gemini", shape: "gemini", block: "base_url %s/v1beta", vectors: `{"embeddings":[{"values":[0.5,-0.25]},{"values":[0.125,1]}]}`},
-	{name: "ollama", typ: "ollama", shape: "ollama", block: "base_url %s", vectors: `{"embeddings":[[0.5,-0.25],[0.125,1]],"prompt_eval_count":5}`},
-}
-
-// clientProvider is a provider and what it is played with.
-type clientProvider struct {
-	name, typ string
-	shape     string // of its recordings
-	only      string // how their names begin
-	block     string // of its options; %s is where the recordings are replayed
-	vectors   string // how it answers for two embeddings, where it has them
-}
-
-// openAIVectors are those below, as numbers.
-const openAIVectors = `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]},{"object":"embedding","index":1,"embedding":[0.125,1]}],"model":"up-1","usage":{"prompt_tokens":5,"total_tokens":5}}`
-
-// clientVectors are what is embedded; 32 bits hold them without loss.
-var clientVectors = [][]float64{{0.5, -0.25}, {0.125, 1}}
-
 // officialClients are the clients, each as it is published.
 var officialClients = []officialClient{
 	{
 		name:    "openai",
 		run:     runScript,
-		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "models", "embed"},
+		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "models", "embed"},
 		refused: openAIErrors,
 		broken:  "APIError",
 	},
 	{
 		name:     "ai-sdk",
 		run:      runScript,
-		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "embed"},
-		refused:  func(int) string { return "AI_APICallError" },
+		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "embed"},
+		refused:  func(int) string { return "APICallError" },
 		broken:   "", // the frame's own object
 		peculiar: []peculiarity{refusalIsText, totalIsAdded},
 	},
 	{
 		name:     "langchain",
 		run:      runScript,
-		does:     []string{"chat", "stream", "counted", "tools", "abort", "embed"},
+		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "embed"},
 		refused:  openAIErrors,
 		broken:   "APIError",
 		peculiar: []peculiarity{refusalIsLost, reasoningIsLost},
@@ -66,7 +39,7 @@ var officialClients = []officialClient{
 	{
 		name:    "openai-go",
 		run:     runOpenAIGo,
-		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "models", "embed"},
+		does:    []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "models", "embed"},
 		refused: func(int) string { return "*openai.Error" },
 		broken:  "*ssestream.StreamError",
 	},
@@ -128,8 +101,10 @@ type clientCase struct {
 	Tools   []string `json:"tools,omitempty"` // that the client has
 	Input   []string `json:"input,omitempty"` // to embed
 
-	want sight
-	play *play
+	below string // path of the gateway
+	own   bool   // the key is for this client alone
+	want  sight
+	play  *play
 }
 
 // sight is what a client's user gets to see.
@@ -173,64 +148,24 @@ func TestClients(t *testing.T) {
 	t.Parallel()
 	up := newReplays(t)
 	cases := clientCases(t, up)
-	c := startCaddy(t, clientTenants, clientSite(up))
+	c := startCaddy(t, clientTenants(), clientSite(up))
+	openCircuit(t, c)
 	for _, client := range officialClients {
 		t.Run(client.name, func(t *testing.T) {
 			t.Parallel()
-			client.test(t, c.url+"/v1", cases)
+			client.test(t, c.url, cases)
 		})
 	}
 }
 
-// clientTenants are the tenants, each with a key to enter by.
-const clientTenants = `
-	chat {
-		tenant acme {
-			api_key acme-client-key
-		}
-		tenant listed {
-			api_key listed-client-key
-			models fast
-		}
-		tenant limited {
-			api_key limited-client-key
-			requests 1 1h
-		}
-		tenant waiting {
-			api_key waiting-client-key
-			requests 1 1s
-		}
-	}
-`
-
-func clientSite(up *replays) string {
-	var blocks strings.Builder
-	for _, p := range clientProviders {
-		fmt.Fprintf(&blocks, "provider %s %s {\napi_key upstream-key\n%s\n}\n", p.name, p.typ, fmt.Sprintf(p.block, up.url))
-	}
-	return fmt.Sprintf(`
-	tenant_resolve
-	chat_ratelimit {
-		requests 100000 1m
-	}
-	ai_gateway {
-		%s
-		model fast {
-			to openai/openai.fast
-		}
-		passthrough
-		retries 0
-		rescue off
-		circuit_breaker off
-	}
-`, &blocks)
-}
-
-func (o officialClient) test(t *testing.T, baseURL string, cases []clientCase) {
+func (o officialClient) test(t *testing.T, url string, cases []clientCase) {
 	var mine []clientCase
 	for _, c := range cases {
 		if slices.Contains(o.does, c.Do) {
-			c.BaseURL, c.User = baseURL, o.name
+			c.BaseURL, c.User = url+c.below+"/v1", o.name
+			if c.own {
+				c.Key = o.name + "-" + c.Key
+			}
 			mine = append(mine, c)
 		}
 	}
@@ -258,7 +193,7 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 		return
 	}
 	if c.Do == "abort" {
-		if got.Text == "" || !strings.HasPrefix(want.Text, got.Text) {
+		if got.Text+got.Reasoning == "" || !strings.HasPrefix(want.Text, got.Text) || !strings.HasPrefix(want.Reasoning, got.Reasoning) {
 			t.Errorf("before the client went away came %q, want a beginning of %q", got.Text, want.Text)
 		}
 		c.play.wantEnded(t)
@@ -272,7 +207,7 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 	}
 	wantSeen(t, "text", got.Text, want.Text)
 	wantSeen(t, "refusal", got.Refusal, want.Refusal)
-	if !o.is(reasoningIsLost) || got.Reasoning != "" {
+	if c.Do != "tools" && (!o.is(reasoningIsLost) || got.Reasoning != "") {
 		wantSeen(t, "reasoning", got.Reasoning, want.Reasoning)
 	}
 	wantSeen(t, "finish reason", got.Finish, want.Finish)
@@ -281,6 +216,8 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 	wantSeen(t, "vectors", got.Vectors, want.Vectors)
 	compareCalls(t, got.ToolCalls, want.ToolCalls)
 	switch c.Do {
+	case "tools":
+		c.play.wantToldResult(t, want.ToolCalls)
 	case "chat", "stream", "counted":
 		o.compareUsage(t, c.Do, got.Usage, want.Usage)
 	}

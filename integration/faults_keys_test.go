@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -70,15 +69,22 @@ func productionLog(t testing.TB) string {
 	return "log {" + block + "\n}\n"
 }
 
-// keyedTypes are the types of providers that take a base URL and a key.
-func keyedTypes() []string {
-	var names []string
+// keyedTypes are the types of providers that are called with a key, and what
+// they need beside a base URL.
+func keyedTypes() map[string]string {
+	types := make(map[string]string)
 	for _, m := range caddyv2.GetModules("chat.providers") {
-		if name := m.ID.Name(); slices.Contains([]string{"openai", "anthropic", "gemini", "ollama"}, name) {
-			names = append(names, name)
+		switch name := m.ID.Name(); name {
+		case "echo":
+		case "bedrock":
+			types[name] = fmt.Sprintf("region us-east-1\naccess_key_id %s\nsecret_access_key %s\nsession_token %s", seeded("Id"), seeded("Secret"), seeded("Token"))
+		case "cloudflare":
+			types[name] = "account_id acct\napi_key " + seeded("Provider")
+		default:
+			types[name] = "api_key " + seeded("Provider")
 		}
 	}
-	return names
+	return types
 }
 
 // leaks are answers that repeat the key that a call was made with, and others.
@@ -112,11 +118,11 @@ func TestKeysStayHere(t *testing.T) {
 
 	var providers strings.Builder
 	var names []string
-	for _, typ := range keyedTypes() {
+	for typ, options := range keyedTypes() {
 		for _, f := range []*target{up, gone} {
 			name := typ + "-" + f.name
 			names = append(names, name)
-			fmt.Fprintf(&providers, "provider %s %s {\nbase_url %s\napi_key %s\nheader X-Extra %s\n}\n", name, typ, f.url, seeded("Provider"), seeded("Extra"))
+			fmt.Fprintf(&providers, "provider %s %s {\nbase_url %s\n%s\nheader X-Extra %s\n}\n", name, typ, f.url, options, seeded("Extra"))
 		}
 	}
 	if len(names) < 2 {
@@ -150,8 +156,8 @@ func TestKeysStayHere(t *testing.T) {
 		}
 		passthrough
 		retries 0
-		circuit_breaker 2 1s
-		response_timeout 5s
+		circuit_breaker 100000 1s
+		response_timeout 1m
 	}
 `, providers.String()))
 
@@ -223,8 +229,13 @@ func TestKeysStayHere(t *testing.T) {
 	if !strings.Contains(log, `"level":"debug"`) || !strings.Contains(log, "a model call failed") || !strings.Contains(log, "REDACTED") {
 		t.Error("the log does not tell the most")
 	}
-	if !strings.Contains(metrics, "caddy_ai_attempts_total") || !strings.Contains(heard.String(), "Hello") {
-		t.Error("what came out is not all")
+	for _, name := range names {
+		if !strings.Contains(metrics, fmt.Sprintf(`caddy_ai_attempts_total{model="passthrough",provider=%q,result="error"}`, name)) {
+			t.Errorf("no call of %s has failed", name)
+		}
+	}
+	if !strings.Contains(heard.String(), "Hello") {
+		t.Error("no call went well")
 	}
 	for what, text := range map[string]string{"an answer": heard.String(), "the log": log, "/metrics": metrics} {
 		for line := range strings.Lines(text) {

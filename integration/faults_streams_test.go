@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"compress/gzip"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,9 +14,7 @@ import (
 // bytesOf answers with a stream whose bytes fn has had its hands on.
 func bytesOf(header http.Header, fn func(string) string) behaviour {
 	return func(c *targetCall) {
-		for name, values := range header {
-			c.w.Header()[name] = values
-		}
+		maps.Copy(c.w.Header(), header)
 		c.send(fn(strings.Join(c.whole(11, 5, "Hello ", "wörld"), "")))
 	}
 }
@@ -58,7 +57,7 @@ func TestOddStreams(t *testing.T) {
 		{name: "comments and unknown fields", do: bytesOf(nil, replaced("data: ", ": ping\n\nretry: 10\nid: 7\nodd: x\ndata: "))},
 		{name: "missing end mark", do: bytesOf(nil, replaced(endMark, ""))},
 		{name: "duplicate end mark", do: bytesOf(nil, replaced(endMark, endMark+endMark))},
-		{name: "missing blank line at the end", do: bytesOf(nil, func(s string) string { return strings.TrimSpace(s) })},
+		{name: "missing blank line at the end", do: bytesOf(nil, strings.TrimSpace)},
 		{name: "a whole document in place of a stream", do: func(c *targetCall) {
 			document(http.StatusOK, c.document(11, 5, "Hello wörld"))(c.w, c.r)
 		}},

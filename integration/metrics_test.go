@@ -80,6 +80,7 @@ func meteredSite(f *fakeProvider) string {
 		}
 		passthrough
 		retries 0
+		rescue off
 		circuit_breaker off
 	}
 	metrics /metrics

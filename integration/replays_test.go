@@ -89,6 +89,26 @@ func (r *replays) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	replay.ServeHTTP(w, req)
 }
 
+// wantToldResult checks that the model was told which tools were called, and
+// what they gave: once each.
+func (p *play) wantToldResult(t testing.TB, calls []providertest.ToolCall) {
+	t.Helper()
+	_, bodies := p.then.Requests()
+	if len(bodies) == 0 {
+		t.Error("the model was not told what the tools gave")
+	}
+	for _, body := range bodies {
+		if n := strings.Count(string(body), toolResult); n != len(calls) {
+			t.Errorf("the model was told %d results of %d calls: %s", n, len(calls), body)
+		}
+		for _, call := range calls {
+			if !strings.Contains(string(body), call.ID) || strings.Count(string(body), call.Name) < 2 {
+				t.Errorf("the call of %s is not among the messages: %s", call.Name, body)
+			}
+		}
+	}
+}
+
 // wantEnded waits until a call has ended.
 func (p *play) wantEnded(t testing.TB) {
 	t.Helper()

@@ -263,8 +263,8 @@ func quote(s string) string {
 	return string(b)
 }
 
-// gateway is an ai_gateway that calls the upstream as the model fast, and
-// waits for it as long as the test does.
+// gateway is an ai_gateway that calls the upstream as the model fast, once for
+// each request, and waits for it as long as the test does.
 func (s *steered) gateway() string {
 	return fmt.Sprintf(`
 	ai_gateway {
@@ -275,6 +275,10 @@ func (s *steered) gateway() string {
 		model fast {
 			to openai/upstream-fast
 		}
+		retries 0
+		rescue off
+		circuit_breaker off
+		try_duration 10m
 		response_timeout 10m
 		first_token_timeout 10m
 		stall_timeout 10m

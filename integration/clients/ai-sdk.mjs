@@ -3,7 +3,7 @@
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { embedMany, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
 
-import { headers, question, run, toolResult } from "./cases.mjs";
+import { first, headers, question, run, toolResult } from "./cases.mjs";
 
 const provider = (c) =>
   createOpenAICompatible({
@@ -57,6 +57,12 @@ async function chat(c, seen) {
   seen.usage = usage(answer.usage);
 }
 
+// the first request uses up what there is
+async function again(c, seen) {
+  await first(generateText(request(c)));
+  await chat(c, seen);
+}
+
 await run({
   chat,
   stream,
@@ -81,14 +87,13 @@ await run({
     const answer = streamText({ ...request(c), abortSignal: stop.signal, onError() {} });
     for await (const part of answer.fullStream) {
       if (part.type === "text-delta") seen.text += part.text;
-      if (seen.text) stop.abort();
+      if (part.type === "reasoning-delta") seen.reasoning += part.text;
+      if (seen.text || seen.reasoning) stop.abort();
     }
   },
 
-  async again(c, seen) {
-    await generateText(request(c));
-    await chat(c, seen);
-  },
+  again,
+  patient: again,
 
   async embed(c, seen) {
     const answer = await embedMany({ model: provider(c).embeddingModel(c.model), values: c.input, maxRetries: c.retries });

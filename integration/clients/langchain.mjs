@@ -5,7 +5,7 @@ import { tool } from "@langchain/core/tools";
 import { ChatOpenAI, OpenAIEmbeddings } from "@langchain/openai";
 import { z } from "zod";
 
-import { headers, question, run, toolResult } from "./cases.mjs";
+import { first, headers, question, run, toolResult } from "./cases.mjs";
 
 const options = (c) => ({
   model: c.model,
@@ -51,6 +51,12 @@ async function stream(c, seen, messages = asked(), bound = model(c)) {
   return whole;
 }
 
+// the first request uses up what there is
+async function again(c, seen) {
+  await first(model(c).invoke(asked()));
+  take(seen, await model(c).invoke(asked()));
+}
+
 await run({
   async chat(c, seen) {
     take(seen, await model(c).invoke(asked()));
@@ -79,12 +85,16 @@ await run({
     try {
       for await (const chunk of await model(c).stream(asked(), { signal: stop.signal })) {
         seen.text += chunk.text;
-        if (seen.text) stop.abort();
+        seen.reasoning += chunk.additional_kwargs.reasoning_content ?? "";
+        if (seen.text || seen.reasoning) stop.abort();
       }
     } catch (e) {
       if (e.name !== "AbortError") throw e;
     }
   },
+
+  again,
+  patient: again,
 
   async embed(c, seen) {
     seen.vectors = await new OpenAIEmbeddings(options(c)).embedDocuments(c.input);

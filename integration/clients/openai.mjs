@@ -2,7 +2,7 @@
 
 import OpenAI from "openai";
 
-import { headers, openAIUsage, question, run, toolResult } from "./cases.mjs";
+import { first, headers, openAIUsage, question, run, toolResult } from "./cases.mjs";
 
 const client = (c) =>
   new OpenAI({ baseURL: c.baseURL, apiKey: c.key, defaultHeaders: headers(c), maxRetries: c.retries });
@@ -24,6 +24,13 @@ function take(seen, choice) {
   seen.refusal = choice.message.refusal ?? "";
   seen.toolCalls = (choice.message.tool_calls ?? []).map(toolCall);
   seen.finish = choice.finish_reason;
+}
+
+// the first request uses up what there is
+async function again(c, seen) {
+  await first(client(c).chat.completions.create(request(c)));
+  const answer = await client(c).chat.completions.create(request(c));
+  take(seen, answer.choices[0]);
 }
 
 await run({
@@ -77,16 +84,13 @@ await run({
     const stream = await client(c).chat.completions.create({ ...request(c), stream: true }, { signal: stop.signal });
     for await (const chunk of stream) {
       seen.text += chunk.choices[0]?.delta.content ?? "";
-      if (seen.text) stop.abort();
+      seen.reasoning += reasoning(chunk.choices[0]?.delta);
+      if (seen.text || seen.reasoning) stop.abort();
     }
   },
 
-  // the first request uses up what there is
-  async again(c, seen) {
-    await client(c).chat.completions.create(request(c));
-    const answer = await client(c).chat.completions.create(request(c));
-    take(seen, answer.choices[0]);
-  },
+  again,
+  patient: again,
 
   async models(c, seen) {
     seen.models = [];

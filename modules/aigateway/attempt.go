@@ -125,9 +125,15 @@ func (a *attempt) note(f provider.Facts) {
 	a.finish = cmp.Or(f.FinishReason, a.finish)
 }
 
-// cause is why the attempt failed with err: what ended it from here weighs
-// more than what the provider made of it.
+// cause is why the attempt failed with err, without the secrets that a
+// provider may repeat: what ended it from here weighs more than what the
+// provider made of it.
 func (a *attempt) cause(err error) error {
+	if pe, ok := errors.AsType[*provider.Error](err); ok {
+		if p, ok := a.c.h.providers[a.hop.Target.Provider].(provider.Keeper); ok {
+			pe.Message = p.Hide(a.preq, pe.Message)
+		}
+	}
 	if cause := context.Cause(a.ctx); cause != nil && !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
@@ -191,17 +197,10 @@ func tells(err error) bool {
 	return false
 }
 
-// used is what the attempt used of tokens: what the provider counted, or else
-// an estimate.
+// used is what the attempt used of tokens for the answer: what the provider
+// counted, or else an estimate.
 func (a *attempt) used() provider.Usage {
-	u := provider.Usage{
-		Input:     a.c.req.inputTokens,
-		Output:    max(provider.EstimateTokens(a.output), int64(a.chunks)),
-		Estimated: true,
-	}
-	if a.usage != nil {
-		u = *a.usage
-	}
+	u, _ := a.counted()
 	if a.carried > 0 {
 		// the begin was part of what this attempt was asked with
 		u.Input = max(u.Input-a.carried, 0)
@@ -209,6 +208,19 @@ func (a *attempt) used() provider.Usage {
 		u.Estimated = true
 	}
 	return u
+}
+
+// counted is what this one call used of tokens. ok is false where nothing
+// says that it used any.
+func (a *attempt) counted() (u provider.Usage, ok bool) {
+	if a.usage != nil {
+		return *a.usage, true
+	}
+	return provider.Usage{
+		Input:     a.c.req.inputTokens,
+		Output:    max(provider.EstimateTokens(a.output), int64(a.chunks)),
+		Estimated: true,
+	}, a.chunks > 0 || a.result == chat.AttemptOK
 }
 
 // reasonOf is the reason of a provider's failure. An error that is none of

@@ -31,7 +31,7 @@ func parseEmbeddings(body []byte) (*request, error) {
 	default:
 		return nil, chaterr.InvalidRequest("input", "required, a text or a list of at least one")
 	}
-	req := &request{body: body, operation: "embeddings", inputTokens: provider.EstimateTokens(len(input.Raw))}
+	req := &request{body: body, operation: operationEmbeddings, inputTokens: provider.EstimateTokens(len(input.Raw))}
 	var err error
 	req.model, err = modelOf(body)
 	return req, err

@@ -99,6 +99,9 @@ func (c *call) meter() error {
 	if errors.Is(err, budget.ErrExhausted) {
 		return &budgetError{err}
 	}
+	if c.ctx.Err() != nil {
+		return err // the client is gone, and the store is well
+	}
 	c.h.app.StoreFailed("reserve")
 	return chaterr.StorageUnavailable(err)
 }

@@ -22,10 +22,6 @@ type request struct {
 	// operation is what is asked for, in OpenTelemetry's words.
 	operation string
 
-	// structured says that tools or a format rule the answer, so that it
-	// cannot be gone on with in mid-sentence.
-	structured bool
-
 	// inputTokens is an estimate, four bytes of messages and tools a token.
 	inputTokens int64
 
@@ -52,7 +48,7 @@ func (h *Handler) readRequest(x *exchange) (*request, error) {
 }
 
 func parseRequest(body []byte) (*request, error) {
-	req := &request{body: body, operation: "chat"}
+	req := &request{body: body, operation: operationChat}
 	messages := gjson.GetBytes(body, "messages")
 	if !messages.IsArray() || len(messages.Array()) == 0 {
 		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
@@ -64,8 +60,6 @@ func parseRequest(body []byte) (*request, error) {
 	if req.model, err = modelOf(body); err != nil {
 		return nil, err
 	}
-	format := gjson.GetBytes(body, "response_format.type").Str
-	req.structured = gjson.GetBytes(body, "tools.0").Exists() || format != "" && format != "text"
 	if req.stream, err = optionalBool(body, "stream"); err != nil {
 		return nil, err
 	}

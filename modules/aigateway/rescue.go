@@ -39,6 +39,8 @@ func (c *call) rescue(out *chunkWriter, cut error) (source, error) {
 			}
 		}
 	}
+	// what the client has is still that target's
+	c.answers(c.answering)
 	return source{}, cut
 }
 
@@ -114,9 +116,9 @@ func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) 
 	return src, true
 }
 
-// continues says whether a target goes on with an assistant message that has
-// been begun. Where tools or a format rule the answer, it would not be one.
+// continues says whether a target goes on with the answer to this request
+// where it has been begun.
 func (c *call) continues(t route.Target) bool {
 	p, ok := c.h.providers[t.Provider].(provider.Continuer)
-	return ok && !c.req.structured && p.Continues(t.Model)
+	return ok && p.Continues(t.Model) && c.providerRequest(t).Continuable()
 }

@@ -77,10 +77,8 @@ func (s *spliced) chunk(chunk *provider.Chunk) (*provider.Chunk, error) {
 		return nil, errDiverged
 	}
 	text, textOK := after(&s.text, chunk.Text)
-	reasoning, reasoningOK := chunk.Reasoning, true
-	if s.thoughts {
-		reasoning = ""
-	} else {
+	reasoning, reasoningOK := "", true
+	if !s.thoughts {
 		reasoning, reasoningOK = after(&s.reasoning, chunk.Reasoning)
 	}
 	left := s.text != "" || s.reasoning != ""

@@ -2,12 +2,20 @@ package aigateway
 
 import (
 	"context"
+	"net/url"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+)
+
+// What is asked of a model, in OpenTelemetry's words.
+const (
+	operationChat       = "chat"
+	operationEmbeddings = "embeddings"
 )
 
 // startSpan begins the span of an attempt, by OpenTelemetry's conventions for
@@ -22,7 +30,7 @@ func (a *attempt) startSpan() (context.Context, trace.Span) {
 	}
 	span.SetAttributes(
 		attribute.String("gen_ai.operation.name", operation),
-		attribute.String("gen_ai.provider.name", a.c.h.types[a.hop.Target.Provider]),
+		attribute.String("gen_ai.provider.name", a.c.h.systems[a.hop.Target.Provider]),
 		attribute.String("gen_ai.request.model", a.hop.Target.Model),
 	)
 	if id := a.c.x.rec.Session; id != "" {
@@ -38,11 +46,12 @@ func (a *attempt) endSpan(err error) {
 	if !a.span.IsRecording() {
 		return
 	}
-	u := a.used()
-	a.span.SetAttributes(
-		attribute.Int64("gen_ai.usage.input_tokens", u.Input),
-		attribute.Int64("gen_ai.usage.output_tokens", u.Output),
-	)
+	if u, ok := a.counted(); ok {
+		a.span.SetAttributes(attribute.Int64("gen_ai.usage.input_tokens", u.Input))
+		if a.c.req.operation != operationEmbeddings {
+			a.span.SetAttributes(attribute.Int64("gen_ai.usage.output_tokens", u.Output))
+		}
+	}
 	if a.model != "" {
 		a.span.SetAttributes(attribute.String("gen_ai.response.model", a.model))
 	}
@@ -53,4 +62,54 @@ func (a *attempt) endSpan(err error) {
 		a.span.SetAttributes(attribute.String("error.type", a.result))
 		a.span.SetStatus(codes.Error, a.result)
 	}
+}
+
+// systems are the provider types that OpenTelemetry has another name for, see
+// https://github.com/open-telemetry/semantic-conventions-genai, attribute
+// gen_ai.provider.name. A type that it has no name for keeps its own.
+var systems = map[string]string{
+	"bedrock": "aws.bedrock",
+	"gemini":  "gcp.gemini",
+}
+
+// systemHosts are the providers that share a type with others and are told by
+// their host. A leading dot or hyphen stands for any name before it.
+var systemHosts = []struct{ host, system string }{
+	{".openai.azure.com", "azure.ai.openai"},
+	{".cognitiveservices.azure.com", "azure.ai.openai"},
+	{".services.ai.azure.com", "azure.ai.openai"},
+	{"aiplatform.googleapis.com", "gcp.vertex_ai"},
+	{"-aiplatform.googleapis.com", "gcp.vertex_ai"},
+	{"generativelanguage.googleapis.com", "gcp.gemini"},
+	{"api.cohere.ai", "cohere"},
+	{"api.deepseek.com", "deepseek"},
+	{"api.groq.com", "groq"},
+	{"api.mistral.ai", "mistral_ai"},
+	{"api.perplexity.ai", "perplexity"},
+	{"api.x.ai", "x_ai"},
+}
+
+// baseOf is a provider's base URL, empty where it has none.
+func baseOf(mod any) string {
+	if m, ok := mod.(interface{ Base() string }); ok {
+		return m.Base()
+	}
+	return ""
+}
+
+// systemOf is OpenTelemetry's name for a provider of a type and a base URL,
+// which may be empty.
+func systemOf(kind, base string) string {
+	if u, err := url.Parse(base); err == nil {
+		host := strings.ToLower(u.Hostname())
+		for _, s := range systemHosts {
+			if host == s.host || strings.ContainsAny(s.host[:1], ".-") && strings.HasSuffix(host, s.host) {
+				return s.system
+			}
+		}
+	}
+	if name, ok := systems[kind]; ok {
+		return name
+	}
+	return kind
 }

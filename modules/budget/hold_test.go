@@ -27,7 +27,7 @@ func TestUsed(t *testing.T) {
 				t.Fatalf("%d are used and %d held", 10+2*out, b.Held)
 			}
 		}
-		if n := d.ledger.calls["reserve"]; n > 100 {
+		if n := d.ledger.asked("reserve"); n > 100 {
 			t.Errorf("10,000 tokens took %d calls of the ledger", n)
 		}
 		d.settle(h, tokens(10, 9999))
@@ -112,7 +112,7 @@ func TestUsed(t *testing.T) {
 		for out := range int64(101) {
 			must(t, h.Used(t.Context(), tokens(0, out)))
 		}
-		if n := d.ledger.calls["reserve"]; n > 5 {
+		if n := d.ledger.asked("reserve"); n > 5 {
 			t.Errorf("it was asked %d times", n)
 		}
 		if err := h.Used(t.Context(), tokens(0, 101)); !errors.Is(err, errDown) || errors.Is(err, ErrExhausted) {
@@ -203,7 +203,7 @@ func TestLease(t *testing.T) {
 		go func() { h.Keep(ctx); close(done) }()
 		time.Sleep(time.Hour)
 		d.want(dayKey, 0, 1000)
-		if n := d.ledger.calls["reserve"]; n > 200 {
+		if n := d.ledger.asked("reserve"); n > 200 {
 			t.Errorf("an hour took %d calls", n)
 		}
 		d.ledger.fails(errDown) // for less than a lease

@@ -37,9 +37,9 @@ func newMemory() *memory {
 func (m *memory) enter(name string) (leave func(), err error) {
 	m.mu.Lock()
 	m.calls[name]++
-	if m.fail != nil {
+	if err := m.fail; err != nil {
 		m.mu.Unlock()
-		return nil, m.fail
+		return nil, err
 	}
 	m.expire()
 	return m.mu.Unlock, nil
@@ -141,6 +141,13 @@ func (m *memory) of(key string) store.Balance {
 	defer m.mu.Unlock()
 	m.expire()
 	return m.balance(store.Budget{Key: key, Window: time.Minute}, "")
+}
+
+// asked is how often a method was called.
+func (m *memory) asked(name string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls[name]
 }
 
 func (m *memory) fails(err error) {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Error is a failure as a client is told of it.
@@ -62,7 +64,15 @@ func From(err error) *Error {
 const statusClientClosedRequest = 499
 
 // InvalidJSON is a body that is not one JSON value, or that has a name twice.
+// Of the decoder's error only the place is kept: the rest quotes the body.
 func InvalidJSON(err error) *Error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		what := "no JSON"
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			what = "a name for the second time"
+		}
+		err = fmt.Errorf("%s at byte %d", what, syntax.ByteOffset)
+	}
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one valid JSON object without duplicate names", Err: err}
 }
 

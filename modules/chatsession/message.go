@@ -21,6 +21,8 @@ type message struct {
 	Stream    *bool   `json:"stream"`
 	ModelID   *string `json:"modelId"`
 	UserID    *string `json:"userId"`
+
+	body []byte // all of it
 }
 
 // readMessage reads and checks the body, and notes the session and the user
@@ -34,6 +36,7 @@ func (h *Handler) readMessage(x *exchange) (*message, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.body = body
 	x.rec.Session = *m.SessionID
 	if m.UserID != nil && x.rec.User == chatctx.Anonymous {
 		x.rec.User = *m.UserID

@@ -60,6 +60,7 @@ type ending struct {
 	finish  string
 	failure *chaterr.Error // nil where all went well
 	usage   usage
+	message *store.Message // the stored answer; nil where there is none
 
 	// unstored says that the failure is the store's: the answer is there, and
 	// is not kept.
@@ -71,10 +72,21 @@ type ending struct {
 // history, and may go on at once.
 func (t *turn) settle(a *answer, o *output) error {
 	e := t.conclude(a, o)
-	if o.stream == nil {
-		return t.answerDocument(a, o, e)
+	started := o.stream != nil && o.stream.stop()
+	last := t.lastEvents(o, e)
+	if t.once != nil && t.stands(a, e, started) {
+		t.once.remember(t, e, o.n)
 	}
-	return t.endStream(o, e)
+	t.free(last...)
+	switch {
+	case e.failure != nil && !started:
+		return e.failure
+	case o.stream == nil:
+		return t.x.document(a.text.String(), e.finish, e.usage)
+	default:
+		t.endStream(o, e, last)
+		return nil
+	}
 }
 
 // conclude stores what the model answered, or takes the question back.
@@ -88,7 +100,8 @@ func (t *turn) conclude(a *answer, o *output) ending {
 		status = store.StatusPartial
 	}
 	if status == store.StatusComplete || !a.empty() {
-		if err := t.storeAnswer(a, status, e.usage); err != nil {
+		var err error
+		if e.message, err = t.storeAnswer(a, status, e.usage); err != nil {
 			e.finish, e.failure, e.unstored = finishError, chaterr.From(err), true
 		}
 	}
@@ -145,15 +158,23 @@ func (t *turn) usage(a *answer, o *output) usage {
 	}
 }
 
-// endStream sends the last events, or returns a failure that comes before
-// the first byte.
-func (t *turn) endStream(o *output, e ending) error {
-	started := o.stream.stop()
-	last := t.lastEvents(o, e)
-	t.free(last...)
-	if e.failure != nil && !started {
-		return e.failure
+// stands says whether an answer is the one for good: a client that comes back
+// for it gets it again. One that failed before any text is not, nor one that
+// ended for a reason that has nothing to do with the question.
+func (t *turn) stands(a *answer, e ending, started bool) bool {
+	cause := context.Cause(t.ctx)
+	switch {
+	case e.failure != nil:
+		return started && !a.empty() && !errors.Is(cause, chat.ErrShuttingDown)
+	case e.finish == finishCancelled:
+		return errors.Is(cause, errCancelled)
+	default:
+		return true
 	}
+}
+
+// endStream sends the last events.
+func (t *turn) endStream(o *output, e ending, last []store.Event) {
 	if e.failure != nil {
 		t.x.rec.ErrorCode = e.failure.Code
 		chaterr.Log(t.h.log, t.x.rec, e.failure)
@@ -161,7 +182,6 @@ func (t *turn) endStream(o *output, e ending) error {
 	for _, ev := range last {
 		o.stream.send(t.h, ev)
 	}
-	return nil
 }
 
 // lastEvents makes the events that end a turn.
@@ -171,14 +191,6 @@ func (t *turn) lastEvents(o *output, e ending) []store.Event {
 		last = append(last, o.number(eventError, encode(errorEvent{e.failure.Code, e.failure.Message, t.x.rec.TraceID})))
 	}
 	return append(last, o.number(eventDone, encode(doneEvent{true, e.finish, e.usage})))
-}
-
-func (t *turn) answerDocument(a *answer, o *output, e ending) error {
-	t.free(t.lastEvents(o, e)...)
-	if e.failure != nil {
-		return e.failure
-	}
-	return t.x.document(a.text.String(), e.finish, e.usage)
 }
 
 // document answers with a whole answer.

@@ -54,6 +54,7 @@ type turn struct {
 
 	stored   []*store.Message // what was sent and not in the session before
 	begins   bool             // the session has no message before the answer
+	once     *once            // nil where the request may be made again
 	tokensIn int64
 	asked    string // the model that the client asked for
 	model    string // as far as it is known before the call
@@ -69,19 +70,30 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
+	key, err := idempotencyKey(x.r.Header)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		return newOnce(h, x, key, m).post(next)
+	}
 	t := h.newTurn(x)
 	end, err := t.claim(*m.Stream)
 	if err != nil {
 		return err
 	}
 	defer end()
+	return t.take(m, next)
+}
 
+// take carries out a turn under /chat that has been claimed.
+func (t *turn) take(m *message, next caddyhttp.Handler) error {
 	question := newMessage(roleUser, *m.Message)
 	past, err := t.keep(question)
 	if err != nil {
 		return err
 	}
-	msgs := h.prompt(x, past, question)
+	msgs := t.h.prompt(t.x, past, question)
 	t.tokensIn = estimate(msgs)
 	req, err := t.forward(m, msgs)
 	if err != nil {
@@ -149,10 +161,17 @@ func (t *turn) watch(cancelled <-chan struct{}) {
 			t.cancel(errCancelled)
 			return
 		case <-renew.C:
-			if err := t.x.store.KeepTurn(t.ctx, t.tenant, t.session, t.id, turnLease); err != nil {
-				t.h.log.Warn("renewing the claim of a turn", zap.String("turn", t.id), zap.Error(err))
+			t.renew(t.session)
+			if t.once != nil {
+				t.renew(t.once.lock)
 			}
 		}
+	}
+}
+
+func (t *turn) renew(claimed store.SessionKey) {
+	if err := t.x.store.KeepTurn(t.ctx, t.tenant, claimed, t.id, turnLease); err != nil {
+		t.h.log.Warn("renewing the claim of a turn", zap.String("turn", t.id), zap.Error(err))
 	}
 }
 
@@ -160,7 +179,11 @@ func (t *turn) watch(cancelled <-chan struct{}) {
 func (t *turn) free(last ...store.Event) {
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	if err := t.x.store.FinishTurn(ctx, t.tenant, t.session, t.id, time.Duration(t.h.ResumeWindow), last...); err != nil {
+	t.finish(ctx, t.session, time.Duration(t.h.ResumeWindow), last...)
+}
+
+func (t *turn) finish(ctx context.Context, claimed store.SessionKey, keep time.Duration, last ...store.Event) {
+	if err := t.x.store.FinishTurn(ctx, t.tenant, claimed, t.id, keep, last...); err != nil {
 		t.h.app.StoreFailed("finish")
 		t.h.log.Error("finishing a turn", zap.String("turn", t.id), zap.Error(err))
 	}
@@ -227,15 +250,15 @@ func (t *turn) retract() {
 	}
 }
 
-// storeAnswer stores the assistant's message. The session may have been
-// deleted meanwhile, and then stays so.
-func (t *turn) storeAnswer(a *answer, status string, u usage) error {
+// storeAnswer stores the assistant's message and returns it. The session may
+// have been deleted meanwhile, and then stays so: there is none.
+func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, error) {
 	m := newMessage(roleAssistant, a.text.String())
 	m.Time, m.TokenCount, m.ModelID, m.Status = time.Now(), int(u.TokensOut), u.ModelID, status
 	if raw := a.calls.message(m.Content); raw != nil {
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, raw); err != nil {
-			return fmt.Errorf("putting tool calls together: %w", err)
+			return nil, fmt.Errorf("putting tool calls together: %w", err)
 		}
 		m.Raw = compact.Bytes()
 	}
@@ -243,12 +266,12 @@ func (t *turn) storeAnswer(a *answer, status string, u usage) error {
 	defer cancel()
 	err := t.x.store.Append(ctx, t.tenant, t.session, t.options(t.begins), m)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return t.h.storeError("append", err)
+		return nil, t.h.storeError("append", err)
 	}
-	return nil
+	return m, nil
 }
 
 // title is the beginning of a conversation's first message: the user's, where

@@ -33,6 +33,13 @@ type Embedder interface {
 	Embed(ctx context.Context, req *Request) (*Completion, error)
 }
 
+// Keeper is a provider that has secrets. A server may repeat them in what it
+// says, where only who knows them can find them.
+type Keeper interface {
+	// Hide takes the secrets that a request is made with out of a text.
+	Hide(req *Request, text string) string
+}
+
 // Continuer is a provider of which some models can go on with an assistant
 // message that has been begun, word for word.
 type Continuer interface {

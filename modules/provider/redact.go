@@ -16,9 +16,10 @@ const (
 	// maxRedacted is how many bytes of a message are looked at: a provider
 	// may send megabytes.
 	maxRedacted = 16 << 10
-
-	redacted = "[redacted]"
 )
+
+// Redacted stands where something was taken out.
+const Redacted = "[redacted]"
 
 // Redact makes a provider's error message fit for a client: at most 500
 // characters, without anything that looks like a key, a URL, an address, a
@@ -107,7 +108,7 @@ var redactions = []func(string) string{
 // all takes out whatever matches.
 func all(pattern string) func(string) string {
 	re := regexp.MustCompile(pattern)
-	return func(s string) string { return re.ReplaceAllLiteralString(s, redacted) }
+	return func(s string) string { return re.ReplaceAllLiteralString(s, Redacted) }
 }
 
 // value takes out the first group of what matches, where it is such a thing.
@@ -122,7 +123,7 @@ func value(pattern string, such func(string) bool) func(string) string {
 				continue
 			}
 			b.WriteString(s[last:m[2]])
-			b.WriteString(redacted)
+			b.WriteString(Redacted)
 			last = m[3]
 		}
 		if last == 0 {
@@ -136,13 +137,13 @@ func value(pattern string, such func(string) bool) func(string) string {
 // notScheme leaves "Authorization: Bearer x" to the pattern that knows it.
 func notScheme(s string) bool {
 	s = strings.ToLower(s)
-	return s != "bearer" && s != "basic" && !strings.HasPrefix(s, redacted)
+	return s != "bearer" && s != "basic" && !strings.HasPrefix(s, Redacted)
 }
 
 // notProse tells a credential from what is said about one.
 func notProse(s string) bool {
 	switch strings.ToLower(strings.TrimRight(s, ".:!?)")) {
-	case "", "token", "tokens", "auth", "authentication", "authorization", "scheme", "header", "format", "prefix", "and", "or", "is", "as", "in", "to", redacted:
+	case "", "token", "tokens", "auth", "authentication", "authorization", "scheme", "header", "format", "prefix", "and", "or", "is", "as", "in", "to", Redacted:
 		return false
 	}
 	return true

@@ -53,7 +53,7 @@ func (b *balancer) order(branches []branch, now time.Time) []Hop {
 		byKey(list, weightedKey)
 	case PolicyLeastConn:
 		// at random among those that have the same number of calls
-		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] }) //nolint:gosec // a share of the load is no secret
 		byKey(list, func(t branch) float64 { return float64(t.calls.Load()) })
 	case PolicyLowestLatency:
 		byKey(list, func(t branch) float64 { return t.cost(now) })

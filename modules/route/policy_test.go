@@ -69,8 +69,8 @@ func TestPolicy(t *testing.T) {
 		if got := names(hops); !slices.Equal(got, []string{"a/1", "b/2", "c/3"}) {
 			t.Fatalf("unmeasured targets stand in order %q", got)
 		}
-		for i, d := range []time.Duration{900, 100, 300} {
-			hops[i].FirstToken(now, d*time.Millisecond)
+		for i, d := range []time.Duration{900 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
+			hops[i].FirstToken(now, d)
 		}
 		if got := names(c.Order(now)); !slices.Equal(got, []string{"b/2", "c/3", "a/1"}) {
 			t.Errorf("got %q", got)

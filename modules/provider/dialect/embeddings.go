@@ -133,7 +133,7 @@ func EmbeddingList(model string, vectors [][]float32, asBase64 bool, u *provider
 	for i, v := range vectors {
 		list.Data[i] = embedding{Object: "embedding", Index: i, Embedding: v}
 		if asBase64 {
-			list.Data[i].Embedding = packed(v)
+			list.Data[i].Embedding = Packed(v)
 		}
 	}
 	if u != nil {
@@ -142,7 +142,9 @@ func EmbeddingList(model string, vectors [][]float32, asBase64 bool, u *provider
 	return &provider.Completion{Body: encode(list), Facts: provider.Facts{Model: model, Usage: u}}
 }
 
-func packed(vector []float32) string {
+// Packed is a vector as OpenAI writes it in base64: its numbers as 32-bit
+// floats, least byte first.
+func Packed(vector []float32) string {
 	b := make([]byte, 0, 4*len(vector))
 	for _, f := range vector {
 		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(f))

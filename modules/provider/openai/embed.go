@@ -7,8 +7,10 @@ import (
 	"net/http"
 
 	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
@@ -36,7 +38,40 @@ func Embed(ctx context.Context, s Server, preq *provider.Request) (*provider.Com
 	if upstream.KindOf(answer) != upstream.KindJSON {
 		return nil, upstream.BadAnswer(resp, "no JSON")
 	}
-	return embeddings(answer)
+	c, err := embeddings(answer)
+	if err != nil || gjson.GetBytes(preq.Body, "encoding_format").Str != "base64" {
+		return c, err
+	}
+	if c.Body, err = packVectors(c.Body); err != nil {
+		return nil, fmt.Errorf("mending the answer: %w", err)
+	}
+	return c, nil
+}
+
+// packVectors writes the vectors as base64 that a server gave as numbers,
+// although it was asked for base64. OpenAI's clients ask for it of themselves,
+// and take whatever comes for it.
+func packVectors(body []byte) ([]byte, error) {
+	data := []byte{'['}
+	for i, d := range gjson.GetBytes(body, "data").Array() {
+		if i > 0 {
+			data = append(data, ',')
+		}
+		item := []byte(d.Raw)
+		if v := d.Get("embedding"); v.IsArray() {
+			var vector []float32
+			v.ForEach(func(_, n gjson.Result) bool {
+				vector = append(vector, float32(n.Num))
+				return true
+			})
+			var err error
+			if item, err = sjson.SetBytes(item, "embedding", dialect.Packed(vector)); err != nil {
+				return nil, err
+			}
+		}
+		data = append(data, item...)
+	}
+	return sjson.SetRawBytes(body, "data", append(data, ']'))
 }
 
 // embeddings checks a list of embeddings.

@@ -16,7 +16,7 @@ func TestEmbed(t *testing.T) {
 
 	t.Run("bytes_pass_both_ways", func(t *testing.T) {
 		replay.Answer(200, nil, []byte("\n"+list+"\n"), providertest.Bytes)
-		preq := &provider.Request{Model: "text-embedding-3-small", Body: []byte(`{ "input":["a","b"], "model":"alias","encoding_format":"base64","x":1.50}`)}
+		preq := &provider.Request{Model: "text-embedding-3-small", Body: []byte(`{ "input":["a","b"], "model":"alias","encoding_format":"float","x":1.50}`)}
 		c, err := p.Embed(t.Context(), preq)
 		if err != nil {
 			t.Fatal(err)
@@ -28,8 +28,18 @@ func TestEmbed(t *testing.T) {
 		if requests[0].URL.Path != "/v1/embeddings" || requests[0].Header.Get("Authorization") != "Bearer key-1" {
 			t.Errorf("called %s with %q", requests[0].URL.Path, requests[0].Header.Get("Authorization"))
 		}
-		if want := `{ "input":["a","b"], "model":"text-embedding-3-small","encoding_format":"base64","x":1.50}`; string(bodies[0]) != want {
+		if want := `{ "input":["a","b"], "model":"text-embedding-3-small","encoding_format":"float","x":1.50}`; string(bodies[0]) != want {
 			t.Errorf("sent %s, want %s", bodies[0], want)
+		}
+	})
+	t.Run("numbers_where_base64_was_asked_for", func(t *testing.T) {
+		replay.Answer(200, nil, []byte(`{"data":[{"index":0,"embedding":[0.5, -0.25]},{"index":1,"embedding":"AAAAPwAAgL4="}],"model":"m"}`), providertest.Whole)
+		c, err := p.Embed(t.Context(), &provider.Request{Model: "m", Body: []byte(`{"input":["a","b"],"encoding_format":"base64"}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := `{"data":[{"index":0,"embedding":"AAAAPwAAgL4="},{"index":1,"embedding":"AAAAPwAAgL4="}],"model":"m"}`; string(c.Body) != want {
+			t.Errorf("got %s, want %s", c.Body, want)
 		}
 	})
 	for _, tc := range []struct {

@@ -140,15 +140,15 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	if !ok {
 		return nil, nil
 	}
-	if f.Choices && !f.Content && s.mend.finished() {
-		// behind the finish stands an empty choice: clients take its reason,
-		// or that it has none, for the answer's, or add it to that
+	if f.Choices && s.mend.over(data) {
+		// behind the finish nothing belongs to the answer: clients would take
+		// its reason, or that it has none, for the answer's, or add it to that
 		if f.Usage == nil {
 			return new(provider.Chunk), nil
 		}
 		e := editor{raw: data}
 		e.setRaw("choices", "[]")
-		data, f.Choices, f.FinishReason = e.raw, false, ""
+		data, f = e.raw, provider.Facts{Model: f.Model, Usage: f.Usage}
 	}
 	if isPreface(data, f) {
 		return new(provider.Chunk), nil

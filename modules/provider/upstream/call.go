@@ -56,6 +56,24 @@ func (u *Upstream) Key(preq *provider.Request) (string, error) {
 	return u.key, nil
 }
 
+// minSecret is the shortest text that is taken for a secret: a shorter one
+// would be found in every other word.
+const minSecret = 4
+
+// Hide implements provider.Keeper.
+func (u *Upstream) Hide(preq *provider.Request, text string) string {
+	secrets := []string{u.key, preq.APIKey}
+	for _, values := range u.headers {
+		secrets = append(secrets, values...)
+	}
+	for _, s := range secrets {
+		if len(s) >= minSecret {
+			text = strings.ReplaceAll(text, s, provider.Redacted)
+		}
+	}
+	return text
+}
+
 // Do makes a call. The answer's status is 2xx and its body is not compressed;
 // every other outcome is an error: a *provider.Error, or the cause for which
 // the request's context ended. Redirects are not followed: they would take

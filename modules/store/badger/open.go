@@ -166,6 +166,8 @@ func openDisk(opts kv.Options, wait time.Duration) (*kv.DB, error) {
 				return nil, fmt.Errorf("the store in %s is encrypted: encryption_key is missing", opts.Dir)
 			}
 			return nil, fmt.Errorf("encryption_key does not fit the store in %s: it was created with another key, or without one", opts.Dir)
+		case wasEmpty(err) && time.Now().Before(deadline):
+			continue
 		case !isLocked(err):
 			return nil, fmt.Errorf("opening the store in %s: %w", opts.Dir, err)
 		case time.Now().After(deadline):
@@ -178,6 +180,14 @@ func openDisk(opts kv.Options, wait time.Duration) (*kv.DB, error) {
 // isLocked goes by the text because Badger does not wrap the system's error.
 func isLocked(err error) bool {
 	return strings.Contains(err.Error(), "Another process is using this Badger database")
+}
+
+// wasEmpty says that Badger met an empty file, of a memtable or of values, and
+// stopped. It empties these before it removes them, and a process may be killed
+// in between. It has made a fresh one of it by then, so that it can be opened
+// the next time.
+func wasEmpty(err error) bool {
+	return strings.Contains(err.Error(), "Create a new file")
 }
 
 // Close writes out the windows that are in memory and closes the database.

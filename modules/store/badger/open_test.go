@@ -133,6 +133,38 @@ func TestOpenWhileLocked(t *testing.T) {
 	must(t, <-opened)
 }
 
+// TestOpenAfterKillAtRemoval has files that Badger was about to remove when
+// its process was killed: it empties a file before it removes it.
+func TestOpenAfterKillAtRemoval(t *testing.T) {
+	for _, b := range []Badger{{}, {EncryptionKey: testKey}} {
+		b.Path = t.TempDir()
+		s := store.SessionKey{User: "anna", ID: "one"}
+		d := openAt(t, b, time.Now)
+		must(t, d.Append(context.Background(), "acme", s, store.AppendOptions{Create: true}, message("hello")))
+		must(t, d.Close())
+		for _, name := range []string{"00000.mem", "00007.mem", "00008.mem", "000000.vlog"} {
+			must(t, os.Truncate(createdAt(t, b.Path, name), 0))
+		}
+		d = openAt(t, b, time.Now)
+		msgs, _, err := d.History(context.Background(), "acme", s, store.Range{Limit: 10})
+		if err != nil || len(msgs) != 1 || msgs[0].Content != "hello" {
+			t.Errorf("history: %v, %v", msgs, err)
+		}
+		must(t, d.Append(context.Background(), "acme", s, store.AppendOptions{}, message("and on")))
+		must(t, d.Close())
+	}
+}
+
+// createdAt makes sure that there is such a file.
+func createdAt(t *testing.T, dir, name string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	must(t, err)
+	must(t, f.Close())
+	return path
+}
+
 func TestEncryption(t *testing.T) {
 	const secret = "a text that must not be on the disk"
 	other := strings.Repeat("ff", 32)
