@@ -16,7 +16,7 @@ func idempotencySites(f *fakeProvider, more ...string) map[string]string {
 	return map[string]string{"without a cache": gatewaySite(f, more...), "with a cache": cacheSite(f, more...)}
 }
 
-func TestIdempotencyKey(t *testing.T) {
+func TestGatewayIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	up := newFakeProvider(t, answersAll("Hello"))
 	for name, site := range idempotencySites(up) {
@@ -180,8 +180,8 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
-// TestIdempotencyInFlight has requests repeated while the first one runs.
-func TestIdempotencyInFlight(t *testing.T) {
+// TestGatewayIdempotencyInFlight has requests repeated while the first one runs.
+func TestGatewayIdempotencyInFlight(t *testing.T) {
 	t.Parallel()
 	up := newSteered(t)
 	const patient = "response_timeout 10m\nfirst_token_timeout 10m\nstall_timeout 10m"
