@@ -99,12 +99,16 @@ func TestCache(t *testing.T) {
 		globex.complete(asks("differs"))
 		differs := asks("differs")
 		for name, ask := range map[string]func() completion{
-			"tenant":        func() completion { return newClient(c, "acme", "ann").complete(differs) },
-			"model":         func() completion { q := differs; q.Model = "smart"; return globex.complete(q) },
-			"stream":        func() completion { return globex.complete(differs.streamed()) },
-			"usage":         func() completion { return globex.complete(differs.withUsage()) },
-			"white space":   func() completion { return globex.complete(`{"model":"fast", "messages":[{"role":"user","content":"differs"}]}`) },
-			"unknown field": func() completion { return globex.complete(`{"model":"fast","messages":[{"role":"user","content":"differs"}],"x":1}`) },
+			"tenant": func() completion { return newClient(c, "acme", "ann").complete(differs) },
+			"model":  func() completion { q := differs; q.Model = "smart"; return globex.complete(q) },
+			"stream": func() completion { return globex.complete(differs.streamed()) },
+			"usage":  func() completion { return globex.complete(differs.withUsage()) },
+			"white space": func() completion {
+				return globex.complete(`{"model":"fast", "messages":[{"role":"user","content":"differs"}]}`)
+			},
+			"unknown field": func() completion {
+				return globex.complete(`{"model":"fast","messages":[{"role":"user","content":"differs"}],"x":1}`)
+			},
 		} {
 			before := up.count()
 			a := ask()
