@@ -61,7 +61,7 @@ func counted(u provider.Usage) Reply {
 // answers checks what becomes of an answer: the same, be it whole or a stream,
 // in one piece or in bytes, as asked for or the other way.
 func answers(t *testing.T, d *Dialect) {
-	s := d.start(t, upstream.Upstream{})
+	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	for _, tc := range replies {
 		if !d.has(tc.needs) {
 			continue
@@ -138,7 +138,7 @@ func atOnce(t *testing.T, d *Dialect) {
 		all.Done()
 		all.Wait()
 		r := reply("stop", Part{Text: "this is "}, Part{Text: number.FindString(body.String())})
-		if req.RequestURI == requestURI(d.StreamPath, d.Model) && strings.Contains(body.String(), "as a stream") {
+		if isPath(req, d.StreamPath, d.Model) && strings.Contains(body.String(), "as a stream") {
 			w.Header().Set("Content-Type", d.ContentType)
 			w.Write(join(d.Events(r)))
 			return
@@ -146,7 +146,7 @@ func atOnce(t *testing.T, d *Dialect) {
 		w.Write(d.Whole(r))
 	}))
 	t.Cleanup(srv.Close)
-	p := d.New(t, upstream.Upstream{BaseURL: srv.URL})
+	p := d.New(t, upstream.Upstream{BaseURL: srv.URL, APIKey: configuredKey})
 	var callsOf sync.WaitGroup
 	for i := range callers {
 		callsOf.Go(func() {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -65,7 +66,10 @@ var hi = Reply{
 const plainBody = `{"model":"alias","messages":[{"role":"user","content":"hi"}]}`
 
 func (d *Dialect) request(body string) *provider.Request {
-	return &provider.Request{Model: d.Model, Body: []byte(body), TraceID: "trace-1"}
+	return &provider.Request{
+		Model: d.Model, Body: []byte(body), TraceID: "trace-1",
+		Labels: provider.Labels{TenantID: "tenant-1", UserID: "user-1", SessionID: "session-1", Route: "alias"},
+	}
 }
 
 func (s *subject) answerWhole(r Reply) {
@@ -124,11 +128,15 @@ func join(events [][]byte) []byte {
 // with puts members into a JSON object, those of another object.
 func with(t testing.TB, body, members string) string {
 	t.Helper()
-	for name, value := range object(t, members) {
+	if !gjson.Valid(members) {
+		t.Fatalf("no JSON: %s", members)
+	}
+	gjson.Parse(members).ForEach(func(name, value gjson.Result) bool {
 		var err error
-		if body, err = sjson.SetRaw(body, name, string(JSON(value))); err != nil {
+		if body, err = sjson.SetRaw(body, name.Str, value.Raw); err != nil {
 			t.Fatal(err)
 		}
-	}
+		return true
+	})
 	return body
 }

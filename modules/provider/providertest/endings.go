@@ -18,7 +18,7 @@ import (
 // endings checks what becomes of answers that end early, that fail, or that
 // are not what they should be.
 func endings(t *testing.T, d *Dialect) {
-	s := d.start(t, upstream.Upstream{})
+	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	for _, tc := range []struct {
 		name string
 		run  func(*testing.T, *subject)

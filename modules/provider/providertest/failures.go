@@ -15,7 +15,7 @@ import (
 
 // failures checks what is made of an answer with a status that is no success.
 func failures(t *testing.T, d *Dialect) {
-	s := d.start(t, upstream.Upstream{})
+	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	for _, tc := range []struct {
 		status int
 		reason provider.Reason
@@ -107,7 +107,7 @@ func redirect(t *testing.T, s *subject) {
 func nobodyThere(t *testing.T, d *Dialect) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	p := d.New(t, upstream.Upstream{BaseURL: gone.URL})
+	p := d.New(t, upstream.Upstream{BaseURL: gone.URL, APIKey: configuredKey})
 	s := &subject{d, nil, p}
 	s.both(t, func(t *testing.T, ask asking) {
 		err := ask(t.Context(), t, p, d.request(plainBody)).Err

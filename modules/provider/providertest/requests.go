@@ -31,7 +31,7 @@ type requestCase struct {
 // requests checks that what the client asks for arrives at the server as the
 // dialect has it, or that the client is told that it does not.
 func requests(t *testing.T, d *Dialect) {
-	s := d.start(t, upstream.Upstream{})
+	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	s.answerWhole(hi)
 	known := make(map[string]bool)
 	for _, tc := range requestCases {
@@ -153,7 +153,7 @@ func sameJSON(t testing.TB, got, want []byte) {
 // the operator says that the models go on with one.
 func continues(t *testing.T, d *Dialect) {
 	for _, on := range []bool{true, false} {
-		s := d.start(t, upstream.Upstream{Continue: &on})
+		s := d.start(t, upstream.Upstream{APIKey: configuredKey, Continue: &on})
 		c, ok := s.Provider.(provider.Continuer)
 		if !ok {
 			t.Fatal("nobody can say whether the models go on with a begun answer: want a provider.Continuer")
