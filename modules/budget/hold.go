@@ -38,6 +38,7 @@ type Hold struct {
 	id        string
 	model     string
 	outputCap int64
+	noOutput  bool
 	expect    provider.Usage
 	done      chan struct{} // closed when the hold has ended
 
@@ -52,8 +53,8 @@ type Hold struct {
 	// used up before the ledger is asked again.
 	tight bool
 
-	// refused is the figure that was not let through, nil where none was.
-	refused *provider.Usage
+	// refused says that the last figure was not let through.
+	refused bool
 
 	settling bool // whether Settle was called
 	ended    bool
@@ -94,10 +95,10 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 		h.tight, h.renewAt = true, now.Add(retryAfter)
 	}
 	if a := h.short(u); a != nil {
-		h.refused = &u
+		h.refused = true
 		return fmt.Errorf("%w: %w", ErrExhausted, &ExceededError{Budget: a.name, Period: a.period, RetryAfter: a.ends.Sub(now)})
 	}
-	h.used, h.refused = u, nil
+	h.used, h.refused = u, false
 	return nil
 }
 
@@ -229,8 +230,11 @@ func (h *Hold) exceeded(now time.Time, wants, own []store.Amount, balances []sto
 			continue
 		}
 		e := &ExceededError{Budget: a.name, Period: a.period, Window: a.isWindow(), RetryAfter: a.ends.Sub(now)}
-		if e.Window {
+		switch {
+		case e.Window:
 			e.RetryAfter = balances[i].Wait
+		case wants[i] <= a.ledger.Limit-balances[i].Used:
+			e.RetryAfter = 0 // as soon as others have ended
 		}
 		if worst == nil || worst.Window && !e.Window || worst.Window == e.Window && e.RetryAfter > worst.RetryAfter {
 			worst = e

@@ -85,25 +85,38 @@ func TestUsed(t *testing.T) {
 		d.settle(h, tokens(0, 1300))
 		d.want(dayKey, 1000, 0)
 	})
-	in(t, "what the provider counted in the end counts whole", func(t *testing.T) {
-		d := newDesk(t, "1000 tokens/day")
-		h := d.mustOpen(0, 1000)
-		must(t, h.Used(t.Context(), tokens(0, 900)))
-		d.settle(h, tokens(0, 1200))
-		d.want(dayKey, 1200, 0)
+	in(t, "what the provider counted in the end counts as far as there is room", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day 5000 tokens/month 1 usd/day")
+		other, h := d.mustOpen(0, 50), d.mustOpen(0, 600)
+		must(t, h.Used(t.Context(), tokens(0, 600)))
+		d.settle(h, tokens(0, 700))
+		d.want(dayKey, 700, 50)
+		h = d.mustOpen(0, 100)
+		r := d.settle(h, tokens(0, 1200))
+		d.want(dayKey, 950, 50)
+		d.want(monthKey, 1900, 50)
+		d.want(usdKey, 3800, 100)
+		if len(r.Excesses) != 1 || r.Excesses[0] != (Excess{"tokens/day", "tokens", 1200, 250}) {
+			t.Errorf("got %+v", r.Excesses)
+		}
+		d.settle(other, tokens(0, 50))
+		d.want(dayKey, 1000, 0)
 		_, err := d.open(0, 1)
 		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
 	})
-	in(t, "a budget that others have passed does not end what is held", func(t *testing.T) {
-		d := newDesk(t, "1000 tokens/day")
-		other, h := d.mustOpen(0, 500), d.mustOpen(0, 400)
-		d.settle(other, tokens(0, 5000))
+	in(t, "a budget that has been made smaller does not end what is held", func(t *testing.T) {
+		d := newDesk(t, "10000 tokens/day")
+		d.settle(d.mustOpen(0, 5000), tokens(0, 5000))
+		h := d.mustOpen(0, 400)
+		h.accounts[0].ledger.Limit = 1000
 		time.Sleep(lease / 2)
 		must(t, h.Used(t.Context(), tokens(0, 400)))
 		d.want(dayKey, 5000, 400)
 		if err := h.Used(t.Context(), tokens(0, 401)); !errors.Is(err, ErrExhausted) {
 			t.Errorf("got %v", err)
 		}
+		d.settle(h, tokens(0, 401))
+		d.want(dayKey, 5400, 0)
 	})
 	in(t, "a failing ledger is felt where more is used than is held", func(t *testing.T) {
 		d := newDesk(t, "10000 tokens/day")
