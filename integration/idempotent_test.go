@@ -129,7 +129,7 @@ func TestIdempotencyKey(t *testing.T) {
 				{SessionID: session, Message: "stop"}, {SessionID: newSession(), Message: "go"}, {SessionID: session, Message: "go", Stream: &no},
 			} {
 				f := wantFailure(t, ann.once("reused", other).answer(), 422, "idempotency_key_reused")
-				if !strings.Contains(f.Error.Message, "new key") {
+				if !strings.Contains(f.Error.Message, "send a new one") {
 					t.Errorf("the message is %q", f.Error.Message)
 				}
 			}

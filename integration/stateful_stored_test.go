@@ -59,11 +59,13 @@ func TestStatefulOverlong(t *testing.T) {
 	session := newSession()
 	a := ann.remember(session, userSays("go", streamed))
 	call := up.call()
+	read := make(chan completion, 1)
+	go func() { read <- a.whole() }() // more than fits the connection's buffers
 	for range 3 {
 		call.event(chunkOf(`{"content":` + quote(piece) + `}`))
 	}
 	call.stream(endOf("stop"))
-	whole := a.whole()
+	whole := <-read
 	whole.wantWhole(t, piece+piece+piece)
 	ann.wantStored(session, piece+piece, "partial")
 

@@ -237,7 +237,8 @@ func (w *chunkWriter) send(events []byte) error {
 
 func (w *chunkWriter) begin() {
 	w.begun = true
-	if w.c.x.rec.Turn == nil {
+	// those who ride a flight count themselves
+	if _, shared := w.c.x.w.(*flight); !shared && w.c.x.rec.Turn == nil {
 		w.done = w.c.h.app.OpenStream(w.c.x.rec.TenantID())
 	}
 	w.c.setHeaders()
