@@ -6,7 +6,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -23,34 +22,27 @@ type rescueWay struct {
 // the same request begins with exactly what the client has. It fails with the
 // cause of the cut where neither is to be had.
 func (c *call) rescue(out *chunkWriter, cut error) (source, error) {
+	c.answering.over(cut)
 	if !*c.h.Rescue || out.sent.fixed || c.ctx.Err() != nil || !isCut(cut) {
 		return source{}, cut
 	}
-	c.answering.over(cut)
+	// what the client has is that target's until another one goes on
+	defer func() { c.answers(c.answering) }()
 	c.deadline = time.Now().Add(time.Duration(c.h.TryDuration))
 	for _, continued := range []bool{true, false} {
 		for _, place := range c.places(errors.Is(cut, errSilent)) {
-			s, ok := c.goOn(out, place, continued)
-			if c.ctx.Err() != nil {
-				return source{}, cut
-			}
-			if ok {
+			if s, ok := c.goOn(out, place, continued); ok {
 				return s, nil
 			}
 		}
 	}
-	// what the client has is still that target's
-	c.answers(c.answering)
 	return source{}, cut
 }
 
 // isCut says whether a stream's failure leaves an answer that another call
 // may complete. What the provider's policy stopped would be stopped again.
 func isCut(err error) bool {
-	if _, ours := errors.AsType[*chaterr.Error](err); ours {
-		return false
-	}
-	return reasonOf(err) != provider.ReasonContentFiltered
+	return !isOurs(err) && reasonOf(err) != provider.ReasonContentFiltered
 }
 
 // places are the targets to go on with: the one that was cut first, as it
@@ -73,7 +65,7 @@ func (c *call) places(silent bool) []int {
 func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) {
 	hop := c.order[place]
 	way := rescueWay{hop.Target, continued}
-	if c.rescued[way] || time.Until(c.deadline) <= 0 {
+	if c.rescued[way] || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
 		return source{}, false
 	}
 	text := out.sent.text.String()
@@ -89,8 +81,8 @@ func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) 
 	if c.reprice(hop.Target) != nil {
 		return source{}, false
 	}
-	a, _ := c.enter(c.ctx, place, hop)
-	if a == nil {
+	a, err := c.enter(place, hop)
+	if err != nil {
 		return source{}, false
 	}
 	s := &spliced{in: a, as: &out.sent, text: text, reasoning: out.sent.reasoning.String()}
@@ -103,16 +95,15 @@ func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) 
 	if text != "" {
 		s.reasoning, s.thoughts = "", true
 	}
-	err := a.open()
 	var src source
-	if err == nil {
+	if err = a.open(); err == nil {
 		src, err = begins(a, s)
 	}
 	if err != nil {
 		a.over(err)
 		return source{}, false
 	}
-	c.answers(a)
+	c.answering = a
 	return src, true
 }
 

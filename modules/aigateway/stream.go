@@ -82,8 +82,6 @@ func (c *call) stream() error {
 		return err
 	}
 	c.answers(a)
-	// what watches over silence from here on is the stall timeout
-	a.watch.Reset(time.Duration(c.h.StallTimeout))
 
 	out := &chunkWriter{c: c}
 	defer out.close()
