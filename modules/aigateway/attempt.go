@@ -96,7 +96,7 @@ func (a *attempt) complete(do func(context.Context, provider.Provider) (*provide
 		return nil, a.cause(err)
 	}
 	a.note(answer.Facts)
-	a.pass.Answering()
+	a.answering()
 	return answer, nil
 }
 
@@ -144,7 +144,7 @@ func (a *attempt) note(f provider.Facts) {
 		a.content = true
 		a.watch.Stop()
 		a.hop.FirstToken(time.Now(), time.Since(a.begun))
-		a.pass.Answering()
+		a.answering()
 	}
 	if f.Content {
 		a.chunks++
@@ -155,6 +155,17 @@ func (a *attempt) note(f provider.Facts) {
 	}
 	a.model = cmp.Or(f.Model, a.model)
 	a.finish = cmp.Or(f.FinishReason, a.finish)
+}
+
+// answering tells the circuit that the target answers again.
+func (a *attempt) answering() {
+	if a.pass.Answering() {
+		a.logCircuit("a circuit closes: the target answers again")
+	}
+}
+
+func (a *attempt) logCircuit(message string) {
+	a.c.h.log.Warn(message, zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model))
 }
 
 // cause is why the attempt failed with err, without the secrets that a
@@ -187,7 +198,9 @@ func (a *attempt) over(err error) {
 	case a.result == chat.AttemptOK:
 		a.pass.Succeeded()
 	case a.result != chat.AttemptAborted && tells(err):
-		a.pass.Failed(time.Now())
+		if a.pass.Failed(time.Now()) {
+			a.logCircuit("a circuit opens: the target is left alone for a while")
+		}
 	}
 	a.pass.Ended()
 	a.end()

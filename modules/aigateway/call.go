@@ -80,6 +80,9 @@ func (h *Handler) call(x *exchange, req *request, answer func(*call) error) erro
 		if c.told {
 			return nil
 		}
+		if err != nil {
+			x.rec.SetHeader(x.w, "X-Ai-Attempts", strconv.Itoa(c.info.Attempts))
+		}
 		return err
 	})
 }
