@@ -158,6 +158,9 @@ func Parse(req *provider.Request, supported ...string) (*Conversation, error) {
 	if err := sift(req, root, supported); err != nil {
 		return nil, err
 	}
+	if req.Continue != "" && !req.Continuable() {
+		return nil, provider.Unsupported("messages", "an answer to this request cannot be continued")
+	}
 	c := new(Conversation)
 	var err error
 	root.Get("messages").ForEach(func(i, m gjson.Result) bool {
