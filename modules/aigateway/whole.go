@@ -20,8 +20,6 @@ const maxWhole = 64 << 20
 // greatest length.
 const finishLength = "length"
 
-var errTooLong = fmt.Errorf("the answer has more than %d bytes", maxWhole)
-
 // assemble calls for a stream and makes a whole answer of it. What is used is
 // seen as it comes so, and a budget can end the answer.
 func (a *attempt) assemble() (*provider.Completion, error) {
@@ -40,7 +38,7 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 			return nil, err
 		}
 		if size += len(chunk.Raw); size > maxWhole {
-			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: errTooLong}
+			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: fmt.Errorf("the answer has more than %d bytes", maxWhole)}
 		}
 		err = a.c.meter(a.used(), chunk)
 		if _, spent := errors.AsType[*budgetError](err); spent {
