@@ -24,21 +24,34 @@ type budgetSite struct {
 }
 
 // newBudgetSite has the model fast go to the target one, and to two where
-// that fails. limits are lines of the tenant globex; acme has the same.
+// that fails. limits are lines of the tenants globex and t0 to t9.
 func newBudgetSite(t testing.TB, limits string, gateway ...string) *budgetSite {
 	t.Helper()
-	if now := time.Now().UTC(); now.Add(3*time.Minute).Day() != now.Day() {
-		t.Skip("a day ends, and with it what was used of it")
-	}
+	inOneDay(t)
 	list := newTargets(t, "one", "two")
 	prober := newTarget(t, "prober", refuses(http.StatusBadRequest, "x"))
-	tenants := fmt.Sprintf("chat {\ntenant globex {\n%s\n}\ntenant acme {\n%[1]s\n}\ntenant free\n}", limits)
+	tenants := "chat {\n"
+	for _, name := range append([]string{"globex"}, manyTenants...) {
+		tenants += fmt.Sprintf("tenant %s {\n%s\n}\n", name, limits)
+	}
 	s := newFaultSite(t, faultConfig{
 		targets: list,
-		tenants: tenants,
+		tenants: tenants + "}",
 		gateway: patient + fmt.Sprintf("\nprovider prober openai {\nbase_url %s\n}\nmodel probe {\nto prober/x\nprice 1000000 2000000\n}\n", prober.url) + strings.Join(gateway, "\n"),
 	})
 	return &budgetSite{faultSite: s, one: list[0], two: list[1], prober: prober}
+}
+
+// manyTenants are there for tests that use up one each.
+var manyTenants = []string{"t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9"}
+
+// inOneDay leaves out a test that might see a day end, and with it what was
+// used of that day's budget.
+func inOneDay(t testing.TB) {
+	t.Helper()
+	if now := time.Now().UTC(); now.Add(3*time.Minute).Day() != now.Day() {
+		t.Skip("the day ends in less than three minutes")
+	}
 }
 
 // budgetQuestion asks for an answer of so many tokens at most, 0 for any.
@@ -78,19 +91,21 @@ func (s *budgetSite) wantLeft(cl *client, left int) {
 	}
 }
 
-// settlesTo waits until a tenant's budgets of a period are used to a part.
-func (s *budgetSite) settlesTo(tenant, period string, used, limit float64) {
-	s.t.Helper()
+// wantUsed waits until so much is used of a tenant's tightest budget of a
+// period, which is limit: a call is counted when it is over, which its client
+// may know first.
+func (c *caddyProcess) wantUsed(tenant, period string, used, limit float64) {
+	c.t.Helper()
 	name := fmt.Sprintf(`caddy_ai_budget_used_ratio{period=%q,tenant=%q}`, period, tenant)
 	var got float64
 	defer func() {
-		if s.t.Failed() {
-			s.t.Logf("%s is %v of %v", name, got*limit, limit)
+		if c.t.Failed() {
+			c.t.Logf("%s is %v of %v", name, got*limit, limit)
 		}
 	}()
-	eventually(s.t, fmt.Sprintf("%s is %v of %v", name, used, limit), func() bool {
-		got = s.c.metrics()[name]
-		return math.Abs(got*limit-used) < 1e-6
+	eventually(c.t, fmt.Sprintf("%s is %v of %v", name, used, limit), func() bool {
+		got = c.metrics()[name]
+		return math.Abs(got*limit-used) < 1e-7
 	})
 }
 

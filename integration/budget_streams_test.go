@@ -125,7 +125,7 @@ func TestBudgetOfManyAtOnce(t *testing.T) {
 			}
 			c.total, c.out = c.total+got.total, c.out+got.out
 			s.wantSpent("globex", c, tc.tokens, tc.usd)
-			if other := newClient(s.c, "acme", "ann"); !s.fits(other, spending+1) {
+			if other := newClient(s.c, "t0", "ann"); !s.fits(other, spending+1) {
 				t.Error("another tenant's budget is used up too")
 			}
 		})
@@ -191,8 +191,8 @@ func TestBudgetOfWhatProvidersCount(t *testing.T) {
 			eventually(t, "all are admitted", func() bool { return s.one.count() == 20 })
 			close(hold)
 			wg.Wait()
-			s.settlesTo("globex", "day", 400, 400)
-			s.settlesTo("globex", "month", 20*300, 100000)
+			s.c.wantUsed("globex", "day", 400, 400)
+			s.c.wantUsed("globex", "month", 20*300, 100000)
 			s.wantLeft(s.globex, 0)
 			if n, _ := s.tokensOf("globex"); n != 20*300 {
 				t.Errorf("counted are %v tokens, want the provider's", n)
@@ -206,7 +206,7 @@ func TestBudgetOfWhatProvidersCount(t *testing.T) {
 		s := newBudgetSite(t, "budget 400 tokens/day")
 		s.one.plays(says(100, 200, pieces(12)...))
 		s.globex.complete(budgetQuestion("fast", 12, true))
-		s.settlesTo("globex", "day", 300, 400)
+		s.c.wantUsed("globex", "day", 300, 400)
 		s.wantLeft(s.globex, 100)
 	})
 	t.Run("an early count is none of what follows", func(t *testing.T) {
@@ -219,6 +219,6 @@ func TestBudgetOfWhatProvidersCount(t *testing.T) {
 		if a.Finish != "length" || a.usage.Get("total_tokens").Num != 108 || len(a.Text) > 100*len(tokenText) {
 			t.Errorf("ended with %q after %d bytes, usage %s", a.Finish, len(a.Text), a.usage)
 		}
-		s.settlesTo("globex", "day", 108, 108)
+		s.c.wantUsed("globex", "day", 108, 108)
 	})
 }

@@ -97,18 +97,18 @@ func (c *call) refused(err error) error {
 }
 
 // meter counts what has been produced so far, before the client gets the
-// chunk that brought it there. One without content is no more of the answer:
-// what the provider counts in it has been used already.
+// chunk that brought it there. One without content is no more of the answer,
+// and what the provider counts in it has been used already.
 func (c *call) meter(u provider.Usage, chunk *provider.Chunk) error {
+	if !chunk.Content {
+		return nil
+	}
 	err := c.hold.Used(c.ctx, u)
 	if err == nil {
 		c.metered = u
 		return nil
 	}
 	if errors.Is(err, budget.ErrExhausted) {
-		if !chunk.Content {
-			return nil
-		}
 		return &budgetError{err}
 	}
 	if c.ctx.Err() != nil {

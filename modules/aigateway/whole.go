@@ -20,8 +20,6 @@ const maxWhole = 64 << 20
 // greatest length.
 const finishLength = "length"
 
-var errWholeTooLong = fmt.Errorf("the answer has more than %d bytes", maxWhole)
-
 // assemble calls for a stream and makes a whole answer of it. What is used is
 // seen as it comes so, and a budget can end the answer.
 func (a *attempt) assemble() (*provider.Completion, error) {
@@ -40,13 +38,13 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 			return nil, err
 		}
 		if size += len(chunk.Raw); size > maxWhole {
-			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: errWholeTooLong}
+			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: fmt.Errorf("the answer has more than %d bytes", maxWhole)}
 		}
 		err = a.c.meter(a.used(), chunk)
 		if _, spent := errors.AsType[*budgetError](err); spent {
 			a.c.exhausted(err)
 			a.over(err)
-			return w.cut()
+			return w.cut(chunk.Raw)
 		}
 		if err == nil {
 			err = w.add(chunk.Raw)
@@ -77,11 +75,7 @@ func (w *whole) add(raw []byte) error {
 	}
 	list, _ := chunk["choices"].([]any)
 	delete(chunk, "choices")
-	for name, v := range chunk {
-		if old := w.root[name]; v != nil && (old == nil || name != "id") {
-			w.root[name] = v
-		}
-	}
+	w.envelope(chunk)
 	for _, v := range list {
 		choice, ok := v.(map[string]any)
 		if !ok {
@@ -90,6 +84,15 @@ func (w *whole) add(raw []byte) error {
 		w.choice(indexOf(choice), choice)
 	}
 	return nil
+}
+
+// envelope notes what stands around the choices.
+func (w *whole) envelope(chunk map[string]any) {
+	for name, v := range chunk {
+		if old := w.root[name]; v != nil && (old == nil || name != "id") {
+			w.root[name] = v
+		}
+	}
 }
 
 func (w *whole) choice(index int64, choice map[string]any) {
@@ -177,9 +180,13 @@ func indexOf(m map[string]any) int64 {
 	return i
 }
 
-// cut is the answer as far as it came, as one that has reached its greatest
-// length.
-func (w *whole) cut() (*provider.Completion, error) {
+// cut is the answer as far as it came, without the chunk that came last, as
+// one that has reached its greatest length.
+func (w *whole) cut(last []byte) (*provider.Completion, error) {
+	if chunk, err := object(last); err == nil {
+		delete(chunk, "choices")
+		w.envelope(chunk)
+	}
 	if len(w.choices) == 0 {
 		w.choice(0, make(map[string]any))
 	}

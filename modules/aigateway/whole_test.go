@@ -56,8 +56,8 @@ func TestWhole(t *testing.T) {
 		if err := w.add([]byte(`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"Hel"}}],"usage":{"total_tokens":99}}`)); err != nil {
 			t.Fatal(err)
 		}
-		got, _ := w.cut()
-		wantSame(t, got.Body, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":"Hel"},"finish_reason":"length"}]}`)
+		got, _ := w.cut([]byte(`{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"lo"}}]}`))
+		wantSame(t, got.Body, `{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hel"},"finish_reason":"length"}]}`)
 	})
 }
 

@@ -107,10 +107,11 @@ func (b *Book) Open(ctx context.Context, ledger store.Ledger, a Admission) (*Hol
 	if a.Tenant != nil {
 		h.tenant = a.Tenant.ID
 	}
+	h.least = h.expect
 	if a.OutputCap <= 0 && !a.NoOutput {
-		h.expect.Output = b.expects(subject{h.tenant, h.model})
+		h.expect.Output, h.least.Output = b.expects(subject{h.tenant, h.model})
 	}
-	if err := h.reserveAll(ctx, now, h.firstWants()); err != nil {
+	if err := h.reserveAll(ctx, now, h.firstOf(h.expect), h.firstOf(h.least)); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -120,6 +121,10 @@ const (
 	// unlearnt is how many tokens of output are expected of calls that
 	// nobody has made yet.
 	unlearnt = 1000
+
+	// shortest is how many of these there has to be room for: a guess is no
+	// reason to refuse a call until a period ends.
+	shortest = 32
 
 	// maxAverages bounds what is remembered.
 	maxAverages = 10_000
@@ -138,14 +143,14 @@ func (v *average) add(x float64) {
 // most is what the next figure will rarely pass.
 func (v *average) most() int64 { return int64(math.Ceil(v.mean + 4*v.deviation)) }
 
-// expects is how many tokens of output to expect.
-func (b *Book) expects(s subject) int64 {
+// expects is how many tokens of output to expect, and how many to do with.
+func (b *Book) expects(s subject) (output, least int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if v := b.averages[s]; v != nil {
-		return v.most()
+		return v.most(), v.most()
 	}
-	return unlearnt
+	return unlearnt, shortest
 }
 
 // learn notes how many tokens a call produced. Go starts to walk a map at a

@@ -130,8 +130,8 @@ func TestOpen(t *testing.T) {
 		must(t, err)
 		d.want(dayKey, 0, 70)
 		d.settle(h, tokens(70, 0))
-		_, err = d.open(0, 0) // nothing is learnt of it
-		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
+		d.mustOpen(0, 0) // nothing is learnt of it
+		d.want(dayKey, 70, 930)
 	})
 	in(t, "a new period begins with all of it", func(t *testing.T) {
 		d := newDesk(t, "1000 tokens/day")
@@ -152,6 +152,29 @@ func TestOpen(t *testing.T) {
 		d.want(dayKey, 0, 500)
 		d.settle(h, tokens(10, 20))
 		d.mustOpen(10, 60) // of the 470 that are left
+	})
+	in(t, "takes what is left for a guess", func(t *testing.T) {
+		d := newDesk(t, "1100 tokens/day 0.002 usd/day")
+		minute := Window{Name: "tokens", Key: "w", Limit: 900, Length: time.Minute}
+		d.settle(d.mustOpen(0, 200), tokens(0, 200))
+		h := d.mustOpen(10, 0, minute)
+		d.want(dayKey, 200, 900)
+		d.want(usdKey, 400, 1600)
+		d.want("w", 0, 900)
+		must(t, h.Reprice(t.Context(), price.Price{Input: 3, Output: 3}))
+		d.want(usdKey, 400, 1600)
+		d.settle(h, tokens(10, 640))
+		d.want(dayKey, 850, 0)
+
+		b := NewBook(nil) // nothing is learnt there
+		open := func(input int64) error {
+			d.n++
+			_, err := b.Open(t.Context(), d.ledger, Admission{ID: fmt.Sprint(d.n), Tenant: d.acme, Model: "fast", Input: input})
+			return err
+		}
+		wantExceeded(t, open(250-shortest+1), ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
+		must(t, open(250-shortest))
+		wantExceeded(t, open(1), ExceededError{Budget: "tokens/day", Period: "day"})
 	})
 	in(t, "refuses an input that is larger than the budget", func(t *testing.T) {
 		d := newDesk(t, "500 tokens/day")

@@ -41,7 +41,8 @@ type Hold struct {
 	outputCap int64
 	noOutput  bool
 	expect    provider.Usage
-	done      chan struct{} // closed when the hold has ended
+	least     provider.Usage // what has to fit of it
+	done      chan struct{}  // closed when the hold has ended
 
 	mu       sync.Mutex
 	accounts []account
@@ -219,35 +220,41 @@ func (h *Hold) reserve(ctx context.Context, now time.Time, wants, limits []store
 	return balances, nil
 }
 
-// firstWants is what to reserve before a call.
-func (h *Hold) firstWants() []store.Amount {
+// firstOf is what to reserve before a call that uses so much.
+func (h *Hold) firstOf(u provider.Usage) []store.Amount {
 	wants := make([]store.Amount, len(h.accounts))
 	for i := range h.accounts {
-		wants[i] = h.accounts[i].first(h.price, h.expect)
+		wants[i] = h.accounts[i].first(h.price, u)
 	}
 	return wants
 }
 
-// reserveAll reserves all of wants, within all limits. What does not fit is
-// an *ExceededError.
-func (h *Hold) reserveAll(ctx context.Context, now time.Time, wants []store.Amount) error {
+// reserveAll reserves as much of wants as there is room for within all
+// limits, and least of it. What does not fit is an *ExceededError.
+func (h *Hold) reserveAll(ctx context.Context, now time.Time, wants, least []store.Amount) error {
 	own := h.kept(now)
-	limits := make([]store.Amount, len(wants))
-	for i, a := range h.accounts {
-		if wants[i] > own[i] {
-			limits[i] = a.ledger.Limit
+	for try := 1; ; try++ {
+		limits := make([]store.Amount, len(wants))
+		for i, a := range h.accounts {
+			if wants[i] > own[i] {
+				limits[i] = a.ledger.Limit
+			}
 		}
-	}
-	balances, err := h.reserve(ctx, now, wants, limits)
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, store.ErrExceeded) {
-		if e := h.exceeded(now, wants, own, balances); e != nil {
+		balances, err := h.reserve(ctx, now, wants, limits)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, store.ErrExceeded) || try == 4 {
+			return fmt.Errorf("reserving a budget: %w", err)
+		}
+		if e := h.exceeded(now, least, own, balances); e != nil {
 			return e
 		}
+		// others may be quicker than this takes
+		for i := range h.accounts {
+			wants[i] = max(least[i], min(wants[i], h.accounts[i].room(balances[i], own[i])))
+		}
 	}
-	return fmt.Errorf("reserving a budget: %w", err)
 }
 
 // exceeded tells what wants do not fit: a budget rather than a window, and
@@ -287,13 +294,14 @@ func (h *Hold) Reprice(ctx context.Context, p price.Price) error {
 	}
 	now, old := time.Now(), h.price
 	h.price = p
-	wants := h.kept(now)
+	wants, least := h.kept(now), h.kept(now)
 	for i := range h.accounts {
 		if a := &h.accounts[i]; a.unit == tenant.UnitUSD {
 			wants[i] = max(a.first(p, h.expect), a.amount(p, h.used))
+			least[i] = max(a.first(p, h.least), a.amount(p, h.used))
 		}
 	}
-	if err := h.reserveAll(ctx, now, wants); err != nil {
+	if err := h.reserveAll(ctx, now, wants, least); err != nil {
 		h.price = old
 		return err
 	}

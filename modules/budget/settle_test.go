@@ -164,7 +164,7 @@ func TestLearning(t *testing.T) {
 	in(t, "by tenant and model, and not without bounds", func(t *testing.T) {
 		b := NewBook(nil)
 		b.learn(subject{"a", "fast"}, 7)
-		if n := b.expects(subject{"b", "fast"}); n != unlearnt {
+		if n, _ := b.expects(subject{"b", "fast"}); n != unlearnt {
 			t.Errorf("another tenant's is %d", n)
 		}
 		for i := range maxAverages + 10 {

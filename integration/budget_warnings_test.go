@@ -1,0 +1,177 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	caddyv2 "github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func init() {
+	caddyv2.RegisterModule(noted{})
+}
+
+// noted is a handler of events that writes them to a file of the process's
+// directory. It is a module of the test binary's own.
+type noted struct{}
+
+const notesFile = "notes.jsonl"
+
+func (noted) CaddyModule() caddyv2.ModuleInfo {
+	return caddyv2.ModuleInfo{ID: "events.handlers.noted", New: func() caddyv2.Module { return new(noted) }}
+}
+
+func (*noted) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	return nil
+}
+
+func (noted) Handle(_ context.Context, e caddyv2.Event) error {
+	doc, err := json.Marshal(e.Data)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(notesFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.Write(append(doc, '\n'))
+	return err
+}
+
+// note is the data of a chat.budget_warning.
+type note struct {
+	Tenant   string  `json:"tenant"`
+	Budget   string  `json:"budget"`
+	Period   string  `json:"period"`
+	Fraction float64 `json:"fraction"`
+	Used     float64 `json:"used"`
+	Limit    float64 `json:"limit"`
+}
+
+// notes are the warnings so far, in no order.
+func (c *caddyProcess) notes() []note {
+	c.t.Helper()
+	text, err := os.ReadFile(filepath.Join(c.dir, notesFile))
+	if err != nil && !os.IsNotExist(err) {
+		c.t.Fatal(err)
+	}
+	var list []note
+	for line := range strings.Lines(string(text)) {
+		var n note
+		if err := json.Unmarshal([]byte(line), &n); err != nil {
+			c.t.Fatalf("%s: %v", line, err)
+		}
+		list = append(list, n)
+	}
+	slices.SortFunc(list, func(a, b note) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	return list
+}
+
+func (c *caddyProcess) wantNotes(want []note) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprint("there are the events ", want), func() bool { return len(c.notes()) >= len(want) })
+	if got := c.notes(); !slices.Equal(got, want) {
+		c.t.Errorf("events %+v, want %+v", got, want)
+	}
+}
+
+// together runs do so many times at once.
+func together(n int, do func()) {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(do)
+	}
+	wg.Wait()
+}
+
+// TestBudgetWarnings crosses the lines with many calls at once.
+func TestBudgetWarnings(t *testing.T) {
+	t.Parallel()
+	inOneDay(t)
+	up := newTarget(t, "up", says(5, 5, tokenText))
+	options := func(globex int) string {
+		return fmt.Sprintf(`
+	events {
+		on chat.budget_warning noted
+	}
+	chat {
+		tenant acme {
+			budget 1000 tokens/day 3000 tokens/month
+			budget 1 usd/month
+		}
+		tenant globex {
+			budget %d tokens/day
+		}
+		budget_warnings 0.9 0.5
+	}
+`, globex)
+	}
+	site := fmt.Sprintf(`
+	tenant_resolve
+	ai_gateway {
+		provider openai {
+			base_url %s
+		}
+		model fast {
+			to openai/up
+			price 0.1 0.1
+		}
+		%s
+	}
+`, up.url, patient)
+	c := startCaddy(t, options(100), site)
+	acme, globex := newClient(c, "acme", "ann"), newClient(c, "globex", "ann")
+	stream := budgetQuestion("fast", 1, true)
+	together(95, func() {
+		a := acme.complete(stream)
+		a.wantText(t, tokenText)
+	})
+	for range 6 {
+		globex.complete(budgetQuestion("fast", 1, false))
+	}
+	c.wantUsed("acme", "day", 950, 1000)
+	c.wantUsed("globex", "day", 60, 100)
+	want := []note{
+		{"acme", "tokens/day", "day", 0.5, 500, 1000},
+		{"acme", "tokens/day", "day", 0.9, 900, 1000},
+		{"globex", "tokens/day", "day", 0.5, 50, 100},
+	}
+	c.wantNotes(want)
+	for _, n := range want {
+		c.wantMetrics(map[string]float64{
+			fmt.Sprintf(`caddy_ai_budget_warnings_total{fraction="%g",period=%q,tenant=%q}`, n.Fraction, n.Period, n.Tenant): 1,
+		})
+	}
+	const line = "a budget nears its end or has reached it"
+	eventually(t, "the log warns", func() bool { return strings.Count(c.log.String(), line) == len(want) })
+
+	// what was said is not said again after a restart
+	c.stop()
+	c.restart()
+	acme.complete(stream)
+	globex.complete(stream)
+	c.wantUsed("acme", "day", 960, 1000)
+	c.wantUsed("acme", "month", 960, 3000)
+	c.wantUsed("globex", "day", 70, 100)
+	c.wantNotes(want)
+	if strings.Contains(c.log.String(), line) {
+		t.Error("the log warns again")
+	}
+
+	// a budget that has been made larger has a line of its own to cross
+	c.writeConfig(options(150), site)
+	c.reload()
+	globex.complete(stream)
+	c.wantUsed("globex", "day", 80, 150)
+	c.wantNotes(append(want, note{"globex", "tokens/day", "day", 0.5, 80, 150}))
+}
