@@ -3,7 +3,8 @@
 CADDY    = $(shell cd xcaddy-build && \
 	go list -m -f '{{.Version}}' github.com/caddyserver/caddy/v2)
 LINT     = go tool -modfile=$(CURDIR)/.ci/tools/go.mod golangci-lint
-TIMEOUT  ?= 15m
+TIMEOUT  ?= 17m
+PARALLEL ?= 8
 FUZZTIME ?= 30s
 BENCH    ?= .
 
@@ -26,8 +27,9 @@ run: build ## Build Caddy and serve the quickstart example
 	cd caddyfile-examples/quickstart && \
 		exec ../../bin/caddy run --config Caddyfile
 
-test: deps ## Run all tests with the race detector (TESTFLAGS, TIMEOUT)
-	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
+# Most tests wait for a server rather than the processor.
+test: deps ## Run all tests with the race detector (TESTFLAGS, TIMEOUT, PARALLEL)
+	go test -race -parallel $(PARALLEL) -timeout $(TIMEOUT) $(TESTFLAGS) ./...
 
 deps:
 	@.ci/deps

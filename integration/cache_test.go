@@ -22,6 +22,9 @@ const cacheTenants = `
 		tenant thrifty {
 			budget 10 tokens/day
 		}
+		tenant spender {
+			budget 100 tokens/day
+		}
 	}
 `
 
@@ -44,8 +47,6 @@ func asks(text string) question {
 	q.Messages[0].Content = text
 	return q
 }
-
-var wholeStream = []string{role, content("Hel"), content("lo"), finished, counted, endMark}
 
 // answersAll answers streams and documents, each with its own text.
 func answersAll(text string) http.HandlerFunc {
@@ -99,12 +100,16 @@ func TestCache(t *testing.T) {
 		globex.complete(asks("differs"))
 		differs := asks("differs")
 		for name, ask := range map[string]func() completion{
-			"tenant":        func() completion { return newClient(c, "acme", "ann").complete(differs) },
-			"model":         func() completion { q := differs; q.Model = "smart"; return globex.complete(q) },
-			"stream":        func() completion { return globex.complete(differs.streamed()) },
-			"usage":         func() completion { return globex.complete(differs.withUsage()) },
-			"white space":   func() completion { return globex.complete(`{"model":"fast", "messages":[{"role":"user","content":"differs"}]}`) },
-			"unknown field": func() completion { return globex.complete(`{"model":"fast","messages":[{"role":"user","content":"differs"}],"x":1}`) },
+			"tenant": func() completion { return newClient(c, "acme", "ann").complete(differs) },
+			"model":  func() completion { q := differs; q.Model = "smart"; return globex.complete(q) },
+			"stream": func() completion { return globex.complete(differs.streamed()) },
+			"usage":  func() completion { return globex.complete(differs.withUsage()) },
+			"white space": func() completion {
+				return globex.complete(`{"model":"fast", "messages":[{"role":"user","content":"differs"}]}`)
+			},
+			"unknown field": func() completion {
+				return globex.complete(`{"model":"fast","messages":[{"role":"user","content":"differs"}],"x":1}`)
+			},
 		} {
 			before := up.count()
 			a := ask()
@@ -195,6 +200,27 @@ func TestCache(t *testing.T) {
 			if a.status != http.StatusOK || a.Text != "Hello" {
 				t.Errorf("status %d, %q", a.status, a.Text)
 			}
+		}
+	})
+
+	t.Run("what a budget has ended is not kept, but under a key", func(t *testing.T) {
+		defer up.answers(answersAll("Hello"))
+		spender := newClient(c, "spender", "ann")
+		var long []string
+		for range 30 {
+			long = append(long, content(strings.Repeat("word", 10)))
+		}
+		up.answers(sends(append(long, finished, endMark)...))
+		q := asks("tell me everything").streamed()
+		first := spender.complete(q, "Idempotency-Key", "long")
+		if first.Finish != "length" || !first.done {
+			t.Fatalf("finish %q, %v", first.Finish, first.frames)
+		}
+		again := spender.complete(q)
+		again.wantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
+		wantCache(t, again.header, "miss")
+		if a := spender.complete(q, "Idempotency-Key", "long"); !slices.Equal(a.frames, first.frames) {
+			t.Errorf("got %v, want %v", a.frames, first.frames)
 		}
 	})
 

@@ -16,8 +16,14 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatratelimit"
 	"github.com/caddy-chat/caddy-chat/modules/chatsession"
+	"github.com/caddy-chat/caddy-chat/modules/provider/anthropic"
+	"github.com/caddy-chat/caddy-chat/modules/provider/bedrock"
+	"github.com/caddy-chat/caddy-chat/modules/provider/cloudflare"
 	"github.com/caddy-chat/caddy-chat/modules/provider/echo"
+	"github.com/caddy-chat/caddy-chat/modules/provider/gemini"
+	"github.com/caddy-chat/caddy-chat/modules/provider/ollama"
 	"github.com/caddy-chat/caddy-chat/modules/provider/openai"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 	"github.com/caddy-chat/caddy-chat/modules/store/badger"
 	"github.com/caddy-chat/caddy-chat/modules/tenantresolve"
 )
@@ -38,7 +44,8 @@ func TestDocsName(t *testing.T) {
 			"tenant_resolve.md": {tenantresolve.Handler{}, tenantresolve.Source{}},
 			"chat_ratelimit.md": {chatratelimit.Handler{}},
 			"chat_session.md":   {chatsession.Handler{}},
-			"ai_gateway.md":     {aigateway.Handler{}, aigateway.Model{}, aigateway.Price{}, openai.OpenAI{}, echo.Echo{}},
+			"ai_gateway.md":     {aigateway.Handler{}, aigateway.Model{}, aigateway.Price{}, aigateway.CircuitBreaker{}, upstream.Upstream{}},
+			"providers.md":      {openai.OpenAI{}, openai.Azure{}, anthropic.Anthropic{}, gemini.Gemini{}, ollama.Ollama{}, cloudflare.Cloudflare{}, bedrock.Bedrock{}, echo.Echo{}},
 		} {
 			for _, config := range configs {
 				wantNames(t, name, jsonNames(reflect.TypeOf(config)))

@@ -22,6 +22,8 @@ const examplesDir = "../caddyfile-examples"
 // exampleEnv is the environment that the examples ask for.
 var exampleEnv = []string{
 	"OPENAI_API_KEY=sk-the-providers",
+	"ANTHROPIC_API_KEY=sk-ant-the-providers",
+	"GEMINI_API_KEY=gemini-the-providers",
 	"CHAT_STORE_KEY=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
 	"ACME_KEY=acme-key",
 	"GLOBEX_KEY=globex-key",
@@ -31,6 +33,7 @@ var exampleEnv = []string{
 // TestExamples.
 var exampleTests = map[string]func(*testing.T){
 	"existing-site":  tryExistingSite,
+	"fallbacks":      tryFallbacks,
 	"ollama":         tryOllama,
 	"openai-gateway": tryOpenAIGateway,
 	"production":     tryProduction,
@@ -238,15 +241,6 @@ func tryOpenAIGateway(t *testing.T) {
 	body := `{"model":"smart","messages":[{"role":"user","content":"hi"}]}`
 	wantFailure(t, globex.do(http.MethodPost, "/v1/chat/completions", body), http.StatusForbidden, "model_not_allowed")
 	wantFailure(t, newClient(c, "", "").do(http.MethodPost, "/v1/chat/completions", body), http.StatusUnauthorized, "invalid_api_key")
-}
-
-func tryOllama(t *testing.T) {
-	model := newModelServer(t)
-	c := startExample(t, "ollama", "http://127.0.0.1:11434", model.URL)
-	wantAnswer(t, newClient(c, "", ""))
-	if got := model.only(t); got.Model != "llama3.2" || got.authorization != "" {
-		t.Errorf("upstream got %+v", got)
-	}
 }
 
 func tryProduction(t *testing.T) {

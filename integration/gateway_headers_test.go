@@ -76,7 +76,7 @@ func TestAnswerHeaders(t *testing.T) {
 			a := globex.complete(q, "X-Trace-Id", "trace-1")
 			wantHeader(t, a.header, always(typ))
 			wantHeader(t, a.header, map[string]string{
-				"X-Ai-Provider": "openai", "X-Ai-Attempts": "1", "X-Ai-Fallback": "",
+				"X-Ai-Provider": "openai", "X-Ai-Attempts": "1", "X-Ai-Fallback": "", "X-Request-Id": "trace-1",
 				"X-Ratelimit-Limit-Requests": "#", "X-Ratelimit-Remaining-Requests": "#", "X-Ratelimit-Reset-Requests": "*",
 			})
 			for _, frame := range a.frames {

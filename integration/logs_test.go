@@ -115,6 +115,88 @@ func TestAccessLog(t *testing.T) {
 	})
 }
 
+// TestAccessLogOfFallbacks has a model of two targets at two providers, and
+// asks for it under /v1 and by /chat, streamed and whole.
+func TestAccessLogOfFallbacks(t *testing.T) {
+	t.Parallel()
+	down, up := newFakeProvider(t, silent), newFakeProvider(t, silent)
+	c := startCaddy(t, gatewayTenants, fmt.Sprintf(`
+	log
+	tenant_resolve
+	chat_session
+	ai_gateway {
+		provider first openai {
+			base_url %s
+		}
+		provider second openai {
+			base_url %s
+		}
+		model steady {
+			to first/up-1
+			to second/up-2
+			price 1000000 2000000
+		}
+		retries 1
+		circuit_breaker off
+	}
+`, down.url, up.url))
+	globex := newClient(c, "globex", "ann")
+	whole, stream := document(http.StatusOK, wholeAnswer), sends(role, content("Hello"), finished, counted, endMark)
+	unauthorized := document(http.StatusUnauthorized, "{}")
+	unavailable := []http.HandlerFunc{document(http.StatusServiceUnavailable, "{}")}
+	cut := slices.Concat([]http.HandlerFunc{sends(role, content("Hel"))}, unavailable)
+
+	// two calls of the first target, and one of the second
+	answered := map[string]any{"provider": "second", "attempts": 3.0, "tokens_in": 7.0, "tokens_out": 3.0, "cost_usd": 13.0, "ttft_ms": nil, "status": 200.0}
+	for _, tc := range []struct {
+		name  string
+		down  []http.HandlerFunc
+		up    http.HandlerFunc
+		whole http.HandlerFunc // what up says where the answer is not streamed
+		want  map[string]any
+	}{
+		{name: "fallback", down: unavailable, up: stream, whole: whole, want: answered},
+		{name: "failure", down: unavailable, up: unauthorized, whole: unauthorized, want: map[string]any{
+			"provider": "second", "attempts": 3.0, "error_code": "ai_error",
+			"tokens_in": 0.0, "tokens_out": 0.0, "cost_usd": 0.0, "ttft_ms": 0.0, "status": 502.0,
+		}},
+		{name: "rescue", down: cut, up: stream, want: answered},
+		{name: "cut without rescue", down: cut, up: unauthorized, want: map[string]any{
+			"provider": "first", "attempts": 3.0, "error_code": "ai_error",
+			"tokens_in": nil, "tokens_out": 1.0, "cost_usd": nil, "ttft_ms": nil, "status": 200.0,
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for _, streamed := range []bool{true, false} {
+				for _, path := range []string{completions, "/chat"} {
+					down.answers(inTurn(tc.down...))
+					up.answers(tc.up)
+					if !streamed {
+						if tc.whole == nil {
+							continue // only a stream can be cut
+						}
+						up.answers(tc.whole)
+					}
+					session := newSession()
+					var body any = question{Model: "steady", Messages: []said{{"user", "hi"}}, Stream: streamed}
+					if path == "/chat" {
+						body = ask{SessionID: session, Message: "hi", Stream: &streamed}
+					}
+					resp := globex.do(http.MethodPost, path, body)
+					readAll(t, resp)
+					id := resp.Header.Get("X-Trace-Id")
+					want := map[string]any{"tenant": "globex", "user": "ann", "trace_id": id, "model": "steady"}
+					maps.Copy(want, tc.want)
+					if path == "/chat" {
+						want["session"] = session
+					}
+					wantFields(t, c.accessLog(id), want)
+				}
+			}
+		})
+	}
+}
+
 // TestLogSecrets says all that can be said and sends all keys, at the level
 // at which Caddy tells the most. Every secret has the same letters in it.
 func TestLogSecrets(t *testing.T) {

@@ -43,9 +43,9 @@ type attempt struct {
 	span   trace.Span
 	stream provider.Stream
 
-	content bool // the model has produced something
+	content bool // the model has produced something, or finished
 	usage   *provider.Usage
-	output  int // bytes that were produced since the usage came
+	output  int // bytes that were produced since the provider counted
 	chunks  int // chunks with content since then
 	model   string
 	finish  string
@@ -90,8 +90,8 @@ func impatience(deadline time.Time) error {
 }
 
 // complete calls for a whole answer.
-func (a *attempt) complete(do func(context.Context, provider.Provider, *provider.Request) (*provider.Completion, error)) (*provider.Completion, error) {
-	answer, err := do(a.ctx, a.c.h.providers[a.hop.Target.Provider], a.preq)
+func (a *attempt) complete(do func(context.Context, provider.Provider) (*provider.Completion, error)) (*provider.Completion, error) {
+	answer, err := do(a.ctx, a.c.h.providers[a.hop.Target.Provider])
 	if err != nil {
 		return nil, a.cause(err)
 	}
@@ -258,15 +258,20 @@ func (a *attempt) used() provider.Usage {
 // and an estimate of what has come since. ok is false where nothing says that it
 // used any.
 func (a *attempt) counted() (u provider.Usage, ok bool) {
-	more := max(provider.EstimateTokens(a.output), int64(a.chunks))
+	more := a.uncounted()
 	if a.usage == nil {
-		u = provider.Usage{Input: a.c.req.inputTokens, Output: more, Estimated: true}
-		return u, a.chunks > 0 || a.result == chat.AttemptOK
+		return provider.Usage{Input: a.c.req.inputTokens, Output: more, Estimated: true}, a.content || a.result == chat.AttemptOK
 	}
 	u = *a.usage
 	u.Output += more
 	u.Estimated = u.Estimated || more > 0
 	return u, true
+}
+
+// uncounted is an estimate of what was produced since the provider counted,
+// which some do as they begin. Where it counts nothing, that is everything.
+func (a *attempt) uncounted() int64 {
+	return max(provider.EstimateTokens(a.output), int64(a.chunks))
 }
 
 // reasonOf is the reason of a provider's failure. An error that is none of

@@ -126,17 +126,22 @@ func (c *call) providerRequest(target route.Target) *provider.Request {
 
 // complete makes a call whose answer is one document.
 func (c *call) complete() error {
-	return c.document(func(ctx context.Context, p provider.Provider, preq *provider.Request) (*provider.Completion, error) {
-		return p.Complete(ctx, preq)
+	return c.document(func(a *attempt) (*provider.Completion, error) {
+		if !c.hold.Bounded() {
+			return a.assemble()
+		}
+		return a.complete(func(ctx context.Context, p provider.Provider) (*provider.Completion, error) {
+			return p.Complete(ctx, a.preq)
+		})
 	}, c.withUsage)
 }
 
 // document makes a call by do, and answers with the document that it returns
 // once finish has seen to it.
-func (c *call) document(do func(context.Context, provider.Provider, *provider.Request) (*provider.Completion, error), finish func([]byte) []byte) error {
+func (c *call) document(do func(*attempt) (*provider.Completion, error), finish func([]byte) []byte) error {
 	var answer *provider.Completion
 	a, err := c.try(func(a *attempt) (err error) {
-		answer, err = a.complete(do)
+		answer, err = do(a)
 		return err
 	})
 	if err != nil {

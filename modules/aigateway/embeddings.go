@@ -40,11 +40,13 @@ func parseEmbeddings(body []byte) (*request, error) {
 // embed makes a call for embeddings. Failures of a provider are met as those
 // of any other call.
 func (c *call) embed() error {
-	return c.document(func(ctx context.Context, p provider.Provider, preq *provider.Request) (*provider.Completion, error) {
-		e, ok := p.(provider.Embedder)
-		if !ok {
-			return nil, provider.Unsupported("model", "its provider has no embeddings")
-		}
-		return e.Embed(ctx, preq)
+	return c.document(func(a *attempt) (*provider.Completion, error) {
+		return a.complete(func(ctx context.Context, p provider.Provider) (*provider.Completion, error) {
+			e, ok := p.(provider.Embedder)
+			if !ok {
+				return nil, provider.Unsupported("model", "its provider has no embeddings")
+			}
+			return e.Embed(ctx, a.preq)
+		})
 	}, func(body []byte) []byte { return body })
 }

@@ -3,28 +3,46 @@ package aigateway
 import (
 	"bytes"
 	"context"
-	"maps"
+	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
+	"slices"
 	"sync"
 
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+)
+
+// maxFlight is how long an answer may grow, in bytes: all of it is held for
+// those who come later. What is written at once is in memory anyway.
+const maxFlight = 32 << 20
+
+var (
+	errTooLong      = errors.New("the answer is too long to be held for others")
+	errOtherRequest = errors.New("the answer is to another request")
 )
 
 // flight is an answer on its way to all who asked for it. It is written like
 // an answer to a client, and never waits for any of them.
 type flight struct {
-	sum    [32]byte    // of the request's body
 	header http.Header // as it is being made
 
 	// partial says that it is not all that the model would have said. It is
-	// the leader's to know.
+	// the call's to know.
 	partial bool
 
-	mu      sync.Mutex
-	changed chan struct{} // closed at the next change
-	riders  int
-	keeps   bool                    // it goes on without riders
-	cancel  context.CancelCauseFunc // nil until there is something to cancel
+	mu       sync.Mutex
+	changed  chan struct{} // closed at the next change
+	landed   chan struct{} // closed when it has ended
+	riders   int
+	keeps    bool                    // it goes on without riders
+	outdated bool                    // somebody has asked for a fresh one
+	cancel   context.CancelCauseFunc // nil until there is something to cancel
+	rec      *chatctx.Record         // of the call that makes it; nil where there is none
+
+	known bool     // the sum is
+	sum   [32]byte // of the body of the request that is answered
 
 	begun   http.Header // as it was sent; nil until the answer has begun
 	body    []byte
@@ -33,8 +51,8 @@ type flight struct {
 	failure *chaterr.Error // why the answer ends early
 }
 
-func newFlight(sum [32]byte) *flight {
-	return &flight{sum: sum, changed: make(chan struct{}), header: make(http.Header)}
+func newFlight() *flight {
+	return &flight{header: make(http.Header), changed: make(chan struct{}), landed: make(chan struct{})}
 }
 
 // flights are the answers of this process that are on their way, by key. They
@@ -45,14 +63,14 @@ var flights = struct {
 }{byKey: make(map[string]*flight)}
 
 // board finds the flight of a key, or makes it: then the caller leads, and
-// has to land it. A fresh one takes the place of another.
-func board(key string, sum [32]byte, fresh bool) (f *flight, leads bool) {
+// has to see to it that it lands. A fresh one takes the place of another.
+func board(key string, fresh bool) (f *flight, leads bool) {
 	flights.mu.Lock()
 	defer flights.mu.Unlock()
-	if f := flights.byKey[key]; f != nil && !fresh && f.enter() {
+	if f := flights.byKey[key]; f != nil && f.enter(fresh) {
 		return f, false
 	}
-	f = newFlight(sum)
+	f = newFlight()
 	f.riders = 1
 	flights.byKey[key] = f
 	return f, true
@@ -66,12 +84,17 @@ func (f *flight) land(key string, err error) {
 	}
 	flights.mu.Unlock()
 	f.change(func() { f.done, f.err = true, err })
+	close(f.landed)
 }
 
-// enter adds a rider, unless the flight was given up.
-func (f *flight) enter() bool {
+// enter adds a rider, unless the flight was given up or will not do.
+func (f *flight) enter(fresh bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if fresh {
+		f.outdated = true
+		return false
+	}
 	if f.riders == 0 && !f.keeps {
 		return false
 	}
@@ -79,23 +102,46 @@ func (f *flight) enter() bool {
 	return true
 }
 
-// leave takes a rider off. Without any, nobody needs the answer.
-func (f *flight) leave() {
+// leave takes a rider off, and says whether it was the last. Without any,
+// nobody needs the answer.
+func (f *flight) leave() (last bool) {
 	f.mu.Lock()
 	f.riders--
-	last, cancel := f.riders == 0 && !f.keeps, f.cancel
+	last = f.riders == 0
+	needed, cancel := f.keeps || f.done, f.cancel
 	f.mu.Unlock()
-	if last && cancel != nil {
+	if last && !needed && cancel != nil {
 		cancel(errClientGone)
 	}
+	return last
 }
 
-// carry says how to end the call that makes the flight's answer, and whether
-// it goes on when nobody rides.
-func (f *flight) carry(cancel context.CancelCauseFunc, keeps bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cancel, f.keeps = cancel, keeps
+// carry says which request is answered, by which call, how to end that, and
+// whether it goes on when nobody rides.
+func (f *flight) carry(sum [32]byte, rec *chatctx.Record, cancel context.CancelCauseFunc, keeps bool) {
+	f.change(func() {
+		f.known, f.sum = true, sum
+		f.rec, f.cancel, f.keeps = rec, cancel, keeps
+	})
+}
+
+// fill makes a flight of an answer that is there already.
+func (f *flight) fill(a *recording) {
+	f.change(func() {
+		f.known, f.sum = true, a.sum
+		f.begun, f.body = a.header, a.body
+	})
+}
+
+// make has the answer written by call. It runs apart from any request, where a
+// panic would end the process.
+func (f *flight) make(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return call()
 }
 
 func (f *flight) change(do func()) {
@@ -119,75 +165,145 @@ func (f *flight) WriteHeader(int) {
 	})
 }
 
-// Write implements http.ResponseWriter.
-func (f *flight) Write(p []byte) (int, error) {
-	f.change(func() { f.body = append(f.body, p...) })
-	return len(p), nil
+// Write implements http.ResponseWriter. It fails once the answer has.
+func (f *flight) Write(p []byte) (n int, err error) {
+	f.change(func() {
+		if f.failure == nil && len(f.body) > 0 && len(f.body)+len(p) > maxFlight {
+			f.failure = chaterr.AIError().Because(errTooLong)
+		}
+		if f.failure != nil {
+			err = f.failure
+			return
+		}
+		f.body = append(f.body, p...)
+		n = len(p)
+	})
+	return n, err
 }
 
 // Flush implements http.Flusher: whoever rides flushes.
 func (f *flight) Flush() {}
 
-// TakeFailure implements chaterr.Taker: each rider is told in its own way.
+// TakeFailure implements chaterr.Taker: each rider is told in its own way. The
+// first failure counts: others follow from it.
 func (f *flight) TakeFailure(e *chaterr.Error) {
-	f.change(func() { f.failure = e })
-}
-
-// fill makes a flight of an answer that is there already.
-func (f *flight) fill(a *recording) {
-	f.change(func() { f.begun, f.body = a.header, a.body })
+	f.change(func() {
+		if f.failure == nil {
+			f.failure = e
+		}
+	})
 }
 
 // view is what a rider sees of a flight.
 type view struct {
-	header  http.Header
-	more    []byte // beyond what it has
+	other   bool        // it answers another request than the rider's
+	header  http.Header // nil until the answer has begun
+	more    []byte      // beyond what the rider has
 	done    bool
-	err     error
-	failure *chaterr.Error
+	err     error // why there is no answer, or not all of it
 	changed <-chan struct{}
 }
 
-func (f *flight) view(have int) view {
+func (f *flight) view(sum [32]byte, have int) view {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// what was appended once is never changed
-	return view{f.begun, f.body[have:len(f.body):len(f.body)], f.done, f.err, f.failure, f.changed}
+	v := view{
+		other:   f.known && f.sum != sum,
+		header:  f.begun,
+		more:    f.body[have:len(f.body):len(f.body)], // what was appended once is never changed
+		done:    f.done,
+		err:     f.err,
+		changed: f.changed,
+	}
+	if f.failure != nil {
+		v.err = f.failure
+	}
+	return v
 }
 
-// ride writes a flight to one client, until it has ended or the client is
-// gone. It returns the error for which there is no answer, or else the failure
-// that has ended it early.
-func (f *flight) ride(ctx context.Context, w http.ResponseWriter) (*chaterr.Error, error) {
-	defer f.leave()
-	have, begun := 0, false
-	for {
-		v := f.view(have)
-		if v.header != nil && !begun {
-			begun = true
-			maps.Copy(w.Header(), v.header)
-			w.WriteHeader(http.StatusOK)
+// call is what is known of the call that makes the answer. landed says that
+// nothing more will be.
+func (f *flight) call() (c chatctx.Call, landed bool) {
+	f.mu.Lock()
+	rec, done := f.rec, f.done
+	f.mu.Unlock()
+	if rec == nil {
+		return c, done
+	}
+	return rec.CallSoFar(), done
+}
+
+// rider is a request that a flight answers.
+type rider struct {
+	w      http.ResponseWriter
+	sum    [32]byte    // of its body
+	begin  func()      // called before the header goes out
+	header http.Header // of the answer; nil until it has begun
+}
+
+// ride writes a flight to one client, until it has ended or ctx has. It
+// returns why there is no answer, or not all of it. The last one to leave waits
+// for the call to end, so that the process does not end before.
+func (f *flight) ride(ctx context.Context, r *rider) error {
+	for have := 0; ; {
+		v := f.view(r.sum, have)
+		if v.other {
+			f.leave()
+			return errOtherRequest
+		}
+		if v.header != nil && r.header == nil {
+			r.start(v.header)
 		}
 		if len(v.more) > 0 {
+			if err := r.write(v.more); err != nil {
+				f.forsake()
+				return errClientGone
+			}
 			have += len(v.more)
-			if _, err := w.Write(v.more); err != nil {
-				return nil, context.Canceled
-			}
-			if err := http.NewResponseController(w).Flush(); err != nil {
-				return nil, context.Canceled
-			}
 			continue
 		}
 		if v.done {
-			return v.failure, v.err
+			f.leave()
+			return v.err
 		}
 		select {
 		case <-v.changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			f.forsake()
+			return errClientGone
 		}
 	}
 }
+
+// forsake leaves a flight before it has landed.
+func (f *flight) forsake() {
+	if f.leave() {
+		<-f.landed
+	}
+}
+
+// start begins the rider's answer. The values are its own: whatever else
+// handles the answer may change them.
+func (r *rider) start(header http.Header) {
+	r.header = header
+	for name, values := range header {
+		r.w.Header()[name] = slices.Clone(values)
+	}
+	r.begin()
+	r.w.WriteHeader(http.StatusOK)
+}
+
+func (r *rider) write(p []byte) error {
+	if _, err := r.w.Write(p); err != nil {
+		return err
+	}
+	if !isStream(r.header) {
+		return nil
+	}
+	return http.NewResponseController(r.w).Flush()
+}
+
+func isStream(header http.Header) bool { return header.Get("Content-Type") == "text/event-stream" }
 
 // keepAlives are the comments in a stream, which a replay does without. Within
 // a line of data they cannot stand: a line break there is escaped.
@@ -197,7 +313,7 @@ var keepAliveComment = []byte(": keep-alive\n\n")
 func (f *flight) recording() *recording {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err != nil || f.failure != nil || f.begun == nil {
+	if f.failure != nil || f.begun == nil || f.outdated {
 		return nil
 	}
 	return &recording{sum: f.sum, header: f.begun, body: bytes.ReplaceAll(f.body, keepAliveComment, nil)}

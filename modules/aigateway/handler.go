@@ -105,7 +105,7 @@ type Handler struct {
 
 	providers map[string]provider.Provider
 	types     map[string]string // of the providers, by name
-	systems   map[string]string // what traces call the providers, by name
+	systems   map[string]string // what traces call them, by name
 
 	// fingerprint sets this gateway's cached answers apart from those of
 	// others, and of other settings.
@@ -217,19 +217,16 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading providers: %w", err)
 	}
-	h.providers, h.types, h.systems = make(map[string]provider.Provider), make(map[string]string), make(map[string]string)
+	h.providers = make(map[string]provider.Provider)
+	h.types, h.systems = make(map[string]string), make(map[string]string)
 	for name, mod := range mods.(map[string]any) {
 		p, ok := mod.(provider.Provider)
 		if !ok {
 			return fmt.Errorf("provider %s: the module is not a provider", name)
 		}
 		h.providers[name] = p
-		base := ""
-		if b, ok := mod.(interface{ Base() string }); ok {
-			base = b.Base()
-		}
 		h.types[name] = mod.(caddy.Module).CaddyModule().ID.Name()
-		h.systems[name] = systemOf(h.types[name], base)
+		h.systems[name] = systemOf(h.types[name], baseOf(mod))
 	}
 	return nil
 }

@@ -54,15 +54,23 @@ func (c *call) reserve() error {
 		return chaterr.StorageUnavailable(err)
 	}
 	c.release = release
-	c.hold, err = c.h.app.Budgets().Open(c.ctx, ledger, budget.Admission{
+	ad := budget.Admission{
 		ID:        chatctx.NewID(),
 		Tenant:    t,
 		Model:     c.choice.Label,
 		Windows:   rec.TokenWindows,
-		Price:     c.countedPrice(c.order[0].Target),
 		Input:     c.req.inputTokens,
 		OutputCap: c.req.outputCap,
-	})
+		NoOutput:  c.req.operation == operationEmbeddings,
+	}
+	// one that is too dear for what is left is passed over
+	for _, hop := range c.order {
+		ad.Price = c.countedPrice(hop.Target)
+		c.hold, err = c.h.app.Budgets().Open(c.ctx, ledger, ad)
+		if _, exceeded := errors.AsType[*budget.ExceededError](err); !exceeded {
+			break
+		}
+	}
 	if err != nil {
 		return c.refused(err)
 	}
@@ -88,15 +96,19 @@ func (c *call) refused(err error) error {
 	return chaterr.BudgetExceeded(e.RetryAfter).Because(err)
 }
 
-// meter counts what has been produced so far, before the client gets it.
-func (c *call) meter() error {
-	u := c.used()
+// meter counts what has been produced so far, before the client gets the
+// chunk that brought it there. One without content is no more of the answer:
+// what the provider counts in it has been used already.
+func (c *call) meter(u provider.Usage, chunk *provider.Chunk) error {
 	err := c.hold.Used(c.ctx, u)
 	if err == nil {
 		c.metered = u
 		return nil
 	}
 	if errors.Is(err, budget.ErrExhausted) {
+		if !chunk.Content {
+			return nil
+		}
 		return &budgetError{err}
 	}
 	if c.ctx.Err() != nil {
@@ -121,6 +133,9 @@ func (c *call) exhausted(err error) {
 	}
 	c.info.BudgetSpent = true
 	c.x.rec.SetCall(c.info)
+	if f, ok := c.x.w.(*flight); ok {
+		f.partial = true
+	}
 	c.h.app.BudgetExhausted(c.x.rec.TenantID(), period)
 	c.h.log.Warn("an answer is ended: the tenant's budget is used up",
 		zap.String("tenant", c.x.rec.TenantID()), zap.String("model", c.choice.Name),
@@ -152,7 +167,7 @@ func (c *call) account() {
 		c.ledgerFailed("settle", err)
 		return
 	}
-	c.h.app.Settled(c.x.rec.TenantID(), receipt)
+	c.h.app.Settled(c.x.rec.TenantID(), c.x.rec.TraceID, receipt)
 }
 
 func (c *call) ledgerFailed(op string, err error) {

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
@@ -19,7 +21,10 @@ import (
 )
 
 const (
+	headerCache       = "X-Ai-Cache"
 	headerIdempotency = "Idempotency-Key"
+
+	maxKey = 255 // characters
 
 	// idempotentFor is how long a repeated key gets the first answer.
 	idempotentFor = 24 * time.Hour
@@ -41,18 +46,18 @@ type recall struct {
 	sum   [32]byte // of the body, where another one must not have the key
 	fresh bool     // whether an earlier answer will not do
 
-	idempotent bool
+	idempotent bool // by a client's key, and not by the cache
 }
 
 // answer has a request answered by an earlier answer where there is one, else
 // by call.
 func (h *Handler) answer(x *exchange, req *request, choice route.Choice, call func(*exchange) error) error {
-	if h.Cache > 0 {
-		call = h.cached(x, req, choice, call)
-	}
 	key, err := idempotencyKey(x)
 	if err != nil {
 		return err
+	}
+	if h.Cache > 0 {
+		call = h.cached(x, req, choice, call)
 	}
 	if key == "" {
 		return call(x)
@@ -72,22 +77,19 @@ func (h *Handler) cached(x *exchange, req *request, choice route.Choice, call fu
 	rc := recall{
 		key:   keyOf("cache", h.fingerprint, x.r.URL.Path, choice.Name, choice.Primary.String(), string(req.body)),
 		keeps: time.Duration(h.Cache),
-		fresh: strings.Contains(strings.ToLower(x.r.Header.Get("Cache-Control")), "no-cache"),
+		fresh: strings.Contains(strings.ToLower(strings.Join(x.r.Header.Values("Cache-Control"), ",")), "no-cache"),
 	}
-	tenant := x.rec.TenantID()
-	return func(inner *exchange) error {
-		hit, err := h.through(inner, req, rc, func(leader *exchange) error {
-			x.rec.SetHeader(x.w, "X-Ai-Cache", "miss")
-			return call(leader)
-		})
+	return func(x *exchange) error {
+		x.rec.SetHeader(x.w, headerCache, chat.CacheMiss)
+		hit, err := h.through(x, req, rc, call)
+		result := chat.CacheMiss
 		switch {
 		case hit:
-			h.app.Cached(tenant, chat.CacheHit)
+			result = chat.CacheHit
 		case rc.fresh:
-			h.app.Cached(tenant, chat.CacheBypass)
-		default:
-			h.app.Cached(tenant, chat.CacheMiss)
+			result = chat.CacheBypass
 		}
+		h.app.Cached(x.rec.TenantID(), result)
 		return err
 	}
 }
@@ -98,10 +100,13 @@ func idempotencyKey(x *exchange) (string, error) {
 	if len(values) == 0 {
 		return "", nil
 	}
+	if len(values) > 1 {
+		return "", chaterr.InvalidRequest(headerIdempotency, "want this header once")
+	}
 	key := values[0]
-	invisible := func(r rune) bool { return r < ' ' || r > '~' }
-	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, invisible) {
-		return "", chaterr.InvalidRequest(headerIdempotency, "want one header of 1 to 255 visible characters")
+	invisible := func(r rune) bool { return r <= ' ' || r > '~' }
+	if key == "" || len(key) > maxKey || strings.ContainsFunc(key, invisible) {
+		return "", chaterr.InvalidRequest(headerIdempotency, "want 1 to 255 visible ASCII characters")
 	}
 	return key, nil
 }
@@ -117,108 +122,110 @@ func keyOf(kind string, parts ...string) string {
 }
 
 // through has a request answered by the flight of its key: by one that is on
-// its way, or by a new one, which takes a kept answer or else makes call.
+// its way, or by a new one, which takes a kept answer or else makes call. hit
+// says that it was answered, and that nothing was called for it.
 func (h *Handler) through(x *exchange, req *request, rc recall, call func(*exchange) error) (hit bool, err error) {
-	tenant := x.rec.TenantID()
-	if tenant == "" {
-		tenant = noTenant
-	}
-	f, leads := board(tenant+"/"+rc.key, rc.sum, rc.fresh)
-	if leads {
-		hit, err = h.lead(x, req, rc, f, tenant, call)
-	} else {
-		hit = true
-		err = h.follow(x, req, rc, f)
-	}
-	return hit, err
-}
-
-// follow rides another request's flight.
-func (h *Handler) follow(x *exchange, req *request, rc recall, f *flight) error {
-	if f.sum != rc.sum {
-		f.leave()
-		return chaterr.IdempotencyKeyReused()
-	}
-	h.markHit(x, rc)
-	failure, err := h.ride(x, req, f)
-	return h.told(x, failure, err)
-}
-
-// lead lands a new flight: with a kept answer, or by a call that goes on for
-// as long as anybody rides.
-func (h *Handler) lead(x *exchange, req *request, rc recall, f *flight, tenant string, call func(*exchange) error) (hit bool, err error) {
+	tenant := cmp.Or(x.rec.TenantID(), noTenant)
 	key := tenant + "/" + rc.key
-	kept := h.kept(x, rc, tenant)
-	if kept != nil && kept.sum != rc.sum {
-		f.leave()
-		err = chaterr.IdempotencyKeyReused()
-		f.land(key, err)
-		return false, err
-	}
-	if kept != nil {
-		h.markHit(x, rc)
+	f, leads := board(key, rc.fresh)
+	calls := leads && h.depart(x, rc, f, key, tenant, call)
+	begun, err := h.ride(x, req, rc, f, calls)
+	return begun && !calls, err
+}
+
+// depart sends a new flight on its way: with a kept answer, or by call, and
+// says whether it is that. The call goes on for as long as anybody rides, be
+// it without the request that it was made for.
+func (h *Handler) depart(x *exchange, rc recall, f *flight, key, tenant string, call func(*exchange) error) (calls bool) {
+	if kept := h.kept(x, rc, tenant); kept != nil {
 		f.fill(kept)
 		f.land(key, nil)
-		failure, err := h.ride(x, req, f)
-		return true, h.told(x, failure, err)
+		return false
 	}
-
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(x.r.Context()))
-	defer cancel(nil)
+	// the client's connection is its rider's to watch over
+	ctx = caddyhttp.ContextWithIdleTimeouts(ctx, nil, nil)
+	made := &exchange{w: f, r: x.r.WithContext(ctx), rec: x.rec.Fork()}
 	// whoever sends a key means to come back for the answer
-	f.carry(cancel, rc.idempotent)
-	type outcome struct {
-		failure *chaterr.Error
-		err     error
-	}
-	rode := make(chan outcome, 1)
+	f.carry(rc.sum, made.rec, cancel, rc.idempotent)
 	go func() {
-		failure, err := h.ride(x, req, f)
-		rode <- outcome{failure, err}
+		defer cancel(nil)
+		f.land(key, f.make(func() error {
+			err := call(made)
+			if err == nil {
+				h.keep(made, rc, tenant, f)
+			}
+			return err
+		}))
 	}()
-	err = call(&exchange{w: f, r: x.r.WithContext(ctx), rec: x.rec})
-	if err == nil {
-		h.keep(x, rc, tenant, f)
-	}
-	f.land(key, err)
-	o := <-rode
-	if o.err == nil {
-		o.err = err
-	}
-	return false, h.told(x, o.failure, o.err)
+	return true
 }
 
-// markHit notes that no model is called for a request.
-func (h *Handler) markHit(x *exchange, rc recall) {
-	if !rc.idempotent {
-		x.rec.SetHeader(x.w, "X-Ai-Cache", "hit")
-	}
-}
-
-// ride writes a flight to the request's client.
-func (h *Handler) ride(x *exchange, req *request, f *flight) (*chaterr.Error, error) {
+// ride has a flight answer the request. calls says that its call is made for
+// this one.
+func (h *Handler) ride(x *exchange, req *request, rc recall, f *flight, calls bool) (begun bool, err error) {
+	// The end of the process ends the call, which tells all who ride. A client
+	// that does not read is not waited for.
 	ctx, cancel := chat.CallContext(x.r.Context(), req.stream)
 	defer cancel(nil)
 	defer chat.CutShort(ctx, x.w, x.r)()
-	return f.ride(ctx, x.w)
+
+	r := &rider{w: x.w, sum: rc.sum}
+	over := func() {}
+	defer func() { over() }()
+	r.begin = func() {
+		h.learn(x, f, calls, false)
+		if !calls {
+			x.w.Header().Del(headerCache)
+		}
+		if !calls && !rc.idempotent {
+			x.rec.SetHeader(x.w, headerCache, chat.CacheHit)
+		}
+		if _, shared := x.w.(*flight); !shared && x.rec.Turn == nil && isStream(r.header) {
+			over = h.app.OpenStream(x.rec.TenantID())
+		}
+	}
+	err = f.ride(x.r.Context(), r)
+	if errors.Is(err, errOtherRequest) {
+		return false, chaterr.IdempotencyKeyReused()
+	}
+	h.learn(x, f, calls, true)
+	if err == nil {
+		return r.header != nil, nil
+	}
+	if errors.Is(err, errClientGone) {
+		err = context.Canceled
+		if errors.Is(context.Cause(ctx), chat.ErrShuttingDown) {
+			err = chaterr.ShuttingDown()
+		}
+	}
+	if r.header == nil {
+		return false, err
+	}
+	h.told(x, r, chaterr.From(err))
+	return true, nil
 }
 
-// told tells the client of a failure that came after its answer had begun,
-// and returns one that came before.
-func (h *Handler) told(x *exchange, failure *chaterr.Error, err error) error {
-	if failure == nil {
-		if errors.Is(err, chat.ErrShuttingDown) {
-			return chaterr.ShuttingDown().Because(err)
-		}
-		return err
+// learn notes what is known of the call that answers a request. What it used
+// is told by the request that it was made for, if that was there to its end.
+func (h *Handler) learn(x *exchange, f *flight, calls, atEnd bool) {
+	c, landed := f.call()
+	if !calls || atEnd && !landed {
+		c = chatctx.Call{Model: x.rec.CallSoFar().Model, Attempts: c.Attempts, BudgetSpent: c.BudgetSpent}
 	}
-	x.rec.ErrorCode = failure.Code
-	if chaterr.HandOver(x.w, failure) {
-		return nil
+	x.rec.SetCall(c)
+}
+
+// told tells the client of a failure that comes after its answer has begun.
+func (h *Handler) told(x *exchange, r *rider, e *chaterr.Error) {
+	x.rec.ErrorCode = e.Code
+	if chaterr.HandOver(x.w, e) {
+		return
 	}
-	chaterr.Log(h.log, x.rec, failure)
-	_, _ = x.w.Write(sse.AppendEvent(nil, "", "", encode(chaterr.OpenAI(failure, x.rec.TraceID))))
-	return nil
+	chaterr.Log(h.log, x.rec, e)
+	if isStream(r.header) {
+		_, _ = x.w.Write(sse.AppendEvent(nil, "", "", encode(chaterr.OpenAI(e, x.rec.TraceID))))
+	}
 }
 
 // kept finds an answer that was kept; nil where there is none. A store that
@@ -253,9 +260,7 @@ func (h *Handler) keep(x *exchange, rc recall, tenant string, f *flight) {
 		return
 	}
 	a.header = a.header.Clone()
-	for _, name := range []string{chatctx.HeaderTrace, chatctx.HeaderTenant} {
-		a.header.Del(name)
-	}
+	a.header.Del(headerCache)
 	err := h.withStore(x, func(ctx context.Context, s store.Store) error {
 		return s.CachePut(ctx, tenant, rc.key, a.encode(), rc.keeps)
 	})

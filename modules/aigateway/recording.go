@@ -1,7 +1,6 @@
 package aigateway
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -27,6 +26,7 @@ func (a *recording) encode() []byte {
 	return append(b, a.body...)
 }
 
+// decodeRecording undoes encode. The recording goes on using b.
 func decodeRecording(b []byte) (*recording, error) {
 	a := new(recording)
 	if n := copy(a.sum[:], b); n < len(a.sum) || len(b) < n+4 {
@@ -38,9 +38,9 @@ func decodeRecording(b []byte) (*recording, error) {
 	if uint64(n) > uint64(len(b)) {
 		return nil, errNoRecording
 	}
-	if err := json.Unmarshal(b[:n], &a.header); err != nil {
+	if err := json.Unmarshal(b[:n], &a.header); err != nil || a.header == nil {
 		return nil, errNoRecording
 	}
-	a.body = bytes.Clone(b[n:])
+	a.body = b[n:]
 	return a, nil
 }

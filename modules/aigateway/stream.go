@@ -113,7 +113,8 @@ func (c *call) pump(src *source, out *chunkWriter) error {
 		if err != nil {
 			return err
 		}
-		if err := c.meter(); err != nil {
+		if err := c.meter(c.used(), chunk); err != nil {
+			out.shape(chunk.Raw)
 			return err
 		}
 		if err := out.write(chunk); err != nil {
@@ -161,9 +162,10 @@ func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	if usage != nil {
 		w.usage = usage
 	}
-	if chunk.Choices || w.last == nil {
-		w.last = append(w.last[:0], raw...)
+	if chunk.Choices {
+		w.last = w.last[:0]
 	}
+	w.shape(raw)
 	if usage != nil && !chunk.Choices {
 		// it comes last, in a chunk of its own
 		return nil
@@ -172,13 +174,20 @@ func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	return w.send(w.buf)
 }
 
+// shape notes a chunk to take the id and the rest from, where there is none.
+func (w *chunkWriter) shape(raw []byte) {
+	if len(w.last) == 0 {
+		w.last = append(w.last, raw...)
+	}
+}
+
 // finish writes the usage, where the client wants it, and the end mark.
 func (w *chunkWriter) finish() error {
 	w.buf = w.buf[:0]
 	if w.c.req.includeUsage {
 		usage := w.usage
-		if w.c.answering.carried > 0 {
-			usage = nil // it counts another request than the client's
+		if a := w.c.answering; a.carried > 0 || a.uncounted() > 0 {
+			usage = nil // it counts another request than the client's, or not all of it
 		}
 		w.buf = sse.AppendEvent(w.buf, "", "", w.c.usageChunk(w.last, usage))
 	}
@@ -191,9 +200,6 @@ func (w *chunkWriter) finish() error {
 func (w *chunkWriter) stop(cause error) error {
 	w.c.exhausted(cause)
 	w.c.answering.over(cause)
-	if f, ok := w.c.x.w.(*flight); ok {
-		f.partial = true
-	}
 	w.usage = nil // what the provider counted goes on beyond this end
 	w.last = w.lengthChunk()
 	w.buf = sse.AppendEvent(w.buf[:0], "", "", w.last)
@@ -229,7 +235,8 @@ func (w *chunkWriter) send(events []byte) error {
 
 func (w *chunkWriter) begin() {
 	w.begun = true
-	if w.c.x.rec.Turn == nil {
+	// those who ride a flight count themselves
+	if _, shared := w.c.x.w.(*flight); !shared && w.c.x.rec.Turn == nil {
 		w.done = w.c.h.app.OpenStream(w.c.x.rec.TenantID())
 	}
 	w.c.setHeaders()

@@ -89,6 +89,14 @@ var systemHosts = []struct{ host, system string }{
 	{"api.x.ai", "x_ai"},
 }
 
+// baseOf is a provider's base URL, empty where it has none.
+func baseOf(mod any) string {
+	if m, ok := mod.(interface{ Base() string }); ok {
+		return m.Base()
+	}
+	return ""
+}
+
 // systemOf is OpenTelemetry's name for a provider of a type and a base URL,
 // which may be empty.
 func systemOf(kind, base string) string {

@@ -26,11 +26,15 @@ type ExceededError struct {
 	Window bool   // whether it is a token window and not a budget
 
 	// RetryAfter is how long until there may be room: until the period ends,
-	// or until enough has left the window; 0 where nobody knows.
+	// or until enough has left the window; 0 where it is what other calls hold
+	// that is in the way, since nobody knows when they end.
 	RetryAfter time.Duration
 }
 
 func (e *ExceededError) Error() string {
+	if e.RetryAfter <= 0 {
+		return e.Budget + " has no room for it beside the calls that run"
+	}
 	return fmt.Sprintf("%s has no room for it, for %v", e.Budget, e.RetryAfter)
 }
 
@@ -58,6 +62,9 @@ type Admission struct {
 	// OutputCap is how many tokens of output the request allows at most, of
 	// all choices together; 0 where it does not say.
 	OutputCap int64
+
+	// NoOutput says that such a call has no output, as embeddings have none.
+	NoOutput bool
 }
 
 // DefaultWarnAt are the fractions of a budget at which to warn where nobody
@@ -93,14 +100,14 @@ func (b *Book) Open(ctx context.Context, ledger store.Ledger, a Admission) (*Hol
 		return nil, nil
 	}
 	h := &Hold{
-		book: b, ledger: ledger, id: a.ID, model: a.Model, outputCap: a.OutputCap,
+		book: b, ledger: ledger, id: a.ID, model: a.Model, outputCap: a.OutputCap, noOutput: a.NoOutput,
 		accounts: accounts, price: a.Price, done: make(chan struct{}),
 		expect: provider.Usage{Input: a.Input, Output: a.OutputCap},
 	}
 	if a.Tenant != nil {
 		h.tenant = a.Tenant.ID
 	}
-	if a.OutputCap <= 0 {
+	if a.OutputCap <= 0 && !a.NoOutput {
 		h.expect.Output = b.expects(subject{h.tenant, h.model})
 	}
 	if err := h.reserveAll(ctx, now, h.firstWants()); err != nil {

@@ -115,12 +115,30 @@ func TestOpen(t *testing.T) {
 		d.want(dayKey, 800, 0)
 		d.mustOpen(100, 100)
 	})
+	in(t, "what others hold is in the way for nobody knows how long", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day 2000 tokens/month")
+		d.settle(d.mustOpen(0, 100), tokens(0, 100))
+		d.mustOpen(0, 800)
+		_, err := d.open(0, 200)
+		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day"})
+		_, err = d.open(0, 901) // too much also without them
+		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
+	})
+	in(t, "expects no output where there is none", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day")
+		h, err := d.Open(t.Context(), d.ledger, Admission{ID: "embeds", Tenant: d.acme, Model: "fast", Input: 70, NoOutput: true})
+		must(t, err)
+		d.want(dayKey, 0, 70)
+		d.settle(h, tokens(70, 0))
+		_, err = d.open(0, 0) // nothing is learnt of it
+		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
+	})
 	in(t, "a new period begins with all of it", func(t *testing.T) {
 		d := newDesk(t, "1000 tokens/day")
 		time.Sleep(24*time.Hour - time.Second)
 		late := d.mustOpen(0, 1000)
 		_, err := d.open(0, 1)
-		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: time.Second})
+		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day"})
 		time.Sleep(time.Second)
 		d.mustOpen(0, 1000)
 		// a call counts in the period in which it began

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ type Hold struct {
 	id        string
 	model     string
 	outputCap int64
+	noOutput  bool
 	expect    provider.Usage
 	done      chan struct{} // closed when the hold has ended
 
@@ -52,11 +54,28 @@ type Hold struct {
 	// used up before the ledger is asked again.
 	tight bool
 
-	// refused is the figure that was not let through, nil where none was.
-	refused *provider.Usage
+	// refused says that the last figure was not let through.
+	refused bool
 
 	settling bool // whether Settle was called
 	ended    bool
+}
+
+// Bounded says that all that the call may use is held: its input as estimated
+// and its cap of output. A budget cannot end such a call.
+func (h *Hold) Bounded() bool {
+	if h == nil {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.accounts {
+		a := &h.accounts[i]
+		if !a.isWindow() && (h.outputCap <= 0 || a.held < a.amount(h.price, h.expect)) {
+			return h.noOutput
+		}
+	}
+	return true
 }
 
 // Used tells how much the call has used so far, while it goes on. Steps ahead
@@ -79,13 +98,13 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 	}
 
 	now := time.Now()
-	if now.Before(h.renewAt) && h.short(u) == nil && (h.tight || h.short(more(u, step(u)/2)) == nil) {
+	if now.Before(h.renewAt) && h.short(u) == nil && (h.tight || h.short(h.ahead(u, step(u)/2)) == nil) {
 		h.used = u
 		return nil
 	}
 	wants := h.kept(now)
 	for i := range h.accounts {
-		wants[i] = max(wants[i], h.accounts[i].amount(h.price, more(u, step(u))))
+		wants[i] = max(wants[i], h.accounts[i].amount(h.price, h.ahead(u, step(u))))
 	}
 	if err := h.growTo(ctx, now, wants); err != nil {
 		if h.short(u) != nil || !now.Before(h.until) {
@@ -94,10 +113,10 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 		h.tight, h.renewAt = true, now.Add(retryAfter)
 	}
 	if a := h.short(u); a != nil {
-		h.refused = &u
+		h.refused = true
 		return fmt.Errorf("%w: %w", ErrExhausted, &ExceededError{Budget: a.name, Period: a.period, RetryAfter: a.ends.Sub(now)})
 	}
-	h.used, h.refused = u, nil
+	h.used, h.refused = u, false
 	return nil
 }
 
@@ -106,9 +125,20 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 // vain.
 func step(u provider.Usage) int64 { return min(max(u.Output/4, 32), 1024) }
 
-func more(u provider.Usage, output int64) provider.Usage {
-	u.Output += output
+// ahead is a usage with so much more output, but no more than the call may
+// have: others need the room.
+func (h *Hold) ahead(u provider.Usage, output int64) provider.Usage {
+	u.Output = max(u.Output, min(u.Output+output, h.mostOutput(u)))
 	return u
+}
+
+// mostOutput is how much output the call may have. A model that has passed
+// its cap does not keep to it.
+func (h *Hold) mostOutput(u provider.Usage) int64 {
+	if h.outputCap <= 0 || u.Output > h.outputCap {
+		return math.MaxInt64
+	}
+	return h.outputCap
 }
 
 // short is the first account that holds less than a usage, nil where none
@@ -229,8 +259,11 @@ func (h *Hold) exceeded(now time.Time, wants, own []store.Amount, balances []sto
 			continue
 		}
 		e := &ExceededError{Budget: a.name, Period: a.period, Window: a.isWindow(), RetryAfter: a.ends.Sub(now)}
-		if e.Window {
+		switch {
+		case e.Window:
 			e.RetryAfter = balances[i].Wait
+		case wants[i] <= a.ledger.Limit-balances[i].Used:
+			e.RetryAfter = 0 // as soon as others have ended
 		}
 		if worst == nil || worst.Window && !e.Window || worst.Window == e.Window && e.RetryAfter > worst.RetryAfter {
 			worst = e

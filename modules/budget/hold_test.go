@@ -34,6 +34,18 @@ func TestUsed(t *testing.T) {
 		d.want(dayKey, 10_009, 0)
 		d.want(usdKey, 20_008, 0)
 	})
+	in(t, "no more is held than the cap allows", func(t *testing.T) {
+		d := newDesk(t, "100000 tokens/day")
+		h := d.mustOpen(10, 100)
+		for out := range int64(101) {
+			must(t, h.Used(t.Context(), tokens(10, out)))
+			d.want(dayKey, 0, 110)
+		}
+		must(t, h.Used(t.Context(), tokens(10, 101))) // the model does not keep to it
+		if b := d.ledger.of(dayKey); b.Held <= 111 {
+			t.Errorf("%d are held", b.Held)
+		}
+	})
 	in(t, "ends at the last token that fits", func(t *testing.T) {
 		d := newDesk(t, "1000 tokens/day")
 		other := d.mustOpen(0, 100)
@@ -85,25 +97,38 @@ func TestUsed(t *testing.T) {
 		d.settle(h, tokens(0, 1300))
 		d.want(dayKey, 1000, 0)
 	})
-	in(t, "what the provider counted in the end counts whole", func(t *testing.T) {
-		d := newDesk(t, "1000 tokens/day")
-		h := d.mustOpen(0, 1000)
-		must(t, h.Used(t.Context(), tokens(0, 900)))
-		d.settle(h, tokens(0, 1200))
-		d.want(dayKey, 1200, 0)
+	in(t, "what the provider counted in the end counts as far as there is room", func(t *testing.T) {
+		d := newDesk(t, "1000 tokens/day 5000 tokens/month 1 usd/day")
+		other, h := d.mustOpen(0, 50), d.mustOpen(0, 600)
+		must(t, h.Used(t.Context(), tokens(0, 600)))
+		d.settle(h, tokens(0, 700))
+		d.want(dayKey, 700, 50)
+		h = d.mustOpen(0, 100)
+		r := d.settle(h, tokens(0, 1200))
+		d.want(dayKey, 950, 50)
+		d.want(monthKey, 1900, 50)
+		d.want(usdKey, 3800, 100)
+		if len(r.Excesses) != 1 || r.Excesses[0] != (Excess{"tokens/day", "tokens", 1200, 250}) {
+			t.Errorf("got %+v", r.Excesses)
+		}
+		d.settle(other, tokens(0, 50))
+		d.want(dayKey, 1000, 0)
 		_, err := d.open(0, 1)
 		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
 	})
-	in(t, "a budget that others have passed does not end what is held", func(t *testing.T) {
-		d := newDesk(t, "1000 tokens/day")
-		other, h := d.mustOpen(0, 500), d.mustOpen(0, 400)
-		d.settle(other, tokens(0, 5000))
+	in(t, "a budget that has been made smaller does not end what is held", func(t *testing.T) {
+		d := newDesk(t, "10000 tokens/day")
+		d.settle(d.mustOpen(0, 5000), tokens(0, 5000))
+		h := d.mustOpen(0, 400)
+		h.accounts[0].ledger.Limit = 1000
 		time.Sleep(lease / 2)
 		must(t, h.Used(t.Context(), tokens(0, 400)))
 		d.want(dayKey, 5000, 400)
 		if err := h.Used(t.Context(), tokens(0, 401)); !errors.Is(err, ErrExhausted) {
 			t.Errorf("got %v", err)
 		}
+		d.settle(h, tokens(0, 401))
+		d.want(dayKey, 5400, 0)
 	})
 	in(t, "a failing ledger is felt where more is used than is held", func(t *testing.T) {
 		d := newDesk(t, "10000 tokens/day")
@@ -146,7 +171,7 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 				must(t, err)
 				u := tokens(int64(id%50), 0)
 				for range 300 {
-					next := more(u, rand.Int64N(20))
+					next := tokens(u.Input, u.Output+rand.Int64N(20))
 					err := h.Used(t.Context(), next)
 					if errors.Is(err, ErrExhausted) {
 						mu.Lock()

@@ -3,6 +3,7 @@ package budget
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -14,6 +15,17 @@ import (
 type Receipt struct {
 	Warnings []Warning
 	Ratios   []Ratio
+	Excesses []Excess
+}
+
+// Excess is what a call used beyond all that its budget had left. The budget
+// counts as used up then, and no further: the calls that run beside it have
+// been promised the rest.
+type Excess struct {
+	Budget  string // such as tokens/day
+	Unit    string // tokens or usd
+	Used    store.Amount
+	Counted store.Amount // of it
 }
 
 // Warning is a budget that has been used to one of the fractions to warn at.
@@ -31,13 +43,14 @@ type Warning struct {
 // Ratio is how much of a period's tightest budget is used, 1 for all.
 type Ratio struct {
 	Period string    // day or month
-	Used   float64   // more than 1 where calls used more than they said
+	Used   float64   // more than 1 where the budget was made smaller meanwhile
 	Ends   time.Time // of the period, when the next one begins with 0
 }
 
 // Settle ends the hold with what the call really used, costUSD in US dollars.
-// It counts once: a second call does nothing, but for one after an error,
-// which tries again.
+// A budget counts it as far as there is room, so that no number of calls
+// passes one together; a token window counts all of it. It counts once: a
+// second call does nothing, but for one after an error, which tries again.
 func (h *Hold) Settle(ctx context.Context, u provider.Usage, costUSD float64) (Receipt, error) {
 	if h == nil {
 		return Receipt{}, nil
@@ -49,45 +62,73 @@ func (h *Hold) Settle(ctx context.Context, u provider.Usage, costUSD float64) (R
 	}
 	h.settling = true
 
+	spent := h.spent(u, costUSD)
+	fits := h.fit(ctx, spent)
 	budgets := make([]store.Budget, len(h.accounts))
 	for i, a := range h.accounts {
 		budgets[i] = a.ledger
-		budgets[i].Want = h.spent(a, u, costUSD)
+		budgets[i].Want = fits[i]
 	}
 	balances, err := h.ledger.Settle(ctx, h.tenant, h.id, budgets)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("settling a budget: %w", err)
 	}
 	h.end()
-	if u.Total() > 0 && h.refused == nil && (h.outputCap <= 0 || u.Output < h.outputCap) {
+	if u.Total() > 0 && !h.noOutput && !h.refused && (h.outputCap <= 0 || u.Output < h.outputCap) {
 		// an answer that was cut tells nothing of those that are not
 		h.book.learn(subject{h.tenant, h.model}, u.Output)
 	}
-	return h.receipt(budgets, balances), nil
+	return h.receipt(spent, fits, balances), nil
 }
 
-// spent is what counts in an account. The figure that ended an answer does as
-// far as it was held: that it came is not the tenant's doing.
-func (h *Hold) spent(a account, u provider.Usage, costUSD float64) store.Amount {
-	n := store.Amount(u.Total())
-	if a.unit == tenant.UnitUSD {
-		n = micros(costUSD)
+// spent is what the call used, in the unit of each account.
+func (h *Hold) spent(u provider.Usage, costUSD float64) []store.Amount {
+	list := make([]store.Amount, len(h.accounts))
+	for i, a := range h.accounts {
+		list[i] = store.Amount(u.Total())
+		if a.unit == tenant.UnitUSD {
+			list[i] = micros(costUSD)
+		}
 	}
-	if h.refused != nil && *h.refused == u && !a.isWindow() {
-		n = min(n, a.held)
-	}
-	return n
+	return list
 }
 
-func (h *Hold) receipt(budgets []store.Budget, balances []store.Balance) Receipt {
+// fit is as much of spent as each account counts: where it is more than was
+// held, what there is still room for. A ledger that cannot be asked for that
+// counts all of it.
+func (h *Hold) fit(ctx context.Context, spent []store.Amount) []store.Amount {
+	now := time.Now()
+	own := h.kept(now)
+	wants, more := slices.Clone(own), false
+	for i, a := range h.accounts {
+		if !a.isWindow() && spent[i] > own[i] {
+			wants[i], more = spent[i], true
+		}
+	}
+	if !more || h.growTo(ctx, now, wants) != nil {
+		return spent
+	}
+	fits := slices.Clone(spent)
+	for i, a := range h.accounts {
+		if !a.isWindow() {
+			fits[i] = min(spent[i], a.held)
+		}
+	}
+	return fits
+}
+
+func (h *Hold) receipt(spent, counted []store.Amount, balances []store.Balance) Receipt {
 	var r Receipt
 	for i, a := range h.accounts {
 		if a.isWindow() {
 			continue
 		}
+		if spent[i] > counted[i] {
+			r.Excesses = append(r.Excesses, Excess{a.name, a.unit, spent[i], counted[i]})
+		}
 		limit := float64(a.ledger.Limit)
 		after := float64(balances[i].Used) / limit
-		before := float64(balances[i].Used-budgets[i].Want) / limit
+		before := float64(balances[i].Used-counted[i]) / limit
 		for _, f := range h.book.warnAt {
 			if before < f && after >= f {
 				r.Warnings = append(r.Warnings, Warning{

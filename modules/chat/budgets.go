@@ -43,7 +43,12 @@ func (a *App) Budgets() *budget.Book { return a.budgets }
 
 // Settled tells the operator what a settled call has to tell of its tenant's
 // budgets.
-func (a *App) Settled(tenantID string, r budget.Receipt) {
+func (a *App) Settled(tenantID, traceID string, r budget.Receipt) {
+	for _, e := range r.Excesses {
+		a.log.Warn("a call used more than its tenant's budget had left: the budget counts as used up, and no further",
+			zap.String("tenant", tenantID), zap.String("trace_id", traceID), zap.String("budget", e.Budget),
+			zap.Float64("used", inUnit(e.Unit, e.Used)), zap.Float64("counted", inUnit(e.Unit, e.Counted)))
+	}
 	for _, ratio := range r.Ratios {
 		a.metrics.budgetUsed.set(tenantID, ratio)
 	}

@@ -82,7 +82,7 @@ func TestSettled(t *testing.T) {
 		t.Fatal(err)
 	}
 	ends := time.Now().Add(time.Hour)
-	a.Settled("warned", budget.Receipt{
+	a.Settled("warned", "trace-1", budget.Receipt{
 		Ratios: []budget.Ratio{{Period: "day", Used: 0.85, Ends: ends}, {Period: "month", Used: 0.1, Ends: ends}},
 		Warnings: []budget.Warning{
 			{Tenant: "warned", Budget: "tokens/day", Period: "day", Unit: "tokens", Fraction: 0.8, Used: 850, Limit: 1000},

@@ -26,6 +26,10 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (rec *chatctx.Record
 	rec = chatctx.Begin(r)
 	rec.SetHeader(w, chatctx.HeaderTrace, rec.TraceID)
 	r.Header.Set(chatctx.HeaderTrace, rec.TraceID)
+	if strings.HasPrefix(r.URL.Path, "/v1/") {
+		// where OpenAI's clients look for it
+		rec.SetHeader(w, "X-Request-Id", rec.TraceID)
+	}
 	answer := &answerWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, rec: rec}
 	return rec, answer, func(err error) {
 		logFields(r, rec)

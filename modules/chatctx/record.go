@@ -133,6 +133,30 @@ func (rec *Record) SetCall(c Call) {
 	rec.Call = c
 }
 
+// CallSoFar is what is known of the model call.
+func (rec *Record) CallSoFar() Call {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return rec.Call
+}
+
+// Fork returns a record for work that may outlive the request: what that
+// learns does not come to this one.
+func (rec *Record) Fork() *Record {
+	return &Record{
+		TraceID:      rec.TraceID,
+		Tenant:       rec.Tenant,
+		Source:       rec.Source,
+		User:         rec.User,
+		Session:      rec.Session,
+		Limiters:     rec.Limiters,
+		TokenWindows: rec.TokenWindows,
+		Turn:         rec.Turn,
+		Call:         rec.CallSoFar(),
+		headers:      make(http.Header),
+	}
+}
+
 // SetHeader sets a header of the answer that no later handler can override,
 // because it is set once more when the answer begins.
 func (rec *Record) SetHeader(w http.ResponseWriter, name, value string) {

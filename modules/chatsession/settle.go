@@ -96,7 +96,7 @@ func (t *turn) conclude(a *answer, o *output) ending {
 	e.usage = t.usage(a, o)
 
 	status := store.StatusComplete
-	if e.failure != nil || e.finish == finishCancelled {
+	if e.failure != nil || e.finish == finishCancelled || e.finish == finishBudget {
 		status = store.StatusPartial
 	}
 	if status == store.StatusComplete || !a.empty() {

@@ -74,14 +74,17 @@ func (b *Breaker) State(now time.Time) CircuitState {
 }
 
 // Answering says that the call has begun to answer, which is enough for a
-// probe: others need not wait for the end of a long answer.
-func (p *Pass) Answering() {
+// probe: others need not wait for the end of a long answer. closed says that
+// the circuit has closed by it.
+func (p *Pass) Answering() (closed bool) {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
-	if p.probe {
-		p.b.close()
-		p.probe = false
+	if !p.probe {
+		return false
 	}
+	p.b.close()
+	p.probe = false
+	return true
 }
 
 // Succeeded says that the call went well to its end.
@@ -98,24 +101,26 @@ func (p *Pass) Succeeded() {
 }
 
 // Failed says that the call failed for a reason that other calls would meet
-// as well.
-func (p *Pass) Failed(now time.Time) {
+// as well. opened says that the circuit has opened by it.
+func (p *Pass) Failed(now time.Time) (opened bool) {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
 	p.over = true
 	if p.probe {
 		p.b.probing = false
 		p.b.until = now.Add(p.b.pause)
-		return
+		return true
 	}
 	// What began before the circuit opened says nothing about now.
 	if !p.b.until.IsZero() {
-		return
+		return false
 	}
 	p.b.row++
-	if p.b.failures > 0 && p.b.row >= p.b.failures {
-		p.b.until = now.Add(p.b.pause)
+	if p.b.failures == 0 || p.b.row < p.b.failures {
+		return false
 	}
+	p.b.until = now.Add(p.b.pause)
+	return true
 }
 
 // Ended says that the call came to an end that tells nothing. It does nothing

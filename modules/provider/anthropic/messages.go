@@ -139,9 +139,6 @@ func (t *translation) message(m *dialect.Message) error {
 	default:
 		t.add(dialect.RoleUser, content)
 	}
-	if m.Name != "" && m.Role != dialect.RoleTool {
-		t.req.Drop("messages.name")
-	}
 	return nil
 }
 

@@ -112,7 +112,7 @@ func (s *stream) read() error {
 // stop ends the answer at Anthropic's end mark.
 func (s *stream) stop() error {
 	if !s.reply.begun {
-		return provider.ErrCut
+		return s.events.Cut()
 	}
 	s.marked = true
 	s.add(s.reply.stop())
@@ -137,7 +137,7 @@ func (s *stream) ended(err error) error {
 	case s.reply.finished && (errors.Is(err, io.EOF) || s.ctx.Err() == nil):
 		return io.EOF
 	case errors.Is(err, io.EOF):
-		return provider.ErrCut
+		return s.events.Cut()
 	}
 	return err
 }

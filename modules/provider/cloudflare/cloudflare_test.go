@@ -18,14 +18,14 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-func provision(t *testing.T, c *Cloudflare) error {
+func provision(t testing.TB, c *Cloudflare) error {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
 	return c.Provision(ctx)
 }
 
-func newCloudflare(t *testing.T, c Cloudflare) *Cloudflare {
+func newCloudflare(t testing.TB, c Cloudflare) *Cloudflare {
 	t.Helper()
 	if err := provision(t, &c); err != nil {
 		t.Fatalf("provisioning: %v", err)

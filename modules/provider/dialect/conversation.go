@@ -6,7 +6,7 @@ package dialect
 import (
 	"encoding/json"
 	"fmt"
-	"mime"
+	"math"
 	"slices"
 	"strings"
 
@@ -60,7 +60,6 @@ type Message struct {
 	Reasoning string     // an assistant's, as it was sent back
 	ToolCalls []ToolCall // of an assistant
 	ToolID    string     // the call that a tool's message answers
-	Name      string
 
 	// Path says where in the body the message stands, for errors.
 	Path string
@@ -162,7 +161,7 @@ func Parse(req *provider.Request, supported ...string) (*Conversation, error) {
 	c := new(Conversation)
 	var err error
 	root.Get("messages").ForEach(func(i, m gjson.Result) bool {
-		err = c.addMessage(m, fmt.Sprintf("messages.%d", i.Int()))
+		err = c.addMessage(req, m, fmt.Sprintf("messages.%d", i.Int()))
 		return err == nil
 	})
 	if err != nil {
@@ -208,6 +207,8 @@ func saysNothing(name string, v gjson.Result) bool {
 		return v.Num == 1
 	case "logprobs", "store":
 		return v.Type == gjson.False
+	case "parallel_tool_calls":
+		return v.Type == gjson.True
 	case "tools":
 		return v.IsArray() && len(v.Array()) == 0
 	case "tool_choice":
@@ -222,140 +223,6 @@ func saysNothing(name string, v gjson.Result) bool {
 		return v.IsObject() && v.Raw == "{}"
 	}
 	return false
-}
-
-func (c *Conversation) addMessage(m gjson.Result, path string) error {
-	role := m.Get("role").Str
-	parts, err := parseContent(m.Get("content"), path+".content")
-	if err != nil {
-		return err
-	}
-	msg := Message{Role: role, Parts: parts, Name: m.Get("name").Str, Path: path, Raw: m}
-	switch role {
-	case "system", "developer":
-		if text := msg.Text(); text != "" {
-			c.System = append(c.System, text)
-		}
-		c.SystemMessages = append(c.SystemMessages, msg)
-		return nil
-	case RoleUser:
-	case RoleAssistant:
-		if s := m.Get("refusal").Str; s != "" {
-			msg.Parts = append(msg.Parts, Part{Kind: PartText, Text: s})
-		}
-		for _, name := range [...]string{"reasoning_content", "reasoning"} {
-			if s := m.Get(name).Str; s != "" && msg.Reasoning == "" {
-				msg.Reasoning = s
-			}
-		}
-		if msg.ToolCalls, err = parseCalls(m.Get("tool_calls"), path+".tool_calls"); err != nil {
-			return err
-		}
-	case RoleTool:
-		if msg.ToolID = m.Get("tool_call_id").Str; msg.ToolID == "" {
-			return provider.Invalid(path+".tool_call_id", "required, the id of a tool call")
-		}
-	default:
-		return provider.Invalid(path+".role", "want system, developer, user, assistant or tool")
-	}
-	c.Messages = append(c.Messages, msg)
-	return nil
-}
-
-func parseContent(v gjson.Result, path string) ([]Part, error) {
-	switch {
-	case !v.Exists() || v.Type == gjson.Null:
-		return nil, nil
-	case v.Type == gjson.String:
-		if v.Str == "" {
-			return nil, nil
-		}
-		return []Part{{Kind: PartText, Text: v.Str, Path: path}}, nil
-	case !v.IsArray():
-		return nil, provider.Invalid(path, "want a string or a list of parts")
-	}
-	var parts []Part
-	for i, e := range v.Array() {
-		if t := e.Get("type").Str; t == "thinking" || t == "redacted_thinking" {
-			// Whoever wrote it finds it in the message's Raw; it means
-			// nothing to others.
-			continue
-		}
-		p, err := parsePart(e, fmt.Sprintf("%s.%d", path, i))
-		if err != nil {
-			return nil, err
-		}
-		if p.Kind != PartText || p.Text != "" {
-			parts = append(parts, p)
-		}
-	}
-	return parts, nil
-}
-
-func parsePart(v gjson.Result, path string) (Part, error) {
-	p := Part{Kind: v.Get("type").Str, Path: path, Raw: v}
-	switch p.Kind {
-	case PartText:
-		p.Text = v.Get("text").Str
-	case "refusal":
-		p.Kind, p.Text = PartText, v.Get("refusal").Str
-	case PartImage:
-		u := v.Get("image_url")
-		if u.IsObject() {
-			u = u.Get("url")
-		}
-		return p.from(u.Str, "image_url.url")
-	case PartFile:
-		p.Name = v.Get("file.filename").Str
-		if v.Get("file.file_id").Exists() {
-			return p, provider.Unsupported(path+".file.file_id", "this provider does not know files by id, send file_data")
-		}
-		return p.from(v.Get("file.file_data").Str, "file.file_data")
-	case PartAudio:
-		p.Data, p.MediaType = v.Get("input_audio.data").Str, "audio/"+v.Get("input_audio.format").Str
-	default:
-		return p, provider.Invalid(path+".type", "want text, image_url, input_audio or file")
-	}
-	return p, nil
-}
-
-// from reads a URL, or the data in one.
-func (p Part) from(u, name string) (Part, error) {
-	head, data, isData := strings.Cut(strings.TrimPrefix(u, "data:"), ",")
-	switch {
-	case strings.HasPrefix(u, "https://"), strings.HasPrefix(u, "http://"):
-		p.URL = u
-		return p, nil
-	case strings.HasPrefix(u, "data:") && isData:
-		media, ok := strings.CutSuffix(head, ";base64")
-		typ, _, err := mime.ParseMediaType(media)
-		if ok && err == nil && data != "" {
-			p.MediaType, p.Data = typ, data
-			return p, nil
-		}
-	}
-	return p, provider.Invalid(p.Path+"."+name, "want an http(s) URL or data:<media type>;base64,<data>")
-}
-
-func parseCalls(v gjson.Result, path string) ([]ToolCall, error) {
-	var calls []ToolCall
-	for i, e := range v.Array() {
-		c := ToolCall{ID: e.Get("id").Str, Name: e.Get("function.name").Str, Raw: e}
-		at := fmt.Sprintf("%s.%d.function", path, i)
-		if c.Name == "" {
-			return nil, provider.Invalid(at+".name", "required, the function's name")
-		}
-		args := strings.TrimSpace(e.Get("function.arguments").Str)
-		if args == "" {
-			args = "{}"
-		}
-		if !json.Valid([]byte(args)) || args[0] != '{' {
-			return nil, provider.Invalid(at+".arguments", "want a JSON object, as a string")
-		}
-		c.Arguments = json.RawMessage(args)
-		calls = append(calls, c)
-	}
-	return calls, nil
 }
 
 func (c *Conversation) parseTools(root gjson.Result, supported []string) error {
@@ -390,6 +257,8 @@ func (c *Conversation) parseToolChoice(v gjson.Result) error {
 		c.ToolChoice = v.Str
 	case v.Get("type").Str == "function" && v.Get("function.name").Str != "":
 		c.ToolChoice, c.ToolName = "function", v.Get("function.name").Str
+	case v.Get("type").Str == "allowed_tools", v.Get("type").Str == "custom":
+		return provider.Unsupported("tool_choice", "this provider has auto, none, required and functions only")
 	default:
 		return provider.Invalid("tool_choice", "want auto, none, required or a function")
 	}
@@ -434,10 +303,15 @@ func (c *Conversation) parseOptions(root gjson.Result, supported []string) error
 		return &v.Num
 	}
 	whole := func(name string) *int64 {
-		if f := number(name); f != nil {
-			return new(int64(*f))
+		switch f := number(name); {
+		case f == nil:
+			return nil
+		case *f != math.Trunc(*f) || math.Abs(*f) >= 1<<63:
+			err = provider.Invalid(name, "want a whole number")
+			return nil
 		}
-		return nil
+		// A float64 has not all the digits.
+		return new(root.Get(name).Int())
 	}
 	c.MaxTokens = whole("max_completion_tokens")
 	if c.MaxTokens == nil {

@@ -69,6 +69,8 @@ func TestParse(t *testing.T) {
 		{"content_of_another_type", `{"messages":[{"role":"user","content":7}]}`, "messages.0.content", provider.ReasonInvalid},
 		{"image_of_another_scheme", `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"file:///etc/passwd"}}]}]}`, "messages.0.content.0.image_url.url", provider.ReasonInvalid},
 		{"arguments_that_are_no_JSON", `{"messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{"}}]}]}`, "messages.0.tool_calls.0.function.arguments", provider.ReasonInvalid},
+		{"part_of_a_number", `{"messages":[],"max_tokens":1.5}`, "max_tokens", provider.ReasonInvalid},
+		{"number_out_of_all_bounds", `{"messages":[],"max_tokens":1e300}`, "max_tokens", provider.ReasonInvalid},
 		{"text_for_a_number", `{"messages":[],"max_tokens":"x"}`, "max_tokens", provider.ReasonInvalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -79,8 +81,14 @@ func TestParse(t *testing.T) {
 			}
 		})
 	}
+	t.Run("whole_numbers_keep_their_digits", func(t *testing.T) {
+		c, err := Parse(&provider.Request{Body: []byte(`{"messages":[],"seed":9007199254740993,"max_tokens":7.0}`)}, "seed")
+		if err != nil || *c.Seed != 9007199254740993 || *c.MaxTokens != 7 {
+			t.Errorf("got %+v, %v", c, err)
+		}
+	})
 	t.Run("what_happens_anyway_is_not_dropped", func(t *testing.T) {
-		req := &provider.Request{Body: []byte(`{"messages":[],"n":1,"logprobs":false,"tool_choice":"auto","response_format":{"type":"text"},"seed":null}`)}
+		req := &provider.Request{Body: []byte(`{"messages":[],"n":1,"logprobs":false,"tool_choice":"auto","parallel_tool_calls":true,"response_format":{"type":"text"},"seed":null}`)}
 		if _, err := Parse(req); err != nil || len(req.Dropped) > 0 {
 			t.Errorf("dropped %q, %v", req.Dropped, err)
 		}

@@ -41,10 +41,13 @@ func (e *Events) Next() (sse.Event, error) {
 		if err != nil {
 			return sse.Event{}, e.failed(err)
 		}
-		if upstream.KindOf(begin) == upstream.KindJSON {
+		switch upstream.KindOf(begin) {
+		case upstream.KindJSON:
 			e.end = true
 			doc, err := upstream.ReadAll(e.ctx, rest)
 			return sse.Event{Data: doc}, err
+		case upstream.KindOther:
+			return sse.Event{}, upstream.NoStream(begin)
 		}
 		e.dec = sse.NewDecoder(rest, upstream.MaxEvent)
 	}
@@ -57,6 +60,19 @@ func (e *Events) Next() (sse.Event, error) {
 			return ev, nil
 		}
 	}
+}
+
+// Cut is what it means that there are no more events, where the answer was not
+// finished: it was cut off, or it was a document of another kind.
+func (e *Events) Cut() error {
+	if e.end {
+		return &provider.Error{
+			Reason: provider.ReasonBadAnswer,
+			Status: http.StatusOK,
+			Err:    errors.New("the answer is a document without an end"),
+		}
+	}
+	return provider.ErrCut
 }
 
 func (e *Events) failed(err error) error {

@@ -75,7 +75,8 @@ func (g *Gemini) Complete(ctx context.Context, req *provider.Request) (*provider
 	if err != nil {
 		return nil, err
 	}
-	if upstream.KindOf(body) == upstream.KindOther {
+	switch upstream.KindOf(body) {
+	case upstream.KindOther, upstream.KindBlank:
 		return nil, upstream.BadAnswer(resp, "neither JSON nor an event stream")
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-func newGemini(t *testing.T, u upstream.Upstream) *Gemini {
+func newGemini(t testing.TB, u upstream.Upstream) *Gemini {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)

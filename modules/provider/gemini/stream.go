@@ -123,7 +123,7 @@ func (s *stream) ended(err error) error {
 	case s.answer.finish != "":
 		return io.EOF
 	case errors.Is(err, io.EOF):
-		return provider.ErrCut
+		return s.events.Cut()
 	}
 	return err
 }

@@ -17,6 +17,8 @@ type part struct {
 	reasoning string
 	calls     []dialect.CallMade
 
+	answers bool // it has what documents of an answer have
+
 	done   bool
 	finish string // as Ollama says it; only where done
 	usage  *provider.Usage
@@ -42,6 +44,7 @@ func readPart(raw []byte) (p *part, ok bool, err error) {
 		model:     root.Get("model").Str,
 		text:      m.Get("content").Str,
 		reasoning: m.Get("thinking").Str,
+		answers:   m.IsObject() || root.Get("done").Exists(),
 		done:      root.Get("done").Type == gjson.True,
 		finish:    root.Get("done_reason").Str,
 		usage:     usageOf(root),

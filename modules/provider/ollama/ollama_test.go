@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-func newOllama(t *testing.T, u upstream.Upstream) *Ollama {
+func newOllama(t testing.TB, u upstream.Upstream) *Ollama {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)

@@ -38,7 +38,7 @@ func TestChatBody(t *testing.T) {
 		{
 			name: "images",
 			in:   `{"messages":[{"role":"user","content":[{"type":"text","text":"what "},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA","detail":"low"}},{"type":"text","text":"is it?"},{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,BBBB"}}]}]}`,
-			want: `{"model":"m:1","messages":[{"role":"user","content":"what is it?","images":["AAAA","BBBB"]}],"stream":true}`,
+			want: `{"model":"m:1","messages":[{"role":"user","content":"what is it?","images":["AAAA","BBBB"]}],"stream":true}`, dropped: []string{"messages.content.image_url.detail"},
 		},
 		{
 			name: "options",

@@ -25,7 +25,8 @@ type answerStream struct {
 	calls   int             // tool calls so far
 	usage   *provider.Usage // still to be told
 	skipped int
-	begun   bool   // a document was understood
+	begun   bool   // a document was read
+	said    bool   // and it was part of an answer
 	strange []byte // the lines before that, which may be one document together
 	done    bool   // the last document was read
 	err     error  // what the stream ended with
@@ -128,6 +129,7 @@ func (s *answerStream) part() (*part, error) {
 		}
 		if ok {
 			s.begun, s.done, s.strange = true, p.done, nil
+			s.said = s.said || p.answers
 			return p, nil
 		}
 		s.skipped++
@@ -146,6 +148,8 @@ func (s *answerStream) ended(err error) (*part, error) {
 		return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Status: s.resp.StatusCode, Err: err}
 	case !errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("%w: %w", provider.ErrCut, err)
+	case s.begun && !s.said:
+		return nil, upstream.BadAnswer(s.resp, "no answer of Ollama's")
 	case s.begun || len(s.strange) == 0:
 		return nil, provider.ErrCut
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
 // mender gives chunks OpenAI's shape where a server deviates from it so far
@@ -97,7 +98,7 @@ func (m *mender) choice(e *editor, path string, c gjson.Result) {
 			e.set(path+".index", at)
 		}
 		if begins {
-			mendType(e, path, call)
+			mendCall(e, path, call)
 		}
 	}
 }
@@ -194,10 +195,17 @@ func finishReason(calls bool) string {
 // newID is the id of an answer whose server gave none.
 func newID() string { return "chatcmpl-" + uuid.NewString() }
 
-// mendType says what kind of tool is called, where the server does not.
-func mendType(e *editor, path string, call gjson.Result) {
-	if call.Get("type").Str == "" && call.Get("function").IsObject() {
+// mendCall says what kind of tool is called, and by which id its result is to
+// be sent, where the server does not.
+func mendCall(e *editor, path string, call gjson.Result) {
+	if !call.Get("function").IsObject() {
+		return
+	}
+	if call.Get("type").Str == "" {
 		e.set(path+".type", "function")
+	}
+	if call.Get("id").String() == "" && call.Get("function.name").Str != "" {
+		e.set(path+".id", dialect.NewCallID())
 	}
 }
 
@@ -244,7 +252,7 @@ func mendCompletion(raw []byte) ([]byte, error) {
 		mendContent(&e, path+".message", c.Get("message"))
 		calls := c.Get("message.tool_calls").Array()
 		for j, call := range calls {
-			mendType(&e, path+".message.tool_calls."+strconv.Itoa(j), call)
+			mendCall(&e, path+".message.tool_calls."+strconv.Itoa(j), call)
 		}
 		if c.Get("finish_reason").String() == "" {
 			e.set(path+".finish_reason", finishReason(len(calls) > 0))

@@ -20,11 +20,15 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-func newOpenAI(t *testing.T, u upstream.Upstream) *OpenAI {
+func newOpenAI(t testing.TB, u upstream.Upstream) *OpenAI {
+	t.Helper()
+	return provisioned(t, &OpenAI{Upstream: u})
+}
+
+func provisioned(t testing.TB, o *OpenAI) *OpenAI {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
-	o := &OpenAI{Upstream: u}
 	if err := o.Provision(ctx); err != nil {
 		t.Fatalf("provisioning: %v", err)
 	}

@@ -78,10 +78,13 @@ func (s *stream) next() (*provider.Chunk, error) {
 		if err != nil {
 			return nil, s.ended(err)
 		}
-		if upstream.KindOf(begin) == upstream.KindJSON {
+		switch upstream.KindOf(begin) {
+		case upstream.KindJSON:
 			chunk, err := s.whole(rest)
 			s.err = io.EOF
 			return chunk, err
+		case upstream.KindOther:
+			return nil, upstream.NoStream(begin)
 		}
 		s.dec = sse.NewDecoder(rest, upstream.MaxEvent)
 	}

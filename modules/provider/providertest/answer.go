@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -18,9 +19,19 @@ type Answer struct {
 	OutputBytes int
 	Content     bool
 	Chunks      int
+	Model       string // that answered
+	Skipped     int    // events that were left out
 
 	// Err is what a stream ended with; nil where that was its honest end.
 	Err error
+}
+
+// reading is an answer that is being read.
+type reading struct {
+	Answer
+	id       string
+	calls    map[int64]int // of each index the place in ToolCalls
+	finished map[int64]bool
 }
 
 // request is a request that every dialect can express.
@@ -35,39 +46,42 @@ func request() *provider.Request {
 // Stream asks p for a stream and reads it to its end.
 func Stream(ctx context.Context, t testing.TB, p provider.Provider) Answer {
 	t.Helper()
-	s, err := p.Stream(ctx, request())
+	return streamOf(ctx, t, p, request())
+}
+
+func streamOf(ctx context.Context, t testing.TB, p provider.Provider, req *provider.Request) Answer {
+	t.Helper()
+	s, err := p.Stream(ctx, req)
 	if err != nil {
 		return Answer{Err: err}
 	}
 	defer s.Close()
-	var a Answer
-	calls := make(map[int64]int)
+	r := reading{calls: make(map[int64]int), finished: make(map[int64]bool)}
 	for {
 		c, err := s.Next()
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				a.Err = err
-			}
-			if _, again := s.Next(); again == nil {
-				t.Errorf("a stream that ended with %v goes on", err)
-			}
-			return a
+		if err == nil {
+			r.add(t, c)
+			continue
 		}
-		a.add(t, c, calls)
+		if !errors.Is(err, io.EOF) {
+			r.Err = err
+		}
+		r.Skipped = s.Skipped()
+		if _, again := s.Next(); again == nil {
+			t.Errorf("a stream that ended with %v goes on", err)
+		}
+		return r.Answer
 	}
 }
 
-func (a *Answer) add(t testing.TB, c *provider.Chunk, calls map[int64]int) {
+func (r *reading) add(t testing.TB, c *provider.Chunk) {
 	t.Helper()
 	root := gjson.ParseBytes(c.Raw)
 	if !gjson.ValidBytes(c.Raw) || !root.IsObject() {
 		t.Errorf("a chunk is no JSON object: %q", c.Raw)
 	}
-	for _, b := range c.Raw {
-		if b == '\n' || b == '\r' {
-			t.Errorf("a chunk has more than one line: %q", c.Raw)
-			break
-		}
+	if bytes.ContainsAny(c.Raw, "\r\n") {
+		t.Errorf("a chunk has more than one line: %q", c.Raw)
 	}
 	if got := root.Get("object").Str; got != "chat.completion.chunk" {
 		t.Errorf("a chunk's object is %q", got)
@@ -75,21 +89,41 @@ func (a *Answer) add(t testing.TB, c *provider.Chunk, calls map[int64]int) {
 	if c.Choices != (root.Get("choices.#").Int() > 0) {
 		t.Errorf("Choices is %v: %s", c.Choices, c.Raw)
 	}
-	a.Chunks++
-	a.facts(c.Facts)
+	if r.Chunks == 0 {
+		r.id = root.Get("id").Str
+	}
+	if id := root.Get("id").Str; id == "" || id != r.id {
+		t.Errorf("a chunk of %q has the id %q", r.id, id)
+	}
+	r.Chunks++
+	r.facts(c.Facts)
 	for _, choice := range root.Get("choices").Array() {
-		delta := choice.Get("delta")
-		if content := delta.Get("content"); content.IsArray() {
-			t.Errorf("content is still a list: %s", c.Raw)
+		r.choice(t, choice)
+	}
+}
+
+func (r *reading) choice(t testing.TB, choice gjson.Result) {
+	t.Helper()
+	index, delta := choice.Get("index").Int(), choice.Get("delta")
+	finished, begun := r.finished[index]
+	if !begun && delta.Get("role").Str != "assistant" {
+		t.Errorf("an answer begins without a role: %s", choice.Raw)
+	}
+	finishes := choice.Get("finish_reason").Type == gjson.String
+	if finished && finishes {
+		t.Errorf("an answer finishes twice: %s", choice.Raw)
+	}
+	r.finished[index] = finished || finishes
+	if content := delta.Get("content"); content.IsArray() {
+		t.Errorf("content is still a list: %s", choice.Raw)
+	}
+	r.Reasoning += reasoning(delta)
+	r.Refusal += delta.Get("refusal").String()
+	for _, call := range delta.Get("tool_calls").Array() {
+		if call.Get("index").Type != gjson.Number {
+			t.Errorf("a tool call has no index: %s", call.Raw)
 		}
-		a.Reasoning += reasoning(delta)
-		a.Refusal += delta.Get("refusal").String()
-		for _, call := range delta.Get("tool_calls").Array() {
-			if call.Get("index").Type != gjson.Number {
-				t.Errorf("a tool call has no index: %s", call.Raw)
-			}
-			a.call(call, calls)
-		}
+		r.call(t, call)
 	}
 }
 
@@ -103,17 +137,24 @@ func (a *Answer) facts(f provider.Facts) {
 	if f.Usage != nil {
 		a.Counted = f.Usage
 	}
+	if f.Model != "" {
+		a.Model = f.Model
+	}
 }
 
-func (a *Answer) call(call gjson.Result, calls map[int64]int) {
+func (r *reading) call(t testing.TB, call gjson.Result) {
+	t.Helper()
 	index := call.Get("index").Int()
-	i, ok := calls[index]
+	i, ok := r.calls[index]
 	if !ok {
-		i = len(a.ToolCalls)
-		calls[index] = i
-		a.ToolCalls = append(a.ToolCalls, ToolCall{})
+		i = len(r.ToolCalls)
+		r.calls[index] = i
+		r.ToolCalls = append(r.ToolCalls, ToolCall{})
+		if int(index) != i || call.Get("type").Str != "function" {
+			t.Errorf("call %d begins with %s", i, call.Raw)
+		}
 	}
-	c := &a.ToolCalls[i]
+	c := &r.ToolCalls[i]
 	if id := call.Get("id").String(); id != "" {
 		c.ID = id
 	}
@@ -134,7 +175,12 @@ func reasoning(message gjson.Result) string {
 // Complete asks p for a whole answer.
 func Complete(ctx context.Context, t testing.TB, p provider.Provider) Answer {
 	t.Helper()
-	c, err := p.Complete(ctx, request())
+	return completionOf(ctx, t, p, request())
+}
+
+func completionOf(ctx context.Context, t testing.TB, p provider.Provider, req *provider.Request) Answer {
+	t.Helper()
+	c, err := p.Complete(ctx, req)
 	if err != nil {
 		return Answer{Err: err}
 	}
@@ -143,6 +189,9 @@ func Complete(ctx context.Context, t testing.TB, p provider.Provider) Answer {
 	}
 	if got := gjson.GetBytes(c.Body, "object").Str; got != "chat.completion" {
 		t.Errorf("the answer's object is %q", got)
+	}
+	if gjson.GetBytes(c.Body, "id").Str == "" {
+		t.Errorf("the answer has no id: %s", c.Body)
 	}
 	var a Answer
 	a.facts(c.Facts)

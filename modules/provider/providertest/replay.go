@@ -3,6 +3,7 @@ package providertest
 import (
 	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -21,6 +22,7 @@ type Replay struct {
 	manner   Manner
 	requests []*http.Request
 	bodies   [][]byte
+	hanging  chan struct{}
 }
 
 // Manner is how an answer is sent.
@@ -39,12 +41,15 @@ const (
 
 	// Hang sends it and then nothing more, until the client goes away.
 	Hang
+
+	// Silent sends nothing at all, until the client goes away.
+	Silent
 )
 
 // NewReplay starts a server that lasts as long as the test.
 func NewReplay(t testing.TB) *Replay {
 	t.Helper()
-	r := &Replay{status: http.StatusOK}
+	r := &Replay{status: http.StatusOK, hanging: make(chan struct{}, 1)}
 	srv := httptest.NewServer(r)
 	t.Cleanup(srv.Close)
 	r.URL = srv.URL
@@ -65,6 +70,13 @@ func (r *Replay) Requests() ([]*http.Request, [][]byte) {
 	return r.requests, r.bodies
 }
 
+// Forget forgets the requests so far.
+func (r *Replay) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests, r.bodies = nil, nil
+}
+
 // ServeHTTP gives the answer.
 func (r *Replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	asked, _ := io.ReadAll(req.Body)
@@ -80,6 +92,10 @@ func (r *Replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	r.mu.Unlock()
 
+	if manner == Silent {
+		r.hang(req)
+		return
+	}
 	w.WriteHeader(status)
 	rc := http.NewResponseController(w)
 	switch manner {
@@ -91,14 +107,32 @@ func (r *Replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case Reset:
 		w.Write(body)
 		rc.Flush()
-		panic(http.ErrAbortHandler)
+		reset(rc)
 	case Hang:
 		w.Write(body)
 		rc.Flush()
-		<-req.Context().Done()
+		r.hang(req)
 	default:
 		w.Write(body)
 	}
+}
+
+// hang waits for the client to go away.
+func (r *Replay) hang(req *http.Request) {
+	r.hanging <- struct{}{}
+	<-req.Context().Done()
+}
+
+// reset breaks a connection, as a server does that crashes.
+func reset(rc *http.ResponseController) {
+	conn, _, err := rc.Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0) // without what was not read, and without a goodbye
+	}
+	conn.Close()
 }
 
 // pieces are single bytes, unless that would be a great many writes.

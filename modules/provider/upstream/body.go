@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
@@ -32,6 +34,16 @@ func ReadAll(ctx context.Context, r io.Reader) ([]byte, error) {
 	return trim(body), nil
 }
 
+// NoStream is what an answer is that was to be an event stream and is of
+// KindOther.
+func NoStream(begin []byte) error {
+	return &provider.Error{
+		Reason: provider.ReasonBadAnswer,
+		Status: http.StatusOK,
+		Err:    fmt.Errorf("the answer is no event stream, but begins with %.40q", trim(begin)),
+	}
+}
+
 // BadAnswer is an answer of a kind that was not expected.
 func BadAnswer(resp *http.Response, what string) error {
 	return &provider.Error{
@@ -51,29 +63,34 @@ func trim(b []byte) []byte {
 // Content-Type says.
 type Kind int
 
-// The kinds of bodies.
+// The kinds of bodies. A body with nothing in it is blank.
 const (
 	KindOther Kind = iota
+	KindBlank
 	KindJSON
 	KindSSE
 )
 
-// KindOf tells the kind of a body that begins like this.
+// KindOf tells the kind of a body that begins like this. One that ends within
+// the name of an event stream's field is such a stream, cut off.
 func KindOf(begin []byte) Kind {
 	begin = trim(begin)
-	if len(begin) == 0 {
-		return KindOther
-	}
-	if begin[0] == '{' || begin[0] == '[' {
+	switch {
+	case len(begin) == 0:
+		return KindBlank
+	case begin[0] == '{' || begin[0] == '[':
 		return KindJSON
 	}
-	for _, field := range [...]string{":", "data:", "event:", "id:", "retry:"} {
-		if bytes.HasPrefix(begin, []byte(field)) {
+	for _, field := range fields {
+		if n := min(len(begin), len(field)); string(begin[:n]) == field[:n] {
 			return KindSSE
 		}
 	}
 	return KindOther
 }
+
+// fields are what the lines of an event stream begin with.
+var fields = [...]string{":", "data:", "event:", "id:", "retry:"}
 
 // maxPeek is how much white space may come before an answer.
 const maxPeek = 4 << 10
@@ -99,5 +116,11 @@ func Peek(r io.Reader) (begin []byte, whole io.Reader, err error) {
 // telling says whether KindOf needs no more than begin.
 func telling(begin []byte) bool {
 	const longest = len("event:")
-	return KindOf(begin) != KindOther || len(trim(begin)) >= longest
+	switch begin = trim(begin); {
+	case len(begin) >= longest:
+		return true
+	case KindOf(begin) == KindSSE:
+		return slices.ContainsFunc(fields[:], func(field string) bool { return strings.HasPrefix(string(begin), field) })
+	}
+	return KindOf(begin) == KindJSON
 }

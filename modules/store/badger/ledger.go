@@ -175,6 +175,10 @@ func (d *db) Reserve(ctx context.Context, tenant, id string, lease time.Duration
 	}
 	defer leave()
 
+	// what a new call used could not be counted, and would be free
+	if d.full.Load() && l.holds[id] == nil && counted(budgets) {
+		return nil, fmt.Errorf("reserving a budget: %w", errFull)
+	}
 	if !d.roomFor(l, budgets) {
 		return nil, store.ErrFull
 	}
@@ -226,9 +230,14 @@ func (d *db) Settle(ctx context.Context, tenant, id string, budgets []store.Budg
 	return list, nil
 }
 
+// counted says whether any of the counters is on disk.
+func counted(budgets []store.Budget) bool {
+	return slices.ContainsFunc(budgets, func(b store.Budget) bool { return b.Window == 0 })
+}
+
 // addAll counts what was used of the counters on disk, all or none.
 func (d *db) addAll(tenant string, budgets []store.Budget) error {
-	if !slices.ContainsFunc(budgets, func(b store.Budget) bool { return b.Window == 0 }) {
+	if !counted(budgets) {
 		return nil
 	}
 	if d.full.Load() {

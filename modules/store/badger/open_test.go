@@ -250,6 +250,18 @@ func TestFullDisk(t *testing.T) {
 	}
 	must(t, d.Delete(ctx, "acme", s)) // makes room
 
+	d.full.Store(false)
+	counter := []store.Budget{{Key: "tokens/day", Limit: 100, Want: 10}}
+	_, err = d.Reserve(ctx, "acme", "begun", time.Minute, counter)
+	must(t, err)
+	d.full.Store(true)
+	if _, err := d.Reserve(ctx, "acme", "new", time.Minute, counter); !errors.Is(err, errFull) {
+		t.Errorf("a new reservation: %v", err)
+	}
+	counter[0].Want = 20 // what has begun goes on
+	_, err = d.Reserve(ctx, "acme", "begun", time.Minute, counter)
+	must(t, err)
+
 	d.watchRoom()
 	must(t, d.Append(ctx, "acme", s, store.AppendOptions{Create: true}, message("2")))
 }

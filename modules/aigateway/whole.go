@@ -1,0 +1,230 @@
+package aigateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// maxWhole is the largest answer that is put together.
+const maxWhole = 64 << 20
+
+// finishLength is the finish reason of an answer that has reached its
+// greatest length.
+const finishLength = "length"
+
+var errTooLong = fmt.Errorf("the answer has more than %d bytes", maxWhole)
+
+// assemble calls for a stream and makes a whole answer of it. What is used is
+// seen as it comes so, and a budget can end the answer.
+func (a *attempt) assemble() (*provider.Completion, error) {
+	if err := a.open(); err != nil {
+		return nil, err
+	}
+	// it is still a whole answer that is waited for
+	a.watch.Reset(a.c.patience(max(a.c.h.ResponseTimeout, a.c.h.FirstTokenTimeout)))
+	w := newWhole()
+	for size := 0; ; {
+		chunk, err := a.Next()
+		if errors.Is(err, io.EOF) {
+			return w.completion()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if size += len(chunk.Raw); size > maxWhole {
+			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: errTooLong}
+		}
+		err = a.c.meter(a.used(), chunk)
+		if _, spent := errors.AsType[*budgetError](err); spent {
+			a.c.exhausted(err)
+			a.over(err)
+			return w.cut()
+		}
+		if err == nil {
+			err = w.add(chunk.Raw)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// whole is a chat.completion that is put together from chunks, whatever these
+// hold: texts are strung together, and what has an index is put where it
+// belongs.
+type whole struct {
+	root    map[string]any
+	choices map[int64]map[string]any
+}
+
+func newWhole() *whole {
+	return &whole{root: make(map[string]any), choices: make(map[int64]map[string]any)}
+}
+
+// add adds a chunk.
+func (w *whole) add(raw []byte) error {
+	chunk, err := object(raw)
+	if err != nil {
+		return fmt.Errorf("reading a chunk: %w", err)
+	}
+	list, _ := chunk["choices"].([]any)
+	delete(chunk, "choices")
+	for name, v := range chunk {
+		if old := w.root[name]; v != nil && (old == nil || name != "id") {
+			w.root[name] = v
+		}
+	}
+	for _, v := range list {
+		choice, ok := v.(map[string]any)
+		if !ok {
+			continue
+		}
+		w.choice(indexOf(choice), choice)
+	}
+	return nil
+}
+
+func (w *whole) choice(index int64, choice map[string]any) {
+	c := w.choices[index]
+	if c == nil {
+		c = map[string]any{"index": index, "message": make(map[string]any), "finish_reason": nil}
+		w.choices[index] = c
+	}
+	delta, _ := choice["delta"].(map[string]any)
+	merge(c["message"].(map[string]any), delta)
+	delete(choice, "delta")
+	delete(choice, "index")
+	if reason := choice["finish_reason"]; reason != nil {
+		c["finish_reason"] = reason
+	}
+	delete(choice, "finish_reason")
+	merge(c, choice)
+}
+
+// labels are strings that say what something is. Where one is repeated it is
+// the same, and not more of it.
+var labels = map[string]bool{"id": true, "type": true, "role": true, "object": true, "format": true}
+
+// merge adds more to what is there.
+func merge(to, more map[string]any) {
+	for name, v := range more {
+		switch old := to[name].(type) {
+		case nil:
+			if list, ok := v.([]any); ok {
+				v = appended(nil, list)
+			}
+			to[name] = v
+		case string:
+			if s, ok := v.(string); ok && !labels[name] {
+				to[name] = old + s
+			}
+		case map[string]any:
+			if m, ok := v.(map[string]any); ok {
+				merge(old, m)
+			}
+		case []any:
+			if list, ok := v.([]any); ok {
+				to[name] = appended(old, list)
+			}
+		default:
+			if v != nil {
+				to[name] = v
+			}
+		}
+	}
+}
+
+// appended adds each element to the one with its index, else at the end.
+func appended(to, more []any) []any {
+	for _, v := range more {
+		m, ok := v.(map[string]any)
+		if !ok || m["index"] == nil {
+			to = append(to, v)
+			continue
+		}
+		at := slices.IndexFunc(to, func(o any) bool {
+			old, ok := o.(map[string]any)
+			return ok && old["index"] != nil && indexOf(old) == indexOf(m)
+		})
+		if at < 0 {
+			to = append(to, v)
+			continue
+		}
+		merge(to[at].(map[string]any), m)
+	}
+	return to
+}
+
+// object reads a JSON object, and leaves its numbers as they are.
+func object(raw []byte) (m map[string]any, err error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	err = dec.Decode(&m)
+	return m, err
+}
+
+func indexOf(m map[string]any) int64 {
+	n, _ := m["index"].(json.Number)
+	i, _ := n.Int64()
+	return i
+}
+
+// cut is the answer as far as it came, as one that has reached its greatest
+// length.
+func (w *whole) cut() (*provider.Completion, error) {
+	if len(w.choices) == 0 {
+		w.choice(0, make(map[string]any))
+	}
+	for _, c := range w.choices {
+		if c["finish_reason"] == nil {
+			c["finish_reason"] = finishLength
+		}
+	}
+	// what the provider counted is not what this answer counts as
+	delete(w.root, "usage")
+	return w.completion()
+}
+
+func (w *whole) completion() (*provider.Completion, error) {
+	w.root["object"] = "chat.completion"
+	if w.root["created"] == nil {
+		w.root["created"] = time.Now().Unix()
+	}
+	list := make([]any, 0, len(w.choices))
+	for _, i := range slices.Sorted(maps.Keys(w.choices)) {
+		c := w.choices[i]
+		finishMessage(c["message"].(map[string]any))
+		list = append(list, c)
+	}
+	w.root["choices"] = list
+	body, err := json.Marshal(w.root)
+	if err != nil {
+		return nil, fmt.Errorf("putting the answer together: %w", err)
+	}
+	return &provider.Completion{Body: body}, nil
+}
+
+// finishMessage gives a message what every one has, and takes out what only
+// parts of one have.
+func finishMessage(m map[string]any) {
+	if m["role"] == nil {
+		m["role"] = "assistant"
+	}
+	calls, _ := m["tool_calls"].([]any)
+	for _, c := range calls {
+		if call, ok := c.(map[string]any); ok {
+			delete(call, "index")
+		}
+	}
+	if content, ok := m["content"]; !ok || content == "" && len(calls) > 0 {
+		m["content"] = nil
+	}
+}

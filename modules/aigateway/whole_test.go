@@ -1,0 +1,76 @@
+package aigateway
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+)
+
+func TestWhole(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		chunks []string
+		want   string
+	}{
+		{"text", []string{
+			`{"id":"a","object":"chat.completion.chunk","created":12345678901,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}`,
+			`{"id":"a","created":12345678901,"model":"m","choices":[{"index":0,"delta":{"content":"Hel"},"finish_reason":null}]}`,
+			`{"id":"a","created":12345678901,"model":"m","service_tier":"default","choices":[{"index":0,"delta":{"role":"assistant","content":"lo","x":null},"finish_reason":null}]}`,
+			`{"id":"a","created":12345678901,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`,
+			`{"id":"a","created":12345678901,"model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}`,
+		}, `{"id":"a","object":"chat.completion","created":12345678901,"model":"m","service_tier":"default",
+			"choices":[{"index":0,"message":{"role":"assistant","content":"Hello","x":null},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}`},
+		{"tool calls that come in turns", []string{
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"","tool_calls":[{"index":0,"id":"c0","type":"function","function":{"name":"f","arguments":""}},{"index":1,"id":"c1","type":"function","function":{"name":"g","arguments":"{"}}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"c1","type":"function","function":{"arguments":"}"}}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"[1]"}}]},"finish_reason":"tool_calls"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"finish_reason":"tool_calls","message":{"role":"assistant","content":null,"tool_calls":[
+			{"id":"c0","type":"function","function":{"name":"f","arguments":"[1]"}},{"id":"c1","type":"function","function":{"name":"g","arguments":"{}"}}]}}]}`},
+		{"several choices, with logprobs and reasoning", []string{
+			`{"id":"a","created":1,"choices":[{"index":1,"delta":{"reasoning_content":"h"},"logprobs":{"content":[{"token":"x","logprob":-0.5}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"refusal":"no"},"finish_reason":"stop"},{"index":1,"delta":{"reasoning_content":"m","content":"y"},"logprobs":{"content":[{"token":"y","logprob":-1}]},"finish_reason":"length"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[
+			{"index":0,"message":{"role":"assistant","content":null,"refusal":"no"},"finish_reason":"stop"},
+			{"index":1,"message":{"role":"assistant","content":"y","reasoning_content":"hm"},"logprobs":{"content":[{"token":"x","logprob":-0.5},{"token":"y","logprob":-1}]},"finish_reason":"length"}]}`},
+		{"what nobody expects", []string{
+			`{"id":"a","created":1,"choices":[7,{"index":0,"delta":"x"},{"delta":{"content":[{"type":"text","text":"a"}],"n":1,"m":{"a":1}}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"b","n":2,"m":[1]}}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":"a"}],"n":2,"m":{"a":1}},"finish_reason":null}]}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWhole()
+			for _, c := range tc.chunks {
+				if err := w.add([]byte(c)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := w.completion()
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantSame(t, got.Body, tc.want)
+		})
+	}
+	t.Run("cut", func(t *testing.T) {
+		w := newWhole()
+		if err := w.add([]byte(`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"Hel"}}],"usage":{"total_tokens":99}}`)); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := w.cut()
+		wantSame(t, got.Body, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":"Hel"},"finish_reason":"length"}]}`)
+	})
+}
+
+func wantSame(t *testing.T, got []byte, want string) {
+	t.Helper()
+	var g, w any
+	if err := json.Unmarshal(got, &g); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(g, w) {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
