@@ -20,7 +20,7 @@ const maxWhole = 64 << 20
 // greatest length.
 const finishLength = "length"
 
-var errTooLong = fmt.Errorf("the answer has more than %d bytes", maxWhole)
+var errWholeTooLong = fmt.Errorf("the answer has more than %d bytes", maxWhole)
 
 // assemble calls for a stream and makes a whole answer of it. What is used is
 // seen as it comes so, and a budget can end the answer.
@@ -40,7 +40,7 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 			return nil, err
 		}
 		if size += len(chunk.Raw); size > maxWhole {
-			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: errTooLong}
+			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: errWholeTooLong}
 		}
 		err = a.c.meter(a.used(), chunk)
 		if _, spent := errors.AsType[*budgetError](err); spent {
