@@ -40,7 +40,7 @@ func (w *slowClient) Write(p []byte) (int, error) {
 // TestStall has streams that fall silent once they have begun.
 func TestStall(t *testing.T) {
 	t.Run("a_client_that_reads_slowly_is_no_silence_of_the_target", func(t *testing.T) {
-		one, two := &script{replies: []reply{answers("Once ", "upon ", "a time")}}, &script{replies: []reply{answers("no")}}
+		one, two := &script{replies: []reply{says("Once ", "upon ", "a time")}}, &script{replies: []reply{says("no")}}
 		h := newGateway(t, durations(`{"stall_timeout":"5s","circuit_breaker":{"failures":1}}`), one, two)
 		synctest.Test(t, func(t *testing.T) {
 			w := &slowClient{httptest.NewRecorder(), 12 * time.Second}
@@ -55,7 +55,7 @@ func TestStall(t *testing.T) {
 	})
 	t.Run("long_after_the_answer_has_begun_it_is_silence_still", func(t *testing.T) {
 		one := &script{replies: []reply{streams(text("Once "), pause(4*time.Second, text("upon ")), silence)}}
-		two := &script{replies: []reply{answers("Once upon a time")}}
+		two := &script{replies: []reply{says("Once upon a time")}}
 		h := newGateway(t, durations(`{"stall_timeout":"5s","try_duration":"3s","circuit_breaker":{"failures":1}}`), one, two)
 		synctest.Test(t, func(t *testing.T) {
 			a := ask(t, h, streamed)
@@ -67,7 +67,7 @@ func TestStall(t *testing.T) {
 		})
 	})
 	t.Run("behind_the_finish_reason_the_answer_is_whole", func(t *testing.T) {
-		one, two := &script{replies: []reply{streams(text("Hello"), finish("stop"), silence)}}, &script{replies: []reply{answers("no")}}
+		one, two := &script{replies: []reply{streams(text("Hello"), finish("stop"), silence)}}, &script{replies: []reply{says("no")}}
 		h := newGateway(t, durations(`{"stall_timeout":"5s"}`), one, two)
 		synctest.Test(t, func(t *testing.T) {
 			a := ask(t, h, streamed)

@@ -6,6 +6,9 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -64,36 +67,27 @@ func (c *call) places(silent bool) []int {
 // it again.
 func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) {
 	hop := c.order[place]
-	way := rescueWay{hop.Target, continued}
-	if c.rescued[way] || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
-		return source{}, false
+	begun, body := "", c.req.body
+	if continued {
+		begun = strings.TrimRightFunc(out.sent.text.String(), unicode.IsSpace)
+		body = capped(body, c.used().Output)
+		if begun == "" || body == nil || !c.continues(hop.Target) {
+			return source{}, false
+		}
 	}
-	text := out.sent.text.String()
-	begin := strings.TrimRightFunc(text, unicode.IsSpace)
-	if continued && (begin == "" || !c.continues(hop.Target)) {
-		return source{}, false
-	}
-	if c.rescued == nil {
-		c.rescued = make(map[rescueWay]bool)
-	}
-	c.rescued[way] = true
-
-	if c.reprice(hop.Target) != nil {
+	if !c.mayRescue(rescueWay{hop.Target, continued}) || c.reprice(hop.Target) != nil {
 		return source{}, false
 	}
 	a, err := c.enter(place, hop)
 	if err != nil {
 		return source{}, false
 	}
-	s := &spliced{in: a, as: &out.sent, text: text, reasoning: out.sent.reasoning.String()}
+	s := out.sent.again(a)
 	if continued {
-		a.preq.Continue = begin
-		// providers refuse white space at the end, and may give it again
-		s.text, s.reasoning = text[len(begin):], ""
-		a.carried = c.answering.carried + provider.EstimateTokens(len(begin))
-	}
-	if text != "" {
-		s.reasoning, s.thoughts = "", true
+		a.preq.Continue, a.preq.Body = begun, body
+		a.carried = c.answering.carried + provider.EstimateTokens(len(begun))
+		// providers refuse white space at the end
+		s = out.sent.onward(a, len(begun))
 	}
 	var src source
 	if err = a.open(); err == nil {
@@ -105,6 +99,39 @@ func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) 
 	}
 	c.answering = a
 	return src, true
+}
+
+// mayRescue says whether a way is still to be tried, and notes it as tried.
+func (c *call) mayRescue(way rescueWay) bool {
+	if c.rescued[way] || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
+		return false
+	}
+	if c.rescued == nil {
+		c.rescued = make(map[rescueWay]bool)
+	}
+	c.rescued[way] = true
+	return true
+}
+
+// capped is a request for the rest of an answer of which so many tokens have
+// been produced, so that the whole is no longer than the client allows; nil
+// where it is that long already.
+func capped(body []byte, produced int64) []byte {
+	for _, name := range [...]string{"max_completion_tokens", "max_tokens"} {
+		limit := gjson.GetBytes(body, name)
+		if limit.Type != gjson.Number {
+			continue
+		}
+		left := limit.Int() - produced
+		if left < 1 {
+			return nil
+		}
+		var err error
+		if body, err = sjson.SetBytes(body, name, left); err != nil {
+			return nil
+		}
+	}
+	return body
 }
 
 // continues says whether a target goes on with the answer to this request

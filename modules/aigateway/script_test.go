@@ -73,8 +73,8 @@ func usage(in, out int) step {
 	return chunk(`[]`, fmt.Sprintf(`,"usage":{"prompt_tokens":%d,"completion_tokens":%d}`, in, out))
 }
 
-// answers gives an answer that is complete.
-func answers(pieces ...string) reply {
+// says is an answer that is complete.
+func says(pieces ...string) reply {
 	var r reply
 	for _, p := range pieces {
 		r.steps = append(r.steps, text(p))

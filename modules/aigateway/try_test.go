@@ -30,34 +30,34 @@ func TestTry(t *testing.T) {
 	}{
 		{
 			name: "a_failure_is_met_by_the_same_target_with_backoff", config: `{}`,
-			one: &script{replies: []reply{fails(unavailable()), fails(unavailable()), answers("Hello")}}, two: &script{replies: []reply{answers("Hello")}},
+			one: &script{replies: []reply{fails(unavailable()), fails(unavailable()), says("Hello")}}, two: &script{replies: []reply{says("Hello")}},
 			calls: []int{3, 0}, least: 300 * time.Millisecond, most: 900 * time.Millisecond,
 		},
 		{
 			name: "retry_after_is_kept_to_the_letter", config: `{}`,
-			one: &script{replies: []reply{fails(after(4500 * time.Millisecond)), answers("Hello")}}, two: &script{replies: []reply{answers("Hello")}},
+			one: &script{replies: []reply{fails(after(4500 * time.Millisecond)), says("Hello")}}, two: &script{replies: []reply{says("Hello")}},
 			calls: []int{2, 0}, least: 4500 * time.Millisecond, most: 4500 * time.Millisecond,
 		},
 		{
 			name: "a_wait_beyond_the_time_that_is_left_costs_none", config: `{"try_duration":"4s"}`,
-			one: &script{replies: []reply{fails(after(4500 * time.Millisecond))}}, two: &script{replies: []reply{answers("Hello")}},
+			one: &script{replies: []reply{fails(after(4500 * time.Millisecond))}}, two: &script{replies: []reply{says("Hello")}},
 			calls: []int{1, 1},
 		},
 		{
 			name: "a_silent_target_is_left_at_once", config: `{"response_timeout":"7s"}`,
-			one: &script{replies: []reply{{after: time.Hour}}}, two: &script{replies: []reply{answers("Hello")}},
+			one: &script{replies: []reply{{after: time.Hour}}}, two: &script{replies: []reply{says("Hello")}},
 			calls: []int{1, 1}, least: 7 * time.Second, most: 7 * time.Second,
 		},
 		{
 			name: "a_token_may_take_its_time_from_the_header_on", config: `{"response_timeout":"7s","first_token_timeout":"2s"}`,
 			one:   &script{replies: []reply{{after: 6 * time.Second, steps: []step{delta(`"role":"assistant"`), pause(time.Second, delta(`"role":"assistant"`)), pause(1100*time.Millisecond, text("late"))}}}},
-			two:   &script{replies: []reply{answers("Hello")}},
+			two:   &script{replies: []reply{says("Hello")}},
 			calls: []int{1, 1}, least: 8 * time.Second, most: 8 * time.Second,
 		},
 		{
 			name: "reasoning_is_a_token", config: `{"first_token_timeout":"2s","stall_timeout":"10s"}`,
 			one:   &script{replies: []reply{streams(pause(time.Second, delta(`"reasoning_content":"Hm"`)), pause(9*time.Second, text("Hello")), finish("stop"), end)}},
-			two:   &script{replies: []reply{answers("no")}},
+			two:   &script{replies: []reply{says("no")}},
 			calls: []int{1, 0}, least: 10 * time.Second, most: 10 * time.Second,
 		},
 		{
@@ -67,12 +67,12 @@ func TestTry(t *testing.T) {
 		},
 		{
 			name: "an_open_circuit_costs_no_time", config: `{"circuit_breaker":{"failures":1},"retries":5}`,
-			one: &script{replies: []reply{fails(unavailable())}}, two: &script{replies: []reply{answers("Hello")}},
+			one: &script{replies: []reply{fails(unavailable())}}, two: &script{replies: []reply{says("Hello")}},
 			calls: []int{1, 1},
 		},
 		{
 			name: "a_key_that_does_not_do_is_no_failure_of_the_target", config: `{"circuit_breaker":{"failures":1}}`,
-			one: &script{replies: []reply{fails(&provider.Error{Reason: provider.ReasonCredentials, Status: 401})}}, two: &script{replies: []reply{answers("Hello")}},
+			one: &script{replies: []reply{fails(&provider.Error{Reason: provider.ReasonCredentials, Status: 401})}}, two: &script{replies: []reply{says("Hello")}},
 			calls: []int{1, 1},
 		},
 	} {
@@ -101,7 +101,7 @@ func TestTry(t *testing.T) {
 func TestNothingWasCalled(t *testing.T) {
 	unsupported := provider.Unsupported("audio", "there is none")
 	t.Run("what_a_provider_does_not_have_is_no_call", func(t *testing.T) {
-		one, two := &script{replies: []reply{fails(unsupported)}}, &script{replies: []reply{answers("Hello")}}
+		one, two := &script{replies: []reply{fails(unsupported)}}, &script{replies: []reply{says("Hello")}}
 		h := newGateway(t, `{}`, one, two)
 		a := ask(t, h, streamed)
 		a.wantWhole(t, "Hello")
@@ -117,7 +117,7 @@ func TestNothingWasCalled(t *testing.T) {
 		}
 	})
 	t.Run("and_the_others_may_be_back_soon", func(t *testing.T) {
-		one, two := &script{replies: []reply{fails(unsupported)}}, &script{replies: []reply{answers("Hello")}}
+		one, two := &script{replies: []reply{fails(unsupported)}}, &script{replies: []reply{says("Hello")}}
 		h := newGateway(t, `{"circuit_breaker":{"failures":1}}`, one, two)
 		open(t, h, "two")
 		a := ask(t, h, streamed)
