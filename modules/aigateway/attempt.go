@@ -176,7 +176,7 @@ func (a *attempt) resultOf(err error) string {
 		return chat.AttemptOK
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return chat.AttemptTimeout
-	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted):
+	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted), errors.Is(err, errUncounted):
 		return chat.AttemptAborted
 	case reasonOf(err) == provider.ReasonRateLimited:
 		return chat.AttemptRateLimited
