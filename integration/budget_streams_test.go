@@ -23,6 +23,10 @@ type crowd struct {
 // one has been admitted or refused.
 func (s *budgetSite) rush(n, says int, question string) crowd {
 	s.t.Helper()
+	// a connection that was dialled and never used would hold up the end
+	own := transport.Clone()
+	defer own.CloseIdleConnections()
+	s.globex.http = &http.Client{Transport: own}
 	hold := make(chan struct{})
 	s.one.plays(speaksAfter(hold, says))
 	before := s.one.count()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,6 +133,10 @@ func TestBudgetWarnings(t *testing.T) {
 	c := startCaddy(t, options(100), site)
 	acme, globex := newClient(c, "acme", "ann"), newClient(c, "globex", "ann")
 	stream := budgetQuestion("fast", 1, true)
+	// a connection that was dialled and never used would hold up the end
+	own := transport.Clone()
+	defer own.CloseIdleConnections()
+	acme.http = &http.Client{Transport: own}
 	together(95, func() {
 		a := acme.complete(stream)
 		a.wantText(t, tokenText)
@@ -141,6 +146,7 @@ func TestBudgetWarnings(t *testing.T) {
 	}
 	c.wantUsed("acme", "day", 950, 1000)
 	c.wantUsed("globex", "day", 60, 100)
+	own.CloseIdleConnections()
 	want := []note{
 		{"acme", "tokens/day", "day", 0.5, 500, 1000},
 		{"acme", "tokens/day", "day", 0.9, 900, 1000},

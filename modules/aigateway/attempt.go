@@ -237,7 +237,8 @@ func (a *attempt) resultOf(err error) string {
 		return chat.AttemptOK
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return chat.AttemptTimeout
-	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted), isOurs(err):
+	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted), isOurs(err),
+		errors.Is(err, errUncounted):
 		return chat.AttemptAborted
 	case reasonOf(err) == provider.ReasonRateLimited:
 		return chat.AttemptRateLimited

@@ -40,6 +40,7 @@ type call struct {
 	metered provider.Usage // as far as the budgets let the answer go
 	release func()         // lets go of the store that keeps it; nil where it was not needed
 
+	uncounted bool     // the answer has been ended because nobody can count more of it
 	answering *attempt // whose answer the client gets; nil until there is one
 	underway  bool     // the answer has begun, and well
 	told      bool     // the client has been told of the failure, in the stream
@@ -216,7 +217,7 @@ func (c *call) used() provider.Usage {
 	switch {
 	case c.answering == nil:
 		return provider.Usage{}
-	case c.info.BudgetSpent:
+	case c.info.BudgetSpent, c.uncounted:
 		return c.metered
 	}
 	return c.answering.used()

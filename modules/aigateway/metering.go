@@ -3,6 +3,7 @@ package aigateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -114,9 +115,14 @@ func (c *call) meter(u provider.Usage, chunk *provider.Chunk) error {
 	if c.ctx.Err() != nil {
 		return err // the client is gone, and the store is well
 	}
+	c.uncounted = true
 	c.h.app.StoreFailed("reserve")
-	return chaterr.StorageUnavailable(err)
+	return chaterr.StorageUnavailable(fmt.Errorf("%w: %w", errUncounted, err))
 }
+
+// errUncounted ends an answer of which nobody can count how much it is. It
+// is not the provider's doing.
+var errUncounted = errors.New("what is used cannot be counted")
 
 // budgetError ends an answer whose tenant has used up a budget.
 type budgetError struct{ err error }

@@ -23,6 +23,8 @@ func judge(err error) verdict {
 	switch {
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return nextOne
+	case errors.Is(err, errUncounted):
+		return giveUp
 	}
 	switch reasonOf(err) {
 	case provider.ReasonContextLength, provider.ReasonCredentials, provider.ReasonModel, provider.ReasonUnsupported:

@@ -45,6 +45,10 @@ type Ratio struct {
 	Period string    // day or month
 	Used   float64   // more than 1 where the budget was made smaller meanwhile
 	Ends   time.Time // of the period, when the next one begins with 0
+
+	// Limits are those of the period's budgets added up, which shows when one
+	// of them is changed: else Used can only grow.
+	Limits store.Amount
 }
 
 // Settle ends the hold with what the call really used, costUSD in US dollars.
@@ -137,7 +141,7 @@ func (h *Hold) receipt(spent, counted []store.Amount, balances []store.Balance) 
 				})
 			}
 		}
-		r.note(Ratio{a.period, after, a.ends})
+		r.note(Ratio{a.period, after, a.ends, a.ledger.Limit})
 	}
 	return r
 }
@@ -147,6 +151,7 @@ func (r *Receipt) note(ratio Ratio) {
 	for i, o := range r.Ratios {
 		if o.Period == ratio.Period {
 			r.Ratios[i].Used = max(o.Used, ratio.Used)
+			r.Ratios[i].Limits += ratio.Limits
 			return
 		}
 	}

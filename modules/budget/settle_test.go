@@ -49,7 +49,7 @@ func TestSettle(t *testing.T) {
 		d := newDesk(t, "1000 tokens/day 0.001 usd/day 10000 tokens/month")
 		r := d.settle(d.mustOpen(100, 100), tokens(100, 100))
 		day, month := time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(2000, 2, 1, 0, 0, 0, 0, time.UTC)
-		if len(r.Ratios) != 2 || r.Ratios[0] != (Ratio{"day", 0.3, day}) || r.Ratios[1] != (Ratio{"month", 0.02, month}) {
+		if len(r.Ratios) != 2 || r.Ratios[0] != (Ratio{"day", 0.3, day, 2000}) || r.Ratios[1] != (Ratio{"month", 0.02, month, 10000}) {
 			t.Errorf("got %+v", r.Ratios)
 		}
 	})

@@ -103,14 +103,17 @@ func newBudgetRatios(name, help string, labels ...string) *budgetRatios {
 	}
 }
 
-// set notes a ratio, unless it is of a period that has ended.
+// set notes a ratio, unless it is of a period that has ended, or older than
+// the one that is known: calls that end at once come here in any order.
 func (g *budgetRatios) set(tenantID string, r budget.Ratio) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	key := tenantPeriod{tenantID, r.Period}
-	if !r.Ends.Before(g.values[key].Ends) {
-		g.values[key] = r
+	old := g.values[key]
+	if r.Ends.Before(old.Ends) || r.Ends.Equal(old.Ends) && r.Limits == old.Limits && r.Used < old.Used {
+		return
 	}
+	g.values[key] = r
 }
 
 // Describe implements prometheus.Collector.

@@ -142,7 +142,12 @@ func TestBudgetRatiosEndWithTheirPeriod(t *testing.T) {
 			}
 		}
 		day := time.Now().Add(time.Hour)
-		g.set("acme", budget.Ratio{Period: "day", Used: 0.9, Ends: day})
+		g.set("acme", budget.Ratio{Period: "day", Used: 0.6, Ends: day, Limits: 100})
+		g.set("acme", budget.Ratio{Period: "day", Used: 0.5, Ends: day, Limits: 100}) // has been overtaken
+		want(0.6)
+		g.set("acme", budget.Ratio{Period: "day", Used: 0.3, Ends: day, Limits: 200}) // of a larger budget
+		want(0.3)
+		g.set("acme", budget.Ratio{Period: "day", Used: 0.9, Ends: day, Limits: 200})
 		want(0.9)
 		time.Sleep(time.Hour)
 		want(0)
