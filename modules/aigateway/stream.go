@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -193,8 +194,8 @@ func (w *chunkWriter) finish() error {
 func (w *chunkWriter) stop(cause error) error {
 	w.c.exhausted(cause)
 	w.c.answering.over(cause)
-	if f, ok := w.c.x.w.(*flight); ok {
-		f.partial = true
+	if f, ok := w.c.x.w.(*chatreplay.Flight); ok {
+		f.Partial = true
 	}
 	w.usage = nil // what the provider counted goes on beyond this end
 	w.last = w.lengthChunk()
@@ -232,7 +233,7 @@ func (w *chunkWriter) send(events []byte) error {
 func (w *chunkWriter) begin() {
 	w.begun = true
 	// those who ride a flight count themselves
-	if _, shared := w.c.x.w.(*flight); !shared && w.c.x.rec.Turn == nil {
+	if _, shared := w.c.x.w.(*chatreplay.Flight); !shared && w.c.x.rec.Turn == nil {
 		w.done = w.c.h.app.OpenStream(w.c.x.rec.TenantID())
 	}
 	w.c.setHeaders()
