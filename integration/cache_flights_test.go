@@ -19,7 +19,7 @@ func flightSite(up *steered, more ...string) string {
 }
 
 // rides counts requests whose answer is on its way, or being waited for.
-func (c *caddyProcess) rides() int { return c.goroutinesIn("aigateway.(*flight).ride(") }
+func (c *caddyProcess) rides() int { return c.goroutinesIn("chatreplay.(*Flight).ride(") }
 
 // goroutinesIn counts the goroutines that are in a function.
 func (c *caddyProcess) goroutinesIn(name string) int {
@@ -46,7 +46,9 @@ func (c *caddyProcess) wantRides(want int) {
 // wantNothingLeft waits until nothing of the gateway's runs any more.
 func (c *caddyProcess) wantNothingLeft() {
 	c.t.Helper()
-	eventually(c.t, "no goroutine is left", func() bool { return c.goroutinesIn("modules/aigateway.") == 0 })
+	eventually(c.t, "no goroutine is left", func() bool {
+		return c.goroutinesIn("modules/aigateway.")+c.goroutinesIn("modules/chatreplay.") == 0
+	})
 }
 
 // riding is a stream of completions that is being read.

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
@@ -115,6 +116,7 @@ type Handler struct {
 	table    *route.Table
 	loaded   time.Time
 	app      *chat.App
+	replays  *chatreplay.Replayer
 	log      *zap.Logger
 
 	warnUnpriced *sync.Once // of names without an alias, which are the clients'
@@ -195,7 +197,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.app = app
+	h.app, h.replays = app, chatreplay.New(app, h.log)
 	h.unreport = app.ReportCircuits(func(tell func(string, string, bool)) { h.table.Report(time.Now(), tell) })
 	return nil
 }
@@ -212,7 +214,7 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 	if len(h.ProvidersRaw) == 0 {
 		return errors.New("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}")
 	}
-	h.fingerprint = keyOf("gateway", string(caddyconfig.JSON(h, nil)))
+	h.fingerprint = chatreplay.KeyOf("gateway", string(caddyconfig.JSON(h, nil)))
 	mods, err := ctx.LoadModule(h, "ProvidersRaw")
 	if err != nil {
 		return fmt.Errorf("loading providers: %w", err)

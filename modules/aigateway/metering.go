@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
@@ -139,8 +140,8 @@ func (c *call) exhausted(err error) {
 	}
 	c.info.BudgetSpent = true
 	c.x.rec.SetCall(c.info)
-	if f, ok := c.x.w.(*flight); ok {
-		f.partial = true
+	if f, ok := c.x.w.(*chatreplay.Flight); ok {
+		f.Partial = true
 	}
 	c.h.app.BudgetExhausted(c.x.rec.TenantID(), period)
 	c.h.log.Warn("an answer is ended: the tenant's budget is used up",

@@ -12,23 +12,24 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Error is a failure as a client is told of it.
+// Error is a failure as a client is told of it. As JSON it can be kept, without
+// its cause, for others who are to be told.
 type Error struct {
-	Status  int
-	Code    string
-	Message string // what to do, for people; holds nothing that is not theirs to know
+	Status  int    `json:"status"`
+	Code    string `json:"code"`
+	Message string `json:"message"` // what to do, for people; holds nothing that is not theirs to know
 
 	// Param is the field at fault, for OpenAI's error body; may be empty.
-	Param string
+	Param string `json:"param,omitempty"`
 
 	// RetryAfter goes out in whole seconds, rounded up; 0 for none.
-	RetryAfter time.Duration
+	RetryAfter time.Duration `json:"retryAfter,omitempty"`
 
 	// Allow is the Allow header of a 405.
-	Allow string
+	Allow string `json:"allow,omitempty"`
 
 	// Err is the cause. It is logged and never shown.
-	Err error
+	Err error `json:"-"`
 }
 
 func (e *Error) Error() string {

@@ -1,6 +1,8 @@
 package chatsession
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,7 +12,9 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatbody"
+	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -56,14 +60,26 @@ type sentCompletion struct {
 	between bool
 }
 
-// complete serves POST /v1/chat/completions with a session: what came before
-// is put in front of the sent messages, and the answer stored on its way to
-// the client.
+// complete serves POST /v1/chat/completions with a session.
 func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
 	req, err := h.readCompletion(x.r)
 	if err != nil {
 		return err
 	}
+	key, err := chatreplay.ClientKey(x.r.Header)
+	if err != nil {
+		return err
+	}
+	if key == "" {
+		return h.converse(x, req, nil, next)
+	}
+	return h.completeOnce(x, req, key, next)
+}
+
+// converse takes a turn: what came before is put in front of the sent
+// messages, and the answer stored on its way to the client, or to all of those
+// for whom the flight is.
+func (h *Handler) converse(x *exchange, req *sentCompletion, f *chatreplay.Flight, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
 	t.asked = req.model
 	end, err := t.claim(req.stream)
@@ -85,8 +101,36 @@ func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
 	defer chat.CutShort(t.ctx, x.w, x.r)()
-	p := newPassage(t, t.newOutput(false))
+	p := newPassage(t, t.newOutput(false), f)
 	return p.end(serveNext(next, p, t.request(req.with(before))))
+}
+
+// landmark says which stored message an answer is that is given again. It goes
+// with it.
+type landmark struct {
+	Seq uint64 `json:"seq"`
+	ID  string `json:"id"`
+}
+
+// completeOnce has a completion answered once, however often it is sent with
+// the same key. Only the first one takes a turn.
+func (h *Handler) completeOnce(x *exchange, req *sentCompletion, key string, next caddyhttp.Handler) error {
+	rc := chatreplay.ByClientKey(x.rec, x.r.URL.Path, key, string(req.body), x.rec.Session)
+	rc.Lasts = h.OnDisconnect == disconnectContinue
+	rc.Bound = true // what is next may use whatever belongs to the request
+	rc.Holds = func(ctx context.Context, note []byte) (bool, error) {
+		var l landmark
+		if err := json.Unmarshal(note, &l); err != nil {
+			return false, fmt.Errorf("reading a kept answer's note: %w", err)
+		}
+		m, err := x.message(ctx, l.Seq, l.ID)
+		return m != nil, err
+	}
+	asks := &chatreplay.Request{W: x.w, R: x.r, Rec: x.rec, Stream: req.stream}
+	_, err := h.replays.Answer(asks, rc, func(f *chatreplay.Flight, r *http.Request, rec *chatctx.Record) error {
+		return h.converse(&exchange{w: f, r: r, rec: rec, store: x.store}, req, f, next)
+	})
+	return err
 }
 
 // readCompletion reads and checks the body.

@@ -40,6 +40,18 @@ func (x *exchange) newest(ctx context.Context, before uint64) iter.Seq2[*store.M
 	}
 }
 
+// message finds a message of the session, nil where it is not there any more.
+func (x *exchange) message(ctx context.Context, seq uint64, id string) (*store.Message, error) {
+	msgs, _, err := x.store.History(ctx, x.rec.Tenant.ID, x.session(), store.Range{Before: seq + 1, Limit: 1})
+	if errors.Is(err, store.ErrNotFound) || err == nil && (len(msgs) == 0 || msgs[0].ID != id) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &msgs[0], nil
+}
+
 // past loads the stored messages that may go to the model, oldest first: as
 // many as the context has room for, and before them as many as were sent,
 // which may be the same ones. Tool results come with the message that made

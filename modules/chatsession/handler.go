@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -77,8 +78,9 @@ type Handler struct {
 	// seconds.
 	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
 
-	app *chat.App
-	log *zap.Logger
+	app     *chat.App
+	replays *chatreplay.Replayer
+	log     *zap.Logger
 }
 
 // What OnDisconnect may say.
@@ -114,7 +116,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.Path = strings.TrimRight(h.Path, "/")
 	app, err := chat.FromContext(ctx)
-	h.app = app
+	h.app, h.replays = app, chatreplay.New(app, h.log)
 	return err
 }
 

@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,39 +12,17 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-const (
-	// rememberKey is how long an Idempotency-Key is remembered.
-	rememberKey = 24 * time.Hour
-
-	// outcomeKept is how long those who follow a request by its key find out
-	// how it ended.
-	outcomeKept = 10 * time.Second
-
-	maxKey = 255 // characters
-)
+// outcomeKept is how long those who follow a request by its key find out how
+// it ended.
+const outcomeKept = 10 * time.Second
 
 // lockUser owns the claims of keys. It is no user's name: those hold no
 // control characters.
 const lockUser = "\x00idempotency"
-
-// idempotencyKey reads the key of a request, empty where it has none.
-func idempotencyKey(header http.Header) (string, error) {
-	values := header.Values(headerIdempotency)
-	if len(values) == 0 {
-		return "", nil
-	}
-	if len(values) > 1 {
-		return "", chaterr.InvalidRequest(headerIdempotency, "want this header once")
-	}
-	key := values[0]
-	if key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", chaterr.InvalidRequest(headerIdempotency, "want 1 to 255 visible ASCII characters")
-	}
-	return key, nil
-}
 
 // once is a message that is answered once, however often it is sent with the
 // same Idempotency-Key. Whoever claims the key takes the turn; the others
@@ -74,25 +50,7 @@ type begun struct {
 // over says that it has ended. Failed is set where the answer was an error,
 // which frees the key.
 type over struct {
-	Failed *failed `json:"failed,omitempty"`
-}
-
-// failed is a chaterr.Error as others are told of it.
-type failed struct {
-	Status     int           `json:"status"`
-	Code       string        `json:"code"`
-	Message    string        `json:"message"`
-	Param      string        `json:"param,omitempty"`
-	RetryAfter time.Duration `json:"retryAfter,omitempty"`
-}
-
-func failedWith(err error) *failed {
-	e := chaterr.From(err)
-	return &failed{e.Status, e.Code, e.Message, e.Param, e.RetryAfter}
-}
-
-func (f *failed) err() error {
-	return &chaterr.Error{Status: f.Status, Code: f.Code, Message: f.Message, Param: f.Param, RetryAfter: f.RetryAfter}
+	Failed *chaterr.Error `json:"failed,omitempty"`
 }
 
 // answered is what is kept under a key. The text itself is in the history, and
@@ -177,7 +135,7 @@ func (o *once) run(t *turn, next caddyhttp.Handler) (err error) {
 		err = t.take(o.m, next)
 	}
 	if err != nil {
-		end.Failed = failedWith(err)
+		end.Failed = chaterr.From(err)
 	}
 	return err
 }
@@ -194,7 +152,7 @@ func (o *once) remember(t *turn, e ending, last int) {
 	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	if err := o.x.store.CachePut(ctx, t.tenant, o.cacheKey(), encode(kept), rememberKey); err != nil {
+	if err := o.x.store.CachePut(ctx, t.tenant, o.cacheKey(), encode(kept), chatreplay.KeyLasts); err != nil {
 		o.h.app.StoreFailed("cache")
 		o.h.log.Error("keeping an answer under its Idempotency-Key", zap.String("turn", t.id), zap.Error(err))
 	}
@@ -221,13 +179,13 @@ func (o *once) recall() (*answered, error) {
 	if kept.Seq == 0 {
 		return kept, nil
 	}
-	msgs, _, err := o.x.store.History(ctx, tenant, o.x.session(), store.Range{Before: kept.Seq + 1, Limit: 1})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	m, err := o.x.message(ctx, kept.Seq, kept.ID)
+	if err != nil {
 		return nil, o.h.storeError("history", err)
 	}
-	if len(msgs) == 0 || msgs[0].ID != kept.ID {
+	if m == nil {
 		return nil, nil
 	}
-	kept.text = msgs[0].Content
+	kept.text = m.Content
 	return kept, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
@@ -18,17 +19,19 @@ import (
 type passage struct {
 	*caddyhttp.ResponseWriterWrapper
 	t *turn
-	a *answer // what it is read into
-	o *output // for those who follow the turn
+	a *answer            // what it is read into
+	o *output            // for those who follow the turn
+	f *chatreplay.Flight // what it is written to, where the request has a key; else nil
 
 	held    []byte // the end of the answer, as far as it is known
 	begun   bool   // the header is out
 	settled bool
-	told    bool // the client has been told that the answer is not stored
+	taken   bool // the next handler has handed over its failure
+	told    bool // the client has been told of a failure
 	lost    bool // nobody reads the answer any more, and it goes on
 }
 
-func newPassage(t *turn, o *output) *passage {
+func newPassage(t *turn, o *output, f *chatreplay.Flight) *passage {
 	a := newAnswer(o)
 	a.header = t.x.w.Header()
 	return &passage{
@@ -36,6 +39,7 @@ func newPassage(t *turn, o *output) *passage {
 		t:                     t,
 		a:                     a,
 		o:                     o,
+		f:                     f,
 	}
 }
 
@@ -164,17 +168,36 @@ func (p *passage) tolerate(err error) error {
 func (p *passage) settle() ending {
 	p.settled = true
 	e := p.t.conclude(p.a, p.o)
+	if p.f != nil && e.message != nil && p.t.stands(p.a, e, true) {
+		p.f.Note = encode(landmark{e.message.Seq, e.message.ID})
+	}
 	p.t.free(p.t.lastEvents(p.o, e)...)
 	if rec := p.t.x.rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
-		chaterr.Log(p.t.h.log, rec, e.failure)
+		if !p.taken { // else it is logged where it is told
+			chaterr.Log(p.t.h.log, rec, e.failure)
+		}
 	}
 	return e
 }
 
+// TakeFailure implements chaterr.Taker: the answer is stored, and the session
+// free, before anybody is told.
+func (p *passage) TakeFailure(e *chaterr.Error) {
+	p.taken = !p.settled
+	p.a.TakeFailure(e)
+}
+
 // tell ends a stream with an error, in place of what would make it look whole.
+// A flight tells each of its clients.
 func (p *passage) tell(failure *chaterr.Error) {
 	p.told = true
+	if chaterr.HandOver(p.ResponseWriter, failure) {
+		return
+	}
+	if p.taken {
+		chaterr.Log(p.t.h.log, p.t.x.rec, failure)
+	}
 	doc := encode(chaterr.OpenAI(failure, p.t.x.rec.TraceID))
 	_, _ = p.forward(sse.AppendEvent(nil, "", "", doc))
 	_ = p.FlushError()
@@ -187,8 +210,11 @@ func (p *passage) end(err error) error {
 		p.a.end(err)
 		p.keepStatus(err)
 		if e := p.settle(); e.unstored {
-			return p.unstored(e.failure)
+			return p.fail(e.failure)
 		}
+	}
+	if p.taken {
+		return p.fail(p.a.failure)
 	}
 	switch {
 	case p.a.status == 0 && err == nil:
@@ -219,8 +245,9 @@ func (p *passage) keepStatus(err error) {
 	}
 }
 
-// unstored answers in place of an answer that could not be stored.
-func (p *passage) unstored(failure *chaterr.Error) error {
+// fail answers in place of an answer that could not be stored or that the next
+// handler has not brought to its end.
+func (p *passage) fail(failure *chaterr.Error) error {
 	switch {
 	case !p.begun:
 		return failure
@@ -235,5 +262,6 @@ func (p *passage) unstored(failure *chaterr.Error) error {
 // Interface guards
 var (
 	_ http.ResponseWriter = (*passage)(nil)
+	_ chaterr.Taker       = (*passage)(nil)
 	_ io.ReaderFrom       = (*passage)(nil)
 )

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -16,10 +17,7 @@ import (
 // completionsPath is where the next handler expects the request.
 const completionsPath = "/v1/chat/completions"
 
-const (
-	headerSession     = "X-Session-Id"
-	headerIdempotency = "Idempotency-Key"
-)
+const headerSession = "X-Session-Id"
 
 // maxCompletion is how large a chat completions request may be, in bytes:
 // those that come with a session, and those that are made here. It is what
@@ -107,7 +105,7 @@ func (t *turn) request(body []byte) *http.Request {
 	for _, name := range []string{
 		"Accept-Encoding", "Connection", "Content-Encoding", "Expect", "Range", "Upgrade",
 		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
-		headerIdempotency, headerSession,
+		chatreplay.HeaderKey, headerSession,
 	} {
 		r.Header.Del(name)
 	}

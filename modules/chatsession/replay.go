@@ -53,7 +53,7 @@ func (o *once) outcome(turn string) error {
 		return o.h.storeError("follow", err)
 	}
 	if end.Failed != nil {
-		return end.Failed.err()
+		return end.Failed
 	}
 	return nil
 }

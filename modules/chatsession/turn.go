@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -70,7 +71,7 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	key, err := idempotencyKey(x.r.Header)
+	key, err := chatreplay.ClientKey(x.r.Header)
 	if err != nil {
 		return err
 	}

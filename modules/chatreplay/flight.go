@@ -1,10 +1,11 @@
-package aigateway
+package chatreplay
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -21,16 +22,22 @@ const maxFlight = 32 << 20
 var (
 	errTooLong      = errors.New("the answer is too long to be held for others")
 	errOtherRequest = errors.New("the answer is to another request")
+	errGone         = errors.New("the client is gone")
+	errBrokenOff    = errors.New("whoever made the answer broke it off")
 )
 
-// flight is an answer on its way to all who asked for it. It is written like
+// Flight is an answer on its way to all who asked for it. It is written like
 // an answer to a client, and never waits for any of them.
-type flight struct {
+type Flight struct {
 	header http.Header // as it is being made
 
-	// partial says that it is not all that the model would have said. It is
+	// Partial says that it is not all that the model would have said. It is
 	// the call's to know.
-	partial bool
+	Partial bool
+
+	// Note is what the call wants to know of the answer when it is found
+	// again. See Recall.Holds.
+	Note []byte
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed at the next change
@@ -44,6 +51,7 @@ type flight struct {
 	known bool     // the sum is
 	sum   [32]byte // of the body of the request that is answered
 
+	status  int
 	begun   http.Header // as it was sent; nil until the answer has begun
 	body    []byte
 	done    bool
@@ -51,20 +59,20 @@ type flight struct {
 	failure *chaterr.Error // why the answer ends early
 }
 
-func newFlight() *flight {
-	return &flight{header: make(http.Header), changed: make(chan struct{}), landed: make(chan struct{})}
+func newFlight() *Flight {
+	return &Flight{header: make(http.Header), changed: make(chan struct{}), landed: make(chan struct{})}
 }
 
 // flights are the answers of this process that are on their way, by key. They
 // outlive a reload, as the requests do.
 var flights = struct {
 	mu    sync.Mutex
-	byKey map[string]*flight
-}{byKey: make(map[string]*flight)}
+	byKey map[string]*Flight
+}{byKey: make(map[string]*Flight)}
 
 // board finds the flight of a key, or makes it: then the caller leads, and
 // has to see to it that it lands. A fresh one takes the place of another.
-func board(key string, fresh bool) (f *flight, leads bool) {
+func board(key string, fresh bool) (f *Flight, leads bool) {
 	flights.mu.Lock()
 	defer flights.mu.Unlock()
 	if f := flights.byKey[key]; f != nil && f.enter(fresh) {
@@ -77,7 +85,7 @@ func board(key string, fresh bool) (f *flight, leads bool) {
 }
 
 // land ends a flight, with the error for which there is no answer if any.
-func (f *flight) land(key string, err error) {
+func (f *Flight) land(key string, err error) {
 	flights.mu.Lock()
 	if flights.byKey[key] == f {
 		delete(flights.byKey, key)
@@ -88,7 +96,7 @@ func (f *flight) land(key string, err error) {
 }
 
 // enter adds a rider, unless the flight was given up or will not do.
-func (f *flight) enter(fresh bool) bool {
+func (f *Flight) enter(fresh bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if fresh {
@@ -104,21 +112,21 @@ func (f *flight) enter(fresh bool) bool {
 
 // leave takes a rider off, and says whether it was the last. Without any,
 // nobody needs the answer.
-func (f *flight) leave() (last bool) {
+func (f *Flight) leave() (last bool) {
 	f.mu.Lock()
 	f.riders--
 	last = f.riders == 0
 	needed, cancel := f.keeps || f.done, f.cancel
 	f.mu.Unlock()
 	if last && !needed && cancel != nil {
-		cancel(errClientGone)
+		cancel(errGone)
 	}
 	return last
 }
 
 // carry says which request is answered, by which call, how to end that, and
 // whether it goes on when nobody rides.
-func (f *flight) carry(sum [32]byte, rec *chatctx.Record, cancel context.CancelCauseFunc, keeps bool) {
+func (f *Flight) carry(sum [32]byte, rec *chatctx.Record, cancel context.CancelCauseFunc, keeps bool) {
 	f.change(func() {
 		f.known, f.sum = true, sum
 		f.rec, f.cancel, f.keeps = rec, cancel, keeps
@@ -126,25 +134,29 @@ func (f *flight) carry(sum [32]byte, rec *chatctx.Record, cancel context.CancelC
 }
 
 // fill makes a flight of an answer that is there already.
-func (f *flight) fill(a *recording) {
+func (f *Flight) fill(a *recording) {
 	f.change(func() {
 		f.known, f.sum = true, a.sum
-		f.begun, f.body = a.header, a.body
+		f.status, f.begun, f.body, f.failure = http.StatusOK, a.header, a.body, a.failure
 	})
 }
 
 // make has the answer written by call. It runs apart from any request, where a
 // panic would end the process.
-func (f *flight) make(call func() error) (err error) {
+func (f *Flight) make(call func() error) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			err = chaterr.AIError().Because(errBrokenOff)
+		default:
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	return call()
 }
 
-func (f *flight) change(do func()) {
+func (f *Flight) change(do func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	do()
@@ -153,20 +165,22 @@ func (f *flight) change(do func()) {
 }
 
 // Header implements http.ResponseWriter.
-func (f *flight) Header() http.Header { return f.header }
+func (f *Flight) Header() http.Header { return f.header }
 
-// WriteHeader implements http.ResponseWriter. Only answers that went well are
-// written; failures are returned.
-func (f *flight) WriteHeader(int) {
+// WriteHeader implements http.ResponseWriter.
+func (f *Flight) WriteHeader(status int) {
+	if status < http.StatusOK {
+		return // what comes before an answer is nobody's later
+	}
 	f.change(func() {
 		if f.begun == nil {
-			f.begun = f.header.Clone()
+			f.status, f.begun = status, f.header.Clone()
 		}
 	})
 }
 
 // Write implements http.ResponseWriter. It fails once the answer has.
-func (f *flight) Write(p []byte) (n int, err error) {
+func (f *Flight) Write(p []byte) (n int, err error) {
 	f.change(func() {
 		if f.failure == nil && len(f.body) > 0 && len(f.body)+len(p) > maxFlight {
 			f.failure = chaterr.AIError().Because(errTooLong)
@@ -182,11 +196,11 @@ func (f *flight) Write(p []byte) (n int, err error) {
 }
 
 // Flush implements http.Flusher: whoever rides flushes.
-func (f *flight) Flush() {}
+func (f *Flight) Flush() {}
 
 // TakeFailure implements chaterr.Taker: each rider is told in its own way. The
 // first failure counts: others follow from it.
-func (f *flight) TakeFailure(e *chaterr.Error) {
+func (f *Flight) TakeFailure(e *chaterr.Error) {
 	f.change(func() {
 		if f.failure == nil {
 			f.failure = e
@@ -196,7 +210,8 @@ func (f *flight) TakeFailure(e *chaterr.Error) {
 
 // view is what a rider sees of a flight.
 type view struct {
-	other   bool        // it answers another request than the rider's
+	other   bool // it answers another request than the rider's
+	status  int
 	header  http.Header // nil until the answer has begun
 	more    []byte      // beyond what the rider has
 	done    bool
@@ -204,11 +219,12 @@ type view struct {
 	changed <-chan struct{}
 }
 
-func (f *flight) view(sum [32]byte, have int) view {
+func (f *Flight) view(sum [32]byte, have int) view {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v := view{
 		other:   f.known && f.sum != sum,
+		status:  f.status,
 		header:  f.begun,
 		more:    f.body[have:len(f.body):len(f.body)], // what was appended once is never changed
 		done:    f.done,
@@ -223,7 +239,7 @@ func (f *flight) view(sum [32]byte, have int) view {
 
 // call is what is known of the call that makes the answer. landed says that
 // nothing more will be.
-func (f *flight) call() (c chatctx.Call, landed bool) {
+func (f *Flight) call() (c chatctx.Call, landed bool) {
 	f.mu.Lock()
 	rec, done := f.rec, f.done
 	f.mu.Unlock()
@@ -244,7 +260,7 @@ type rider struct {
 // ride writes a flight to one client, until it has ended or ctx has. It
 // returns why there is no answer, or not all of it. The last one to leave waits
 // for the call to end, so that the process does not end before.
-func (f *flight) ride(ctx context.Context, r *rider) error {
+func (f *Flight) ride(ctx context.Context, r *rider) error {
 	for have := 0; ; {
 		v := f.view(r.sum, have)
 		if v.other {
@@ -252,12 +268,12 @@ func (f *flight) ride(ctx context.Context, r *rider) error {
 			return errOtherRequest
 		}
 		if v.header != nil && r.header == nil {
-			r.start(v.header)
+			r.start(v.status, v.header)
 		}
 		if len(v.more) > 0 {
 			if err := r.write(v.more); err != nil {
 				f.forsake()
-				return errClientGone
+				return errGone
 			}
 			have += len(v.more)
 			continue
@@ -270,13 +286,13 @@ func (f *flight) ride(ctx context.Context, r *rider) error {
 		case <-v.changed:
 		case <-ctx.Done():
 			f.forsake()
-			return errClientGone
+			return errGone
 		}
 	}
 }
 
 // forsake leaves a flight before it has landed.
-func (f *flight) forsake() {
+func (f *Flight) forsake() {
 	if f.leave() {
 		<-f.landed
 	}
@@ -284,13 +300,13 @@ func (f *flight) forsake() {
 
 // start begins the rider's answer. The values are its own: whatever else
 // handles the answer may change them.
-func (r *rider) start(header http.Header) {
+func (r *rider) start(status int, header http.Header) {
 	r.header = header
 	for name, values := range header {
 		r.w.Header()[name] = slices.Clone(values)
 	}
 	r.begin()
-	r.w.WriteHeader(http.StatusOK)
+	r.w.WriteHeader(status)
 }
 
 func (r *rider) write(p []byte) error {
@@ -303,25 +319,37 @@ func (r *rider) write(p []byte) error {
 	return http.NewResponseController(r.w).Flush()
 }
 
-func isStream(header http.Header) bool { return header.Get("Content-Type") == "text/event-stream" }
+func isStream(header http.Header) bool {
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	return mediaType == "text/event-stream"
+}
 
-// keepAlives are the comments in a stream, which a replay does without. Within
-// a line of data they cannot stand: a line break there is escaped.
+// keepAliveComment stands in a stream, and a replay does without. Within a line
+// of data it cannot stand: a line break there is escaped.
 var keepAliveComment = []byte(": keep-alive\n\n")
 
-// recording is the flight's answer, to keep; nil where there is none worth it.
-func (f *flight) recording() *recording {
+// recording is the flight's answer once it is made, to keep; nil where there
+// is none worth it. That is one that failed, with err if not on the way, unless
+// it has a note.
+func (f *Flight) recording(err error) *recording {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.failure != nil || f.begun == nil || f.outdated {
+	a := &recording{sum: f.sum, header: f.begun, body: f.body, note: f.Note, failure: f.failure}
+	if a.failure == nil && err != nil {
+		a.failure = chaterr.From(err)
+	}
+	if f.begun == nil || f.status != http.StatusOK || f.outdated || a.failure != nil && a.note == nil {
 		return nil
 	}
-	return &recording{sum: f.sum, header: f.begun, body: bytes.ReplaceAll(f.body, keepAliveComment, nil)}
+	if isStream(f.begun) {
+		a.body = bytes.ReplaceAll(f.body, keepAliveComment, nil)
+	}
+	return a
 }
 
 // Interface guards
 var (
-	_ http.ResponseWriter = (*flight)(nil)
-	_ http.Flusher        = (*flight)(nil)
-	_ chaterr.Taker       = (*flight)(nil)
+	_ http.ResponseWriter = (*Flight)(nil)
+	_ http.Flusher        = (*Flight)(nil)
+	_ chaterr.Taker       = (*Flight)(nil)
 )

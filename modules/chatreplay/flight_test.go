@@ -1,4 +1,4 @@
-package aigateway
+package chatreplay
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ type passenger struct {
 	err    chan error
 }
 
-func (f *flight) carries(sum [32]byte) *passenger {
+func (f *Flight) carries(sum [32]byte) *passenger {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &passenger{httptest.NewRecorder(), cancel, make(chan error, 1)}
 	go func() { p.err <- f.ride(ctx, &rider{w: p.answer, sum: sum, begin: func() {}}) }()
@@ -34,7 +34,7 @@ func (f *flight) carries(sum [32]byte) *passenger {
 }
 
 // take boards a flight, which has to be a new one, and sends it off.
-func take(t *testing.T, key string, keeps bool) (f *flight, ctx context.Context) {
+func take(t *testing.T, key string, keeps bool) (f *Flight, ctx context.Context) {
 	t.Helper()
 	f, leads := board(key, false)
 	if !leads {
@@ -46,7 +46,7 @@ func take(t *testing.T, key string, keeps bool) (f *flight, ctx context.Context)
 }
 
 // join boards a flight that has to be this one.
-func (f *flight) join(t *testing.T, key string) *passenger {
+func (f *Flight) join(t *testing.T, key string) *passenger {
 	t.Helper()
 	if got, leads := board(key, false); leads || got != f {
 		t.Fatal("another flight is boarded")
@@ -63,7 +63,7 @@ func wantNoFlights(t *testing.T) {
 	}
 }
 
-func (f *flight) begin(text string) {
+func (f *Flight) begin(text string) {
 	f.Header().Set("Content-Type", "text/event-stream")
 	f.WriteHeader(http.StatusOK)
 	_, _ = f.Write([]byte(text))
@@ -111,7 +111,7 @@ func TestFlight(t *testing.T) {
 		a := f.carries(mine)
 		b := f.join(t, "k")
 		a.goAway()
-		if err := <-a.err; !errors.Is(err, errClientGone) || ctx.Err() != nil {
+		if err := <-a.err; !errors.Is(err, errGone) || ctx.Err() != nil {
 			t.Fatalf("%v, %v", err, ctx.Err())
 		}
 		b.goAway()
@@ -159,7 +159,7 @@ func TestFlight(t *testing.T) {
 		if len(lead.err)+len(second.err) > 0 {
 			t.Fatal("turned away too early")
 		}
-		f.fill(&recording{mine, http.Header{}, []byte("kept")})
+		f.fill(&recording{sum: mine, header: http.Header{}, body: []byte("kept")})
 		f.land("k", nil)
 		if err := <-lead.err; !errors.Is(err, errOtherRequest) || lead.answer.Body.Len() > 0 {
 			t.Errorf("%v, %q", err, lead.answer.Body)
@@ -179,7 +179,7 @@ func TestFlight(t *testing.T) {
 		if err := <-p.err; chaterr.From(err).Code != "ai_error" || p.answer.Body.String() != "one" {
 			t.Errorf("%v, %q", err, p.answer.Body)
 		}
-		if f.recording() != nil {
+		if f.recording(nil) != nil {
 			t.Error("a failure is kept")
 		}
 	})
@@ -206,7 +206,7 @@ func TestFlight(t *testing.T) {
 		f.begin("old")
 		f.land("k", nil)
 		fresh.begin("new")
-		if f.recording() != nil || fresh.recording() == nil {
+		if f.recording(nil) != nil || fresh.recording(nil) == nil {
 			t.Error("the older answer is kept, or the newer one is not")
 		}
 		fresh.land("k", nil)
@@ -256,7 +256,7 @@ func TestFlight(t *testing.T) {
 		f, _ := take(t, "k", false)
 		p := f.carries(mine)
 		f.begin(": keep-alive\n\ndata: {\"a\":\": keep-alive\\n\\n\"}\n\n: keep-alive\n\ndata: [DONE]\n\n: keep-alive\n\n")
-		if got := string(f.recording().body); got != "data: {\"a\":\": keep-alive\\n\\n\"}\n\ndata: [DONE]\n\n" {
+		if got := string(f.recording(nil).body); got != "data: {\"a\":\": keep-alive\\n\\n\"}\n\ndata: [DONE]\n\n" {
 			t.Errorf("got %q", got)
 		}
 		f.land("k", nil)
@@ -306,10 +306,14 @@ func TestFlightsAtOnce(t *testing.T) {
 }
 
 func TestRecording(t *testing.T) {
-	whole := &recording{mine, http.Header{"Content-Type": {"text/event-stream"}, "X-Two": {"1", "2"}}, []byte("data: x\n\n")}
+	whole := &recording{
+		sum: mine, header: http.Header{"Content-Type": {"text/event-stream"}, "X-Two": {"1", "2"}}, body: []byte("data: x\n\n"),
+		note: []byte{0, 0xFF}, failure: &chaterr.Error{Status: 502, Code: "ai_error", Message: "no", Param: "p", RetryAfter: 3},
+	}
 	b := whole.encode()
 	got, err := decodeRecording(bytes.Clone(b))
-	if err != nil || got.sum != mine || !bytes.Equal(got.body, whole.body) || !maps.EqualFunc(got.header, whole.header, slices.Equal) {
+	if err != nil || got.sum != mine || !bytes.Equal(got.body, whole.body) || !maps.EqualFunc(got.header, whole.header, slices.Equal) ||
+		!bytes.Equal(got.note, whole.note) || *got.failure != *whole.failure {
 		t.Errorf("%+v, %v", got, err)
 	}
 	head := len(b) - len(whole.body)
@@ -318,7 +322,7 @@ func TestRecording(t *testing.T) {
 			t.Errorf("%d bytes of it: %v", n, err)
 		}
 	}
-	for _, bad := range []string{"", "null", "[]", "{"} {
+	for _, bad := range []string{"", "null", "[]", "{", "{}"} {
 		a := append(make([]byte, 35, 64), byte(len(bad)))
 		if _, err := decodeRecording(append(a, bad...)); !errors.Is(err, errNoRecording) {
 			t.Errorf("with header %q: %v", bad, err)
@@ -327,7 +331,7 @@ func TestRecording(t *testing.T) {
 }
 
 func FuzzDecodeRecording(f *testing.F) {
-	f.Add((&recording{mine, http.Header{"A": {"b"}}, []byte("body")}).encode())
+	f.Add((&recording{sum: mine, header: http.Header{"A": {"b"}}, body: []byte("body"), note: []byte("note")}).encode())
 	f.Add(make([]byte, 36))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := decodeRecording(b)
@@ -335,7 +339,7 @@ func FuzzDecodeRecording(f *testing.F) {
 			return
 		}
 		again, err := decodeRecording(a.encode())
-		if err != nil || again.sum != a.sum || !bytes.Equal(again.body, a.body) || !maps.EqualFunc(again.header, a.header, slices.Equal) {
+		if err != nil || again.sum != a.sum || !bytes.Equal(again.body, a.body) || !bytes.Equal(again.note, a.note) || !maps.EqualFunc(again.header, a.header, slices.Equal) {
 			t.Errorf("%+v became %+v, %v", a, again, err)
 		}
 	})
