@@ -198,6 +198,7 @@ func (a *attempt) over(err error) {
 	case a.result == chat.AttemptOK:
 		a.pass.Succeeded()
 	case a.result != chat.AttemptAborted && tells(err):
+		a.slow()
 		if a.pass.Failed(time.Now()) {
 			a.logCircuit("a circuit opens: the target is left alone for a while")
 		}
@@ -216,6 +217,17 @@ func (a *attempt) over(err error) {
 			zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model),
 			zap.Int("attempt", a.c.info.Attempts), zap.String("result", a.result),
 			zap.String("trace_id", a.c.x.rec.TraceID), zap.String("tenant", a.c.x.rec.TenantID()), zap.Error(err))
+	}
+}
+
+// failureLatency is the least that a failed call is taken to have lasted by
+// who looks for the quickest target: one that fails at once is none.
+const failureLatency = time.Second
+
+// slow notes that the target failed before its first token.
+func (a *attempt) slow() {
+	if !a.content {
+		a.hop.FirstToken(time.Now(), max(time.Since(a.begun), failureLatency))
 	}
 }
 
@@ -282,9 +294,15 @@ func (a *attempt) counted() (u provider.Usage, ok bool) {
 }
 
 // uncounted is an estimate of what was produced since the provider counted,
-// which some do as they begin. Where it counts nothing, that is everything.
+// which some do as they begin. Where it counts nothing, that is everything. A
+// provider that goes on far beyond the request's cap does not know it.
 func (a *attempt) uncounted() int64 {
-	return max(provider.EstimateTokens(a.output), int64(a.chunks))
+	n, most := max(provider.EstimateTokens(a.output), int64(a.chunks)), a.c.req.outputCap
+	if n > most && n < 2*most {
+		// a guess that is a little too high: the provider keeps to the cap
+		return most
+	}
+	return n
 }
 
 // reasonOf is the reason of a provider's failure. An error that is none of

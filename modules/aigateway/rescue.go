@@ -49,18 +49,18 @@ func isCut(err error) bool {
 }
 
 // places are the targets to go on with: the one that was cut first, as it
-// would say the same most likely, unless it has fallen silent.
+// would say the same most likely, but last where it has fallen silent.
 func (c *call) places(silent bool) []int {
 	var list []int
-	if !silent {
-		list = append(list, c.answering.place)
-	}
 	for i := range c.order {
 		if i != c.answering.place {
 			list = append(list, i)
 		}
 	}
-	return list
+	if silent {
+		return append(list, c.answering.place)
+	}
+	return append([]int{c.answering.place}, list...)
 }
 
 // goOn asks a target to go on with the answer, by continuing it or by giving

@@ -232,6 +232,9 @@ func (c *Conversation) parseTools(root gjson.Result, supported []string) error {
 	if !slices.Contains(supported, "tools") {
 		return nil
 	}
+	if tools := root.Get("tools"); tools.Exists() && tools.Type != gjson.Null && !tools.IsArray() {
+		return provider.Invalid("tools", "want a list")
+	}
 	for i, t := range root.Get("tools").Array() {
 		path := fmt.Sprintf("tools.%d", i)
 		if typ := t.Get("type").Str; typ != "function" {

@@ -279,13 +279,13 @@ func connection(t *testing.T, s *subject) {
 		req, _ := s.sent(t)
 		return req.RemoteAddr
 	}
-	if used(completionOf) != used(completionOf) {
+	if first, second := used(completionOf), used(completionOf); first != second {
 		t.Error("a whole answer's connection is not used again")
 	}
 	// For the end of a stream's body nobody waits long.
 	s.answerStream(hi, Whole)
 	for range 50 {
-		if used(streamOf) == used(streamOf) {
+		if first, second := used(streamOf), used(streamOf); first == second {
 			return
 		}
 	}

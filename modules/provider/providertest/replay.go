@@ -118,11 +118,18 @@ func (r *Replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// hang waits for the client to go away.
+// hang waits for the client to go away. Not everybody wants to hear of it.
 func (r *Replay) hang(req *http.Request) {
-	r.hanging <- struct{}{}
+	tell(r.hanging)
 	<-req.Context().Done()
-	r.left <- struct{}{}
+	tell(r.left)
+}
+
+func tell(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // reset breaks a connection, as a server does that crashes.
