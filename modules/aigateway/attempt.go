@@ -121,7 +121,7 @@ func (a *attempt) Next() (*provider.Chunk, error) {
 	}
 	chunk, err := a.stream.Next()
 	switch {
-	case err != nil && a.finish != "" && a.c.req.choices == 1:
+	case errors.Is(err, io.EOF), err != nil && a.finish != "" && a.c.req.choices == 1:
 		return nil, io.EOF
 	case err != nil:
 		return nil, a.cause(err)

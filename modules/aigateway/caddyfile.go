@@ -77,9 +77,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "model":
 			err = h.unmarshalModel(d)
 		case "passthrough":
-			if h.Passthrough = d.RemainingArgs(); len(h.Passthrough) == 0 {
-				h.Passthrough = []string{route.AllProviders}
+			names := d.RemainingArgs()
+			if len(names) == 0 {
+				names = []string{route.AllProviders}
 			}
+			h.Passthrough = append(h.Passthrough, names...)
 		case "circuit_breaker":
 			err = h.unmarshalBreaker(d)
 		default:
@@ -145,6 +147,9 @@ func (h *Handler) unmarshalProvider(d *caddyfile.Dispenser) error {
 	name, typ := d.Val(), d.Val()
 	if d.NextArg() {
 		typ = d.Val()
+	}
+	if err := route.CheckProvider(name); err != nil {
+		return d.WrapErr(err)
 	}
 	if err := checkType(d, typ); err != nil {
 		return err

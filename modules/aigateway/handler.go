@@ -2,17 +2,11 @@
 package aigateway
 
 import (
-	"cmp"
-	"errors"
-	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -20,7 +14,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
-	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
@@ -162,170 +155,6 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.handlers.ai_gateway",
 		New: func() caddy.Module { return new(Handler) },
-	}
-}
-
-// Provision loads the providers and sets the defaults.
-func (h *Handler) Provision(ctx caddy.Context) error {
-	h.log = ctx.Logger()
-	h.loaded = time.Now()
-	h.warnUnpriced = new(sync.Once)
-	h.ResponseTimeout = cmp.Or(h.ResponseTimeout, caddy.Duration(30*time.Second))
-	h.FirstTokenTimeout = cmp.Or(h.FirstTokenTimeout, caddy.Duration(12*time.Second))
-	h.StallTimeout = cmp.Or(h.StallTimeout, caddy.Duration(time.Minute))
-	h.RetryAfterMax = cmp.Or(h.RetryAfterMax, caddy.Duration(5*time.Second))
-	h.TryDuration = cmp.Or(h.TryDuration, caddy.Duration(100*time.Second))
-	h.MaxBody = cmp.Or(h.MaxBody, 10<<20)
-	if h.Retries == nil {
-		h.Retries = new(2)
-	}
-	if h.Rescue == nil {
-		h.Rescue = new(true)
-	}
-
-	if err := h.loadProviders(ctx); err != nil {
-		return err
-	}
-	names := slices.Sorted(maps.Keys(h.providers))
-	if h.DefaultModel == "" && len(h.Models) == 0 && len(names) == 1 {
-		h.DefaultModel = h.providers[names[0]].DefaultModel()
-	}
-	if err := h.buildTable(names); err != nil {
-		return err
-	}
-	app, err := chat.FromContext(ctx)
-	if err != nil {
-		return err
-	}
-	h.app, h.replays = app, chatreplay.New(app, h.log)
-	h.unreport = app.ReportCircuits(func(tell func(string, string, bool)) { h.table.Report(time.Now(), tell) })
-	return nil
-}
-
-// Cleanup takes what is no more out of the metrics.
-func (h *Handler) Cleanup() error {
-	if h.unreport != nil {
-		h.unreport()
-	}
-	return nil
-}
-
-func (h *Handler) loadProviders(ctx caddy.Context) error {
-	if len(h.ProvidersRaw) == 0 {
-		return errors.New("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}")
-	}
-	h.fingerprint = chatreplay.KeyOf("gateway", string(caddyconfig.JSON(h, nil)))
-	mods, err := ctx.LoadModule(h, "ProvidersRaw")
-	if err != nil {
-		return fmt.Errorf("loading providers: %w", err)
-	}
-	h.providers = make(map[string]provider.Provider)
-	h.types, h.systems = make(map[string]string), make(map[string]string)
-	for name, mod := range mods.(map[string]any) {
-		p, ok := mod.(provider.Provider)
-		if !ok {
-			return fmt.Errorf("provider %s: the module is not a provider", name)
-		}
-		h.providers[name] = p
-		h.types[name] = mod.(caddy.Module).CaddyModule().ID.Name()
-		h.systems[name] = systemOf(h.types[name], baseOf(mod))
-	}
-	return nil
-}
-
-// buildTable makes the table of models, given the names of the providers.
-func (h *Handler) buildTable(names []string) error {
-	var aliases []route.Alias
-	for _, m := range h.Models {
-		a, err := m.alias()
-		if err != nil {
-			return fmt.Errorf("model %s: %w", m.Name, err)
-		}
-		aliases = append(aliases, a)
-	}
-	table, err := route.NewTable(aliases, names, h.Passthrough, h.DefaultModel, h.circuit())
-	h.table = table
-	return err
-}
-
-// circuit is how the breakers are set.
-func (h *Handler) circuit() route.Circuit {
-	const pause = 30 * time.Second
-	if h.CircuitBreaker == nil {
-		return route.Circuit{Failures: 5, Pause: pause}
-	}
-	return route.Circuit{Failures: h.CircuitBreaker.Failures, Pause: cmp.Or(time.Duration(h.CircuitBreaker.Pause), pause)}
-}
-
-func (m *Model) alias() (route.Alias, error) {
-	a := route.Alias{Name: m.Name, Policy: m.LBPolicy}
-	if m.Name == "" {
-		return a, errors.New("name is empty")
-	}
-	for _, to := range m.To {
-		target, err := route.ParseWeighted(to)
-		if err != nil {
-			return a, err
-		}
-		a.Targets = append(a.Targets, target)
-	}
-	if m.Price != nil {
-		if m.Price.Input < 0 || m.Price.Output < 0 {
-			return a, errors.New("price: want two numbers of at least 0")
-		}
-		a.Price = &price.Price{Input: m.Price.Input, Output: m.Price.Output}
-	}
-	return a, nil
-}
-
-// checkModels checks the models that the settings name.
-func (h *Handler) checkModels() error {
-	if err := h.table.Check(h.DefaultModel); err != nil {
-		return fmt.Errorf("default_model: %w", err)
-	}
-	if err := h.table.Check(h.ModelOverride); err != nil {
-		return fmt.Errorf("model_override: %w", err)
-	}
-	return nil
-}
-
-// Validate checks the names that the settings refer to.
-func (h *Handler) Validate() error {
-	if err := h.checkModels(); err != nil {
-		return err
-	}
-	if h.HealthPath != "" {
-		if err := checkPath(h.HealthPath); err != nil {
-			return fmt.Errorf("health_path: %w", err)
-		}
-	}
-	if *h.Retries < 0 || h.RetryAfterMax < 0 || h.TryDuration < 0 ||
-		h.CircuitBreaker != nil && (h.CircuitBreaker.Failures < 0 || h.CircuitBreaker.Pause < 0) ||
-		h.ResponseTimeout < 0 || h.FirstTokenTimeout < 0 || h.StallTimeout < 0 || h.Cache < 0 || h.MaxBody < 0 {
-		return errors.New("want positive values")
-	}
-	h.warnOfTenants()
-	h.warnOfPrices()
-	if h.Tenant == tenantNone {
-		return nil
-	}
-	return h.app.CheckTenant(h.Tenant)
-}
-
-// warnOfTenants says which tenants name models or providers that this gateway
-// does not have. Another gateway may have them.
-func (h *Handler) warnOfTenants() {
-	for _, t := range h.app.Tenancy().All() {
-		for _, name := range append([]string{t.Model}, t.Models...) {
-			if err := h.table.Check(name); err != nil {
-				h.log.Warn("a tenant names a model that is not here", zap.String("tenant", t.ID), zap.String("model", name))
-			}
-		}
-		for name := range t.Credentials {
-			if h.providers[name] == nil {
-				h.log.Warn("a tenant has a credential for a provider that is not here", zap.String("tenant", t.ID), zap.String("provider", name))
-			}
-		}
 	}
 }
 

@@ -22,7 +22,7 @@ type modelInfo struct {
 
 // models serves GET /v1/models: only what the tenant may use.
 func (h *Handler) models(x *exchange) error {
-	var named []string
+	named := []string{h.ModelOverride}
 	if t := x.rec.Tenant; t != nil {
 		named = append(named, t.Model)
 		named = append(named, t.Models...)

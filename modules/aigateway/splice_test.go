@@ -173,14 +173,14 @@ func TestContinued(t *testing.T) {
 }
 
 // pieces cuts a text into chunks at random.
-func pieces(r *rand.Rand, s string, make func(string) step) (list []step) {
+func pieces(r *rand.Rand, s string, piece func(string) step) (list []step) {
 	for s != "" {
 		n := 0
 		for letters := 1 + r.IntN(4); letters > 0 && n < len(s); letters-- {
 			_, size := utf8.DecodeRuneInString(s[n:])
 			n += size
 		}
-		list = append(list, make(s[:n]))
+		list = append(list, piece(s[:n]))
 		s = s[n:]
 	}
 	return list

@@ -100,6 +100,11 @@ func NewTable(aliases []Alias, providers, passthrough []string, defaultModel str
 		passthrough: passthrough,
 		fallback:    defaultModel,
 	}
+	for _, p := range providers {
+		if err := CheckProvider(p); err != nil {
+			return nil, err
+		}
+	}
 	for _, a := range aliases {
 		if err := t.add(a, circuit); err != nil {
 			return nil, fmt.Errorf("model %s: %w", a.Name, err)
@@ -122,6 +127,9 @@ func NewTable(aliases []Alias, providers, passthrough []string, defaultModel str
 func (t *Table) add(a Alias, circuit Circuit) error {
 	if _, ok := t.byName[a.Name]; ok {
 		return errors.New("defined twice")
+	}
+	if a.Name == Passthrough {
+		return errors.New("the name stands for models without one: want another")
 	}
 	if len(a.Targets) == 0 {
 		return errors.New("want at least one target")

@@ -108,6 +108,11 @@ func TestNewTable(t *testing.T) {
 		{"several providers and no model", nil, []string{"a", "b"}, nil, "add model blocks or passthrough"},
 		{"no target", []Alias{{Name: "a"}}, []string{"openai"}, nil, "model a: want at least one target"},
 		{"one target twice", []Alias{{Name: "a", Targets: to("openai/x", "openai/x 2")}}, []string{"openai"}, nil, "model a: target openai/x: stands twice"},
+		{"a provider with a slash", aliases[:1], []string{"openai", "a/b"}, nil, `provider "a/b": want a name without slashes`},
+		{"a provider with a space", aliases[:1], []string{"openai", "a b"}, nil, `provider "a b": want a name`},
+		{"a provider that is all of them", aliases[:1], []string{"openai", AllProviders}, nil, `provider "*": want a name`},
+		{"a provider without a name", aliases[:1], []string{"openai", ""}, nil, `provider "": want a name`},
+		{"an alias that is none", []Alias{{Name: Passthrough, Targets: to("openai/x")}}, []string{"openai"}, nil, "model passthrough: the name stands for models without one"},
 		{"a policy that is none", []Alias{{Name: "a", Targets: to("openai/x"), Policy: "best"}}, []string{"openai"}, nil, `lb_policy "best": want one of first,`},
 	} {
 		_, err := NewTable(tt.aliases, tt.providers, tt.passthrough, "", Circuit{})

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 )
 
 // Target is a model of one provider, by the provider's own name.
@@ -26,6 +27,16 @@ func ParseTarget(s string) (Target, error) {
 		return Target{}, fmt.Errorf("target %q: want <provider>/<upstream model>, such as openai/gpt-4o-mini", s)
 	}
 	return Target{p, m}, nil
+}
+
+// CheckProvider says whether a provider can have a name, which stands before
+// the slash of its targets.
+func CheckProvider(name string) error {
+	odd := func(r rune) bool { return r == '/' || unicode.IsSpace(r) || !unicode.IsPrint(r) }
+	if name == "" || name == AllProviders || strings.ContainsFunc(name, odd) {
+		return fmt.Errorf("provider %q: want a name without slashes and white space, such as local", name)
+	}
+	return nil
 }
 
 // Weighted is a target and its share of the requests under weighted_random.

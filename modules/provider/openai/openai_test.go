@@ -268,3 +268,29 @@ func TestCaddyfile(t *testing.T) {
 		})
 	}
 }
+
+// TestFinishIsTheEnd has streams that do not end once every choice has.
+func TestFinishIsTheEnd(t *testing.T) {
+	for name, tc := range map[string]struct {
+		events string
+		want   error
+	}{
+		"of_all_choices": {`data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"},{"index":1,"delta":{},"finish_reason":"stop"}]}`, io.EOF},
+		"of_one":         {`data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"},{"index":1,"delta":{}}]}`, context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			r, w := io.Pipe()
+			s := newStream(ctx, r)
+			go io.WriteString(w, tc.events+"\n\n")
+			if _, err := s.Next(); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			w.CloseWithError(ctx.Err())
+			if _, err := s.Next(); !errors.Is(err, tc.want) {
+				t.Errorf("ended with %v, want %v", err, tc.want)
+			}
+		})
+	}
+}

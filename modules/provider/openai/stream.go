@@ -189,12 +189,12 @@ func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
 // ended tells what it means that reading ended with err.
 func (s *stream) ended(err error) error {
 	switch {
+	case s.mend.finished():
+		return io.EOF // what comes behind takes nothing away
 	case s.ctx.Err() != nil:
 		return fmt.Errorf("reading the stream: %w", context.Cause(s.ctx))
 	case errors.Is(err, sse.ErrTooLong):
 		return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: err}
-	case s.mend.finished():
-		return io.EOF
 	case errors.Is(err, io.EOF):
 		return provider.ErrCut
 	}
