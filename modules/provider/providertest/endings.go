@@ -67,8 +67,9 @@ func cutAnywhere(t *testing.T, s *subject) {
 				ended = a.Finish != ""
 			}
 		}
-		if !ended {
-			t.Errorf("a stream that was not cut has no end")
+		// A reset may take along what was not read yet.
+		if !ended && manner == Whole {
+			t.Error("a stream that was not cut has no end")
 		}
 	}
 	whole := s.Whole(hi)
@@ -198,6 +199,9 @@ func failedBehindTheEnd(t *testing.T, s *subject) {
 		for _, manner := range [...]Manner{Whole, Reset} {
 			s.Answer(http.StatusOK, s.streamType(), join(slices.Insert(s.Events(hi), at, s.FailureEvent("out of order"))), manner)
 			a := streamOf(t.Context(), t, s, s.request(plainBody))
+			if manner == Reset && a.Finish == "" && errors.Is(a.Err, provider.ErrCut) {
+				continue // the reset took along what was not read yet
+			}
 			if a.Err != nil || a.Text != hi.Text() || a.Finish != hi.Finish {
 				t.Errorf("behind event %d: got %q, finished with %q, ended with %v", at-1, a.Text, a.Finish, a.Err)
 			}
