@@ -20,7 +20,7 @@ const cacheTenants = `
 		}
 		tenant globex
 		tenant thrifty {
-			budget 10 tokens/day
+			budget 20 tokens/day
 		}
 		tenant spender {
 			budget 100 tokens/day

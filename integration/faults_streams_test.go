@@ -206,7 +206,7 @@ func TestToolCallStreams(t *testing.T) {
 		},
 		"behind text": func(w wire) []string {
 			return []string{
-				w.role(), w.text("Let me look."), w.tool(1, "call-b", "clock", clock.Arguments), w.tool(0, "call-a", "weather", weather.Arguments),
+				w.role(), w.text("Let me look."), w.tool(0, "call-a", "weather", weather.Arguments), w.tool(1, "call-b", "clock", clock.Arguments),
 				w.finish("tool_calls"), w.usage(11, 5), endMark,
 			}
 		},

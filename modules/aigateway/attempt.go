@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -34,7 +36,8 @@ type attempt struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	watch  *time.Timer // ends the attempt when it fires
+	watch  *time.Timer // ends the attempt where there is no content in time
+	stall  *time.Timer // the same between any two chunks after that; nil until then
 	pass   *route.Pass
 	end    func() // of the count of calls under way
 	span   trace.Span
@@ -53,23 +56,37 @@ type attempt struct {
 	carried int64
 }
 
-// enter makes an attempt at a target, or returns nil where its circuit is
-// open, and for how long that will be.
-func (c *call) enter(ctx context.Context, place int, hop route.Hop) (*attempt, time.Duration) {
+// circuitError is a target that is left alone, for this long still.
+type circuitError struct{ wait time.Duration }
+
+func (e *circuitError) Error() string { return fmt.Sprintf("its circuit is open for %v", e.wait) }
+
+// enter makes an attempt at a target. Where its circuit is open, the error is a
+// *circuitError.
+func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	now := time.Now()
 	pass, wait := hop.Breaker.Enter(now)
 	if pass == nil {
-		return nil, wait
+		return nil, &circuitError{wait}
 	}
 	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin()}
-	a.ctx, a.cancel = context.WithCancelCause(ctx)
-	a.watch = time.AfterFunc(c.patience(c.h.ResponseTimeout), func() { a.cancel(c.impatience()) })
+	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
+	deadline := c.deadline
+	a.watch = time.AfterFunc(c.patience(c.h.ResponseTimeout), func() { a.cancel(impatience(deadline)) })
 	c.info.Attempts++
 	c.info.Provider = hop.Target.Provider
 	c.x.rec.SetCall(c.info)
 	a.preq = c.providerRequest(hop.Target)
 	a.ctx, a.span = a.startSpan()
-	return a, 0
+	return a, nil
+}
+
+// impatience is why a wait for an answer to begin came to its end.
+func impatience(deadline time.Time) error {
+	if time.Until(deadline) <= 0 {
+		return errOutOfTime
+	}
+	return errSilent
 }
 
 // complete calls for a whole answer.
@@ -79,7 +96,7 @@ func (a *attempt) complete(do func(context.Context, provider.Provider) (*provide
 		return nil, a.cause(err)
 	}
 	a.note(answer.Facts)
-	a.pass.Answering()
+	a.answering()
 	return answer, nil
 }
 
@@ -95,24 +112,39 @@ func (a *attempt) open() error {
 }
 
 // Next returns the next chunk of the stream. An attempt is a stream itself,
-// one that keeps watch.
+// one that keeps watch over the target, and not over how fast the client reads.
+// What ends it behind its finish reason takes nothing away.
 func (a *attempt) Next() (*provider.Chunk, error) {
+	if a.content {
+		a.awaitMore()
+		defer a.stall.Stop()
+	}
 	chunk, err := a.stream.Next()
-	if err != nil {
+	switch {
+	case err != nil && a.finish != "" && a.c.req.choices == 1:
+		return nil, io.EOF
+	case err != nil:
 		return nil, a.cause(err)
 	}
 	a.note(chunk.Facts)
-	if a.content {
-		a.watch.Reset(time.Duration(a.c.h.StallTimeout))
-	}
 	return chunk, nil
 }
 
+func (a *attempt) awaitMore() {
+	timeout := time.Duration(a.c.h.StallTimeout)
+	if a.stall == nil {
+		a.stall = time.AfterFunc(timeout, func() { a.cancel(errSilent) })
+		return
+	}
+	a.stall.Reset(timeout)
+}
+
 func (a *attempt) note(f provider.Facts) {
-	if (f.Content || f.FinishReason != "") && !a.content {
+	if !a.content && (f.Content || f.FinishReason != "") {
 		a.content = true
+		a.watch.Stop()
 		a.hop.FirstToken(time.Now(), time.Since(a.begun))
-		a.pass.Answering()
+		a.answering()
 	}
 	if f.Content {
 		a.chunks++
@@ -123,6 +155,17 @@ func (a *attempt) note(f provider.Facts) {
 	}
 	a.model = cmp.Or(f.Model, a.model)
 	a.finish = cmp.Or(f.FinishReason, a.finish)
+}
+
+// answering tells the circuit that the target answers again.
+func (a *attempt) answering() {
+	if a.pass.Answering() {
+		a.logCircuit("a circuit closes: the target answers again")
+	}
+}
+
+func (a *attempt) logCircuit(message string) {
+	a.c.h.log.Warn(message, zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model))
 }
 
 // cause is why the attempt failed with err, without the secrets that a
@@ -155,18 +198,36 @@ func (a *attempt) over(err error) {
 	case a.result == chat.AttemptOK:
 		a.pass.Succeeded()
 	case a.result != chat.AttemptAborted && tells(err):
-		a.pass.Failed(time.Now())
+		a.slow()
+		if a.pass.Failed(time.Now()) {
+			a.logCircuit("a circuit opens: the target is left alone for a while")
+		}
 	}
 	a.pass.Ended()
 	a.end()
 	a.cancel(nil)
 	a.endSpan(err)
-	a.c.h.app.Attempted(a.hop.Target.Provider, a.c.choice.Label, a.result)
+	if reasonOf(err) == provider.ReasonUnsupported {
+		a.c.info.Attempts-- // nothing was called
+	} else {
+		a.c.h.app.Attempted(a.hop.Target.Provider, a.c.choice.Label, a.result)
+	}
 	if err != nil && a.c.ctx.Err() == nil && !errors.Is(err, budget.ErrExhausted) {
 		a.c.h.log.Warn("a model call failed",
 			zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model),
 			zap.Int("attempt", a.c.info.Attempts), zap.String("result", a.result),
 			zap.String("trace_id", a.c.x.rec.TraceID), zap.String("tenant", a.c.x.rec.TenantID()), zap.Error(err))
+	}
+}
+
+// failureLatency is the least that a failed call is taken to have lasted by
+// who looks for the quickest target: one that fails at once is none.
+const failureLatency = time.Second
+
+// slow notes that the target failed before its first token.
+func (a *attempt) slow() {
+	if !a.content {
+		a.hop.FirstToken(time.Now(), max(time.Since(a.begun), failureLatency))
 	}
 }
 
@@ -176,7 +237,8 @@ func (a *attempt) resultOf(err error) string {
 		return chat.AttemptOK
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return chat.AttemptTimeout
-	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted), errors.Is(err, errUncounted):
+	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted), isOurs(err),
+		errors.Is(err, errUncounted):
 		return chat.AttemptAborted
 	case reasonOf(err) == provider.ReasonRateLimited:
 		return chat.AttemptRateLimited
@@ -184,17 +246,25 @@ func (a *attempt) resultOf(err error) string {
 	return chat.AttemptError
 }
 
+// isOurs says whether a failure is of this server's own making, such as one of
+// its store.
+func isOurs(err error) bool {
+	_, ours := errors.AsType[*chaterr.Error](err)
+	return ours
+}
+
 // tells says whether a failure speaks against the target: others would meet
-// it as well. Being asked too much or wrongly does not.
+// it as well. Being asked too much or wrongly does not, nor does having had too
+// little time.
 func tells(err error) bool {
+	if errors.Is(err, errOutOfTime) {
+		return false
+	}
 	if errors.Is(err, errSilent) || errors.Is(err, provider.ErrCut) {
 		return true
 	}
-	switch reasonOf(err) {
-	case provider.ReasonUnavailable, provider.ReasonBadAnswer:
-		return !errors.Is(err, errOutOfTime)
-	}
-	return false
+	reason := reasonOf(err)
+	return reason == provider.ReasonUnavailable || reason == provider.ReasonBadAnswer
 }
 
 // used is what the attempt used of tokens for the answer: what the provider
@@ -210,8 +280,9 @@ func (a *attempt) used() provider.Usage {
 	return u
 }
 
-// counted is what this one call used of tokens. ok is false where nothing
-// says that it used any.
+// counted is what this one call used of tokens: what its provider counted,
+// and an estimate of what has come since. ok is false where nothing says that it
+// used any.
 func (a *attempt) counted() (u provider.Usage, ok bool) {
 	more := a.uncounted()
 	if a.usage == nil {
@@ -224,9 +295,15 @@ func (a *attempt) counted() (u provider.Usage, ok bool) {
 }
 
 // uncounted is an estimate of what was produced since the provider counted,
-// which some do as they begin. Where it counts nothing, that is everything.
+// which some do as they begin. Where it counts nothing, that is everything. A
+// provider that goes on far beyond the request's cap does not know it.
 func (a *attempt) uncounted() int64 {
-	return max(provider.EstimateTokens(a.output), int64(a.chunks))
+	n, most := max(provider.EstimateTokens(a.output), int64(a.chunks)), a.c.req.outputCap
+	if n > most && n < 2*most {
+		// a guess that is a little too high: the provider keeps to the cap
+		return most
+	}
+	return n
 }
 
 // reasonOf is the reason of a provider's failure. An error that is none of

@@ -81,6 +81,9 @@ func (h *Handler) call(x *exchange, req *request, answer func(*call) error) erro
 		if c.told {
 			return nil
 		}
+		if err != nil {
+			x.rec.SetHeader(x.w, "X-Ai-Attempts", strconv.Itoa(c.info.Attempts))
+		}
 		return err
 	})
 }
@@ -101,14 +104,6 @@ func (c *call) end() { c.cancel(nil) }
 // patience is how long to wait for something before the answer has begun.
 func (c *call) patience(timeout caddy.Duration) time.Duration {
 	return min(time.Duration(timeout), time.Until(c.deadline))
-}
-
-// impatience is why such a wait came to its end.
-func (c *call) impatience() error {
-	if time.Until(c.deadline) <= 0 {
-		return errOutOfTime
-	}
-	return errSilent
 }
 
 // providerRequest is what to ask a target.
@@ -205,8 +200,11 @@ func (c *call) failed(err error) error {
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return chaterr.AITimeout().Because(err)
 	}
-	if _, ok := errors.AsType[*chaterr.Error](err); ok {
+	if isOurs(err) {
 		return err
+	}
+	if e, ok := errors.AsType[*circuitError](err); ok {
+		return chaterr.AIUnavailable(e.wait)
 	}
 	if reasonOf(err) == provider.ReasonModel && c.choice.Label == route.Passthrough {
 		return chaterr.ModelUnknown().Because(err)

@@ -193,7 +193,7 @@ func (c *call) cost(u provider.Usage) {
 	}
 	c.h.app.Unpriced(c.x.rec.TenantID(), c.choice.Label, t.Provider)
 	if c.choice.Label == route.Passthrough {
-		c.h.warnUnpriced.Do(func() { c.h.logUnpriced(t) })
+		c.h.warnUnpriced.Do(func() { c.h.logUnpriced(c.choice.Label, t) })
 	}
 }
 
@@ -206,13 +206,13 @@ func (h *Handler) warnOfPrices() {
 				continue
 			}
 			if _, known := price.Of(h.types[t.Provider], t.Model); !known {
-				h.logUnpriced(t.Target)
+				h.logUnpriced(m.Name, t.Target)
 			}
 		}
 	}
 }
 
-func (h *Handler) logUnpriced(t route.Target) {
+func (h *Handler) logUnpriced(model string, t route.Target) {
 	h.log.Warn("nobody knows what a model costs: say it by 'price' in its model block; until then its cost is told as 0, and counts as that of the dearest models against budgets in US dollars",
-		zap.String("provider", t.Provider), zap.String("upstream_model", t.Model))
+		zap.String("model", model), zap.String("provider", t.Provider), zap.String("upstream_model", t.Model))
 }

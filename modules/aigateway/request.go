@@ -19,6 +19,9 @@ type request struct {
 	stream       bool
 	includeUsage bool
 
+	// choices is how many answers are asked for, 1 unless said otherwise.
+	choices int
+
 	// operation is what is asked for, in OpenTelemetry's words.
 	operation string
 
@@ -54,7 +57,8 @@ func parseRequest(body []byte) (*request, error) {
 		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
 	}
 	req.inputTokens = inputEstimate(messages) + provider.EstimateTokens(len(gjson.GetBytes(body, "tools").Raw))
-	req.outputCap = outputCap(body)
+	req.choices = choicesOf(body)
+	req.outputCap = outputCap(body, req.choices)
 
 	var err error
 	if req.model, err = modelOf(body); err != nil {
@@ -93,15 +97,20 @@ func inputEstimate(messages gjson.Result) int64 {
 	return provider.EstimateTokens(bytes) + int64(media)*mediaTokens
 }
 
+// choicesOf is how many answers a request asks for.
+func choicesOf(body []byte) int {
+	const most = 1000
+	return int(max(1, min(gjson.GetBytes(body, "n").Num, most)))
+}
+
 // outputCap is how many tokens a request allows at most.
-func outputCap(body []byte) int64 {
+func outputCap(body []byte, choices int) int64 {
 	const most = 1 << 40
 	limit := gjson.GetBytes(body, "max_completion_tokens")
 	if limit.Type != gjson.Number {
 		limit = gjson.GetBytes(body, "max_tokens")
 	}
-	choices := max(1, min(gjson.GetBytes(body, "n").Num, 1000))
-	return int64(max(0, min(limit.Num*choices, most)))
+	return int64(max(0, min(limit.Num*float64(choices), most)))
 }
 
 // modelOf is the model that a body asks for, empty where it asks for none.

@@ -6,7 +6,9 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -23,97 +25,113 @@ type rescueWay struct {
 // the same request begins with exactly what the client has. It fails with the
 // cause of the cut where neither is to be had.
 func (c *call) rescue(out *chunkWriter, cut error) (source, error) {
+	c.answering.over(cut)
 	if !*c.h.Rescue || out.sent.fixed || c.ctx.Err() != nil || !isCut(cut) {
 		return source{}, cut
 	}
-	c.answering.over(cut)
+	// what the client has is that target's until another one goes on
+	defer func() { c.answers(c.answering) }()
 	c.deadline = time.Now().Add(time.Duration(c.h.TryDuration))
 	for _, continued := range []bool{true, false} {
 		for _, place := range c.places(errors.Is(cut, errSilent)) {
-			s, ok := c.goOn(out, place, continued)
-			if c.ctx.Err() != nil {
-				return source{}, cut
-			}
-			if ok {
+			if s, ok := c.goOn(out, place, continued); ok {
 				return s, nil
 			}
 		}
 	}
-	// what the client has is still that target's
-	c.answers(c.answering)
 	return source{}, cut
 }
 
 // isCut says whether a stream's failure leaves an answer that another call
 // may complete. What the provider's policy stopped would be stopped again.
 func isCut(err error) bool {
-	if _, ours := errors.AsType[*chaterr.Error](err); ours {
-		return false
-	}
-	return reasonOf(err) != provider.ReasonContentFiltered
+	return !isOurs(err) && reasonOf(err) != provider.ReasonContentFiltered
 }
 
 // places are the targets to go on with: the one that was cut first, as it
-// would say the same most likely, unless it has fallen silent.
+// would say the same most likely, but last where it has fallen silent.
 func (c *call) places(silent bool) []int {
 	var list []int
-	if !silent {
-		list = append(list, c.answering.place)
-	}
 	for i := range c.order {
 		if i != c.answering.place {
 			list = append(list, i)
 		}
 	}
-	return list
+	if silent {
+		return append(list, c.answering.place)
+	}
+	return append([]int{c.answering.place}, list...)
 }
 
 // goOn asks a target to go on with the answer, by continuing it or by giving
 // it again.
 func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) {
 	hop := c.order[place]
-	way := rescueWay{hop.Target, continued}
-	if c.rescued[way] || time.Until(c.deadline) <= 0 {
-		return source{}, false
-	}
-	text := out.sent.text.String()
-	begin := strings.TrimRightFunc(text, unicode.IsSpace)
-	if continued && (begin == "" || !c.continues(hop.Target)) {
-		return source{}, false
-	}
-	if c.rescued == nil {
-		c.rescued = make(map[rescueWay]bool)
-	}
-	c.rescued[way] = true
-
-	if c.reprice(hop.Target) != nil {
-		return source{}, false
-	}
-	a, _ := c.enter(c.ctx, place, hop)
-	if a == nil {
-		return source{}, false
-	}
-	s := &spliced{in: a, as: &out.sent, text: text, reasoning: out.sent.reasoning.String()}
+	begun, body := "", c.req.body
 	if continued {
-		a.preq.Continue = begin
-		// providers refuse white space at the end, and may give it again
-		s.text, s.reasoning = text[len(begin):], ""
-		a.carried = c.answering.carried + provider.EstimateTokens(len(begin))
+		begun = strings.TrimRightFunc(out.sent.text.String(), unicode.IsSpace)
+		body = capped(body, c.used().Output)
+		if begun == "" || body == nil || !c.continues(hop.Target) {
+			return source{}, false
+		}
 	}
-	if text != "" {
-		s.reasoning, s.thoughts = "", true
+	if !c.mayRescue(rescueWay{hop.Target, continued}) || c.reprice(hop.Target) != nil {
+		return source{}, false
 	}
-	err := a.open()
+	a, err := c.enter(place, hop)
+	if err != nil {
+		return source{}, false
+	}
+	s := out.sent.again(a)
+	if continued {
+		a.preq.Continue, a.preq.Body = begun, body
+		a.carried = c.answering.carried + provider.EstimateTokens(len(begun))
+		// providers refuse white space at the end
+		s = out.sent.onward(a, len(begun))
+	}
 	var src source
-	if err == nil {
+	if err = a.open(); err == nil {
 		src, err = begins(a, s)
 	}
 	if err != nil {
 		a.over(err)
 		return source{}, false
 	}
-	c.answers(a)
+	c.answering = a
 	return src, true
+}
+
+// mayRescue says whether a way is still to be tried, and notes it as tried.
+func (c *call) mayRescue(way rescueWay) bool {
+	if c.rescued[way] || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
+		return false
+	}
+	if c.rescued == nil {
+		c.rescued = make(map[rescueWay]bool)
+	}
+	c.rescued[way] = true
+	return true
+}
+
+// capped is a request for the rest of an answer of which so many tokens have
+// been produced, so that the whole is no longer than the client allows; nil
+// where it is that long already.
+func capped(body []byte, produced int64) []byte {
+	for _, name := range [...]string{"max_completion_tokens", "max_tokens"} {
+		limit := gjson.GetBytes(body, name)
+		if limit.Type != gjson.Number {
+			continue
+		}
+		left := limit.Int() - produced
+		if left < 1 {
+			return nil
+		}
+		var err error
+		if body, err = sjson.SetBytes(body, name, left); err != nil {
+			return nil
+		}
+	}
+	return body
 }
 
 // continues says whether a target goes on with the answer to this request

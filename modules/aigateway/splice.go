@@ -1,9 +1,12 @@
 package aigateway
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -37,9 +40,25 @@ func (s *sent) note(chunk *provider.Chunk) {
 	}
 }
 
-// spliced is a second answer to the same request, without what the client
-// has of the first one. Its Next fails with errDiverged unless it begins with
-// exactly that.
+// again leaves out of a second answer to the same request what was sent of
+// the first one. Thoughts that text has followed are over: the second answer's
+// are other ones, and nobody needs them.
+func (s *sent) again(in chunks) *spliced {
+	text := s.text.String()
+	if text != "" {
+		return &spliced{in: in, as: s, text: text, thoughts: true}
+	}
+	return &spliced{in: in, as: s, reasoning: s.reasoning.String()}
+}
+
+// onward is an answer that goes on behind the first begun bytes of the text
+// that was sent. White space behind these may come again.
+func (s *sent) onward(in chunks, begun int) *spliced {
+	return &spliced{in: in, as: s, text: s.text.String()[begun:], thoughts: true}
+}
+
+// spliced is a second answer, without what the client has of the first one.
+// Its Next fails with errDiverged unless it begins with exactly that.
 type spliced struct {
 	in chunks
 	as *sent
@@ -48,16 +67,17 @@ type spliced struct {
 	text      string
 	reasoning string
 
-	// thoughts are left out altogether: the client has had the first
-	// answer's, and its text after them.
-	thoughts bool
+	thoughts bool // are left out altogether
 }
+
+// waiting says whether there is more to come of what the client has.
+func (s *spliced) waiting() bool { return s.text != "" || s.reasoning != "" }
 
 // Next returns the next chunk that the client does not have.
 func (s *spliced) Next() (*provider.Chunk, error) {
 	for {
 		chunk, err := s.in.Next()
-		if errors.Is(err, io.EOF) && (s.text != "" || s.reasoning != "") {
+		if errors.Is(err, io.EOF) && s.waiting() {
 			return nil, errDiverged
 		}
 		if err != nil {
@@ -72,8 +92,8 @@ func (s *spliced) Next() (*provider.Chunk, error) {
 
 // chunk leaves out of a chunk what the client has; nil where nothing remains.
 func (s *spliced) chunk(chunk *provider.Chunk) (*provider.Chunk, error) {
-	waiting := s.text != "" || s.reasoning != ""
-	if waiting && (chunk.ToolCalls || chunk.Refusal || len(gjson.GetBytes(chunk.Raw, "choices").Array()) > 1) {
+	waiting := s.waiting()
+	if waiting && (chunk.ToolCalls || chunk.Refusal || !firstAlone(chunk.Raw)) {
 		return nil, errDiverged
 	}
 	text, textOK := after(&s.text, chunk.Text)
@@ -81,48 +101,70 @@ func (s *spliced) chunk(chunk *provider.Chunk) (*provider.Chunk, error) {
 	if !s.thoughts {
 		reasoning, reasoningOK = after(&s.reasoning, chunk.Reasoning)
 	}
-	left := s.text != "" || s.reasoning != ""
+	left := s.waiting()
 	// text that comes before all of the reasoning has is another answer, too
 	if !textOK || !reasoningOK || left && (chunk.FinishReason != "" || text != "" || s.reasoning != "" && chunk.Text != "") {
 		return nil, errDiverged
 	}
-	if left || waiting && text == "" && reasoning == "" && chunk.FinishReason == "" && chunk.Usage == nil {
+	less := text != chunk.Text || reasoning != chunk.Reasoning
+	nothing := text == "" && reasoning == "" && !chunk.ToolCalls && chunk.FinishReason == "" && chunk.Usage == nil
+	if left || nothing && (waiting || less) {
 		return nil, nil
 	}
-	return s.mend(chunk, text, reasoning)
-}
-
-// mend gives a chunk the first answer's id, and leaves in it only what the
-// client does not have.
-func (s *spliced) mend(chunk *provider.Chunk, text, reasoning string) (*provider.Chunk, error) {
-	raw := append([]byte(nil), chunk.Raw...)
-	var err error
-	set := func(path string, value []byte) {
-		if err == nil {
-			raw, err = sjson.SetRawBytes(raw, path, value)
-		}
+	if !less {
+		return s.mend(chunk.Raw)
 	}
-	set("id", encode(s.as.id))
-	if s.as.created != "" {
-		set("created", []byte(s.as.created))
-	}
-	if text != chunk.Text || reasoning != chunk.Reasoning {
-		delta := make(map[string]string)
-		if text != "" {
-			delta["content"] = text
-		}
-		if reasoning != "" {
-			delta["reasoning_content"] = reasoning
-		}
-		set("choices.0.delta", encode(delta))
-	} else if gjson.GetBytes(raw, "choices.0.delta.role").Exists() {
-		// the first answer has begun long ago
-		if err == nil {
-			raw, err = sjson.DeleteBytes(raw, "choices.0.delta.role")
-		}
-	}
+	raw, err := reduced(chunk.Raw, text, reasoning)
 	if err != nil {
 		return nil, err
+	}
+	return s.mend(raw)
+}
+
+// firstAlone says whether a chunk is of no other choice than the first.
+func firstAlone(raw []byte) bool {
+	choices := gjson.GetBytes(raw, "choices").Array()
+	return len(choices) == 0 || len(choices) == 1 && choices[0].Get("index").Int() == 0
+}
+
+// reduced leaves this text and reasoning of what a chunk has. It fails with
+// errDiverged where the seam goes through what cannot be cut.
+func reduced(raw []byte, text, reasoning string) ([]byte, error) {
+	const logprobs = "choices.0.logprobs"
+	measured := gjson.GetBytes(raw, logprobs).IsObject()
+	if measured && text != "" || !utf8.ValidString(text) || !utf8.ValidString(reasoning) {
+		return nil, errDiverged
+	}
+	delta := make(map[string]any)
+	if text != "" {
+		delta["content"] = text
+	}
+	if reasoning != "" {
+		delta["reasoning_content"] = reasoning
+	}
+	for _, name := range [...]string{"tool_calls", "function_call"} {
+		if calls := gjson.GetBytes(raw, "choices.0.delta."+name); calls.Exists() {
+			delta[name] = json.RawMessage(calls.Raw)
+		}
+	}
+	raw, err := sjson.SetRawBytes(raw, "choices.0.delta", encode(delta))
+	if err == nil && measured {
+		raw, err = sjson.SetRawBytes(raw, logprobs, []byte("null"))
+	}
+	return raw, err
+}
+
+// mend makes a chunk one of the first answer, which has begun long ago.
+func (s *spliced) mend(raw []byte) (*provider.Chunk, error) {
+	raw, err := sjson.SetRawBytes(raw, "id", encode(s.as.id))
+	if err == nil && s.as.created != "" {
+		raw, err = sjson.SetRawBytes(raw, "created", []byte(s.as.created))
+	}
+	if err == nil && gjson.GetBytes(raw, "choices.0.delta.role").Exists() {
+		raw, err = sjson.DeleteBytes(raw, "choices.0.delta.role")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("splicing a chunk: %w", err)
 	}
 	f, _ := provider.ParseChunk(raw)
 	return &provider.Chunk{Raw: raw, Facts: f}, nil

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -82,12 +84,12 @@ func (c *call) stream() error {
 		return err
 	}
 	c.answers(a)
-	// what watches over silence from here on is the stall timeout
-	a.watch.Reset(time.Duration(c.h.StallTimeout))
 
-	out := &chunkWriter{c: c}
+	out := newChunkWriter(c)
 	defer out.close()
-	defer chat.CutShort(c.ctx, c.x.w, c.x.r)()
+	if _, shared := c.x.w.(*flight); !shared {
+		defer chat.CutShort(c.ctx, c.x.w, c.x.r)()
+	}
 	for {
 		err := c.pump(&src, out)
 		if _, spent := errors.AsType[*budgetError](err); spent {
@@ -136,30 +138,36 @@ func (c *call) cut(out *chunkWriter, err error) error {
 	}
 	e := chaterr.From(err)
 	switch reasonOf(err) {
-	case provider.ReasonInvalid, provider.ReasonContextLength:
+	case provider.ReasonInvalid, provider.ReasonContextLength, provider.ReasonModel:
 		e = chaterr.AIError().Because(err)
-		err = e
 	}
 	c.x.rec.ErrorCode = e.Code
 	c.told = true
 	out.fail(e)
-	return err
+	return e
 }
 
 // chunkWriter writes a stream in OpenAI's shape.
 type chunkWriter struct {
-	c     *call
-	sent  sent
-	begun bool
-	last  []byte // a chunk to take the id and the rest from for the last one
-	usage []byte // the provider's usage, as JSON
-	beats *sse.Heartbeat
-	done  func() // ends the count of open streams
-	buf   []byte
+	c       *call
+	sent    sent
+	choices map[int64]bool // those that have begun; true once they have finished
+	begun   bool
+	last    []byte // a chunk to take the id and the rest from for the last one
+	usage   []byte // the provider's usage, as JSON
+	beats   *sse.Heartbeat
+	done    func() // ends the count of open streams
+	buf     []byte
+}
+
+func newChunkWriter(c *call) *chunkWriter {
+	// several choices come interleaved, where no second answer has them so
+	return &chunkWriter{c: c, sent: sent{fixed: c.req.choices > 1}, choices: make(map[int64]bool)}
 }
 
 func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	w.sent.note(chunk)
+	w.noteChoices(chunk)
 	raw, usage := splitUsage(chunk.Raw)
 	if usage != nil {
 		w.usage = usage
@@ -174,6 +182,18 @@ func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	}
 	w.buf = sse.AppendEvent(w.buf[:0], "", "", raw)
 	return w.send(w.buf)
+}
+
+// noteChoices notes which choices begin or finish with a chunk.
+func (w *chunkWriter) noteChoices(chunk *provider.Chunk) {
+	if len(w.choices) > 0 && w.c.req.choices == 1 && chunk.FinishReason == "" {
+		return // nearly all of them
+	}
+	gjson.GetBytes(chunk.Raw, "choices").ForEach(func(_, choice gjson.Result) bool {
+		index := choice.Get("index").Int()
+		w.choices[index] = w.choices[index] || choice.Get("finish_reason").Str != ""
+		return true
+	})
 }
 
 // shape notes a chunk to take the id and the rest from, where there is none.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -37,68 +36,81 @@ func judge(err error) verdict {
 	}
 }
 
-// try makes attempts, target by target, until one of them has begun to
-// answer, which is when begin returns no error. It returns that attempt.
+// try asks target by target, until one of them has begun to answer, which is
+// when begin returns no error. It returns that attempt.
 func (c *call) try(begin func(*attempt) error) (*attempt, error) {
-	var last error            // of the attempts made
-	wait := time.Duration(-1) // until the first circuit closes
+	var last error
 	for place, hop := range c.order {
-		if err := c.reprice(hop.Target); err != nil {
-			last = err
-			continue
+		a, err := c.ask(place, hop, begin)
+		if err == nil {
+			return a, nil
 		}
-		for n := 1; ; n++ {
-			a, closed := c.enter(c.ctx, place, hop)
-			if a == nil {
-				if wait < 0 || closed < wait {
-					wait = closed
-				}
-				break
-			}
-			err := begin(a)
-			if err == nil {
-				return a, nil
-			}
-			a.over(err)
-			if c.ctx.Err() != nil {
-				return nil, c.failed(err)
-			}
-			last = worse(last, err)
-			v := judge(err)
-			if v == giveUp {
-				return nil, c.failed(err)
-			}
-			if v == nextOne || n > *c.h.Retries || !c.pause(c.delay(err, n)) {
-				break
-			}
-		}
-		if c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
+		last = worse(last, err)
+		if c.ctx.Err() != nil || judge(err) == giveUp || time.Until(c.deadline) <= 0 {
 			break
 		}
 	}
-	if last == nil {
-		return nil, chaterr.AIUnavailable(wait)
-	}
 	return nil, c.failed(last)
+}
+
+// ask makes attempts at one target for as long as that makes sense.
+func (c *call) ask(place int, hop route.Hop, begin func(*attempt) error) (*attempt, error) {
+	if err := c.reprice(hop.Target); err != nil {
+		return nil, err
+	}
+	for n := 1; ; n++ {
+		a, err := c.enter(place, hop)
+		if err != nil {
+			return nil, err
+		}
+		if err = begin(a); err == nil {
+			return a, nil
+		}
+		a.over(err)
+		if judge(err) != again || n > *c.h.Retries || !c.pause(hop, c.delay(err, n)) {
+			return nil, err
+		}
+	}
 }
 
 // reprice has the budgets count by a target's price. One that is too dear for
 // what is left is passed over.
 func (c *call) reprice(t route.Target) error {
-	err := c.hold.Reprice(c.ctx, c.countedPrice(t))
-	if err == nil {
-		return nil
+	if err := c.hold.Reprice(c.ctx, c.countedPrice(t)); err != nil {
+		return c.refused(err)
 	}
-	return c.refused(err)
+	return nil
 }
 
-// worse is the failure to tell of. What one target does not have says less
-// than what became of another.
+// worse is the failure to tell of: the later one, where they weigh the same,
+// and of two open circuits the one that closes first.
 func worse(last, err error) error {
-	if last != nil && reasonOf(err) == provider.ReasonUnsupported {
+	was, is := weight(last), weight(err)
+	if was > is {
+		return last
+	}
+	a, ok := errors.AsType[*circuitError](last)
+	b, too := errors.AsType[*circuitError](err)
+	if ok && too && a.wait < b.wait {
 		return last
 	}
 	return err
+}
+
+// weight is how much a target's failure says. What one of them does not have,
+// or is too dear for, says less than that another one is left alone for a
+// while, and both say less than what became of a call.
+func weight(err error) int {
+	_, left := errors.AsType[*circuitError](err)
+	switch {
+	case err == nil:
+		return 0
+	case isOurs(err), reasonOf(err) == provider.ReasonUnsupported:
+		return 1
+	case left:
+		return 2
+	}
+	return 3
 }
 
 // delay is how long to wait before the nth retry: what the provider asks for
@@ -111,16 +123,17 @@ func (c *call) delay(err error, n int) time.Duration {
 	return route.Backoff(n)
 }
 
-// pause waits, and says whether there is time left to go on.
-func (c *call) pause(d time.Duration) bool {
-	if d >= time.Until(c.deadline) {
+// pause waits before a target is asked again, and says whether it may be: not
+// where its circuit has opened, nor where there is no time left.
+func (c *call) pause(hop route.Hop, d time.Duration) bool {
+	if d >= time.Until(c.deadline) || hop.Breaker.State(time.Now()) == route.Open {
 		return false
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+		return hop.Breaker.State(time.Now()) != route.Open
 	case <-c.ctx.Done():
 		return false
 	}

@@ -2,6 +2,8 @@ package aigateway
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -38,9 +40,24 @@ func (c *call) usageChunk(last, usage []byte) []byte {
 	return chunk
 }
 
-// lengthChunk ends a stream as one that has reached its greatest length.
+// lengthChunk ends the choices of a stream that have not finished, as those
+// that have reached their greatest length. One has to begin for that.
 func (w *chunkWriter) lengthChunk() []byte {
-	return chunkLike(w.last, `[{"index":0,"delta":{},"finish_reason":"length"}]`)
+	type ending struct {
+		Index        int64             `json:"index"`
+		Delta        map[string]string `json:"delta"`
+		FinishReason string            `json:"finish_reason"`
+	}
+	list := []ending{}
+	for _, index := range slices.Sorted(maps.Keys(w.choices)) {
+		if !w.choices[index] {
+			list = append(list, ending{index, map[string]string{}, finishLength})
+		}
+	}
+	if len(w.choices) == 0 {
+		list = append(list, ending{0, map[string]string{"role": "assistant", "content": ""}, finishLength})
+	}
+	return chunkLike(w.last, string(encode(list)))
 }
 
 // chunkLike makes a chunk with these choices after another one.

@@ -3,7 +3,6 @@ package anthropic
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -95,41 +94,6 @@ func TestRequest(t *testing.T) {
 				t.Errorf("asked for a stream: %s", bodies[0])
 			}
 		})
-	}
-}
-
-func TestMissingKey(t *testing.T) {
-	replay := providertest.NewReplay(t)
-	a := newAnthropic(t, upstream.Upstream{BaseURL: replay.URL, APIKey: "{env.NO_SUCH_KEY_HERE}"})
-	_, err := a.Complete(t.Context(), &provider.Request{Body: []byte(`{"messages":[{"role":"user","content":"hi"}]}`)})
-	if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonCredentials {
-		t.Errorf("failed with %v, want missing credentials", err)
-	}
-	if requests, _ := replay.Requests(); len(requests) > 0 {
-		t.Error("called without a key")
-	}
-}
-
-func TestCancel(t *testing.T) {
-	cause := errors.New("the client went away")
-	replay := providertest.NewReplay(t)
-	p := newProvider(t, replay.URL)
-	const begin = `{"type":"message_start","message":{"id":"m","model":"c"}}`
-	const text = `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}`
-	replay.Answer(200, http.Header{"Content-Type": {"text/event-stream"}}, events(begin, text), providertest.Hang)
-
-	ctx, cancel := context.WithCancelCause(t.Context())
-	s, err := p.Stream(ctx, &provider.Request{Body: []byte(`{"messages":[{"role":"user","content":"hi"}]}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if c, err := s.Next(); err != nil || c.Text != "hi" {
-		t.Fatalf("got %v, %v", c, err)
-	}
-	cancel(cause)
-	if _, err := s.Next(); !errors.Is(err, cause) || errors.Is(err, provider.ErrCut) {
-		t.Errorf("ended with %v, want the cause", err)
 	}
 }
 

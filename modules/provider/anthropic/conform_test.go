@@ -21,7 +21,7 @@ func TestConform(t *testing.T) {
 		Keys:       providertest.KeyIn("X-Api-Key", ""),
 		Headers:    http.Header{"Anthropic-Version": {"2023-06-01"}},
 		Has: providertest.HasReasoning | providertest.HasContentFilter | providertest.HasCachedCount | providertest.HasReasoningCount |
-			providertest.HasCallIDs | providertest.HasInterleaving | providertest.HasModel | providertest.HasLines | providertest.HasEitherWay,
+			providertest.HasCallIDs | providertest.HasInterleaving | providertest.HasModel | providertest.HasLines | providertest.HasEndMark | providertest.HasEitherWay,
 
 		Plain:         `{"model":"claude-haiku-4-5","max_tokens":64000,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}`,
 		StreamMembers: `{"stream":true}`,
@@ -32,6 +32,7 @@ func TestConform(t *testing.T) {
 		Events:       replyEvents,
 		ContentType:  "text/event-stream",
 		Malformed:    []byte("event: content_block_delta\ndata: {\"type\": \"content_bl\n\n"),
+		Ping:         []byte("event: ping\ndata: {\"type\": \"ping\"}\n\n"),
 		Failure:      failure,
 		FailureEvent: func(message string) []byte { return providertest.Event("error", failure(529, message)) },
 		TooLong:      providertest.Refusal{Status: 400, Body: `{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 213462 tokens > 200000 maximum"}}`},

@@ -207,8 +207,6 @@ func (t *translation) format() error {
 		return provider.Unsupported(member, "this provider answers in JSON only by a schema, want json_schema")
 	case !t.family.structured():
 		return provider.Unsupported(member, "this model's answers follow no schema")
-	case t.req.Continue != "":
-		return provider.Unsupported(member, "this provider does not continue answers that follow a schema")
 	}
 	schema, ok := t.narrow(f.Schema, member+".json_schema.schema")
 	if !ok {

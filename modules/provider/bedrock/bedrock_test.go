@@ -205,16 +205,6 @@ func TestCallWithoutCredentials(t *testing.T) {
 	})
 }
 
-func TestModelThatIsNoPath(t *testing.T) {
-	b := newProvider(t, "http://127.0.0.1:1")
-	for _, model := range [...]string{"", ".", ".."} {
-		_, err := b.Complete(t.Context(), request(model, hi))
-		if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonModel {
-			t.Errorf("%q: %v, want that there is no such model", model, err)
-		}
-	}
-}
-
 func TestFailures(t *testing.T) {
 	for _, tc := range []struct {
 		name    string

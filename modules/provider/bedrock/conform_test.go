@@ -22,7 +22,7 @@ func TestConform(t *testing.T) {
 		Path:       "/model/{model}/converse",
 		StreamPath: "/model/{model}/converse-stream",
 		Has: providertest.HasReasoning | providertest.HasContentFilter | providertest.HasCachedCount |
-			providertest.HasCallIDs | providertest.HasInterleaving,
+			providertest.HasCallIDs | providertest.HasInterleaving | providertest.HasEndMark,
 
 		Plain:         `{"messages":[` + userSays + `]}`,
 		StreamMembers: `{}`,
@@ -33,6 +33,7 @@ func TestConform(t *testing.T) {
 		Events:      func(r providertest.Reply) [][]byte { return replyEvents(t, r) },
 		ContentType: "application/vnd.amazon.eventstream",
 		Malformed:   encoded(t, event("contentBlockDelta", `{"contentBlockIndex":0,"del`)),
+		Ping:        encoded(t, event("somethingNew", `{"p":"abc"}`)),
 		Failure:     func(_ int, message string) []byte { return providertest.JSON(object{"message": message}) },
 		FailureEvent: func(message string) []byte {
 			return encoded(t, exception("serviceUnavailableException", string(providertest.JSON(object{"message": message}))))

@@ -2,7 +2,6 @@ package bedrock
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -312,36 +311,6 @@ func TestStreamOfOneDocument(t *testing.T) {
 	a := providertest.Stream(t.Context(), t, p)
 	if e, ok := errors.AsType[*provider.Error](a.Err); !ok || e.Reason != provider.ReasonRateLimited {
 		t.Errorf("ended with %v, want that it was too much", a.Err)
-	}
-}
-
-func TestStreamCancel(t *testing.T) {
-	cause := errors.New("the client went away")
-	replay := providertest.NewReplay(t)
-	p := newProvider(t, replay.URL)
-	replay.Answer(200, streamHeader, encoded(t, begun, event("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"text":"hi"}}`)), providertest.Hang)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	s, err := p.Stream(ctx, request("m", hi))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if c, err := s.Next(); err != nil || c.Text != "hi" {
-		t.Fatalf("got %v, %v", c, err)
-	}
-	cancel(cause)
-	if _, err := s.Next(); !errors.Is(err, cause) || errors.Is(err, provider.ErrCut) {
-		t.Errorf("ended with %v, want the cause", err)
-	}
-}
-
-// TestStreamEndsWithTheUsage does not wait for the connection's end.
-func TestStreamEndsWithTheUsage(t *testing.T) {
-	replay := providertest.NewReplay(t)
-	p := newProvider(t, replay.URL)
-	replay.Answer(200, streamHeader, encoded(t, answers[0].events...), providertest.Hang)
-	if a := providertest.Stream(t.Context(), t, p); a.Err != nil || a.Counted == nil {
-		t.Errorf("usage %v, %v", a.Counted, a.Err)
 	}
 }
 

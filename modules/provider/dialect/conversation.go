@@ -158,6 +158,9 @@ func Parse(req *provider.Request, supported ...string) (*Conversation, error) {
 	if err := sift(req, root, supported); err != nil {
 		return nil, err
 	}
+	if req.Continue != "" && !req.Continuable() {
+		return nil, provider.Unsupported("messages", "an answer to this request cannot be continued")
+	}
 	c := new(Conversation)
 	var err error
 	root.Get("messages").ForEach(func(i, m gjson.Result) bool {
@@ -228,6 +231,9 @@ func saysNothing(name string, v gjson.Result) bool {
 func (c *Conversation) parseTools(root gjson.Result, supported []string) error {
 	if !slices.Contains(supported, "tools") {
 		return nil
+	}
+	if tools := root.Get("tools"); tools.Exists() && tools.Type != gjson.Null && !tools.IsArray() {
+		return provider.Invalid("tools", "want a list")
 	}
 	for i, t := range root.Get("tools").Array() {
 		path := fmt.Sprintf("tools.%d", i)

@@ -87,6 +87,12 @@ func TestParse(t *testing.T) {
 			t.Errorf("got %+v, %v", c, err)
 		}
 	})
+	t.Run("tools_that_are_no_list", func(t *testing.T) {
+		_, err := Parse(&provider.Request{Body: []byte(`{"messages":[],"tools":"x"}`)}, "tools")
+		if e, ok := errors.AsType[*provider.Error](err); !ok || e.Param != "tools" || e.Reason != provider.ReasonInvalid {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("what_happens_anyway_is_not_dropped", func(t *testing.T) {
 		req := &provider.Request{Body: []byte(`{"messages":[],"n":1,"logprobs":false,"tool_choice":"auto","parallel_tool_calls":true,"response_format":{"type":"text"},"seed":null}`)}
 		if _, err := Parse(req); err != nil || len(req.Dropped) > 0 {

@@ -47,7 +47,7 @@ func (e *Events) Next() (sse.Event, error) {
 			doc, err := upstream.ReadAll(e.ctx, rest)
 			return sse.Event{Data: doc}, err
 		case upstream.KindOther:
-			return sse.Event{}, upstream.NoStream(begin)
+			return sse.Event{}, upstream.NoStream()
 		}
 		e.dec = sse.NewDecoder(rest, upstream.MaxEvent)
 	}

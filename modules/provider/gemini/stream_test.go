@@ -1,7 +1,6 @@
 package gemini
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -249,31 +248,6 @@ func TestShape(t *testing.T) {
 	}
 	again := &provider.Request{Model: ask.Model, Body: []byte(`{"messages":[` + message.Raw + `]}`)}
 	same(t, again, `{"contents":[{"role":"model","parts":[{"functionCall":{"id":"id1","name":"f","args":{}},"thoughtSignature":"sig+/="}]}]}`)
-}
-
-func TestCancel(t *testing.T) {
-	cause := errors.New("the client went away")
-	replay := providertest.NewReplay(t)
-	p := newProvider(t, replay.URL)
-	replay.Answer(200, nil, []byte(events(said(hi))), providertest.Hang)
-	ask := &provider.Request{Model: "m", Body: []byte(`{"messages":[{"role":"user","content":"hi"}]}`)}
-
-	ctx, cancel := context.WithCancelCause(t.Context())
-	s, err := p.Stream(ctx, ask)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if c, err := s.Next(); err != nil || c.Text != "hi" {
-		t.Fatalf("got %v, %v", c, err)
-	}
-	cancel(cause)
-	if _, err := s.Next(); !errors.Is(err, cause) || errors.Is(err, provider.ErrCut) {
-		t.Errorf("ended with %v, want the cause", err)
-	}
-	if _, err := p.Complete(ctx, ask); !errors.Is(err, cause) {
-		t.Errorf("failed with %v, want the cause", err)
-	}
 }
 
 // FuzzStream looks for answers that break the reader, or come out as anything

@@ -18,7 +18,7 @@ func TestConform(t *testing.T) {
 		Path:       chatPath,
 		StreamPath: chatPath,
 		EmbedPath:  embedPath,
-		Has:        providertest.HasReasoning | providertest.HasCallIDs | providertest.HasModel | providertest.HasLines | providertest.HasEitherWay,
+		Has:        providertest.HasReasoning | providertest.HasCallIDs | providertest.HasModel | providertest.HasLines | providertest.HasEndMark | providertest.HasEitherWay,
 
 		Plain:         `{"model":"some-model","stream":false,"messages":[` + userSays + `]}`,
 		StreamMembers: `{"stream":true}`,
@@ -29,6 +29,7 @@ func TestConform(t *testing.T) {
 		Events:       linesOf,
 		ContentType:  "application/x-ndjson",
 		Malformed:    []byte("{\"message\": {\"con\n"),
+		Ping:         []byte("{\"status\":\"loading\"}\n"),
 		Failure:      func(_ int, message string) []byte { return providertest.JSON(object{"error": message}) },
 		FailureEvent: func(message string) []byte { return append(providertest.JSON(object{"error": message}), '\n') },
 		TooLong:      providertest.Refusal{Status: http.StatusBadRequest, Body: `{"error":"the input length exceeds the context length"}`},

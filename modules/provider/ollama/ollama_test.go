@@ -139,15 +139,6 @@ func TestOddAnswers(t *testing.T) {
 	}
 }
 
-func TestLargeLine(t *testing.T) {
-	text := strings.Repeat("é", 2<<20)
-	replay := providertest.NewReplay(t)
-	replay.Answer(200, nil, []byte(`{"message":{"content":"`+text+`"},"done":true}`), providertest.Bytes)
-	if a := providertest.Stream(t.Context(), t, newProvider(t, replay.URL)); a.Text != text || a.Err != nil {
-		t.Errorf("%d bytes of text, %v", len(a.Text), a.Err)
-	}
-}
-
 func TestToolCallsWithoutIDs(t *testing.T) {
 	const call = `{"function":{"name":"f","arguments":{"a": 1,` + "\t" + `"b":[ ]}}}`
 	body := `{"message":{"tool_calls":[` + call + `,` + call + `]}}` + "\n" +
@@ -190,26 +181,6 @@ func TestUsage(t *testing.T) {
 		if !ok || err != nil || (p.usage == nil) != (want == nil) || want != nil && *p.usage != *want {
 			t.Errorf("%s: %+v, %v", counts, p.usage, err)
 		}
-	}
-}
-
-func TestCancel(t *testing.T) {
-	cause := errors.New("the client went away")
-	replay := providertest.NewReplay(t)
-	p := newProvider(t, replay.URL)
-	replay.Answer(200, nil, []byte(`{"message":{"content":"hi"}}`+"\n"), providertest.Hang)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	s, err := p.Stream(ctx, &provider.Request{Body: []byte(`{"messages":[]}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if c, err := s.Next(); err != nil || c.Text != "hi" {
-		t.Fatalf("got %v, %v", c, err)
-	}
-	cancel(cause)
-	if _, err := s.Next(); !errors.Is(err, cause) || errors.Is(err, provider.ErrCut) {
-		t.Errorf("ended with %v, want the cause", err)
 	}
 }
 

@@ -79,9 +79,6 @@ func chatBody(preq *provider.Request, stream bool) ([]byte, error) {
 		return nil, err
 	}
 	if preq.Continue != "" {
-		if !preq.Continuable() {
-			return nil, provider.Unsupported("messages", "an answer to this request cannot be continued")
-		}
 		r.Messages = append(r.Messages, message{Role: dialect.RoleAssistant, Content: preq.Continue})
 	}
 	if r.Tools, err = toolsOf(preq, c); err != nil {

@@ -25,46 +25,6 @@ func newAzure(t *testing.T, baseURL, version string) *OpenAI {
 	return o
 }
 
-func TestAzureRequest(t *testing.T) {
-	replay := providertest.NewReplay(t)
-	replay.Answer(200, nil, []byte(`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"data":[{"embedding":"AAAA"}]}`), providertest.Whole)
-	for _, tc := range []struct {
-		name, version, model, chat, embed string
-	}{
-		{"by_version", "2024-10-21", "prod", "/openai/deployments/prod/chat/completions?api-version=2024-10-21", "/openai/deployments/prod/embeddings?api-version=2024-10-21"},
-		{"names_are_escaped", "2024-10-21", "../a b?c", "/openai/deployments/..%2Fa%20b%3Fc/chat/completions?api-version=2024-10-21", "/openai/deployments/..%2Fa%20b%3Fc/embeddings?api-version=2024-10-21"},
-		{"v1", "", "prod", "/openai/v1/chat/completions", "/openai/v1/embeddings"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			o := newAzure(t, replay.URL+"/", tc.version)
-			before, _ := replay.Requests()
-			preq := &provider.Request{Model: tc.model, Body: []byte(`{"messages":[]}`), APIKey: "tenant's"}
-			if _, err := o.Complete(t.Context(), preq); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := o.Embed(t.Context(), &provider.Request{Model: tc.model, Body: []byte(`{"input":"x"}`)}); err != nil {
-				t.Fatal(err)
-			}
-			requests, _ := replay.Requests()
-			for i, want := range []struct{ uri, key string }{{tc.chat, "tenant's"}, {tc.embed, "own"}} {
-				req := requests[len(before)+i]
-				if req.RequestURI != want.uri {
-					t.Errorf("called %s, want %s", req.RequestURI, want.uri)
-				}
-				if req.Header.Get("Api-Key") != want.key || req.Header.Get("Authorization") != "" {
-					t.Errorf("api-key %q and authorization %q, want %q and none", req.Header.Get("Api-Key"), req.Header.Get("Authorization"), want.key)
-				}
-			}
-		})
-	}
-	for _, model := range []string{"", ".", ".."} {
-		_, err := newAzure(t, replay.URL, "2024-10-21").Complete(t.Context(), &provider.Request{Model: model, Body: []byte(`{}`)})
-		if e, ok := errors.AsType[*provider.Error](err); !ok || e.Param != "model" {
-			t.Errorf("model %q: %v, want it refused", model, err)
-		}
-	}
-}
-
 func TestAzureRecordings(t *testing.T) {
 	var azure []providertest.Recording
 	for _, rec := range providertest.Load(t, providertest.Folder(t), "openai") {

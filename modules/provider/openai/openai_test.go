@@ -1,8 +1,6 @@
 package openai
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -212,53 +210,6 @@ func TestOddAnswers(t *testing.T) {
 				t.Errorf("ended with %v, want %v", a.Err, tc.is)
 			}
 		})
-	}
-}
-
-func TestSkipped(t *testing.T) {
-	s := newStream(t.Context(), io.NopCloser(strings.NewReader("data: x\n\n: c\n\ndata:\n\ndata: [\n\ndata: [DONE]\n\n")))
-	if _, err := s.Next(); !errors.Is(err, io.EOF) {
-		t.Fatalf("ended with %v, want io.EOF", err)
-	}
-	if s.Skipped() != 2 {
-		t.Errorf("%d skipped, want 2", s.Skipped())
-	}
-}
-
-func TestGzip(t *testing.T) {
-	var zipped bytes.Buffer
-	zw := gzip.NewWriter(&zipped)
-	io.WriteString(zw, `data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
-	zw.Close()
-	replay := providertest.NewReplay(t)
-	replay.Answer(200, http.Header{"Content-Type": {"text/event-stream"}, "Content-Encoding": {"gzip"}}, zipped.Bytes(), providertest.Bytes)
-	if a := providertest.Stream(t.Context(), t, newProvider(t, replay.URL)); a.Text != "hi" || a.Err != nil {
-		t.Errorf("text %q, error %v", a.Text, a.Err)
-	}
-}
-
-func TestCancel(t *testing.T) {
-	cause := errors.New("the client went away")
-	replay := providertest.NewReplay(t)
-	p := newProvider(t, replay.URL)
-	replay.Answer(200, http.Header{"Content-Type": {"text/event-stream"}},
-		[]byte(`data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}`+"\n\n"), providertest.Hang)
-
-	ctx, cancel := context.WithCancelCause(t.Context())
-	s, err := p.Stream(ctx, &provider.Request{Body: []byte(`{}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if c, err := s.Next(); err != nil || c.Text != "hi" {
-		t.Fatalf("got %v, %v", c, err)
-	}
-	cancel(cause)
-	if _, err := s.Next(); !errors.Is(err, cause) || errors.Is(err, provider.ErrCut) {
-		t.Errorf("ended with %v, want the cause", err)
-	}
-	if _, err := p.Complete(ctx, &provider.Request{Body: []byte(`{}`)}); !errors.Is(err, cause) {
-		t.Errorf("failed with %v, want the cause", err)
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *stream) next() (*provider.Chunk, error) {
 			s.err = io.EOF
 			return chunk, err
 		case upstream.KindOther:
-			return nil, upstream.NoStream(begin)
+			return nil, upstream.NoStream()
 		}
 		s.dec = sse.NewDecoder(rest, upstream.MaxEvent)
 	}

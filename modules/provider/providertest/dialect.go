@@ -51,11 +51,13 @@ type Dialect struct {
 	Continued string
 
 	// Whole writes a whole answer, and Events the events of a stream, of type
-	// ContentType. Malformed is an event that is no JSON.
+	// ContentType. Malformed is an event that is no JSON, and Ping one that has
+	// nothing to do with the answer.
 	Whole       func(Reply) []byte
 	Events      func(Reply) [][]byte
 	ContentType string
 	Malformed   []byte
+	Ping        []byte
 
 	// Failure writes the body of an answer with a status of 4xx or 5xx, and
 	// FailureEvent the event of a stream that fails.
@@ -105,6 +107,9 @@ const (
 
 	// HasLines: streams are lines of text.
 	HasLines
+
+	// HasEndMark: the last event of a stream says that it is.
+	HasEndMark
 
 	// HasEitherWay: a stream is understood where none was asked for.
 	HasEitherWay

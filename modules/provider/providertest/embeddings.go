@@ -18,7 +18,7 @@ var vectors = [][]float32{{0.5, -1}, {0.25, 2}}
 
 // embeddings checks the calls for embeddings, where there are any.
 func embeddings(t *testing.T, d *Dialect) {
-	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
+	s := d.start(t, upstream.Upstream{APIKey: configuredKey, Headers: teams})
 	e, ok := s.Provider.(provider.Embedder)
 	if ok != (d.Embeddings != nil) {
 		t.Fatalf("a provider.Embedder: %v, but the dialect has embeddings: %v", ok, d.Embeddings != nil)
@@ -45,6 +45,7 @@ func embeddings(t *testing.T, d *Dialect) {
 			if !isPath(got, d.EmbedPath, d.Model) {
 				t.Errorf("called %s with %s, want %s", got.RequestURI, body, d.EmbedPath)
 			}
+			s.headers(t, "a list of embeddings", got, d.Keys(configuredKey, ""))
 			isEmbeddings(t, c, vectors[:tc.texts], tc.base64)
 		})
 	}

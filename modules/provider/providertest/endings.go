@@ -2,7 +2,6 @@ package providertest
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"net/http"
@@ -28,7 +27,11 @@ func endings(t *testing.T, d *Dialect) {
 		{"silent", silent},
 		{"failed in the middle", failedInTheMiddle},
 		{"failed behind the end", failedBehindTheEnd},
+		{"end mark", endMark},
 		{"malformed event", malformedEvent},
+		{"pings", pings},
+		{"closed early", closedEarly},
+		{"connection", connection},
 		{"large event", largeEvent},
 		{"not what it says", disguised},
 		{"no answer", noAnswer},
@@ -67,6 +70,12 @@ func cutAnywhere(t *testing.T, s *subject) {
 		if !ended {
 			t.Errorf("a stream that was not cut has no end")
 		}
+	}
+	whole := s.Whole(hi)
+	s.Answer(http.StatusOK, jsonType, whole[:len(whole)/2], Reset)
+	err := completionOf(t.Context(), t, s, s.request(plainBody)).Err
+	if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonUnavailable {
+		t.Errorf("half of a whole answer: failed with %v, want it unavailable", err)
 	}
 }
 
@@ -178,9 +187,41 @@ func failedInTheMiddle(t *testing.T, s *subject) {
 
 // failedBehindTheEnd: what was finished stays so.
 func failedBehindTheEnd(t *testing.T, s *subject) {
-	for _, manner := range [...]Manner{Whole, Reset} {
-		s.Answer(http.StatusOK, s.streamType(), join(append(s.Events(hi), s.FailureEvent("out of order"))), manner)
-		s.check(t, "a stream", hi, streamOf(t.Context(), t, s, s.request(plainBody)))
+	events := s.Events(hi)
+	finished := 0
+	for at := len(events); at > 0; at-- {
+		s.Answer(http.StatusOK, s.streamType(), join(events[:at]), Whole)
+		if streamOf(t.Context(), t, s, s.request(plainBody)).Finish == "" {
+			break
+		}
+		finished++
+		for _, manner := range [...]Manner{Whole, Reset} {
+			s.Answer(http.StatusOK, s.streamType(), join(slices.Insert(s.Events(hi), at, s.FailureEvent("out of order"))), manner)
+			a := streamOf(t.Context(), t, s, s.request(plainBody))
+			if a.Err != nil || a.Text != hi.Text() || a.Finish != hi.Finish {
+				t.Errorf("behind event %d: got %q, finished with %q, ended with %v", at-1, a.Text, a.Finish, a.Err)
+			}
+		}
+	}
+	if finished == 0 {
+		t.Error("no event finishes a stream")
+	}
+}
+
+// endMark: behind its own mark a stream has ended, whatever the connection does.
+func endMark(t *testing.T, s *subject) {
+	if !s.has(HasEndMark) {
+		t.Skip("there is none")
+	}
+	s = s.start(t, upstream.Upstream{APIKey: configuredKey})
+	s.answerStream(hi, Hang)
+	ended := make(chan Answer, 1)
+	go func() { ended <- streamOf(t.Context(), t, s, s.request(plainBody)) }()
+	select {
+	case a := <-ended:
+		s.check(t, "a stream", hi, a)
+	case <-time.After(patience):
+		t.Fatal("the stream came to its mark, but did not end")
 	}
 }
 
@@ -196,88 +237,57 @@ func malformedEvent(t *testing.T, s *subject) {
 	}
 }
 
-func largeEvent(t *testing.T, s *subject) {
-	r := reply("stop", Part{Text: "a"}, Part{Text: strings.Repeat("large", 1<<20)}, Part{Text: "z"})
-	s.answerStream(r, Whole)
-	s.check(t, "a stream", r, streamOf(t.Context(), t, s, s.request(plainBody)))
-	s.answerWhole(r)
-	s.check(t, "a whole answer", r, completionOf(t.Context(), t, s, s.request(plainBody)))
-}
-
-// disguised sends answers under another type, compressed, or in other lines.
-func disguised(t *testing.T, s *subject) {
-	play := func(name string, header http.Header, edit func([]byte) []byte) {
-		t.Run(name, func(t *testing.T) {
-			s.Answer(http.StatusOK, header, edit(join(s.Events(hi))), Bytes)
-			s.check(t, "a stream", hi, streamOf(t.Context(), t, s, s.request(plainBody)))
-			s.Answer(http.StatusOK, header, edit(s.Whole(hi)), Bytes)
-			s.check(t, "a whole answer", hi, completionOf(t.Context(), t, s, s.request(plainBody)))
-		})
+// pings stand between all events.
+func pings(t *testing.T, s *subject) {
+	events := [][]byte{s.Ping}
+	for _, event := range s.Events(hi) {
+		events = append(events, event, s.Ping)
 	}
-	as := func(b []byte) []byte { return b }
-	play("of another type", htmlType, as)
-	play("of a stream's type", s.streamType(), as)
-	play("of JSON's type", jsonType, as)
-	play("compressed", http.Header{"Content-Encoding": {"gzip"}}, zipped)
-	if !s.has(HasLines) {
-		return
+	s.Answer(http.StatusOK, s.streamType(), join(events), Whole)
+	s.check(t, "a stream", hi, streamOf(t.Context(), t, s, s.request(plainBody)))
+}
+
+// closedEarly closes a stream that goes on: the call ends with it.
+func closedEarly(t *testing.T, s *subject) {
+	s = s.start(t, upstream.Upstream{APIKey: configuredKey})
+	events := s.Events(hi)
+	s.Answer(http.StatusOK, s.streamType(), join(events[:len(events)/2]), Hang)
+	chunks, err := s.Stream(context.WithoutCancel(t.Context()), s.request(plainBody))
+	if err != nil {
+		t.Fatal(err)
 	}
-	play("byte order mark", s.streamType(), func(b []byte) []byte { return append([]byte("\xef\xbb\xbf"), b...) })
-	play("carriage returns", s.streamType(), func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")) })
-	play("blank lines before", s.streamType(), func(b []byte) []byte { return append([]byte("\n\n"), b...) })
+	if _, err := chunks.Next(); err != nil {
+		t.Error(err)
+	}
+	<-s.hanging
+	if err := chunks.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-s.left:
+	case <-time.After(patience):
+		t.Fatal("the stream was closed, but the call goes on")
+	}
 }
 
-func zipped(b []byte) []byte {
-	var out bytes.Buffer
-	zw := gzip.NewWriter(&out)
-	zw.Write(b)
-	zw.Close()
-	return out.Bytes()
-}
-
-// noAnswer sends what is no answer at all.
-func noAnswer(t *testing.T, s *subject) {
-	whole := string(s.Whole(hi))
-	for _, tc := range []struct {
-		name, body string
-		cut        bool // it may pass for an answer that was cut
-	}{
-		{"HTML", "<!doctype html>\n<html><head><title>Sign in</title></head><body>Please sign in</body></html>", false},
-		{"prose", "upstream connect error or disconnect/reset before headers", false},
-		{"nothing", "", true},
-		{"blank", " \n\n", true},
-		{"JSON of another kind", `{"ok":true}`, false},
-		{"JSON that is no object", `[]`, false},
-		{"half of a whole answer", whole[:len(whole)/2], true},
-	} {
-		for typ, header := range map[string]http.Header{"HTML": htmlType, "JSON": jsonType, "stream": s.streamType()} {
-			s.Answer(http.StatusOK, header, []byte(tc.body), Whole)
-			t.Run(tc.name+" as "+typ, func(t *testing.T) {
-				s.both(t, func(t *testing.T, ask asking) {
-					a := ask(t.Context(), t, s, s.request(plainBody))
-					e, ok := errors.AsType[*provider.Error](a.Err)
-					switch {
-					case a.Chunks > 0 || a.Content:
-						t.Errorf("it has %d chunks", a.Chunks)
-					case tc.cut && errors.Is(a.Err, provider.ErrCut):
-					case !ok || e.Reason != provider.ReasonBadAnswer:
-						t.Errorf("failed with %v, want a bad answer", a.Err)
-					}
-				})
-			})
+// connection checks that a call uses the connection of the one before it.
+func connection(t *testing.T, s *subject) {
+	s = s.start(t, upstream.Upstream{APIKey: configuredKey})
+	s.answerWhole(hi)
+	used := func(ask asking) string {
+		s.check(t, "an answer", hi, ask(t.Context(), t, s, s.request(plainBody)))
+		req, _ := s.sent(t)
+		return req.RemoteAddr
+	}
+	if first, second := used(completionOf), used(completionOf); first != second {
+		t.Error("a whole answer's connection is not used again")
+	}
+	// For the end of a stream's body nobody waits long.
+	s.answerStream(hi, Whole)
+	for range 50 {
+		if first, second := used(streamOf), used(streamOf); first == second {
+			return
 		}
 	}
-}
-
-func errorWithoutStatus(t *testing.T, s *subject) {
-	for _, header := range [...]http.Header{jsonType, s.streamType()} {
-		s.Answer(http.StatusOK, header, s.Failure(http.StatusServiceUnavailable, "out of order"), Whole)
-		s.both(t, func(t *testing.T, ask asking) {
-			a := ask(t.Context(), t, s, s.request(plainBody))
-			e, ok := errors.AsType[*provider.Error](a.Err)
-			if !ok || e.Message != "out of order" || e.Reason != provider.ReasonUnavailable {
-				t.Errorf("failed with %v, want the provider's error", a.Err)
-			}
-		})
-	}
+	t.Error("a stream's connection is not used again")
 }

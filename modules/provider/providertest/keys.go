@@ -23,6 +23,9 @@ const (
 	ownKey        = "own-key-0815"
 )
 
+// teams are headers that the operator sets.
+var teams = http.Header{"X-Team": {"ops", "dev"}}
+
 // keys checks which headers go to the server, and that keys are nowhere else.
 func keys(t *testing.T, d *Dialect) {
 	for _, tc := range []struct{ name, configured, own string }{
@@ -32,7 +35,7 @@ func keys(t *testing.T, d *Dialect) {
 		{"of the request before the configured one", configuredKey, ownKey},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := d.start(t, upstream.Upstream{APIKey: tc.configured, Headers: http.Header{"X-Team": {"ops", "dev"}}})
+			s := d.start(t, upstream.Upstream{APIKey: tc.configured, Headers: teams})
 			for name, ask := range map[string]asking{"a whole answer": completionOf, "a stream": streamOf} {
 				s.answerWhole(hi)
 				req := d.request(plainBody)
@@ -89,7 +92,7 @@ func asClient(ctx context.Context) context.Context {
 // headers compares all headers of a call with those that it is to have.
 func (d *Dialect) headers(t *testing.T, name string, got *http.Request, keys http.Header) {
 	t.Helper()
-	want := http.Header{"X-Team": {"ops", "dev"}, "X-Request-Id": {"trace-1"}, "Content-Type": {"application/json"}}
+	want := http.Header{"X-Team": teams["X-Team"], "X-Request-Id": {"trace-1"}, "Content-Type": {"application/json"}}
 	maps.Copy(want, d.Headers)
 	maps.Copy(want, keys)
 	rest := got.Header.Clone()

@@ -22,7 +22,8 @@ type Replay struct {
 	manner   Manner
 	requests []*http.Request
 	bodies   [][]byte
-	hanging  chan struct{}
+	hanging  chan struct{} // one for each answer that does
+	left     chan struct{} // one for each of these whose client went away
 }
 
 // Manner is how an answer is sent.
@@ -49,7 +50,7 @@ const (
 // NewReplay starts a server that lasts as long as the test.
 func NewReplay(t testing.TB) *Replay {
 	t.Helper()
-	r := &Replay{status: http.StatusOK, hanging: make(chan struct{}, 1)}
+	r := &Replay{status: http.StatusOK, hanging: make(chan struct{}, 1), left: make(chan struct{}, 64)}
 	srv := httptest.NewServer(r)
 	t.Cleanup(srv.Close)
 	r.URL = srv.URL
@@ -117,10 +118,18 @@ func (r *Replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// hang waits for the client to go away.
+// hang waits for the client to go away. Not everybody wants to hear of it.
 func (r *Replay) hang(req *http.Request) {
-	r.hanging <- struct{}{}
+	tell(r.hanging)
 	<-req.Context().Done()
+	tell(r.left)
+}
+
+func tell(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // reset breaks a connection, as a server does that crashes.

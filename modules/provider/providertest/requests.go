@@ -175,5 +175,19 @@ func continues(t *testing.T, d *Dialect) {
 		want := object(t, d.Continued)
 		maps.Copy(want, object(t, d.StreamMembers))
 		sameJSON(t, body, s.native(t, plainBody, string(JSON(want))))
+		for _, members := range []string{
+			`{"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":` + schemaOf + `}}}`,
+			`{` + tools + `,"tool_choice":"required"}`,
+			`{"messages":[` + user + `,{"role":"assistant","content":"Once"}]}`,
+			`{"n":2}`,
+		} {
+			req := d.request(with(t, plainBody, members))
+			req.Continue = "Once upon"
+			_, err := s.Complete(t.Context(), req)
+			if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonUnsupported {
+				t.Errorf("%s: failed with %v, want what cannot be continued refused as unsupported", members, err)
+			}
+			s.notCalled(t)
+		}
 	}
 }

@@ -48,7 +48,7 @@ func runStream(t *testing.T, replay *Replay, p provider.Provider, rec Recording)
 	for _, manner := range [...]Manner{Whole, Reset} {
 		for _, at := range boundaries(rec.Body, rec.Shape == "ollama") {
 			replay.Answer(rec.Response.Status, rec.Response.Headers, rec.Body[:at], manner)
-			rec.checkCut(t, Stream(t.Context(), t, p), at)
+			rec.checkCut(t, Stream(t.Context(), t, p), at, manner)
 		}
 	}
 }
@@ -166,7 +166,7 @@ func (u *Usage) check(t testing.TB, got *provider.Usage) {
 }
 
 // checkCut compares what came of an answer that was cut after at bytes.
-func (rec Recording) checkCut(t testing.TB, got Answer, at int) {
+func (rec Recording) checkCut(t testing.TB, got Answer, at int, manner Manner) {
 	t.Helper()
 	want := rec.Expected
 	if text := want.Text + want.Refusal; !strings.HasPrefix(text, got.Text) {
@@ -176,6 +176,10 @@ func (rec Recording) checkCut(t testing.TB, got Answer, at int) {
 		return
 	}
 	marked := strings.Contains(string(rec.Body[:at]), "[DONE]")
+	if marked && manner == Reset && got.Finish == "" {
+		// A connection that is reset takes along what was not read yet.
+		return
+	}
 	switch finished := got.Finish != "" || marked; {
 	case finished && got.Err != nil:
 		t.Errorf("cut after %d bytes: failed although it was finished: %v", at, got.Err)

@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,12 +36,12 @@ func ReadAll(ctx context.Context, r io.Reader) ([]byte, error) {
 }
 
 // NoStream is what an answer is that was to be an event stream and is of
-// KindOther.
-func NoStream(begin []byte) error {
+// KindOther. It is not quoted: it may say anything, a key included.
+func NoStream() error {
 	return &provider.Error{
 		Reason: provider.ReasonBadAnswer,
 		Status: http.StatusOK,
-		Err:    fmt.Errorf("the answer is no event stream, but begins with %.40q", trim(begin)),
+		Err:    errors.New("the answer is no event stream"),
 	}
 }
 
