@@ -193,6 +193,46 @@ func TestFlight(t *testing.T) {
 		}
 	})
 
+	run("an answer that is broken off is a failure", func(t *testing.T) {
+		f, _ := take(t, "k", false)
+		p := f.carries(mine)
+		f.begin("one")
+		err := f.make(func() error { panic(http.ErrAbortHandler) })
+		if f.recording(err) != nil {
+			t.Error("it is kept")
+		}
+		f.Note = []byte("noted")
+		kept := f.recording(err)
+		f.land("k", err)
+		if err := <-p.err; !errors.Is(err, errBrokenOff) || chaterr.From(err).Code != "ai_error" || p.answer.Body.String() != "one" {
+			t.Errorf("%v, %q", err, p.answer.Body)
+		}
+		// with a note it is given again as it was, to its end
+		again, _ := board("k", false)
+		q := again.carries(mine)
+		again.fill(kept)
+		again.land("k", nil)
+		if err := <-q.err; chaterr.From(err).Code != "ai_error" || q.answer.Body.String() != "one" || !q.answer.Flushed {
+			t.Errorf("%v, %q", err, q.answer.Body)
+		}
+	})
+
+	run("a status is passed on, and not kept", func(t *testing.T) {
+		f, _ := take(t, "k", false)
+		p := f.carries(mine)
+		f.WriteHeader(http.StatusEarlyHints)
+		f.WriteHeader(http.StatusTeapot)
+		_, _ = f.Write([]byte("short"))
+		f.Note = []byte("noted")
+		if f.recording(nil) != nil {
+			t.Error("it is kept")
+		}
+		f.land("k", nil)
+		if err := <-p.err; err != nil || p.answer.Code != http.StatusTeapot || p.answer.Body.String() != "short" {
+			t.Errorf("%v, %d %q", err, p.answer.Code, p.answer.Body)
+		}
+	})
+
 	run("a fresh one takes its place", func(t *testing.T) {
 		f, _ := take(t, "k", false)
 		old := f.carries(mine)
