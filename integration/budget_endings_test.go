@@ -293,12 +293,14 @@ func TestBudgetOfFailures(t *testing.T) {
 		{"a rescued answer", []behaviour{steps(first, reset), whole}, []behaviour{reset}, 16},
 		{"an answer rescued by another", []behaviour{steps(first, reset), reset}, []behaviour{whole}, 16},
 		{"an answer that is lost", []behaviour{steps(first, reset), says(12, 6, "Long ago")}, []behaviour{says(12, 6, "Never")}, spending + 3},
+		{"a document of which a part came before", []behaviour{steps(first, reset), refuses(400, "x")}, []behaviour{whole}, 0},
+		{"a document after a part of another", []behaviour{steps(first, reset), steps(first, errorFrame)}, []behaviour{whole}, 16},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cl := newClient(s.c, manyTenants[i], "ann")
 			s.one.plays(tc.one...)
 			s.two.plays(tc.two...)
-			a := cl.complete(newQuestion("fast").withUsage())
+			a := cl.complete(budgetQuestion("fast", 0, !strings.HasPrefix(tc.name, "a document")))
 			if tc.used == 16 {
 				a.wantText(t, text)
 			}
