@@ -67,7 +67,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		var err error
 		name := d.Val()
-		if seen[name] && name != "provider" && name != "model" {
+		if seen[name] && name != "provider" && name != "model" && name != "passthrough" {
 			return d.Errf("%s is already set", name)
 		}
 		seen[name] = true
