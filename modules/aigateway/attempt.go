@@ -237,8 +237,7 @@ func (a *attempt) resultOf(err error) string {
 		return chat.AttemptOK
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return chat.AttemptTimeout
-	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted), isOurs(err),
-		errors.Is(err, errUncounted):
+	case a.c.ctx.Err() != nil, errors.Is(err, errDiverged), errors.Is(err, budget.ErrExhausted), isOurs(err):
 		return chat.AttemptAborted
 	case reasonOf(err) == provider.ReasonRateLimited:
 		return chat.AttemptRateLimited
@@ -298,12 +297,12 @@ func (a *attempt) counted() (u provider.Usage, ok bool) {
 // which some do as they begin. Where it counts nothing, that is everything. A
 // provider that goes on far beyond the request's cap does not know it.
 func (a *attempt) uncounted() int64 {
-	n, most := max(provider.EstimateTokens(a.output), int64(a.chunks)), a.c.req.outputCap
+	n, most := provider.EstimateTokens(a.output), a.c.req.outputCap
 	if n > most && n < 2*most {
 		// a guess that is a little too high: the provider keeps to the cap
-		return most
+		n = most
 	}
-	return n
+	return max(n, int64(a.chunks)) // a chunk is at least a token
 }
 
 // reasonOf is the reason of a provider's failure. An error that is none of
