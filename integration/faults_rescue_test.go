@@ -142,7 +142,7 @@ func TestRescueOfStall(t *testing.T) {
 	t.Parallel()
 	targets := newTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patient + "\nstall_timeout " + soon})
+	s := newFaultSite(t, faultConfig{targets: targets, gateway: patientBut("stall_timeout", soon)})
 	for name, stall := range map[string]behaviour{
 		"between events":  stalls,
 		"within an event": steps(halfEvent, stalls),

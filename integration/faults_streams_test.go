@@ -154,7 +154,7 @@ func TestTrickle(t *testing.T) {
 		tr.wantBilled(t, "one", 11, 5)
 	})
 	t.Run("that comes to no token is silence", func(t *testing.T) {
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: patient + "\nfirst_token_timeout 3s"})
+		s := newFaultSite(t, faultConfig{targets: targets, gateway: patientBut("first_token_timeout", "3s")})
 		// comments for ever, a byte at a time
 		pace := make(chan struct{})
 		one.plays(trickles(pace, func(w wire) []string { return append([]string{w.role()}, strings.Repeat(": ping\n\n", 1<<20)) }))

@@ -174,7 +174,7 @@ func TestSilentTarget(t *testing.T) {
 			t.Parallel()
 			targets := newTargets(t, "one", "two")
 			one, two := targets[0], targets[1]
-			s := newFaultSite(t, faultConfig{targets: targets, gateway: patient + "\n" + tc.option + " " + soon})
+			s := newFaultSite(t, faultConfig{targets: targets, gateway: patientBut(tc.option, soon)})
 			one.plays(tc.do)
 			for name, q := range (faultRow{both: tc.both}).questions() {
 				t.Run(name, func(t *testing.T) {

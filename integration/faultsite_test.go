@@ -42,6 +42,13 @@ const patient = `
 		stall_timeout 5m
 		try_duration 10m`
 
+// patientBut is patient, with another value for one of its options.
+func patientBut(option, value string) string {
+	lines := strings.Split(patient, "\n")
+	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), option+" ") })
+	return strings.Join(append(lines, option+" "+value), "\n")
+}
+
 func newFaultSite(t testing.TB, cfg faultConfig) *faultSite {
 	t.Helper()
 	var providers, to strings.Builder

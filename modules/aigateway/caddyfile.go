@@ -63,15 +63,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := h.unmarshalShort(d); err != nil {
 		return err
 	}
-	seen := make(map[string]bool)
 	for d.NextBlock(0) {
 		var err error
-		name := d.Val()
-		if seen[name] && name != "provider" && name != "model" {
-			return d.Errf("%s is already set", name)
-		}
-		seen[name] = true
-		switch name {
+		switch name := d.Val(); name {
 		case "provider":
 			err = h.unmarshalProvider(d)
 		case "model":
