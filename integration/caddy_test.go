@@ -206,6 +206,9 @@ func (c *caddyProcess) reload() {
 	if err != nil {
 		c.t.Fatalf("reload: %v\n%s", err, out)
 	}
+	// The old servers close theirs, perhaps just as one is used again for a
+	// POST, which is not repeated.
+	transport.CloseIdleConnections()
 }
 
 // caddy runs one caddy command and returns what it printed.

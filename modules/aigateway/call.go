@@ -73,7 +73,6 @@ func (h *Handler) call(x *exchange, req *request, answer func(*call) error) erro
 		c := h.newCall(x, req, choice)
 		defer c.end()
 		if err := c.reserve(); err != nil {
-			c.account()
 			return err
 		}
 		err := answer(c)
@@ -99,7 +98,12 @@ func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call 
 	return c
 }
 
-func (c *call) end() { c.cancel(nil) }
+func (c *call) end() {
+	c.cancel(nil)
+	if c.release != nil {
+		c.release()
+	}
+}
 
 // patience is how long to wait for something before the answer has begun.
 func (c *call) patience(timeout caddy.Duration) time.Duration {

@@ -152,11 +152,6 @@ func (c *call) exhausted(err error) {
 // account settles what the call used, or lets go of what was held for it: a
 // failed call costs nothing.
 func (c *call) account() {
-	defer func() {
-		if c.release != nil {
-			c.release()
-		}
-	}()
 	if c.hold == nil {
 		return
 	}
