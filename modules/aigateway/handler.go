@@ -177,6 +177,10 @@ type exchange struct {
 	w   http.ResponseWriter
 	r   *http.Request
 	rec *chatctx.Record
+
+	// flight is w where others may want the same answer: it has no connection
+	// of its own. Nil otherwise.
+	flight *chatreplay.Flight
 }
 
 // endpoint is one of the handler's routes.

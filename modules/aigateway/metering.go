@@ -11,7 +11,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
@@ -140,8 +139,8 @@ func (c *call) exhausted(err error) {
 	}
 	c.info.BudgetSpent = true
 	c.x.rec.SetCall(c.info)
-	if f, ok := c.x.w.(*chatreplay.Flight); ok {
-		f.Partial = true
+	if c.x.flight != nil {
+		c.x.flight.Partial = true
 	}
 	c.h.app.BudgetExhausted(c.x.rec.TenantID(), period)
 	c.h.log.Warn("an answer is ended: the tenant's budget is used up",

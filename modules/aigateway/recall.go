@@ -57,6 +57,6 @@ func (h *Handler) cached(x *exchange, req *request, choice route.Choice, call fu
 func (h *Handler) through(x *exchange, req *request, rc chatreplay.Recall, call func(*exchange) error) (hit bool, err error) {
 	asks := &chatreplay.Request{W: x.w, R: x.r, Rec: x.rec, Stream: req.stream}
 	return h.replays.Answer(asks, rc, func(f *chatreplay.Flight, r *http.Request, rec *chatctx.Record) error {
-		return call(&exchange{w: f, r: r, rec: rec})
+		return call(&exchange{w: f, r: r, rec: rec, flight: f})
 	})
 }

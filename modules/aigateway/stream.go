@@ -10,7 +10,6 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/chaterr"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -88,7 +87,7 @@ func (c *call) stream() error {
 
 	out := newChunkWriter(c)
 	defer out.close()
-	if _, shared := c.x.w.(*chatreplay.Flight); !shared {
+	if c.x.flight == nil {
 		defer chat.CutShort(c.ctx, c.x.w, c.x.r)()
 	}
 	for {
@@ -259,7 +258,7 @@ func (w *chunkWriter) send(events []byte) error {
 func (w *chunkWriter) begin() {
 	w.begun = true
 	// those who ride a flight count themselves
-	if _, shared := w.c.x.w.(*chatreplay.Flight); !shared && w.c.x.rec.Turn == nil {
+	if w.c.x.flight == nil && w.c.x.rec.Turn == nil {
 		w.done = w.c.h.app.OpenStream(w.c.x.rec.TenantID())
 	}
 	w.c.setHeaders()

@@ -40,6 +40,10 @@ func (c *call) usageChunk(last, usage []byte) []byte {
 	return chunk
 }
 
+// finishLength is the finish reason of an answer that has reached its
+// greatest length.
+const finishLength = "length"
+
 // lengthChunk ends the choices of a stream that have not finished, as those
 // that have reached their greatest length. One has to begin for that.
 func (w *chunkWriter) lengthChunk() []byte {

@@ -1,4 +1,4 @@
-package aigateway
+package provider
 
 import (
 	"encoding/json"
@@ -38,13 +38,13 @@ func TestWhole(t *testing.T) {
 		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":"a"}],"n":2,"m":{"a":1}},"finish_reason":null}]}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := newWhole()
+			w := NewWhole()
 			for _, c := range tc.chunks {
-				if err := w.add([]byte(c)); err != nil {
+				if err := w.Add([]byte(c)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			got, err := w.completion()
+			got, err := w.Completion()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,11 +52,11 @@ func TestWhole(t *testing.T) {
 		})
 	}
 	t.Run("cut", func(t *testing.T) {
-		w := newWhole()
-		if err := w.add([]byte(`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"Hel"}}],"usage":{"total_tokens":99}}`)); err != nil {
+		w := NewWhole()
+		if err := w.Add([]byte(`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"Hel"}}],"usage":{"total_tokens":99}}`)); err != nil {
 			t.Fatal(err)
 		}
-		got, _ := w.cut([]byte(`{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"lo"}}]}`))
+		got, _ := w.Cut([]byte(`{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"lo"}}]}`))
 		wantSame(t, got.Body, `{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hel"},"finish_reason":"length"}]}`)
 	})
 }

@@ -1,74 +1,29 @@
-package aigateway
+package provider
 
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// maxWhole is the largest answer that is put together.
-const maxWhole = 64 << 20
-
-// finishLength is the finish reason of an answer that has reached its
-// greatest length.
-const finishLength = "length"
-
-// assemble calls for a stream and makes a whole answer of it. What is used is
-// seen as it comes so, and a budget can end the answer.
-func (a *attempt) assemble() (*provider.Completion, error) {
-	if err := a.open(); err != nil {
-		return nil, err
-	}
-	// it is still a whole answer that is waited for
-	a.watch.Reset(a.c.patience(max(a.c.h.ResponseTimeout, a.c.h.FirstTokenTimeout)))
-	w := newWhole()
-	for size := 0; ; {
-		chunk, err := a.Next()
-		if errors.Is(err, io.EOF) {
-			return w.completion()
-		}
-		if err != nil {
-			return nil, err
-		}
-		if size += len(chunk.Raw); size > maxWhole {
-			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: fmt.Errorf("the answer has more than %d bytes", maxWhole)}
-		}
-		err = a.c.meter(a.used(), chunk)
-		if _, spent := errors.AsType[*budgetError](err); spent {
-			a.c.exhausted(err)
-			a.over(err)
-			return w.cut(chunk.Raw)
-		}
-		if err == nil {
-			err = w.add(chunk.Raw)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-}
-
-// whole is a chat.completion that is put together from chunks, whatever these
+// Whole is a chat.completion that is put together from chunks, whatever these
 // hold: texts are strung together, and what has an index is put where it
 // belongs.
-type whole struct {
+type Whole struct {
 	root    map[string]any
 	choices map[int64]map[string]any
 }
 
-func newWhole() *whole {
-	return &whole{root: make(map[string]any), choices: make(map[int64]map[string]any)}
+// NewWhole begins an answer without any chunk.
+func NewWhole() *Whole {
+	return &Whole{root: make(map[string]any), choices: make(map[int64]map[string]any)}
 }
 
-// add adds a chunk.
-func (w *whole) add(raw []byte) error {
+// Add adds a chunk, a JSON object.
+func (w *Whole) Add(raw []byte) error {
 	chunk, err := object(raw)
 	if err != nil {
 		return fmt.Errorf("reading a chunk: %w", err)
@@ -87,7 +42,7 @@ func (w *whole) add(raw []byte) error {
 }
 
 // envelope notes what stands around the choices.
-func (w *whole) envelope(chunk map[string]any) {
+func (w *Whole) envelope(chunk map[string]any) {
 	for name, v := range chunk {
 		if old := w.root[name]; v != nil && (old == nil || name != "id") {
 			w.root[name] = v
@@ -95,7 +50,7 @@ func (w *whole) envelope(chunk map[string]any) {
 	}
 }
 
-func (w *whole) choice(index int64, choice map[string]any) {
+func (w *Whole) choice(index int64, choice map[string]any) {
 	c := w.choices[index]
 	if c == nil {
 		c = map[string]any{"index": index, "message": make(map[string]any), "finish_reason": nil}
@@ -180,9 +135,9 @@ func indexOf(m map[string]any) int64 {
 	return i
 }
 
-// cut is the answer as far as it came, without the chunk that came last, as
+// Cut is the answer as far as it came, without the chunk that came last, as
 // one that has reached its greatest length.
-func (w *whole) cut(last []byte) (*provider.Completion, error) {
+func (w *Whole) Cut(last []byte) (*Completion, error) {
 	if chunk, err := object(last); err == nil {
 		delete(chunk, "choices")
 		w.envelope(chunk)
@@ -192,15 +147,16 @@ func (w *whole) cut(last []byte) (*provider.Completion, error) {
 	}
 	for _, c := range w.choices {
 		if c["finish_reason"] == nil {
-			c["finish_reason"] = finishLength
+			c["finish_reason"] = "length"
 		}
 	}
 	// what the provider counted is not what this answer counts as
 	delete(w.root, "usage")
-	return w.completion()
+	return w.Completion()
 }
 
-func (w *whole) completion() (*provider.Completion, error) {
+// Completion is the answer of all chunks that were added.
+func (w *Whole) Completion() (*Completion, error) {
 	w.root["object"] = "chat.completion"
 	if w.root["created"] == nil {
 		w.root["created"] = time.Now().Unix()
@@ -216,7 +172,8 @@ func (w *whole) completion() (*provider.Completion, error) {
 	if err != nil {
 		return nil, fmt.Errorf("putting the answer together: %w", err)
 	}
-	return &provider.Completion{Body: body}, nil
+	f, _ := ParseCompletion(body)
+	return &Completion{Body: body, Facts: f}, nil
 }
 
 // finishMessage gives a message what every one has, and takes out what only
