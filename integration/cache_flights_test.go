@@ -19,7 +19,7 @@ func flightSite(up *steered, more ...string) string {
 }
 
 // rides counts requests whose answer is on its way, or being waited for.
-func (c *caddyProcess) rides() int { return c.goroutinesIn("chatreplay.(*Flight).ride(") }
+func (c *caddyProcess) rides() int { return c.goroutinesIn("sharedanswer.(*Flight).ride(") }
 
 // goroutinesIn counts the goroutines that are in a function.
 func (c *caddyProcess) goroutinesIn(name string) int {
@@ -47,7 +47,7 @@ func (c *caddyProcess) wantRides(want int) {
 func (c *caddyProcess) wantNothingLeft() {
 	c.t.Helper()
 	eventually(c.t, "no goroutine is left", func() bool {
-		return c.goroutinesIn("modules/aigateway.")+c.goroutinesIn("modules/chatreplay.") == 0
+		return c.goroutinesIn("modules/aigateway.")+c.goroutinesIn("modules/sharedanswer.") == 0
 	})
 }
 

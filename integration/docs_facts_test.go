@@ -67,7 +67,7 @@ func TestDocsName(t *testing.T) {
 		wantNames(t, "metrics.md", found(t, "modules/chat/request.go", `extra\.Set\(zap\.\w+\("(\w+)"`))
 	})
 	t.Run("every error code", func(t *testing.T) {
-		wantNames(t, "errors.md", found(t, "modules/chaterr/error.go", `Code: "(\w+)"`))
+		wantNames(t, "errors.md", found(t, "modules/apierror/error.go", `Code: "(\w+)"`))
 	})
 }
 

@@ -11,9 +11,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -248,7 +248,7 @@ func (a *attempt) resultOf(err error) string {
 // isOurs says whether a failure is of this server's own making, such as one of
 // its store.
 func isOurs(err error) bool {
-	_, ours := errors.AsType[*chaterr.Error](err)
+	_, ours := errors.AsType[*apierror.Error](err)
 	return ours
 }
 

@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
@@ -92,7 +92,7 @@ func TestSpeaksAgainst(t *testing.T) {
 		{"time_that_others_have_used_up", fmt.Errorf("%w: %w", errOutOfTime, unavailable()), false},
 		{"too_much_asked", &provider.Error{Reason: provider.ReasonRateLimited}, false},
 		{"another_answer", errDiverged, false},
-		{"our_own_store", chaterr.StorageUnavailable(errors.New("disk")), false},
+		{"our_own_store", apierror.StorageUnavailable(errors.New("disk")), false},
 		{"success", nil, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestGone(t *testing.T) {
 		synctest.Wait()
 		leave()
 		<-done
-		if c := chatctx.Get(r).Call; c.Provider != "one" || c.Usage.Output != 2 {
+		if c := record.Get(r).Call; c.Provider != "one" || c.Usage.Output != 2 {
 			t.Errorf("the call is told as %+v", c)
 		}
 	})

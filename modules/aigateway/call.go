@@ -10,11 +10,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
@@ -29,7 +29,7 @@ type call struct {
 	req      *request
 	choice   route.Choice
 	order    []route.Hop
-	info     chatctx.Call // what the record is told
+	info     record.Call // what the record is told
 	begun    time.Time
 	deadline time.Time // for an answer to have begun
 
@@ -66,7 +66,7 @@ func (h *Handler) call(x *exchange, req *request, answer func(*call) error) erro
 	if err != nil {
 		return err
 	}
-	x.rec.SetCall(chatctx.Call{Model: choice.Name})
+	x.rec.SetCall(record.Call{Model: choice.Name})
 	// by the record, since a keep-alive may begin the answer before the model does
 	x.rec.SetHeader(x.w, "X-Model-Id", choice.Name)
 	return h.answer(x, req, choice, func(x *exchange) error {
@@ -93,7 +93,7 @@ func (h *Handler) newCall(x *exchange, req *request, choice route.Choice) *call 
 	c.deadline = c.begun.Add(time.Duration(h.TryDuration))
 	c.ctx, c.cancel = chat.CallContext(x.r.Context(), req.stream)
 	c.metered = provider.Usage{Input: req.inputTokens, Estimated: true}
-	c.info = chatctx.Call{Model: choice.Name, Provider: c.order[0].Target.Provider}
+	c.info = record.Call{Model: choice.Name, Provider: c.order[0].Target.Provider}
 	x.rec.SetCall(c.info)
 	return c
 }
@@ -123,7 +123,7 @@ func (c *call) providerRequest(target route.Target) *provider.Request {
 			Route:     c.choice.Name,
 		},
 	}
-	if rec.User != chatctx.Anonymous {
+	if rec.User != record.Anonymous {
 		preq.Labels.UserID = rec.User
 	}
 	if t := rec.Tenant; t != nil {
@@ -198,22 +198,22 @@ func (c *call) failed(err error) error {
 	cause := context.Cause(c.ctx)
 	switch {
 	case errors.Is(cause, chat.ErrShuttingDown):
-		return chaterr.ShuttingDown().Because(err)
+		return apierror.ShuttingDown().Because(err)
 	case cause != nil:
 		return context.Canceled
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
-		return chaterr.AITimeout().Because(err)
+		return apierror.AITimeout().Because(err)
 	}
 	if isOurs(err) {
 		return err
 	}
 	if e, ok := errors.AsType[*circuitError](err); ok {
-		return chaterr.AIUnavailable(e.wait)
+		return apierror.AIUnavailable(e.wait)
 	}
 	if reasonOf(err) == provider.ReasonModel && c.choice.Label == route.Passthrough {
-		return chaterr.ModelUnknown().Because(err)
+		return apierror.ModelUnknown().Because(err)
 	}
-	return chaterr.FromProvider(err)
+	return apierror.FromProvider(err)
 }
 
 // used is what was used for the answer.
@@ -240,7 +240,7 @@ func (c *call) settle(err error) {
 
 	status := http.StatusOK
 	if err != nil && !c.underway {
-		status = chaterr.From(err).Status
+		status = apierror.From(err).Status
 	}
 	c.h.app.Called(rec.TenantID(), c.choice.Label, strconv.Itoa(status), c.info, time.Since(c.begun))
 }

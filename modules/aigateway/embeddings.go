@@ -5,14 +5,14 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatbody"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
 // embeddings serves POST /v1/embeddings.
 func (h *Handler) embeddings(x *exchange) error {
-	body, err := chatbody.Read(x.r, h.MaxBody)
+	body, err := chat.ReadBody(x.r, h.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func parseEmbeddings(body []byte) (*request, error) {
 	case input.Type == gjson.String && input.Str != "":
 	case input.IsArray() && len(input.Array()) > 0:
 	default:
-		return nil, chaterr.InvalidRequest("input", "required, a text or a list of at least one")
+		return nil, apierror.InvalidRequest("input", "required, a text or a list of at least one")
 	}
 	req := &request{body: body, operation: operationEmbeddings, inputTokens: provider.EstimateTokens(len(input.Raw))}
 	var err error

@@ -10,12 +10,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
@@ -109,7 +109,7 @@ type Handler struct {
 	table    *route.Table
 	loaded   time.Time
 	app      *chat.App
-	replays  *chatreplay.Replayer
+	replays  *sharedanswer.Replayer
 	log      *zap.Logger
 
 	warnUnpriced *sync.Once // of names without an alias, which are the clients'
@@ -167,7 +167,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer done(nil)
 
 	if err := h.serve(&exchange{w: w, r: r, rec: rec}, rt); err != nil {
-		return chaterr.Answer(h.log, w, r, err)
+		return apierror.Answer(h.log, w, r, err)
 	}
 	return nil
 }
@@ -176,11 +176,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 type exchange struct {
 	w   http.ResponseWriter
 	r   *http.Request
-	rec *chatctx.Record
+	rec *record.Record
 
 	// flight is w where others may want the same answer: it has no connection
 	// of its own. Nil otherwise.
-	flight *chatreplay.Flight
+	flight *sharedanswer.Flight
 }
 
 // endpoint is one of the handler's routes.
@@ -210,7 +210,7 @@ func (h *Handler) serve(x *exchange, e endpoint) error {
 		return err
 	}
 	if x.r.Method != e.method && (e.method != http.MethodGet || x.r.Method != http.MethodHead) {
-		return chaterr.MethodNotAllowed(e.method)
+		return apierror.MethodNotAllowed(e.method)
 	}
 	return e.serve(h, x)
 }
@@ -222,7 +222,7 @@ func (h *Handler) requireTenant(x *exchange) error {
 	if err := h.app.RequireTenant(x.r, x.rec, h.Tenant); err != nil {
 		return err
 	}
-	x.rec.SetHeader(x.w, chatctx.HeaderTenant, x.rec.Tenant.ID)
+	x.rec.SetHeader(x.w, record.HeaderTenant, x.rec.Tenant.ID)
 	return nil
 }
 

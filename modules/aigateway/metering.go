@@ -8,11 +8,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/budget"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
@@ -52,11 +52,11 @@ func (c *call) reserve() error {
 	}
 	ledger, release, err := c.h.app.Lease()
 	if err != nil {
-		return chaterr.StorageUnavailable(err)
+		return apierror.StorageUnavailable(err)
 	}
 	c.release = release
 	ad := budget.Admission{
-		ID:        chatctx.NewID(),
+		ID:        record.NewID(),
 		Tenant:    t,
 		Model:     c.choice.Label,
 		Windows:   rec.TokenWindows,
@@ -90,11 +90,11 @@ func (c *call) refused(err error) error {
 		return context.Canceled
 	case !ok:
 		c.h.app.StoreFailed("reserve")
-		return chaterr.StorageUnavailable(err)
+		return apierror.StorageUnavailable(err)
 	case e.Window:
-		return chaterr.RateLimited(e.RetryAfter).Because(err)
+		return apierror.RateLimited(e.RetryAfter).Because(err)
 	}
-	return chaterr.BudgetExceeded(e.RetryAfter).Because(err)
+	return apierror.BudgetExceeded(e.RetryAfter).Because(err)
 }
 
 // meter counts what has been produced so far, before the client gets the
@@ -117,7 +117,7 @@ func (c *call) meter(u provider.Usage, chunk *provider.Chunk) error {
 	}
 	c.uncounted = true
 	c.h.app.StoreFailed("reserve")
-	return chaterr.StorageUnavailable(fmt.Errorf("%w: %w", errUncounted, err))
+	return apierror.StorageUnavailable(fmt.Errorf("%w: %w", errUncounted, err))
 }
 
 // errUncounted ends an answer of which nobody can count how much it is. It

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
@@ -31,7 +31,7 @@ func (h *Handler) models(x *exchange) error {
 	for _, c := range h.table.List(named, mayUse(x.rec.Tenant)) {
 		list.Data = append(list.Data, modelInfo{c.Name, "model", h.loaded.Unix(), c.Primary.Provider})
 	}
-	return chaterr.WriteJSON(x.w, http.StatusOK, list)
+	return apierror.WriteJSON(x.w, http.StatusOK, list)
 }
 
 type healthReport struct {
@@ -65,5 +65,5 @@ func (h *Handler) health(x *exchange) error {
 			report.Status = "degraded"
 		}
 	}
-	return chaterr.WriteJSON(x.w, http.StatusOK, chaterr.Success{OK: true, Data: report, TraceID: x.rec.TraceID})
+	return apierror.WriteJSON(x.w, http.StatusOK, apierror.Success{OK: true, Data: report, TraceID: x.rec.TraceID})
 }

@@ -15,10 +15,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 )
 
 // Provision loads the providers and sets the defaults.
@@ -53,7 +53,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.app, h.replays = app, chatreplay.New(app, h.log)
+	h.app, h.replays = app, sharedanswer.New(app, h.log)
 	h.unreport = app.ReportCircuits(func(tell func(string, string, bool)) { h.table.Report(time.Now(), tell) })
 	return nil
 }
@@ -70,7 +70,7 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 	if len(h.ProvidersRaw) == 0 {
 		return errors.New("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}")
 	}
-	h.fingerprint = chatreplay.KeyOf("gateway", string(caddyconfig.JSON(h, nil)))
+	h.fingerprint = sharedanswer.KeyOf("gateway", string(caddyconfig.JSON(h, nil)))
 	mods, err := ctx.LoadModule(h, "ProvidersRaw")
 	if err != nil {
 		return fmt.Errorf("loading providers: %w", err)

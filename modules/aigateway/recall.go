@@ -6,15 +6,15 @@ import (
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 )
 
 // answer has a request answered by an earlier answer where there is one, else
 // by call.
 func (h *Handler) answer(x *exchange, req *request, choice route.Choice, call func(*exchange) error) error {
-	key, err := chatreplay.ClientKey(x.r.Header)
+	key, err := sharedanswer.ClientKey(x.r.Header)
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (h *Handler) answer(x *exchange, req *request, choice route.Choice, call fu
 	if key == "" {
 		return call(x)
 	}
-	rc := chatreplay.ByClientKey(x.rec, x.r.URL.Path, key, string(req.body))
+	rc := sharedanswer.ByClientKey(x.rec, x.r.URL.Path, key, string(req.body))
 	rc.Lasts = true // whoever sends a key means to come back for the answer
 	_, err = h.through(x, req, rc, call)
 	return err
@@ -32,13 +32,13 @@ func (h *Handler) answer(x *exchange, req *request, choice route.Choice, call fu
 
 // cached has call answered from the cache.
 func (h *Handler) cached(x *exchange, req *request, choice route.Choice, call func(*exchange) error) func(*exchange) error {
-	rc := chatreplay.Recall{
-		Key:   chatreplay.KeyOf("cache", h.fingerprint, x.r.URL.Path, choice.Name, choice.Primary.String(), string(req.body)),
+	rc := sharedanswer.Recall{
+		Key:   sharedanswer.KeyOf("cache", h.fingerprint, x.r.URL.Path, choice.Name, choice.Primary.String(), string(req.body)),
 		Keep:  time.Duration(h.Cache),
 		Fresh: strings.Contains(strings.ToLower(strings.Join(x.r.Header.Values("Cache-Control"), ",")), "no-cache"),
 	}
 	return func(x *exchange) error {
-		x.rec.SetHeader(x.w, chatreplay.HeaderCache, chat.CacheMiss)
+		x.rec.SetHeader(x.w, sharedanswer.HeaderCache, chat.CacheMiss)
 		hit, err := h.through(x, req, rc, call)
 		result := chat.CacheMiss
 		switch {
@@ -54,9 +54,9 @@ func (h *Handler) cached(x *exchange, req *request, choice route.Choice, call fu
 
 // through has a request answered by an answer that is there or on its way,
 // else by call, and says whether nothing was called for it.
-func (h *Handler) through(x *exchange, req *request, rc chatreplay.Recall, call func(*exchange) error) (hit bool, err error) {
-	asks := &chatreplay.Request{W: x.w, R: x.r, Rec: x.rec, Stream: req.stream}
-	return h.replays.Answer(asks, rc, func(f *chatreplay.Flight, r *http.Request, rec *chatctx.Record) error {
+func (h *Handler) through(x *exchange, req *request, rc sharedanswer.Recall, call func(*exchange) error) (hit bool, err error) {
+	asks := &sharedanswer.Request{W: x.w, R: x.r, Rec: x.rec, Stream: req.stream}
+	return h.replays.Answer(asks, rc, func(f *sharedanswer.Flight, r *http.Request, rec *record.Record) error {
 		return call(&exchange{w: f, r: r, rec: rec, flight: f})
 	})
 }

@@ -6,8 +6,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatbody"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -36,7 +36,7 @@ type request struct {
 // readRequest reads and checks the body. What the gateway does not need to
 // know it leaves to the provider.
 func (h *Handler) readRequest(x *exchange) (*request, error) {
-	body, err := chatbody.Read(x.r, h.MaxBody)
+	body, err := chat.ReadBody(x.r, h.MaxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func parseRequest(body []byte) (*request, error) {
 	req := &request{body: body, operation: operationChat}
 	messages := gjson.GetBytes(body, "messages")
 	if !messages.IsArray() || len(messages.Array()) == 0 {
-		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
+		return nil, apierror.InvalidRequest("messages", "required, a list of at least one message")
 	}
 	req.inputTokens = inputEstimate(messages) + provider.EstimateTokens(len(gjson.GetBytes(body, "tools").Raw))
 	req.choices = choicesOf(body)
@@ -68,7 +68,7 @@ func parseRequest(body []byte) (*request, error) {
 		return nil, err
 	}
 	if o := gjson.GetBytes(body, "stream_options"); o.Exists() && !o.IsObject() && o.Type != gjson.Null {
-		return nil, chaterr.InvalidRequest("stream_options", "want an object")
+		return nil, apierror.InvalidRequest("stream_options", "want an object")
 	}
 	req.includeUsage, err = optionalBool(body, "stream_options.include_usage")
 	return req, err
@@ -122,7 +122,7 @@ func modelOf(body []byte) (string, error) {
 	case model.Type == gjson.String && model.Str != "":
 		return model.Str, nil
 	}
-	return "", chaterr.InvalidRequest("model", "want the name of a model")
+	return "", apierror.InvalidRequest("model", "want the name of a model")
 }
 
 func optionalBool(body []byte, path string) (bool, error) {
@@ -133,7 +133,7 @@ func optionalBool(body []byte, path string) (bool, error) {
 	case gjson.False, gjson.Null:
 		return false, nil
 	default:
-		return false, chaterr.InvalidRequest(path, "want true or false")
+		return false, apierror.InvalidRequest(path, "want true or false")
 	}
 }
 
@@ -148,11 +148,11 @@ func (h *Handler) choose(x *exchange, req *request) (route.Choice, error) {
 	c, err := h.table.Resolve(name, mayUse(x.rec.Tenant))
 	switch {
 	case errors.Is(err, route.ErrNotAllowed):
-		return c, chaterr.ModelNotAllowed()
+		return c, apierror.ModelNotAllowed()
 	case errors.Is(err, route.ErrNone):
-		return c, chaterr.InvalidRequest("model", "required: the gateway has no default_model")
+		return c, apierror.InvalidRequest("model", "required: the gateway has no default_model")
 	case err != nil:
-		return c, chaterr.ModelUnknown()
+		return c, apierror.ModelUnknown()
 	}
 	return c, nil
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -136,10 +136,10 @@ func (c *call) cut(out *chunkWriter, err error) error {
 	if !out.begun {
 		return err
 	}
-	e := chaterr.From(err)
+	e := apierror.From(err)
 	switch reasonOf(err) {
 	case provider.ReasonInvalid, provider.ReasonContextLength, provider.ReasonModel:
-		e = chaterr.AIError().Because(err)
+		e = apierror.AIError().Because(err)
 	}
 	c.x.rec.ErrorCode = e.Code
 	c.told = true
@@ -232,15 +232,15 @@ func (w *chunkWriter) stop(cause error) error {
 }
 
 // fail tells whoever translates the answer, or else the client.
-func (w *chunkWriter) fail(e *chaterr.Error) {
+func (w *chunkWriter) fail(e *apierror.Error) {
 	if w.beats != nil {
 		w.beats.Stop()
 	}
-	if chaterr.HandOver(w.c.x.w, e) {
+	if apierror.HandOver(w.c.x.w, e) {
 		return
 	}
-	chaterr.Log(w.c.h.log, w.c.x.rec, e)
-	_ = w.flush(sse.AppendEvent(nil, "", "", encode(chaterr.OpenAI(e, w.c.x.rec.TraceID))))
+	apierror.Log(w.c.h.log, w.c.x.rec, e)
+	_ = w.flush(sse.AppendEvent(nil, "", "", encode(apierror.OpenAI(e, w.c.x.rec.TraceID))))
 }
 
 func (w *chunkWriter) send(events []byte) error {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // metrics are the collectors. They live as long as the process, so that
@@ -152,7 +152,7 @@ func (a *App) SkippedChunks(provider string, n int) {
 
 // Called counts one answered model call. model is the alias, or
 // "passthrough"; code is the HTTP status that the client got.
-func (a *App) Called(tenant, model, code string, c chatctx.Call, took time.Duration) {
+func (a *App) Called(tenant, model, code string, c record.Call, took time.Duration) {
 	m, p := a.metrics, c.Provider
 	m.calls.WithLabelValues(tenant, model, p, code).Inc()
 	m.duration.WithLabelValues(tenant, model, p).Observe(took.Seconds())

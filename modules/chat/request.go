@@ -9,8 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // Enter begins a handler's part of a request. The first handler of the chain
@@ -18,14 +18,14 @@ import (
 // the request; for the others Enter only finds the record. done must be
 // called, with the error that the handler returns, and the returned
 // ResponseWriter used.
-func (a *App) Enter(w http.ResponseWriter, r *http.Request) (rec *chatctx.Record, rw http.ResponseWriter, done func(error)) {
-	if rec := chatctx.Get(r); rec != nil {
+func (a *App) Enter(w http.ResponseWriter, r *http.Request) (rec *record.Record, rw http.ResponseWriter, done func(error)) {
+	if rec := record.Get(r); rec != nil {
 		return rec, w, func(error) {}
 	}
 	keepHeaders(r.Header)
-	rec = chatctx.Begin(r)
-	rec.SetHeader(w, chatctx.HeaderTrace, rec.TraceID)
-	r.Header.Set(chatctx.HeaderTrace, rec.TraceID)
+	rec = record.Begin(r)
+	rec.SetHeader(w, record.HeaderTrace, rec.TraceID)
+	r.Header.Set(record.HeaderTrace, rec.TraceID)
 	if strings.HasPrefix(r.URL.Path, "/v1/") {
 		// where OpenAI's clients look for it
 		rec.SetHeader(w, "X-Request-Id", rec.TraceID)
@@ -48,7 +48,7 @@ func keepHeaders(h http.Header) {
 	for name := range strings.SplitSeq(strings.Join(values, ","), ",") {
 		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
 		switch name {
-		case "", chatctx.HeaderTenant, chatctx.HeaderUser, chatctx.HeaderTrace:
+		case "", record.HeaderTenant, record.HeaderUser, record.HeaderTrace:
 		default:
 			kept = append(kept, name)
 		}
@@ -63,7 +63,7 @@ func keepHeaders(h http.Header) {
 // headers from being overridden by whatever answers.
 type answerWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	rec    *chatctx.Record
+	rec    *record.Record
 	status int
 }
 
@@ -98,7 +98,7 @@ func (w *answerWriter) statusAfter(err error) int {
 }
 
 // logFields adds what the chain knows to the access log.
-func logFields(r *http.Request, rec *chatctx.Record) {
+func logFields(r *http.Request, rec *record.Record) {
 	extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
 	if !ok {
 		return
@@ -117,7 +117,7 @@ func logFields(r *http.Request, rec *chatctx.Record) {
 	logCall(extra, rec.Call)
 }
 
-func logCall(extra *caddyhttp.ExtraLogFields, c chatctx.Call) {
+func logCall(extra *caddyhttp.ExtraLogFields, c record.Call) {
 	if c.Model == "" {
 		return
 	}
@@ -132,7 +132,7 @@ func logCall(extra *caddyhttp.ExtraLogFields, c chatctx.Call) {
 
 // count counts a request under its tenant. One without a tenant leaves no
 // trace but the reason it was refused for.
-func (a *App) count(rec *chatctx.Record, status int) {
+func (a *App) count(rec *record.Record, status int) {
 	if rec.ErrorCode != "" && rec.Call.Attempts == 0 {
 		a.metrics.rejected.WithLabelValues(rec.TenantID(), rec.ErrorCode).Inc()
 	}
@@ -145,8 +145,8 @@ func (a *App) count(rec *chatctx.Record, status int) {
 // RequireTenant makes sure that a request has a tenant: the one resolved
 // before, else the one that the handler's own block names, of which the next
 // handler is told in place of whatever the client said. Errors are
-// *chaterr.Error.
-func (a *App) RequireTenant(r *http.Request, rec *chatctx.Record, named string) error {
+// *apierror.Error.
+func (a *App) RequireTenant(r *http.Request, rec *record.Record, named string) error {
 	if rec.Tenant != nil {
 		return nil
 	}
@@ -155,18 +155,18 @@ func (a *App) RequireTenant(r *http.Request, rec *chatctx.Record, named string) 
 			a.log.Warn("a request came without a tenant: put tenant_resolve in front, or 'tenant <id>' into the directive's own block",
 				zap.String("path", r.URL.Path))
 		})
-		return chaterr.TenantRequired()
+		return apierror.TenantRequired()
 	}
 	t := a.Tenancy().ByID(named)
 	if t == nil {
-		return chaterr.TenantUnknown()
+		return apierror.TenantUnknown()
 	}
-	user, err := UserFrom(r.Header, chatctx.HeaderUser)
+	user, err := UserFrom(r.Header, record.HeaderUser)
 	if err != nil {
 		return err
 	}
 	rec.Tenant, rec.User = t, user
-	r.Header.Set(chatctx.HeaderTenant, t.ID)
-	r.Header.Set(chatctx.HeaderUser, user)
+	r.Header.Set(record.HeaderTenant, t.ID)
+	r.Header.Set(record.HeaderUser, user)
 	return nil
 }

@@ -6,24 +6,24 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 const maxUserChars = 128
 
 // UserFrom reads the user from a header; anonymous where there is none.
-// Errors are *chaterr.Error.
+// Errors are *apierror.Error.
 func UserFrom(h http.Header, name string) (string, error) {
 	values := h.Values(name)
 	if len(values) == 0 || (len(values) == 1 && values[0] == "") {
-		return chatctx.Anonymous, nil
+		return record.Anonymous, nil
 	}
 	if len(values) > 1 {
-		return "", chaterr.InvalidRequest(name, "want this header once")
+		return "", apierror.InvalidRequest(name, "want this header once")
 	}
 	if !ValidUser(values[0]) {
-		return "", chaterr.InvalidRequest(name, "want 1 to 128 characters, no control characters")
+		return "", apierror.InvalidRequest(name, "want 1 to 128 characters, no control characters")
 	}
 	return values[0], nil
 }

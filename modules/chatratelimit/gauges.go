@@ -9,8 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-chat/caddy-chat/modules/budget"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/limit"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
@@ -64,7 +64,7 @@ type window struct {
 
 // gaugesFor makes one take of each key that the limits count, so that a
 // request is granted or refused as a whole. prefix sets the keys apart.
-func gaugesFor(r *http.Request, rec *chatctx.Record, l tenant.Limits, prefix string) *gauges {
+func gaugesFor(r *http.Request, rec *record.Record, l tenant.Limits, prefix string) *gauges {
 	g := new(gauges)
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	for _, kind := range []struct {
@@ -110,15 +110,15 @@ func (g *gauges) take(key string) int {
 // scopeKey names who is counted. An anonymous user is counted by address,
 // and the user named in a body is not looked at: it is the client's word,
 // and the body has not been read.
-func scopeKey(r *http.Request, rec *chatctx.Record, repl *caddy.Replacer, scope string) string {
+func scopeKey(r *http.Request, rec *record.Record, repl *caddy.Replacer, scope string) string {
 	switch scope {
 	case limit.ScopeTenant:
 		return "tenant"
 	case limit.ScopeIP:
-		return "ip:" + chatctx.ClientIP(r)
+		return "ip:" + record.ClientIP(r)
 	case limit.ScopeUser:
-		if rec.User == chatctx.Anonymous {
-			return "anonymous:" + chatctx.ClientIP(r)
+		if rec.User == record.Anonymous {
+			return "anonymous:" + record.ClientIP(r)
 		}
 		return "user:" + rec.User
 	}

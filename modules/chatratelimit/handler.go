@@ -14,10 +14,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/limit"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
@@ -122,7 +122,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	rec, w, done := h.app.Enter(w, r)
 	defer func() { done(err) }()
 	if err := h.app.RequireTenant(r, rec, h.Tenant); err != nil {
-		return chaterr.Answer(h.log, w, r, err)
+		return apierror.Answer(h.log, w, r, err)
 	}
 
 	g := h.gauges(r, rec)
@@ -134,7 +134,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	g.setHeaders(w, r, rec)
 	if !granted {
-		return chaterr.Answer(h.log, w, r, chaterr.RateLimited(g.wait()))
+		return apierror.Answer(h.log, w, r, apierror.RateLimited(g.wait()))
 	}
 	rec.TokenWindows = append(rec.TokenWindows, g.tokens...)
 	return next.ServeHTTP(w, r)
@@ -143,7 +143,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // gauges are what this handler measures a request by. A second handler in
 // the chain counts apart from the first, and leaves the tenant's own limits
 // to it: no request counts twice.
-func (h *Handler) gauges(r *http.Request, rec *chatctx.Record) *gauges {
+func (h *Handler) gauges(r *http.Request, rec *record.Record) *gauges {
 	rec.Limiters++
 	if rec.Limiters == 1 {
 		return gaugesFor(r, rec, effective(rec.Tenant.Limits(), h.rules), "")
@@ -182,11 +182,11 @@ const releaseTimeout = 5 * time.Second
 
 func (h *Handler) storeFailed(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return chaterr.Answer(h.log, w, r, err) // the client is gone, and the store is well
+		return apierror.Answer(h.log, w, r, err) // the client is gone, and the store is well
 	}
 	h.app.StoreFailed("take")
 	if h.OnStoreError == onErrorDeny {
-		return chaterr.Answer(h.log, w, r, chaterr.StorageUnavailable(err))
+		return apierror.Answer(h.log, w, r, apierror.StorageUnavailable(err))
 	}
 	h.log.Error("letting a request through without limits", zap.Error(err))
 	return next.ServeHTTP(w, r)

@@ -7,15 +7,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/limit"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // setHeaders tells the client where it stands, whether or not it is let
 // through. Where several windows apply, the tightest one speaks in the
 // headers that have room for one only.
-func (g *gauges) setHeaders(w http.ResponseWriter, r *http.Request, rec *chatctx.Record) {
+func (g *gauges) setHeaders(w http.ResponseWriter, r *http.Request, rec *record.Record) {
 	now := time.Now()
 	if tight, ok := g.tightest(); ok {
 		s := g.state(tight)
@@ -34,7 +34,7 @@ func (g *gauges) setHeaders(w http.ResponseWriter, r *http.Request, rec *chatctx
 
 // setOpenAIHeaders sets OpenAI's three headers for what they call requests
 // or tokens.
-func (g *gauges) setOpenAIHeaders(w http.ResponseWriter, rec *chatctx.Record, now time.Time, what string, kinds ...string) {
+func (g *gauges) setOpenAIHeaders(w http.ResponseWriter, rec *record.Record, now time.Time, what string, kinds ...string) {
 	tight, ok := g.tightestOf(kinds...)
 	if !ok {
 		return
@@ -47,7 +47,7 @@ func (g *gauges) setOpenAIHeaders(w http.ResponseWriter, rec *chatctx.Record, no
 
 // setSlotHeaders speaks for a limit on concurrent requests where there is no
 // window at all: what is free now, and resets as soon as a request ends.
-func (g *gauges) setSlotHeaders(w http.ResponseWriter, rec *chatctx.Record, now time.Time) {
+func (g *gauges) setSlotHeaders(w http.ResponseWriter, rec *record.Record, now time.Time) {
 	limitOf, free := int64(-1), int64(0)
 	for i, t := range g.takes {
 		if t.Slots == 0 {
@@ -67,7 +67,7 @@ func (g *gauges) setSlotHeaders(w http.ResponseWriter, rec *chatctx.Record, now 
 
 // setStandardHeaders sets the structured fields of the IETF draft
 // "RateLimit header fields for HTTP", one item a window.
-func (g *gauges) setStandardHeaders(w http.ResponseWriter, rec *chatctx.Record, now time.Time) {
+func (g *gauges) setStandardHeaders(w http.ResponseWriter, rec *record.Record, now time.Time) {
 	var policy, state []string
 	seen := make(map[string]bool)
 	for _, win := range g.windows {
@@ -78,8 +78,8 @@ func (g *gauges) setStandardHeaders(w http.ResponseWriter, rec *chatctx.Record, 
 		}
 		seen[name] = true
 		s := g.state(win)
-		policy = append(policy, fmt.Sprintf("%q;q=%d;w=%d", name, win.rule.Limit, chaterr.Seconds(win.rule.Window)))
-		state = append(state, fmt.Sprintf("%q;r=%d;t=%d", name, s.Remaining, chaterr.Seconds(max(s.Reset.Sub(now), 0))))
+		policy = append(policy, fmt.Sprintf("%q;q=%d;w=%d", name, win.rule.Limit, apierror.Seconds(win.rule.Window)))
+		state = append(state, fmt.Sprintf("%q;r=%d;t=%d", name, s.Remaining, apierror.Seconds(max(s.Reset.Sub(now), 0))))
 	}
 	rec.SetHeader(w, "RateLimit-Policy", strings.Join(policy, ", "))
 	rec.SetHeader(w, "RateLimit", strings.Join(state, ", "))

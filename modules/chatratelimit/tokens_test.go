@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/limit"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 	"github.com/caddy-chat/caddy-chat/modules/store/badger"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
@@ -45,7 +45,7 @@ func arrive(t *testing.T, s store.Store, user string, l tenant.Limits) (g *gauge
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/v1/chat/completions", nil)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
-	rec := chatctx.Begin(r)
+	rec := record.Begin(r)
 	rec.User = user
 	g = gaugesFor(r, rec, l, "")
 	granted, err := g.ask(t.Context(), s, "acme")

@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/tidwall/gjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -48,7 +48,7 @@ type answer struct {
 	broken  bool // the stream told of an error
 	model   string
 	usage   *provider.Usage
-	failure *chaterr.Error
+	failure *apierror.Error
 }
 
 func newAnswer(o *output) *answer {
@@ -91,15 +91,15 @@ func (a *answer) Write(p []byte) (int, error) {
 // Flush has nothing to do: every event goes on as soon as it is there.
 func (a *answer) Flush() {}
 
-// TakeFailure implements chaterr.Taker. The first failure counts: others
+// TakeFailure implements apierror.Taker. The first failure counts: others
 // follow from it.
-func (a *answer) TakeFailure(e *chaterr.Error) {
+func (a *answer) TakeFailure(e *apierror.Error) {
 	if a.failure == nil {
 		a.failure = e
 	}
 }
 
-func (a *answer) fail(cause error) { a.failure = chaterr.AIError().Because(cause) }
+func (a *answer) fail(cause error) { a.failure = apierror.AIError().Because(cause) }
 
 func (a *answer) read(next func() (sse.Event, bool, error)) {
 	for a.failure == nil && !a.done {
@@ -189,7 +189,7 @@ func (a *answer) end(err error) {
 	case a.status != http.StatusOK:
 		e := provider.NewError(a.status, a.doc.Bytes())
 		e.RetryAfter = provider.RetryAfter(a.header, time.Now())
-		a.failure = chaterr.FromProvider(e)
+		a.failure = apierror.FromProvider(e)
 	default:
 		a.document()
 	}
@@ -214,21 +214,21 @@ func (a *answer) document() {
 
 // fromNext turns an error of the next handler, such as reverse_proxy's when
 // nobody listens, into a failure.
-func fromNext(err error) *chaterr.Error {
-	if e, ok := errors.AsType[*chaterr.Error](err); ok {
+func fromNext(err error) *apierror.Error {
+	if e, ok := errors.AsType[*apierror.Error](err); ok {
 		return e
 	}
 	he, ok := errors.AsType[caddyhttp.HandlerError](err)
 	if !ok {
-		return chaterr.AIError().Because(err)
+		return apierror.AIError().Because(err)
 	}
 	switch he.StatusCode {
 	case http.StatusGatewayTimeout:
-		return chaterr.AITimeout().Because(err)
+		return apierror.AITimeout().Because(err)
 	case http.StatusServiceUnavailable:
-		return chaterr.AIUnavailable(time.Second).Because(err)
+		return apierror.AIUnavailable(time.Second).Because(err)
 	default:
-		return chaterr.AIError().Because(err)
+		return apierror.AIError().Because(err)
 	}
 }
 
@@ -255,5 +255,5 @@ func (a *answer) modelID(fallback string) string {
 var (
 	_ http.ResponseWriter = (*answer)(nil)
 	_ http.Flusher        = (*answer)(nil)
-	_ chaterr.Taker       = (*answer)(nil)
+	_ apierror.Taker      = (*answer)(nil)
 )

@@ -10,11 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatbody"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
+	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -33,11 +32,11 @@ func remembers(r *http.Request) bool {
 func sessionOf(header http.Header) (string, error) {
 	values := header.Values(headerSession)
 	if len(values) != 1 {
-		return "", chaterr.InvalidRequest(headerSession, "want this header once")
+		return "", apierror.InvalidRequest(headerSession, "want this header once")
 	}
 	id, ok := canonicalID(values[0])
 	if !ok {
-		return "", chaterr.InvalidRequest(headerSession, "want a UUID")
+		return "", apierror.InvalidRequest(headerSession, "want a UUID")
 	}
 	return id, nil
 }
@@ -66,7 +65,7 @@ func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	key, err := chatreplay.ClientKey(x.r.Header)
+	key, err := sharedanswer.ClientKey(x.r.Header)
 	if err != nil {
 		return err
 	}
@@ -79,7 +78,7 @@ func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
 // converse takes a turn: what came before is put in front of the sent
 // messages, and the answer stored on its way to the client, or to all of those
 // for whom the flight is.
-func (h *Handler) converse(x *exchange, req *sentCompletion, f *chatreplay.Flight, next caddyhttp.Handler) error {
+func (h *Handler) converse(x *exchange, req *sentCompletion, f *sharedanswer.Flight, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
 	t.asked = req.model
 	end, err := t.claim(req.stream)
@@ -115,7 +114,7 @@ type landmark struct {
 // completeOnce has a completion answered once, however often it is sent with
 // the same key. Only the first one takes a turn.
 func (h *Handler) completeOnce(x *exchange, req *sentCompletion, key string, next caddyhttp.Handler) error {
-	rc := chatreplay.ByClientKey(x.rec, x.r.URL.Path, key, string(req.body), x.rec.Session)
+	rc := sharedanswer.ByClientKey(x.rec, x.r.URL.Path, key, string(req.body), x.rec.Session)
 	rc.Lasts = h.OnDisconnect == disconnectContinue
 	rc.Bound = true // what is next may use whatever belongs to the request
 	rc.Holds = func(ctx context.Context, note []byte) (bool, error) {
@@ -126,8 +125,8 @@ func (h *Handler) completeOnce(x *exchange, req *sentCompletion, key string, nex
 		m, err := x.message(ctx, l.Seq, l.ID)
 		return m != nil, err
 	}
-	asks := &chatreplay.Request{W: x.w, R: x.r, Rec: x.rec, Stream: req.stream}
-	_, err := h.replays.Answer(asks, rc, func(f *chatreplay.Flight, r *http.Request, rec *chatctx.Record) error {
+	asks := &sharedanswer.Request{W: x.w, R: x.r, Rec: x.rec, Stream: req.stream}
+	_, err := h.replays.Answer(asks, rc, func(f *sharedanswer.Flight, r *http.Request, rec *record.Record) error {
 		return h.converse(&exchange{w: f, r: r, rec: rec, store: x.store}, req, f, next)
 	})
 	return err
@@ -135,7 +134,7 @@ func (h *Handler) completeOnce(x *exchange, req *sentCompletion, key string, nex
 
 // readCompletion reads and checks the body.
 func (h *Handler) readCompletion(r *http.Request) (*sentCompletion, error) {
-	body, err := chatbody.Read(r, h.maxCompletion())
+	body, err := chat.ReadBody(r, h.maxCompletion())
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +158,7 @@ func parseCompletion(body []byte) (*sentCompletion, error) {
 		return true
 	})
 	if !messages.IsArray() || len(messages.Array()) == 0 {
-		return nil, chaterr.InvalidRequest("messages", "required, a list of at least one message")
+		return nil, apierror.InvalidRequest("messages", "required, a list of at least one message")
 	}
 	req.insert = messages.Index + len(messages.Raw) - 1 // the closing bracket
 	var err error
@@ -173,14 +172,14 @@ func parseCompletion(body []byte) (*sentCompletion, error) {
 // add takes in one message; path says where it stands.
 func (c *sentCompletion) add(m gjson.Result, path string) error {
 	if !m.IsObject() {
-		return chaterr.InvalidRequest(path, "want an object")
+		return apierror.InvalidRequest(path, "want an object")
 	}
 	if len(m.Raw) > maxMessage {
-		return chaterr.FieldTooLarge(path, maxMessage)
+		return apierror.FieldTooLarge(path, maxMessage)
 	}
 	switch role := m.Get("role"); {
 	case role.Type != gjson.String || role.Str == "":
-		return chaterr.InvalidRequest(path+".role", "want system, developer, user, assistant or tool")
+		return apierror.InvalidRequest(path+".role", "want system, developer, user, assistant or tool")
 	case role.Str == "system" || role.Str == "developer":
 		c.system = true
 		return nil
@@ -190,7 +189,7 @@ func (c *sentCompletion) add(m gjson.Result, path string) error {
 	}
 	msg, err := fromWire(m)
 	if err != nil {
-		return chaterr.InvalidJSON(err)
+		return apierror.InvalidJSON(err)
 	}
 	c.messages = append(c.messages, msg)
 	return nil

@@ -15,10 +15,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
+	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -79,7 +79,7 @@ type Handler struct {
 	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
 
 	app     *chat.App
-	replays *chatreplay.Replayer
+	replays *sharedanswer.Replayer
 	log     *zap.Logger
 }
 
@@ -116,7 +116,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.Path = strings.TrimRight(h.Path, "/")
 	app, err := chat.FromContext(ctx)
-	h.app, h.replays = app, chatreplay.New(app, h.log)
+	h.app, h.replays = app, sharedanswer.New(app, h.log)
 	return err
 }
 
@@ -152,7 +152,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return other.error
 	}
 	if err != nil {
-		return chaterr.Answer(h.log, w, r, err)
+		return apierror.Answer(h.log, w, r, err)
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 type exchange struct {
 	w     http.ResponseWriter
 	r     *http.Request
-	rec   *chatctx.Record
+	rec   *record.Record
 	store store.Store
 }
 
@@ -219,7 +219,7 @@ func (h *Handler) admit(x *exchange) error {
 	if err := h.app.RequireTenant(x.r, x.rec, h.Tenant); err != nil {
 		return err
 	}
-	x.rec.SetHeader(x.w, chatctx.HeaderTenant, x.rec.Tenant.ID)
+	x.rec.SetHeader(x.w, record.HeaderTenant, x.rec.Tenant.ID)
 	return nil
 }
 
@@ -228,7 +228,7 @@ func (h *Handler) admit(x *exchange) error {
 func (h *Handler) lease(x *exchange, session string) (release func(), err error) {
 	st, release, err := h.app.Lease()
 	if err != nil {
-		return nil, chaterr.StorageUnavailable(err)
+		return nil, apierror.StorageUnavailable(err)
 	}
 	x.store, x.rec.Session = st, session
 	return release, nil
@@ -237,13 +237,13 @@ func (h *Handler) lease(x *exchange, session string) (release func(), err error)
 // storeError turns a failure of the store into one to answer.
 func (h *Handler) storeError(op string, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return chaterr.SessionNotFound()
+		return apierror.SessionNotFound()
 	}
 	if errors.Is(err, context.Canceled) {
 		return err // the client is gone, and the store is well
 	}
 	h.app.StoreFailed(op)
-	return chaterr.StorageUnavailable(fmt.Errorf("%s: %w", op, err))
+	return apierror.StorageUnavailable(fmt.Errorf("%s: %w", op, err))
 }
 
 // session is the key of the session that a request is about.
@@ -253,7 +253,7 @@ func (x *exchange) session() store.SessionKey {
 
 // ok answers with data.
 func (x *exchange) ok(data any) error {
-	return chaterr.WriteJSON(x.w, http.StatusOK, chaterr.Success{OK: true, Data: data, TraceID: x.rec.TraceID})
+	return apierror.WriteJSON(x.w, http.StatusOK, apierror.Success{OK: true, Data: data, TraceID: x.rec.TraceID})
 }
 
 // Interface guards

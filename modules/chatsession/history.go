@@ -10,7 +10,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -153,7 +153,7 @@ func pageLimit(r *http.Request) (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 {
-		return 0, chaterr.InvalidRequest("limit", "want a whole number from 1 to 1000")
+		return 0, apierror.InvalidRequest("limit", "want a whole number from 1 to 1000")
 	}
 	return min(n, maxPage), nil
 }
@@ -165,7 +165,7 @@ func historyCursor(s string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || n == 0 {
-		return 0, chaterr.InvalidRequest("before", "want the nextBefore of an earlier answer")
+		return 0, apierror.InvalidRequest("before", "want the nextBefore of an earlier answer")
 	}
 	return n, nil
 }
@@ -179,7 +179,7 @@ func listCursor(s string) (*store.Cursor, error) {
 	ms, id, ok := strings.Cut(s, "_")
 	n, err := strconv.ParseInt(ms, 10, 64)
 	if _, valid := canonicalID(id); !ok || err != nil || !valid {
-		return nil, chaterr.InvalidRequest("before", "want the nextBefore of an earlier answer")
+		return nil, apierror.InvalidRequest("before", "want the nextBefore of an earlier answer")
 	}
 	return &store.Cursor{UpdatedAt: time.UnixMilli(n), ID: id}, nil
 }

@@ -8,10 +8,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatbody"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // message is the body of POST /chat.
@@ -28,7 +27,7 @@ type message struct {
 // readMessage reads and checks the body, and notes the session and the user
 // in the record.
 func (h *Handler) readMessage(x *exchange) (*message, error) {
-	body, err := chatbody.Read(x.r, h.MaxBody)
+	body, err := chat.ReadBody(x.r, h.MaxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +37,7 @@ func (h *Handler) readMessage(x *exchange) (*message, error) {
 	}
 	m.body = body
 	x.rec.Session = *m.SessionID
-	if m.UserID != nil && x.rec.User == chatctx.Anonymous {
+	if m.UserID != nil && x.rec.User == record.Anonymous {
 		x.rec.User = *m.UserID
 	}
 	return m, nil
@@ -52,27 +51,27 @@ func parseMessage(body []byte, maxChars int) (*message, error) {
 		return nil, badField(err)
 	}
 	if m.SessionID == nil {
-		return nil, chaterr.InvalidRequest("sessionId", "required, a UUID")
+		return nil, apierror.InvalidRequest("sessionId", "required, a UUID")
 	}
 	id, ok := canonicalID(*m.SessionID)
 	if !ok {
-		return nil, chaterr.InvalidRequest("sessionId", "want a UUID")
+		return nil, apierror.InvalidRequest("sessionId", "want a UUID")
 	}
 	m.SessionID = &id
 	if m.Message == nil {
-		return nil, chaterr.InvalidRequest("message", "required, a string")
+		return nil, apierror.InvalidRequest("message", "required, a string")
 	}
 	if n := utf8.RuneCountInString(*m.Message); n < 1 || n > maxChars {
-		return nil, chaterr.InvalidRequest("message", fmt.Sprintf("want 1 to %d characters, not %d", maxChars, n))
+		return nil, apierror.InvalidRequest("message", fmt.Sprintf("want 1 to %d characters, not %d", maxChars, n))
 	}
 	if m.Stream == nil {
 		m.Stream = new(true)
 	}
 	if m.ModelID != nil && *m.ModelID == "" {
-		return nil, chaterr.InvalidRequest("modelId", "want the name of a model, or leave it out")
+		return nil, apierror.InvalidRequest("modelId", "want the name of a model, or leave it out")
 	}
 	if m.UserID != nil && !chat.ValidUser(*m.UserID) {
-		return nil, chaterr.InvalidRequest("userId", "want 1 to 128 characters, no control characters")
+		return nil, apierror.InvalidRequest("userId", "want 1 to 128 characters, no control characters")
 	}
 	return m, nil
 }
@@ -89,12 +88,12 @@ var fieldTypes = map[string]string{
 func badField(err error) error {
 	semantic, ok := errors.AsType[*json.SemanticError](err)
 	if !ok {
-		return chaterr.InvalidJSON(err)
+		return apierror.InvalidJSON(err)
 	}
 	field := strings.TrimPrefix(string(semantic.JSONPointer), "/")
 	want, known := fieldTypes[field]
 	if !known {
-		return chaterr.InvalidRequest("body", "want a JSON object")
+		return apierror.InvalidRequest("body", "want a JSON object")
 	}
-	return chaterr.InvalidRequest(field, want)
+	return apierror.InvalidRequest(field, want)
 }

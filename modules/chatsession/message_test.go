@@ -12,9 +12,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatbody"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 )
 
 // FuzzMessage holds what POST /chat accepts to the contract, and what it
@@ -38,7 +37,7 @@ func FuzzMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		m, err := readFuzzed(body, maxChars)
 		if err != nil {
-			var e *chaterr.Error
+			var e *apierror.Error
 			if !errors.As(err, &e) || e.Status != http.StatusBadRequest || (e.Code != "invalid_json" && e.Code != "invalid_request") {
 				t.Fatalf("%q is refused with %v", body, err)
 			}
@@ -51,7 +50,7 @@ func FuzzMessage(f *testing.F) {
 func readFuzzed(body []byte, maxChars int) (*message, error) {
 	r := httptest.NewRequest(http.MethodPost, "/chat", bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
-	checked, err := chatbody.Read(r, int64(len(body)))
+	checked, err := chat.ReadBody(r, int64(len(body)))
 	if err != nil {
 		return nil, err
 	}

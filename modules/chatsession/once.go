@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -50,7 +50,7 @@ type begun struct {
 // over says that it has ended. Failed is set where the answer was an error,
 // which frees the key.
 type over struct {
-	Failed *chaterr.Error `json:"failed,omitempty"`
+	Failed *apierror.Error `json:"failed,omitempty"`
 }
 
 // answered is what is kept under a key. The text itself is in the history, and
@@ -135,7 +135,7 @@ func (o *once) run(t *turn, next caddyhttp.Handler) (err error) {
 		err = t.take(o.m, next)
 	}
 	if err != nil {
-		end.Failed = chaterr.From(err)
+		end.Failed = apierror.From(err)
 	}
 	return err
 }
@@ -152,7 +152,7 @@ func (o *once) remember(t *turn, e ending, last int) {
 	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	if err := o.x.store.CachePut(ctx, t.tenant, o.cacheKey(), encode(kept), chatreplay.KeyLasts); err != nil {
+	if err := o.x.store.CachePut(ctx, t.tenant, o.cacheKey(), encode(kept), sharedanswer.KeyLasts); err != nil {
 		o.h.app.StoreFailed("cache")
 		o.h.log.Error("keeping an answer under its Idempotency-Key", zap.String("turn", t.id), zap.Error(err))
 	}
@@ -174,7 +174,7 @@ func (o *once) recall() (*answered, error) {
 		return nil, o.h.storeError("cache", err)
 	}
 	if kept.Digest != o.digest {
-		return nil, chaterr.IdempotencyKeyReused()
+		return nil, apierror.IdempotencyKeyReused()
 	}
 	if kept.Seq == 0 {
 		return kept, nil

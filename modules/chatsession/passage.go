@@ -7,8 +7,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
@@ -19,9 +19,9 @@ import (
 type passage struct {
 	*caddyhttp.ResponseWriterWrapper
 	t *turn
-	a *answer            // what it is read into
-	o *output            // for those who follow the turn
-	f *chatreplay.Flight // what it is written to, where the request has a key; else nil
+	a *answer              // what it is read into
+	o *output              // for those who follow the turn
+	f *sharedanswer.Flight // what it is written to, where the request has a key; else nil
 
 	held    []byte // the end of the answer, as far as it is known
 	begun   bool   // the header is out
@@ -31,7 +31,7 @@ type passage struct {
 	lost    bool // nobody reads the answer any more, and it goes on
 }
 
-func newPassage(t *turn, o *output, f *chatreplay.Flight) *passage {
+func newPassage(t *turn, o *output, f *sharedanswer.Flight) *passage {
 	a := newAnswer(o)
 	a.header = t.x.w.Header()
 	return &passage{
@@ -175,30 +175,30 @@ func (p *passage) settle() ending {
 	if rec := p.t.x.rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
 		if !p.taken { // else it is logged where it is told
-			chaterr.Log(p.t.h.log, rec, e.failure)
+			apierror.Log(p.t.h.log, rec, e.failure)
 		}
 	}
 	return e
 }
 
-// TakeFailure implements chaterr.Taker: the answer is stored, and the session
+// TakeFailure implements apierror.Taker: the answer is stored, and the session
 // free, before anybody is told.
-func (p *passage) TakeFailure(e *chaterr.Error) {
+func (p *passage) TakeFailure(e *apierror.Error) {
 	p.taken = !p.settled
 	p.a.TakeFailure(e)
 }
 
 // tell ends a stream with an error, in place of what would make it look whole.
 // A flight tells each of its clients.
-func (p *passage) tell(failure *chaterr.Error) {
+func (p *passage) tell(failure *apierror.Error) {
 	p.told = true
-	if chaterr.HandOver(p.ResponseWriter, failure) {
+	if apierror.HandOver(p.ResponseWriter, failure) {
 		return
 	}
 	if p.taken {
-		chaterr.Log(p.t.h.log, p.t.x.rec, failure)
+		apierror.Log(p.t.h.log, p.t.x.rec, failure)
 	}
-	doc := encode(chaterr.OpenAI(failure, p.t.x.rec.TraceID))
+	doc := encode(apierror.OpenAI(failure, p.t.x.rec.TraceID))
 	_, _ = p.forward(sse.AppendEvent(nil, "", "", doc))
 	_ = p.FlushError()
 }
@@ -247,7 +247,7 @@ func (p *passage) keepStatus(err error) {
 
 // fail answers in place of an answer that could not be stored or that the next
 // handler has not brought to its end.
-func (p *passage) fail(failure *chaterr.Error) error {
+func (p *passage) fail(failure *apierror.Error) error {
 	switch {
 	case !p.begun:
 		return failure
@@ -262,6 +262,6 @@ func (p *passage) fail(failure *chaterr.Error) error {
 // Interface guards
 var (
 	_ http.ResponseWriter = (*passage)(nil)
-	_ chaterr.Taker       = (*passage)(nil)
+	_ apierror.Taker      = (*passage)(nil)
 	_ io.ReaderFrom       = (*passage)(nil)
 )

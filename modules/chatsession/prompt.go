@@ -8,9 +8,9 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -71,7 +71,7 @@ func (t *turn) forward(m *message, msgs []*store.Message) (*http.Request, error)
 		req.Model = *m.ModelID
 	}
 	t.asked = req.Model
-	t.x.rec.Turn = &chatctx.Turn{Model: req.Model}
+	t.x.rec.Turn = &record.Turn{Model: req.Model}
 	req.Model = cmp.Or(req.Model, t.x.rec.Tenant.Model)
 	t.model = req.Model
 	if *m.Stream {
@@ -105,13 +105,13 @@ func (t *turn) request(body []byte) *http.Request {
 	for _, name := range []string{
 		"Accept-Encoding", "Connection", "Content-Encoding", "Expect", "Range", "Upgrade",
 		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
-		chatreplay.HeaderKey, headerSession,
+		sharedanswer.HeaderKey, headerSession,
 	} {
 		r.Header.Del(name)
 	}
 	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
-	r.Header.Set(chatctx.HeaderTenant, t.x.rec.Tenant.ID)
-	r.Header.Set(chatctx.HeaderUser, t.x.rec.User)
+	r.Header.Set(record.HeaderTenant, t.x.rec.Tenant.ID)
+	r.Header.Set(record.HeaderUser, t.x.rec.User)
 	// the next handler may be a reverse_proxy, and this a call to a model
 	r.Header.Set("X-Request-Id", t.x.rec.TraceID)
 	return r

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -20,7 +20,7 @@ func (o *once) join() (answered bool, err error) {
 		return false, o.h.storeError("follow", err)
 	}
 	if b.Digest != o.digest {
-		return false, chaterr.IdempotencyKeyReused()
+		return false, apierror.IdempotencyKeyReused()
 	}
 	if *o.m.Stream {
 		return o.stream(turn)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 )
 
 // route is one of the handler's routes.
@@ -50,21 +50,21 @@ func match(path, method string) (route, string, error) {
 	}
 	methods, ok := routes[shape]
 	if !ok || (shape == "*" && path != "") {
-		return 0, "", chaterr.NotFound()
+		return 0, "", apierror.NotFound()
 	}
 	if method == http.MethodHead && shape != "stream" {
 		method = http.MethodGet // the server leaves the body out
 	}
 	rt, ok := methods[method]
 	if !ok {
-		return 0, "", chaterr.MethodNotAllowed(allowed(methods))
+		return 0, "", apierror.MethodNotAllowed(allowed(methods))
 	}
 	if shape == "*" {
 		return rt, "", nil
 	}
 	id, ok = canonicalID(id)
 	if !ok {
-		return 0, "", chaterr.SessionNotFound()
+		return 0, "", apierror.SessionNotFound()
 	}
 	return rt, id, nil
 }

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -58,7 +58,7 @@ type document struct {
 // ending is how a turn ended.
 type ending struct {
 	finish  string
-	failure *chaterr.Error // nil where all went well
+	failure *apierror.Error // nil where all went well
 	usage   usage
 	message *store.Message // the stored answer; nil where there is none
 
@@ -102,7 +102,7 @@ func (t *turn) conclude(a *answer, o *output) ending {
 	if status == store.StatusComplete || !a.empty() {
 		var err error
 		if e.message, err = t.storeAnswer(a, status, e.usage); err != nil {
-			e.finish, e.failure, e.unstored = finishError, chaterr.From(err), true
+			e.finish, e.failure, e.unstored = finishError, apierror.From(err), true
 		}
 	}
 	if e.failure != nil && e.failure.Status < http.StatusInternalServerError && a.empty() {
@@ -114,7 +114,7 @@ func (t *turn) conclude(a *answer, o *output) ending {
 // outcome says how the turn ended: with which finish reason, and with which
 // failure if any. Why the turn was ended weighs more than what the next
 // handler made of it.
-func (t *turn) outcome(a *answer) (finish string, failure *chaterr.Error) {
+func (t *turn) outcome(a *answer) (finish string, failure *apierror.Error) {
 	cause := context.Cause(t.ctx)
 	switch {
 	case a.failure == nil && t.x.rec.Call.BudgetSpent:
@@ -124,7 +124,7 @@ func (t *turn) outcome(a *answer) (finish string, failure *chaterr.Error) {
 	case a.failure == nil:
 		return finishStop, nil
 	case errors.Is(cause, chat.ErrShuttingDown):
-		return finishError, chaterr.ShuttingDown()
+		return finishError, apierror.ShuttingDown()
 	case cause != nil:
 		return finishCancelled, nil
 	default:
@@ -177,7 +177,7 @@ func (t *turn) stands(a *answer, e ending, started bool) bool {
 func (t *turn) endStream(o *output, e ending, last []store.Event) {
 	if e.failure != nil {
 		t.x.rec.ErrorCode = e.failure.Code
-		chaterr.Log(t.h.log, t.x.rec, e.failure)
+		apierror.Log(t.h.log, t.x.rec, e.failure)
 	}
 	for _, ev := range last {
 		o.stream.send(t.h, ev)

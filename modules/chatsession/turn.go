@@ -15,11 +15,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
-	"github.com/caddy-chat/caddy-chat/modules/chatreplay"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -62,7 +62,7 @@ type turn struct {
 }
 
 func (h *Handler) newTurn(x *exchange) *turn {
-	return &turn{h: h, x: x, id: chatctx.NewID(), begun: time.Now(), tenant: x.rec.Tenant.ID, session: x.session()}
+	return &turn{h: h, x: x, id: record.NewID(), begun: time.Now(), tenant: x.rec.Tenant.ID, session: x.session()}
 }
 
 // post serves POST /chat.
@@ -71,7 +71,7 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	key, err := chatreplay.ClientKey(x.r.Header)
+	key, err := sharedanswer.ClientKey(x.r.Header)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 	}
 	cancelled, err := t.x.store.Claim(t.x.r.Context(), t.tenant, t.session, t.id, turnLease)
 	if errors.Is(err, store.ErrBusy) {
-		return nil, chaterr.SessionBusy()
+		return nil, apierror.SessionBusy()
 	}
 	if err != nil {
 		return nil, t.h.storeError("claim", err)

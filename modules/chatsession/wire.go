@@ -7,8 +7,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -26,7 +26,7 @@ const partWeight = 4000
 // newMessage returns a message of text alone.
 func newMessage(role, text string) *store.Message {
 	return &store.Message{
-		ID:         chatctx.NewID(),
+		ID:         record.NewID(),
 		Role:       role,
 		Content:    text,
 		TokenCount: int(provider.EstimateTokens(len(text))),

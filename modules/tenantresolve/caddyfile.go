@@ -5,7 +5,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 func init() {
@@ -74,11 +74,11 @@ func unmarshalSource(d *caddyfile.Dispenser) (Source, error) {
 	s.Headers = d.RemainingArgs()
 	most := 0
 	switch s.Type {
-	case chatctx.SourceHeader:
+	case record.SourceHeader:
 		most = 1
-	case chatctx.SourceAPIKey:
+	case record.SourceAPIKey:
 		most = len(s.Headers)
-	case chatctx.SourceHost:
+	case record.SourceHost:
 	default:
 		return s, d.Errf("from: '%s': want header, host or api_key", s.Type)
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
@@ -67,13 +67,13 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	if len(h.From) == 0 {
-		h.From = []Source{{Type: chatctx.SourceHeader}, {Type: chatctx.SourceHost}, {Type: chatctx.SourceAPIKey}}
+		h.From = []Source{{Type: record.SourceHeader}, {Type: record.SourceHost}, {Type: record.SourceAPIKey}}
 	}
 	for i := range h.From {
 		h.From[i].setDefaults()
 	}
 	if h.UserHeader == "" {
-		h.UserHeader = chatctx.HeaderUser
+		h.UserHeader = record.HeaderUser
 	}
 	app, err := chat.FromContext(ctx)
 	h.app = app
@@ -85,9 +85,9 @@ func (s *Source) setDefaults() {
 		return
 	}
 	switch s.Type {
-	case chatctx.SourceHeader:
-		s.Headers = []string{chatctx.HeaderTenant}
-	case chatctx.SourceAPIKey:
+	case record.SourceHeader:
+		s.Headers = []string{record.HeaderTenant}
+	case record.SourceAPIKey:
 		s.Headers = defaultKeyHeaders
 	}
 }
@@ -97,7 +97,7 @@ func (h *Handler) Validate() error {
 	seen := make(map[string]bool)
 	for _, s := range h.From {
 		switch s.Type {
-		case chatctx.SourceHeader, chatctx.SourceHost, chatctx.SourceAPIKey:
+		case record.SourceHeader, record.SourceHost, record.SourceAPIKey:
 		default:
 			return fmt.Errorf("from: %q: want header, host or api_key", s.Type)
 		}
@@ -118,11 +118,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	user, err := chat.UserFrom(r.Header, h.UserHeader)
 	if err != nil {
-		return chaterr.Answer(h.log, w, r, err)
+		return apierror.Answer(h.log, w, r, err)
 	}
 	found, err := h.resolve(r)
 	if err != nil {
-		return chaterr.Answer(h.log, w, r, err)
+		return apierror.Answer(h.log, w, r, err)
 	}
 	if found.tenant == nil {
 		clearHeaders(r.Header)
@@ -137,23 +137,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // again is for a request that an earlier tenant_resolve has let in, and taken
 // the key off. It stays what it is, unless it is not meant to come here.
-func (h *Handler) again(w http.ResponseWriter, r *http.Request, rec *chatctx.Record, next caddyhttp.Handler) error {
+func (h *Handler) again(w http.ResponseWriter, r *http.Request, rec *record.Record, next caddyhttp.Handler) error {
 	if h.Tenant != "" && h.Tenant != rec.Tenant.ID {
-		return chaterr.Answer(h.log, w, r, chaterr.TenantMismatch())
+		return apierror.Answer(h.log, w, r, apierror.TenantMismatch())
 	}
 	return next.ServeHTTP(w, r)
 }
 
 // setHeaders tells the next handler what is known now, in place of whatever
 // the client said.
-func setHeaders(h http.Header, rec *chatctx.Record) {
-	h.Set(chatctx.HeaderTenant, rec.Tenant.ID)
-	h.Set(chatctx.HeaderUser, rec.User)
+func setHeaders(h http.Header, rec *record.Record) {
+	h.Set(record.HeaderTenant, rec.Tenant.ID)
+	h.Set(record.HeaderUser, rec.User)
 }
 
 func clearHeaders(h http.Header) {
-	h.Del(chatctx.HeaderTenant)
-	h.Del(chatctx.HeaderUser)
+	h.Del(record.HeaderTenant)
+	h.Del(record.HeaderUser)
 }
 
 // found is how a tenant was found.

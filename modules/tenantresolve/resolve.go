@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
@@ -27,7 +27,7 @@ type claim struct {
 
 // resolve finds the tenant of a request and checks that it may act for it.
 // A found without a tenant is a request that may pass without one. Errors
-// are *chaterr.Error.
+// are *apierror.Error.
 func (h *Handler) resolve(r *http.Request) (found, error) {
 	tenants := h.app.Tenancy()
 	keys := readKeys(r.Header, h.keyHeaders(), tenants)
@@ -39,16 +39,16 @@ func (h *Handler) resolve(r *http.Request) (found, error) {
 	first := claims[0]
 	for _, c := range claims[1:] {
 		if c.id != first.id {
-			return found{}, chaterr.TenantMismatch()
+			return found{}, apierror.TenantMismatch()
 		}
 	}
 	t := tenants.ByID(first.id)
 	if t == nil {
-		return found{}, chaterr.TenantUnknown()
+		return found{}, apierror.TenantUnknown()
 	}
 	f := found{tenant: t, source: first.source, used: headersOf(keys, t)}
 	if len(t.Keys) > 0 && len(f.used) == 0 {
-		return found{}, chaterr.InvalidAPIKey()
+		return found{}, apierror.InvalidAPIKey()
 	}
 	return f, nil
 }
@@ -74,16 +74,16 @@ func (h *Handler) claims(r *http.Request, tenants *tenant.Registry, keys []key) 
 func (s Source) names(r *http.Request, tenants *tenant.Registry, keys []key) []string {
 	var ids []string
 	switch s.Type {
-	case chatctx.SourceHeader:
+	case record.SourceHeader:
 		for _, name := range s.Headers {
 			ids = append(ids, r.Header.Values(name)...)
 		}
 		ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" })
-	case chatctx.SourceHost:
+	case record.SourceHost:
 		if t := tenants.ByHost(r.Host); t != nil {
 			ids = append(ids, t.ID)
 		}
-	case chatctx.SourceAPIKey:
+	case record.SourceAPIKey:
 		for _, k := range keys {
 			if k.owner != nil {
 				ids = append(ids, k.owner.ID)
@@ -98,18 +98,18 @@ func (h *Handler) unnamed(keys []key) error {
 	if h.Optional {
 		return nil
 	}
-	if h.looksAt(chatctx.SourceAPIKey) && len(keys) > 0 {
-		return chaterr.InvalidAPIKey()
+	if h.looksAt(record.SourceAPIKey) && len(keys) > 0 {
+		return apierror.InvalidAPIKey()
 	}
 	if h.credentialsOnly() {
-		return chaterr.InvalidAPIKey()
+		return apierror.InvalidAPIKey()
 	}
-	return chaterr.TenantRequired()
+	return apierror.TenantRequired()
 }
 
 // credentialsOnly says whether nothing but a credential names a tenant here.
 func (h *Handler) credentialsOnly() bool {
-	return len(h.From) == 1 && h.looksAt(chatctx.SourceAPIKey)
+	return len(h.From) == 1 && h.looksAt(record.SourceAPIKey)
 }
 
 func (h *Handler) looksAt(source string) bool {
@@ -125,7 +125,7 @@ func (h *Handler) looksAt(source string) bool {
 // where they are no source of it.
 func (h *Handler) keyHeaders() []string {
 	for _, s := range h.From {
-		if s.Type == chatctx.SourceAPIKey {
+		if s.Type == record.SourceAPIKey {
 			return s.Headers
 		}
 	}

@@ -1,4 +1,4 @@
-package chatreplay
+package sharedanswer
 
 import (
 	"encoding/binary"
@@ -6,7 +6,7 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 )
 
 // recording is an answer that is kept.
@@ -14,17 +14,17 @@ type recording struct {
 	sum     [32]byte // of the request's body
 	header  http.Header
 	body    []byte
-	note    []byte         // of whoever made it; may be nil
-	failure *chaterr.Error // why it ends early; may be nil
+	note    []byte          // of whoever made it; may be nil
+	failure *apierror.Error // why it ends early; may be nil
 }
 
 var errNoRecording = errors.New("this is no recorded answer")
 
 // head is what stands in front of a recording's body.
 type head struct {
-	Header  http.Header    `json:"header"`
-	Note    []byte         `json:"note,omitempty"`
-	Failure *chaterr.Error `json:"failure,omitempty"`
+	Header  http.Header     `json:"header"`
+	Note    []byte          `json:"note,omitempty"`
+	Failure *apierror.Error `json:"failure,omitempty"`
 }
 
 // encode renders a recording: the sum, the head's length, the head as JSON,

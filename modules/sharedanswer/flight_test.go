@@ -1,4 +1,4 @@
-package chatreplay
+package sharedanswer
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 var mine, others = [32]byte{1}, [32]byte{2}
@@ -41,7 +41,7 @@ func take(t *testing.T, key string, keeps bool) (f *Flight, ctx context.Context)
 		t.Fatal("there is a flight already")
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	f.carry(mine, new(chatctx.Record), cancel, keeps)
+	f.carry(mine, new(record.Record), cancel, keeps)
 	return f, ctx
 }
 
@@ -173,10 +173,10 @@ func TestFlight(t *testing.T) {
 		f, _ := take(t, "k", false)
 		p := f.carries(mine)
 		f.begin("one")
-		f.TakeFailure(chaterr.AIError())
-		f.TakeFailure(chaterr.AITimeout())
+		f.TakeFailure(apierror.AIError())
+		f.TakeFailure(apierror.AITimeout())
 		f.land("k", nil)
-		if err := <-p.err; chaterr.From(err).Code != "ai_error" || p.answer.Body.String() != "one" {
+		if err := <-p.err; apierror.From(err).Code != "ai_error" || p.answer.Body.String() != "one" {
 			t.Errorf("%v, %q", err, p.answer.Body)
 		}
 		if f.recording(nil) != nil {
@@ -188,7 +188,7 @@ func TestFlight(t *testing.T) {
 		f, _ := take(t, "k", false)
 		p := f.carries(mine)
 		f.land("k", f.make(func() error { panic("at the provider's") }))
-		if err := <-p.err; err == nil || !strings.Contains(err.Error(), "at the provider's") || chaterr.From(err).Code != "internal_error" {
+		if err := <-p.err; err == nil || !strings.Contains(err.Error(), "at the provider's") || apierror.From(err).Code != "internal_error" {
 			t.Errorf("%v", err)
 		}
 	})
@@ -204,7 +204,7 @@ func TestFlight(t *testing.T) {
 		f.Note = []byte("noted")
 		kept := f.recording(err)
 		f.land("k", err)
-		if err := <-p.err; !errors.Is(err, errBrokenOff) || chaterr.From(err).Code != "ai_error" || p.answer.Body.String() != "one" {
+		if err := <-p.err; !errors.Is(err, errBrokenOff) || apierror.From(err).Code != "ai_error" || p.answer.Body.String() != "one" {
 			t.Errorf("%v, %q", err, p.answer.Body)
 		}
 		// with a note it is given again as it was, to its end
@@ -212,7 +212,7 @@ func TestFlight(t *testing.T) {
 		q := again.carries(mine)
 		again.fill(kept)
 		again.land("k", nil)
-		if err := <-q.err; chaterr.From(err).Code != "ai_error" || q.answer.Body.String() != "one" || !q.answer.Flushed {
+		if err := <-q.err; apierror.From(err).Code != "ai_error" || q.answer.Body.String() != "one" || !q.answer.Flushed {
 			t.Errorf("%v, %q", err, q.answer.Body)
 		}
 	})
@@ -240,7 +240,7 @@ func TestFlight(t *testing.T) {
 		if !leads {
 			t.Fatal("it is answered by an earlier one")
 		}
-		fresh.carry(mine, new(chatctx.Record), func(error) {}, false)
+		fresh.carry(mine, new(record.Record), func(error) {}, false)
 		p := fresh.carries(mine)
 		q := fresh.join(t, "k")
 		f.begin("old")
@@ -271,10 +271,10 @@ func TestFlight(t *testing.T) {
 				t.Fatal("it takes more than its limit")
 			}
 		}
-		f.TakeFailure(chaterr.AITimeout()) // what follows from it
+		f.TakeFailure(apierror.AITimeout()) // what follows from it
 		f.land("k", nil)
 		err := <-p.err
-		if !errors.Is(err, errTooLong) || chaterr.From(err).Code != "ai_error" || p.answer.Body.Len() != maxFlight {
+		if !errors.Is(err, errTooLong) || apierror.From(err).Code != "ai_error" || p.answer.Body.Len() != maxFlight {
 			t.Errorf("%v, %d bytes", err, p.answer.Body.Len())
 		}
 	})
@@ -315,7 +315,7 @@ func TestFlightsAtOnce(t *testing.T) {
 			f, leads := board(key, i%50 == 0)
 			if leads {
 				ctx, cancel := context.WithCancelCause(t.Context())
-				f.carry(mine, new(chatctx.Record), cancel, i%2 == 0)
+				f.carry(mine, new(record.Record), cancel, i%2 == 0)
 				all.Go(func() {
 					defer cancel(nil)
 					f.land(key, f.make(func() error {
@@ -348,7 +348,7 @@ func TestFlightsAtOnce(t *testing.T) {
 func TestRecording(t *testing.T) {
 	whole := &recording{
 		sum: mine, header: http.Header{"Content-Type": {"text/event-stream"}, "X-Two": {"1", "2"}}, body: []byte("data: x\n\n"),
-		note: []byte{0, 0xFF}, failure: &chaterr.Error{Status: 502, Code: "ai_error", Message: "no", Param: "p", RetryAfter: 3},
+		note: []byte{0, 0xFF}, failure: &apierror.Error{Status: 502, Code: "ai_error", Message: "no", Param: "p", RetryAfter: 3},
 	}
 	b := whole.encode()
 	got, err := decodeRecording(bytes.Clone(b))

@@ -1,6 +1,6 @@
-// Package chaterr is how a request of the chat chain fails: the codes of the
+// Package apierror is how a request of the chat chain fails: the codes of the
 // contract, and the one function that answers a failure.
-package chaterr
+package apierror
 
 import (
 	"context"

@@ -1,7 +1,7 @@
-// Package chatctx holds the one record of a request that the chat handlers
+// Package record holds the one record of a request that the chat handlers
 // share. They never import each other: each takes from the record what it
 // needs and adds what it knows.
-package chatctx
+package record
 
 import (
 	"maps"

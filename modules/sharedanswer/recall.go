@@ -1,6 +1,6 @@
-// Package chatreplay gives one answer to all who ask for it: to those who come
+// Package sharedanswer gives one answer to all who ask for it: to those who come
 // while it is made as it comes, to those who come later as it is kept.
-package chatreplay
+package sharedanswer
 
 import (
 	"cmp"
@@ -13,9 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
@@ -50,13 +50,13 @@ type Recall struct {
 type Request struct {
 	W      http.ResponseWriter
 	R      *http.Request
-	Rec    *chatctx.Record
+	Rec    *record.Record
 	Stream bool // whether it asks for one
 }
 
 // Call makes an answer by writing it to f, or returns why there is none. r
 // goes on for as long as anybody waits for the answer.
-type Call func(f *Flight, r *http.Request, rec *chatctx.Record) error
+type Call func(f *Flight, r *http.Request, rec *record.Record) error
 
 // Replayer gives answers again, out of the app's store.
 type Replayer struct {
@@ -137,7 +137,7 @@ func (p *Replayer) ride(x *Request, rc Recall, f *Flight, calls bool) (begun boo
 	}
 	err = f.ride(x.R.Context(), r)
 	if errors.Is(err, errOtherRequest) {
-		return false, chaterr.IdempotencyKeyReused()
+		return false, apierror.IdempotencyKeyReused()
 	}
 	if bound {
 		<-f.landed
@@ -157,13 +157,13 @@ func (p *Replayer) ride(x *Request, rc Recall, f *Flight, calls bool) (begun boo
 		}
 		err = context.Canceled
 		if errors.Is(context.Cause(ctx), chat.ErrShuttingDown) {
-			err = chaterr.ShuttingDown()
+			err = apierror.ShuttingDown()
 		}
 	}
 	if r.header == nil {
 		return false, err
 	}
-	p.told(x, r, chaterr.From(err))
+	p.told(x, r, apierror.From(err))
 	return true, nil
 }
 
@@ -172,22 +172,22 @@ func (p *Replayer) ride(x *Request, rc Recall, f *Flight, calls bool) (begun boo
 func learn(x *Request, f *Flight, calls, atEnd bool) {
 	c, landed := f.call()
 	if !calls || atEnd && !landed {
-		c = chatctx.Call{Model: x.Rec.CallSoFar().Model, Attempts: c.Attempts, BudgetSpent: c.BudgetSpent}
+		c = record.Call{Model: x.Rec.CallSoFar().Model, Attempts: c.Attempts, BudgetSpent: c.BudgetSpent}
 	}
 	x.Rec.SetCall(c)
 }
 
 // told tells the client of a failure that comes after its answer has begun. A
 // document that is broken off would look whole, if not for its connection.
-func (p *Replayer) told(x *Request, r *rider, e *chaterr.Error) {
+func (p *Replayer) told(x *Request, r *rider, e *apierror.Error) {
 	x.Rec.ErrorCode = e.Code
-	if chaterr.HandOver(x.W, e) {
+	if apierror.HandOver(x.W, e) {
 		return
 	}
-	chaterr.Log(p.log, x.Rec, e)
+	apierror.Log(p.log, x.Rec, e)
 	if !isStream(r.header) {
 		panic(http.ErrAbortHandler)
 	}
-	doc, _ := json.Marshal(chaterr.OpenAI(e, x.Rec.TraceID)) // cannot fail
+	doc, _ := json.Marshal(apierror.OpenAI(e, x.Rec.TraceID)) // cannot fail
 	_, _ = x.W.Write(sse.AppendEvent(nil, "", "", doc))
 }

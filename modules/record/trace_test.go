@@ -1,4 +1,4 @@
-package chatctx
+package record
 
 import (
 	"net/http"

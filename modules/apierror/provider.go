@@ -1,4 +1,4 @@
-package chaterr
+package apierror
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package chatreplay
+package sharedanswer
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // maxFlight is how long an answer may grow, in bytes: all of it is held for
@@ -46,7 +46,7 @@ type Flight struct {
 	keeps    bool                    // it goes on without riders
 	outdated bool                    // somebody has asked for a fresh one
 	cancel   context.CancelCauseFunc // nil until there is something to cancel
-	rec      *chatctx.Record         // of the call that makes it; nil where there is none
+	rec      *record.Record          // of the call that makes it; nil where there is none
 
 	known bool     // the sum is
 	sum   [32]byte // of the body of the request that is answered
@@ -55,8 +55,8 @@ type Flight struct {
 	begun   http.Header // as it was sent; nil until the answer has begun
 	body    []byte
 	done    bool
-	err     error          // why there is no answer
-	failure *chaterr.Error // why the answer ends early
+	err     error           // why there is no answer
+	failure *apierror.Error // why the answer ends early
 }
 
 func newFlight() *Flight {
@@ -126,7 +126,7 @@ func (f *Flight) leave() (last bool) {
 
 // carry says which request is answered, by which call, how to end that, and
 // whether it goes on when nobody rides.
-func (f *Flight) carry(sum [32]byte, rec *chatctx.Record, cancel context.CancelCauseFunc, keeps bool) {
+func (f *Flight) carry(sum [32]byte, rec *record.Record, cancel context.CancelCauseFunc, keeps bool) {
 	f.change(func() {
 		f.known, f.sum = true, sum
 		f.rec, f.cancel, f.keeps = rec, cancel, keeps
@@ -148,7 +148,7 @@ func (f *Flight) make(call func() error) (err error) {
 		switch p := recover(); p {
 		case nil:
 		case http.ErrAbortHandler:
-			err = chaterr.AIError().Because(errBrokenOff)
+			err = apierror.AIError().Because(errBrokenOff)
 		default:
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
@@ -183,7 +183,7 @@ func (f *Flight) WriteHeader(status int) {
 func (f *Flight) Write(p []byte) (n int, err error) {
 	f.change(func() {
 		if f.failure == nil && len(f.body) > 0 && len(f.body)+len(p) > maxFlight {
-			f.failure = chaterr.AIError().Because(errTooLong)
+			f.failure = apierror.AIError().Because(errTooLong)
 		}
 		if f.failure != nil {
 			err = f.failure
@@ -198,9 +198,9 @@ func (f *Flight) Write(p []byte) (n int, err error) {
 // Flush implements http.Flusher: whoever rides flushes.
 func (f *Flight) Flush() {}
 
-// TakeFailure implements chaterr.Taker: each rider is told in its own way. The
+// TakeFailure implements apierror.Taker: each rider is told in its own way. The
 // first failure counts: others follow from it.
-func (f *Flight) TakeFailure(e *chaterr.Error) {
+func (f *Flight) TakeFailure(e *apierror.Error) {
 	f.change(func() {
 		if f.failure == nil {
 			f.failure = e
@@ -239,7 +239,7 @@ func (f *Flight) view(sum [32]byte, have int) view {
 
 // call is what is known of the call that makes the answer. landed says that
 // nothing more will be.
-func (f *Flight) call() (c chatctx.Call, landed bool) {
+func (f *Flight) call() (c record.Call, landed bool) {
 	f.mu.Lock()
 	rec, done := f.rec, f.done
 	f.mu.Unlock()
@@ -336,7 +336,7 @@ func (f *Flight) recording(err error) *recording {
 	defer f.mu.Unlock()
 	a := &recording{sum: f.sum, header: f.begun, body: f.body, note: f.Note, failure: f.failure}
 	if a.failure == nil && err != nil {
-		a.failure = chaterr.From(err)
+		a.failure = apierror.From(err)
 	}
 	if f.begun == nil || f.status != http.StatusOK || f.outdated || a.failure != nil && a.note == nil {
 		return nil
@@ -351,5 +351,5 @@ func (f *Flight) recording(err error) *recording {
 var (
 	_ http.ResponseWriter = (*Flight)(nil)
 	_ http.Flusher        = (*Flight)(nil)
-	_ chaterr.Taker       = (*Flight)(nil)
+	_ apierror.Taker      = (*Flight)(nil)
 )

@@ -1,5 +1,4 @@
-// Package chatbody reads the JSON body of a request, once and strictly.
-package chatbody
+package chat
 
 import (
 	"bytes"
@@ -11,26 +10,26 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 )
 
-// Read returns the request's body: one JSON object of at most limit bytes,
+// ReadBody returns the request's body: one JSON object of at most limit bytes,
 // in valid UTF-8, no name twice, nothing behind it. Everything that reads the
 // body afterwards sees the same members, whichever of two names it would pick.
-// Errors are *chaterr.Error.
-func Read(r *http.Request, limit int64) ([]byte, error) {
+// Errors are *apierror.Error.
+func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	if !isJSON(r.Header.Get("Content-Type")) {
-		return nil, chaterr.UnsupportedMediaType()
+		return nil, apierror.UnsupportedMediaType()
 	}
 	if r.ContentLength > limit {
-		return nil, chaterr.PayloadTooLarge(limit)
+		return nil, apierror.PayloadTooLarge(limit)
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	if err != nil {
-		return nil, chaterr.FromBody(err, limit)
+		return nil, apierror.FromBody(err, limit)
 	}
 	if int64(len(body)) > limit {
-		return nil, chaterr.PayloadTooLarge(limit)
+		return nil, apierror.PayloadTooLarge(limit)
 	}
 	if err := checkObject(body); err != nil {
 		return nil, err
@@ -51,14 +50,14 @@ func checkObject(body []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	v, err := d.ReadValue()
 	if err != nil {
-		return chaterr.InvalidJSON(err)
+		return apierror.InvalidJSON(err)
 	}
 	kind := v.Kind()
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return chaterr.InvalidJSON(errors.New("something follows the JSON value"))
+		return apierror.InvalidJSON(errors.New("something follows the JSON value"))
 	}
 	if kind != jsontext.KindBeginObject {
-		return chaterr.InvalidRequest("body", "want a JSON object")
+		return apierror.InvalidRequest("body", "want a JSON object")
 	}
 	return nil
 }

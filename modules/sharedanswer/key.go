@@ -1,4 +1,4 @@
-package chatreplay
+package sharedanswer
 
 import (
 	"crypto/sha256"
@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // HeaderKey is the header with the key under which a client repeats a request.
@@ -26,19 +26,19 @@ func ClientKey(header http.Header) (string, error) {
 		return "", nil
 	}
 	if len(values) > 1 {
-		return "", chaterr.InvalidRequest(HeaderKey, "want this header once")
+		return "", apierror.InvalidRequest(HeaderKey, "want this header once")
 	}
 	key := values[0]
 	invisible := func(r rune) bool { return r <= ' ' || r > '~' }
 	if key == "" || len(key) > maxKey || strings.ContainsFunc(key, invisible) {
-		return "", chaterr.InvalidRequest(HeaderKey, "want 1 to 255 visible ASCII characters")
+		return "", apierror.InvalidRequest(HeaderKey, "want 1 to 255 visible ASCII characters")
 	}
 	return key, nil
 }
 
 // ByClientKey is how the answer to a request with a key is found again: under
 // its user and its path, by whoever sends the parts of it that count.
-func ByClientKey(rec *chatctx.Record, path, key string, parts ...string) Recall {
+func ByClientKey(rec *record.Record, path, key string, parts ...string) Recall {
 	return Recall{
 		Key:   KeyOf("idempotent", rec.User, path, key),
 		Keep:  KeyLasts,

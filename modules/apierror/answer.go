@@ -1,4 +1,4 @@
-package chaterr
+package apierror
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddy-chat/caddy-chat/modules/chatctx"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // Taker is a ResponseWriter that wants a failure as it is, before it becomes
@@ -30,7 +30,7 @@ func Answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, err error) 
 	if HandOver(w, e) {
 		return nil
 	}
-	rec := chatctx.Get(r)
+	rec := record.Get(r)
 	if rec != nil {
 		rec.ErrorCode = e.Code
 	}
@@ -82,7 +82,7 @@ func originalRequest(r *http.Request) *http.Request {
 }
 
 // Log notes a failure: a server's at error level, a client's at debug level.
-func Log(log *zap.Logger, rec *chatctx.Record, e *Error) {
+func Log(log *zap.Logger, rec *record.Record, e *Error) {
 	level := zapcore.DebugLevel
 	if e.Status >= http.StatusInternalServerError {
 		level = zapcore.ErrorLevel
@@ -139,7 +139,7 @@ type openAIDetail struct {
 	Code    string  `json:"code"`
 }
 
-func write(w http.ResponseWriter, r *http.Request, rec *chatctx.Record, e *Error) error {
+func write(w http.ResponseWriter, r *http.Request, rec *record.Record, e *Error) error {
 	traceID := ""
 	if rec != nil {
 		traceID = rec.TraceID

@@ -1,4 +1,4 @@
-package chatreplay
+package sharedanswer
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-chat/caddy-chat/modules/chaterr"
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -32,7 +32,7 @@ func (p *Replayer) kept(x *Request, rc Recall, tenant string) (*recording, error
 	}
 	p.storeFailed(x, "reading a kept answer", err)
 	if rc.Holds != nil && !errors.Is(err, errNoRecording) {
-		return nil, chaterr.StorageUnavailable(err)
+		return nil, apierror.StorageUnavailable(err)
 	}
 	return nil, nil
 }
