@@ -69,6 +69,11 @@ type Request struct {
 	// answer. Only set where the provider's Continues allows it.
 	Continue string
 
+	// BeforeRead is called before every read that may wait for the provider,
+	// in the goroutine that calls Stream.Next: whoever passes the chunks on
+	// gathers them until then. May be nil.
+	BeforeRead func()
+
 	// Dropped names the members of the body that the adapter left out because
 	// its provider has no such thing. The client is told.
 	Dropped []string
@@ -116,6 +121,12 @@ type Chunk struct {
 	// Raw is the chunk's JSON, on one line.
 	Raw []byte
 	Facts
+
+	// Regular says that Raw can go out without a second look: it is a
+	// chat.completion.chunk with one choice, the first, whose delta has
+	// nothing but its role, text and reasoning, without a finish reason and
+	// without a usage member.
+	Regular bool
 }
 
 // Facts are what the gateway wants to know of an answer or of a part of it.

@@ -146,6 +146,7 @@ func (a *answer) marshal(kind string, u *usage, choices ...choice) ([]byte, erro
 // the finish reason, one with the usage.
 type stream struct {
 	ctx    context.Context
+	req    *provider.Request
 	answer answer
 	delay  time.Duration
 	said   int // chunks so far
@@ -188,6 +189,9 @@ func (s *stream) Next() (*provider.Chunk, error) {
 func (s *stream) wait() error {
 	if s.delay <= 0 {
 		return nil
+	}
+	if s.req.BeforeRead != nil {
+		s.req.BeforeRead()
 	}
 	timer := time.NewTimer(s.delay)
 	defer timer.Stop()

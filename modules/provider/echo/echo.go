@@ -61,7 +61,7 @@ func (e *Echo) Stream(ctx context.Context, req *provider.Request) (provider.Stre
 	if e.Delay != nil {
 		delay = time.Duration(*e.Delay)
 	}
-	return &stream{ctx: ctx, answer: newAnswer(req), delay: delay}, nil
+	return &stream{ctx: ctx, req: req, answer: newAnswer(req), delay: delay}, nil
 }
 
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:

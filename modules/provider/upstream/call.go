@@ -23,7 +23,8 @@ func (u *Upstream) NewRequest(ctx context.Context, preq *provider.Request, path 
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(isolate(ctx), http.MethodPost, u.base+path, bytes.NewReader(body))
+	ctx = context.WithValue(isolate(ctx), beforeReadKey{}, preq.BeforeRead)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
@@ -84,6 +85,9 @@ func (u *Upstream) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, Failure(req.Context(), err)
 	}
+	if f, _ := req.Context().Value(beforeReadKey{}).(func()); f != nil {
+		resp.Body = &announcedBody{resp.Body, f}
+	}
 	if err := decompress(resp); err != nil {
 		resp.Body.Close()
 		return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Status: resp.StatusCode, Err: err}
@@ -92,6 +96,22 @@ func (u *Upstream) Do(req *http.Request) (*http.Response, error) {
 		return nil, refusal(req.Context(), resp)
 	}
 	return resp, nil
+}
+
+// beforeReadKey is the key of provider.Request.BeforeRead in the context of a
+// call.
+type beforeReadKey struct{}
+
+// announcedBody calls a function before each read. It lies below whatever
+// decodes the body, so that what has been decoded already is not waited for.
+type announcedBody struct {
+	io.ReadCloser
+	beforeRead func()
+}
+
+func (b *announcedBody) Read(p []byte) (int, error) {
+	b.beforeRead()
+	return b.ReadCloser.Read(p)
 }
 
 // SetHeaders sets the configured headers, as Do does. A provider that signs
