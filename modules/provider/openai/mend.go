@@ -46,6 +46,12 @@ func (m *mender) finished() bool {
 	return len(m.choices) > 0
 }
 
+// midway says whether the answer has begun, with the first choice alone, and
+// has not finished.
+func (m *mender) midway() bool {
+	return m.first != nil && len(m.choices) == 1 && m.choices[0] != nil && !m.choices[0].finished
+}
+
 // chunk mends one chunk, a JSON object; ok is false where it has nothing in it that a client would look for.
 func (m *mender) chunk(raw []byte) (mended []byte, ok bool, err error) {
 	e := editor{raw: oneLine(raw)}

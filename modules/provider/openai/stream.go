@@ -22,6 +22,8 @@ type stream struct {
 	body    io.ReadCloser
 	dec     *sse.Decoder // nil until the first bytes told what the body is
 	mend    mender
+	scan    provider.Scanner
+	regular provider.Chunk // the last regular chunk
 	skipped int
 	marked  bool  // the provider's own end mark was seen
 	err     error // what the stream ended with
@@ -101,6 +103,9 @@ func (s *stream) next() (*provider.Chunk, error) {
 			s.marked = true
 			return s.last()
 		}
+		if chunk := s.asItCame(ev.Type, data); chunk != nil {
+			return chunk, nil
+		}
 		chunk, err := s.chunk(ev.Type, data)
 		switch {
 		case err != nil:
@@ -126,6 +131,22 @@ func (s *stream) last() (*provider.Chunk, error) {
 	s.err = io.EOF
 	f, _ := provider.ParseChunk(raw)
 	return &provider.Chunk{Raw: raw, Facts: f}, nil
+}
+
+// asItCame returns a regular chunk of an answer that is under way, which goes
+// out as it came; nil for any other event. Only a "usage":null is cut out of
+// its JSON.
+func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
+	if event == "error" || !s.mend.midway() {
+		return nil
+	}
+	c, ok := s.scan.Scan(data)
+	if !ok || c.ID != s.mend.id {
+		return nil
+	}
+	data = append(data[:c.UsageFrom], data[c.UsageTo:]...) // the event's bytes are ours
+	s.regular = provider.Chunk{Raw: data, Facts: c.Facts, Regular: true}
+	return &s.regular
 }
 
 // chunk reads one event's data; nil where it is nothing that a client could
