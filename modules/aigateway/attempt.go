@@ -18,14 +18,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
-var (
-	// errSilent ends an attempt whose target says nothing for too long.
-	errSilent = errors.New("the provider stays silent")
-
-	// errOutOfTime ends an attempt when the time for trying is over.
-	errOutOfTime = errors.New("the time for trying is over")
-)
-
 // attempt is one call of one target.
 type attempt struct {
 	c     *call
@@ -36,12 +28,16 @@ type attempt struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	watch  *time.Timer // ends the attempt where there is no content in time
-	stall  *time.Timer // the same between any two chunks after that; nil until then
+	watch  beginWatch  // until there is content
+	stall  *stallWatch // from then on
 	pass   *route.Pass
 	end    func() // of the count of calls under way
 	span   trace.Span
 	stream provider.Stream
+
+	// What the attempt has begun to answer with: a stream, or a document.
+	source   source
+	document *provider.Completion
 
 	content bool // the model has produced something, or finished
 	usage   *provider.Usage
@@ -61,8 +57,8 @@ type circuitError struct{ wait time.Duration }
 
 func (e *circuitError) Error() string { return fmt.Sprintf("its circuit is open for %v", e.wait) }
 
-// enter makes an attempt at a target. Where its circuit is open, the error is a
-// *circuitError.
+// enter makes an attempt at a target. The error is a *circuitError where its
+// circuit is open.
 func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	now := time.Now()
 	pass, wait := hop.Breaker.Enter(now)
@@ -71,54 +67,49 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	}
 	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin()}
 	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
-	deadline := c.deadline
-	a.watch = time.AfterFunc(c.patience(c.h.ResponseTimeout), func() { a.cancel(impatience(deadline)) })
+	a.watch = watchBegin(a.cancel, c.patience(c.h.ResponseTimeout), c.deadline)
+	a.stall = newStallWatch(a.cancel, time.Duration(c.h.StallTimeout))
 	c.info.Attempts++
 	c.info.Provider = hop.Target.Provider
-	c.x.rec.SetCall(c.info)
+	c.x.Rec.SetCall(c.info)
 	a.preq = c.providerRequest(hop.Target)
+	a.preq.BeforeRead = a.beforeRead
 	a.ctx, a.span = a.startSpan()
 	return a, nil
 }
 
-// impatience is why a wait for an answer to begin came to its end.
-func impatience(deadline time.Time) error {
-	if time.Until(deadline) <= 0 {
-		return errOutOfTime
+// begin makes the call, and returns once the answer has begun: a stream with
+// content, a document when it is whole.
+func (a *attempt) begin() error {
+	if !a.c.req.stream {
+		return a.callDocument()
 	}
-	return errSilent
-}
-
-// complete calls for a whole answer.
-func (a *attempt) complete(do func(context.Context, provider.Provider) (*provider.Completion, error)) (*provider.Completion, error) {
-	answer, err := do(a.ctx, a.c.h.providers[a.hop.Target.Provider])
-	if err != nil {
-		return nil, a.cause(err)
+	if err := a.open(); err != nil {
+		return err
 	}
-	a.note(answer.Facts)
-	a.answering()
-	return answer, nil
+	var err error
+	a.source, err = begins(a, a)
+	return err
 }
 
 // open calls for a stream.
 func (a *attempt) open() error {
-	s, err := a.c.h.providers[a.hop.Target.Provider].Stream(a.ctx, a.preq)
+	s, err := a.provider().Stream(a.ctx, a.preq)
 	if err != nil {
 		return a.cause(err)
 	}
 	a.stream = s
-	a.watch.Reset(a.c.patience(a.c.h.FirstTokenTimeout))
+	a.watch.extend(a.c.patience(a.c.h.FirstTokenTimeout))
 	return nil
 }
 
+// provider is the target's.
+func (a *attempt) provider() provider.Provider { return a.c.h.providers[a.hop.Target.Provider] }
+
 // Next returns the next chunk of the stream. An attempt is a stream itself,
-// one that keeps watch over the target, and not over how fast the client reads.
-// What ends it behind its finish reason takes nothing away.
+// one that keeps watch over the target. What ends it behind its finish reason
+// takes nothing away.
 func (a *attempt) Next() (*provider.Chunk, error) {
-	if a.content {
-		a.awaitMore()
-		defer a.stall.Stop()
-	}
 	chunk, err := a.stream.Next()
 	switch {
 	case errors.Is(err, io.EOF), err != nil && a.finish != "" && a.c.req.choices == 1:
@@ -126,23 +117,18 @@ func (a *attempt) Next() (*provider.Chunk, error) {
 	case err != nil:
 		return nil, a.cause(err)
 	}
-	a.note(chunk.Facts)
+	a.note(&chunk.Facts)
+	if a.content {
+		a.stall.heard()
+	}
 	return chunk, nil
 }
 
-func (a *attempt) awaitMore() {
-	timeout := time.Duration(a.c.h.StallTimeout)
-	if a.stall == nil {
-		a.stall = time.AfterFunc(timeout, func() { a.cancel(errSilent) })
-		return
-	}
-	a.stall.Reset(timeout)
-}
-
-func (a *attempt) note(f provider.Facts) {
+// note takes in what a chunk or a document says.
+func (a *attempt) note(f *provider.Facts) {
 	if !a.content && (f.Content || f.FinishReason != "") {
 		a.content = true
-		a.watch.Stop()
+		a.watch.stop()
 		a.hop.FirstToken(time.Now(), time.Since(a.begun))
 		a.answering()
 	}
@@ -173,7 +159,7 @@ func (a *attempt) logCircuit(message string) {
 // provider made of it.
 func (a *attempt) cause(err error) error {
 	if pe, ok := errors.AsType[*provider.Error](err); ok {
-		if p, ok := a.c.h.providers[a.hop.Target.Provider].(provider.Keeper); ok {
+		if p, ok := a.provider().(provider.Keeper); ok {
 			pe.Message = p.Hide(a.preq, pe.Message)
 		}
 	}
@@ -188,7 +174,8 @@ func (a *attempt) over(err error) {
 	if a.result != "" {
 		return
 	}
-	a.watch.Stop()
+	a.watch.stop()
+	a.stall.stop()
 	if a.stream != nil {
 		a.c.h.app.SkippedChunks(a.hop.Target.Provider, a.stream.Skipped())
 		_ = a.stream.Close()
@@ -197,7 +184,7 @@ func (a *attempt) over(err error) {
 	switch {
 	case a.result == chat.AttemptOK:
 		a.pass.Succeeded()
-	case a.result != chat.AttemptAborted && tells(err):
+	case a.result != chat.AttemptAborted && countsAgainstTarget(err):
 		a.slow()
 		if a.pass.Failed(time.Now()) {
 			a.logCircuit("a circuit opens: the target is left alone for a while")
@@ -216,7 +203,7 @@ func (a *attempt) over(err error) {
 		a.c.h.log.Warn("a model call failed",
 			zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model),
 			zap.Int("attempt", a.c.info.Attempts), zap.String("result", a.result),
-			zap.String("trace_id", a.c.x.rec.TraceID), zap.String("tenant", a.c.x.rec.TenantID()), zap.Error(err))
+			zap.String("trace_id", a.c.x.Rec.TraceID), zap.String("tenant", a.c.x.Rec.TenantID()), zap.Error(err))
 	}
 }
 
@@ -252,10 +239,10 @@ func isOurs(err error) bool {
 	return ours
 }
 
-// tells says whether a failure speaks against the target: others would meet
-// it as well. Being asked too much or wrongly does not, nor does having had too
-// little time.
-func tells(err error) bool {
+// countsAgainstTarget says whether a failure is the target's own, which other
+// calls would meet as well. A rate limit and a bad request are not, nor is a
+// lack of time that earlier targets have used up.
+func countsAgainstTarget(err error) bool {
 	if errors.Is(err, errOutOfTime) {
 		return false
 	}

@@ -110,13 +110,12 @@ func TestSpeaksAgainst(t *testing.T) {
 func begin(t *testing.T, h *Handler) *attempt {
 	t.Helper()
 	r := newRequest(t.Context(), streamed)
-	rec, w, _ := h.app.Enter(httptest.NewRecorder(), r)
+	x, _ := h.app.Enter(httptest.NewRecorder(), r)
 	req, err := parseRequest([]byte(streamed))
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &exchange{w: w, r: r, rec: rec}
-	choice, err := h.choose(x, req)
+	choice, err := h.choose(x, req.model)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,6 @@
 package aigateway
 
 import (
-	"context"
-
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
@@ -11,8 +9,8 @@ import (
 )
 
 // embeddings serves POST /v1/embeddings.
-func (h *Handler) embeddings(x *exchange) error {
-	body, err := chat.ReadBody(x.r, h.MaxBody)
+func (h *Handler) embeddings(x *chat.Exchange) error {
+	body, err := chat.ReadBody(x.R, h.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -20,7 +18,7 @@ func (h *Handler) embeddings(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return h.call(x, req, (*call).embed)
+	return h.answer(x, req)
 }
 
 func parseEmbeddings(body []byte) (*request, error) {
@@ -33,20 +31,15 @@ func parseEmbeddings(body []byte) (*request, error) {
 	}
 	req := &request{body: body, operation: operationEmbeddings, inputTokens: provider.EstimateTokens(len(input.Raw))}
 	var err error
-	req.model, err = modelOf(body)
+	req.model, err = modelName(gjson.GetBytes(body, "model"))
 	return req, err
 }
 
-// embed makes a call for embeddings. Failures of a provider are met as those
-// of any other call.
-func (c *call) embed() error {
-	return c.document(func(a *attempt) (*provider.Completion, error) {
-		return a.complete(func(ctx context.Context, p provider.Provider) (*provider.Completion, error) {
-			e, ok := p.(provider.Embedder)
-			if !ok {
-				return nil, provider.Unsupported("model", "its provider has no embeddings")
-			}
-			return e.Embed(ctx, a.preq)
-		})
-	}, func(body []byte) []byte { return body })
+// embed calls for embeddings.
+func (a *attempt) embed() (*provider.Completion, error) {
+	e, ok := a.provider().(provider.Embedder)
+	if !ok {
+		return nil, provider.Unsupported("model", "its provider has no embeddings")
+	}
+	return e.Embed(a.ctx, a.preq)
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
-	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
 func init() {
@@ -159,38 +158,27 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	rt, ok := h.match(r.URL.Path)
+	e, ok := h.match(r.URL.Path)
 	if !ok {
 		return next.ServeHTTP(w, r)
 	}
-	rec, w, done := h.app.Enter(w, r)
+	x, done := h.app.Enter(w, r)
 	defer done(nil)
 
-	if err := h.serve(&exchange{w: w, r: r, rec: rec}, rt); err != nil {
-		return apierror.Answer(h.log, w, r, err)
+	if err := h.serve(x, e); err != nil {
+		return apierror.Answer(h.log, x.W, r, err)
 	}
 	return nil
-}
-
-// exchange is one request and its answer.
-type exchange struct {
-	w   http.ResponseWriter
-	r   *http.Request
-	rec *record.Record
-
-	// flight is w where others may want the same answer: it has no connection
-	// of its own. Nil otherwise.
-	flight *sharedanswer.Flight
 }
 
 // endpoint is one of the handler's routes.
 type endpoint struct {
 	method string
-	serve  func(*Handler, *exchange) error
+	serve  func(*Handler, *chat.Exchange) error
 }
 
 var endpoints = map[string]endpoint{
-	"/v1/chat/completions": {http.MethodPost, (*Handler).chat},
+	"/v1/chat/completions": {http.MethodPost, (*Handler).completions},
 	"/v1/embeddings":       {http.MethodPost, (*Handler).embeddings},
 	"/v1/models":           {http.MethodGet, (*Handler).models},
 	"/v1/health":           {http.MethodGet, (*Handler).health},
@@ -205,33 +193,42 @@ func (h *Handler) match(path string) (endpoint, bool) {
 }
 
 // serve answers a request, or returns why it has not been answered.
-func (h *Handler) serve(x *exchange, e endpoint) error {
+func (h *Handler) serve(x *chat.Exchange, e endpoint) error {
 	if err := h.requireTenant(x); err != nil {
 		return err
 	}
-	if x.r.Method != e.method && (e.method != http.MethodGet || x.r.Method != http.MethodHead) {
+	if x.R.Method != e.method && (e.method != http.MethodGet || x.R.Method != http.MethodHead) {
 		return apierror.MethodNotAllowed(e.method)
 	}
 	return e.serve(h, x)
 }
 
-func (h *Handler) requireTenant(x *exchange) error {
-	if h.Tenant == tenantNone && x.rec.Tenant == nil {
+func (h *Handler) requireTenant(x *chat.Exchange) error {
+	if h.Tenant == tenantNone && x.Rec.Tenant == nil {
 		return nil
 	}
-	if err := h.app.RequireTenant(x.r, x.rec, h.Tenant); err != nil {
-		return err
-	}
-	x.rec.SetHeader(x.w, record.HeaderTenant, x.rec.Tenant.ID)
-	return nil
+	return x.RequireTenant(h.Tenant)
 }
 
-// mayUse says whether the request's tenant may use a model.
-func mayUse(t *tenant.Tenant) func(string) bool {
-	if t == nil {
-		return func(string) bool { return true }
+// completions serves POST /v1/chat/completions.
+func (h *Handler) completions(x *chat.Exchange) error {
+	req, err := h.readRequest(x)
+	if err != nil {
+		return err
 	}
-	return t.MayUse
+	return h.answer(x, req)
+}
+
+// answer answers a request: with an answer that is there or on its way, where
+// the request may have one, and else with a call of its model.
+func (h *Handler) answer(x *chat.Exchange, req *request) error {
+	choice, err := h.choose(x, req.model)
+	if err != nil {
+		return err
+	}
+	x.Rec.SetCall(record.Call{Model: choice.Name})
+	x.SetHeader("X-Model-Id", choice.Name)
+	return h.shared(x, req, choice)
 }
 
 // Interface guards

@@ -1,15 +1,11 @@
 package aigateway
 
 import (
-	"cmp"
-	"errors"
-
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
 // request is a chat completions request, as far as the gateway reads it.
@@ -35,8 +31,8 @@ type request struct {
 
 // readRequest reads and checks the body. What the gateway does not need to
 // know it leaves to the provider.
-func (h *Handler) readRequest(x *exchange) (*request, error) {
-	body, err := chat.ReadBody(x.r, h.MaxBody)
+func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
+	body, err := chat.ReadBody(x.R, h.MaxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -44,34 +40,67 @@ func (h *Handler) readRequest(x *exchange) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t := x.rec.Turn; t != nil {
+	if t := x.Rec.Turn; t != nil {
 		req.model = t.Model
 	}
 	return req, nil
 }
 
 func parseRequest(body []byte) (*request, error) {
-	req := &request{body: body, operation: operationChat}
-	messages := gjson.GetBytes(body, "messages")
-	if !messages.IsArray() || len(messages.Array()) == 0 {
+	req := &request{body: body, operation: operationChat, choices: 1}
+	m := membersOf(body)
+	if !m.messages.IsArray() || m.messages.Get("#").Int() == 0 {
 		return nil, apierror.InvalidRequest("messages", "required, a list of at least one message")
 	}
-	req.inputTokens = inputEstimate(messages) + provider.EstimateTokens(len(gjson.GetBytes(body, "tools").Raw))
-	req.choices = choicesOf(body)
-	req.outputCap = outputCap(body, req.choices)
+	req.inputTokens = inputEstimate(m.messages) + provider.EstimateTokens(len(m.tools.Raw))
+	req.choices = choicesOf(m.n)
+	req.outputCap = outputCap(m, req.choices)
 
 	var err error
-	if req.model, err = modelOf(body); err != nil {
+	if req.model, err = modelName(m.model); err != nil {
 		return nil, err
 	}
-	if req.stream, err = optionalBool(body, "stream"); err != nil {
+	if req.stream, err = optionalBool("stream", m.stream); err != nil {
 		return nil, err
 	}
-	if o := gjson.GetBytes(body, "stream_options"); o.Exists() && !o.IsObject() && o.Type != gjson.Null {
+	if o := m.streamOptions; o.Exists() && !o.IsObject() && o.Type != gjson.Null {
 		return nil, apierror.InvalidRequest("stream_options", "want an object")
 	}
-	req.includeUsage, err = optionalBool(body, "stream_options.include_usage")
+	req.includeUsage, err = optionalBool("stream_options.include_usage", m.streamOptions.Get("include_usage"))
 	return req, err
+}
+
+// members are what the gateway reads of a body.
+type members struct {
+	messages, tools, model, n      gjson.Result
+	stream, streamOptions          gjson.Result
+	maxTokens, maxCompletionTokens gjson.Result
+}
+
+// membersOf finds the members of a body, a JSON object, in one pass.
+func membersOf(body []byte) (m members) {
+	gjson.ParseBytes(body).ForEach(func(name, v gjson.Result) bool {
+		switch name.Str {
+		case "messages":
+			m.messages = v
+		case "tools":
+			m.tools = v
+		case "model":
+			m.model = v
+		case "n":
+			m.n = v
+		case "stream":
+			m.stream = v
+		case "stream_options":
+			m.streamOptions = v
+		case "max_tokens":
+			m.maxTokens = v
+		case "max_completion_tokens":
+			m.maxCompletionTokens = v
+		}
+		return true
+	})
+	return m
 }
 
 // mediaTokens is what an image or a file is taken for: its bytes tell nothing.
@@ -80,42 +109,43 @@ const mediaTokens = 1000
 // inputEstimate guesses how many tokens messages are.
 func inputEstimate(messages gjson.Result) int64 {
 	bytes, media := len(messages.Raw), 0
-	for _, m := range messages.Array() {
+	messages.ForEach(func(_, m gjson.Result) bool {
 		content := m.Get("content")
 		if !content.IsArray() {
-			continue
+			return true
 		}
-		for _, part := range content.Array() {
+		content.ForEach(func(_, part gjson.Result) bool {
 			for _, path := range [...]string{"image_url.url", "input_audio.data", "file.file_data"} {
 				if data := part.Get(path); data.Exists() {
 					bytes -= len(data.Raw)
 					media++
 				}
 			}
-		}
-	}
+			return true
+		})
+		return true
+	})
 	return provider.EstimateTokens(bytes) + int64(media)*mediaTokens
 }
 
 // choicesOf is how many answers a request asks for.
-func choicesOf(body []byte) int {
+func choicesOf(n gjson.Result) int {
 	const most = 1000
-	return int(max(1, min(gjson.GetBytes(body, "n").Num, most)))
+	return int(max(1, min(n.Num, most)))
 }
 
 // outputCap is how many tokens a request allows at most.
-func outputCap(body []byte, choices int) int64 {
+func outputCap(m members, choices int) int64 {
 	const most = 1 << 40
-	limit := gjson.GetBytes(body, "max_completion_tokens")
+	limit := m.maxCompletionTokens
 	if limit.Type != gjson.Number {
-		limit = gjson.GetBytes(body, "max_tokens")
+		limit = m.maxTokens
 	}
 	return int64(max(0, min(limit.Num*float64(choices), most)))
 }
 
-// modelOf is the model that a body asks for, empty where it asks for none.
-func modelOf(body []byte) (string, error) {
-	model := gjson.GetBytes(body, "model")
+// modelName is the model that a body asks for, empty where it asks for none.
+func modelName(model gjson.Result) (string, error) {
 	switch {
 	case !model.Exists() || model.Type == gjson.Null:
 		return "", nil
@@ -125,34 +155,13 @@ func modelOf(body []byte) (string, error) {
 	return "", apierror.InvalidRequest("model", "want the name of a model")
 }
 
-func optionalBool(body []byte, path string) (bool, error) {
-	v := gjson.GetBytes(body, path)
+func optionalBool(name string, v gjson.Result) (bool, error) {
 	switch v.Type {
 	case gjson.True:
 		return true, nil
 	case gjson.False, gjson.Null:
 		return false, nil
 	default:
-		return false, apierror.InvalidRequest(path, "want true or false")
+		return false, apierror.InvalidRequest(name, "want true or false")
 	}
-}
-
-// choose finds where a request goes: by the model it names, else the route's,
-// else the tenant's, else the gateway's default.
-func (h *Handler) choose(x *exchange, req *request) (route.Choice, error) {
-	tenantModel := ""
-	if x.rec.Tenant != nil {
-		tenantModel = x.rec.Tenant.Model
-	}
-	name := cmp.Or(req.model, h.ModelOverride, tenantModel, h.table.Default())
-	c, err := h.table.Resolve(name, mayUse(x.rec.Tenant))
-	switch {
-	case errors.Is(err, route.ErrNotAllowed):
-		return c, apierror.ModelNotAllowed()
-	case errors.Is(err, route.ErrNone):
-		return c, apierror.InvalidRequest("model", "required: the gateway has no default_model")
-	case err != nil:
-		return c, apierror.ModelUnknown()
-	}
-	return c, nil
 }

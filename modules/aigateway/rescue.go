@@ -24,9 +24,9 @@ type rescueWay struct {
 // a target that continues an assistant message, then from one whose answer to
 // the same request begins with exactly what the client has. It fails with the
 // cause of the cut where neither is to be had.
-func (c *call) rescue(out *chunkWriter, cut error) (source, error) {
+func (c *call) rescue(cut error) (source, error) {
 	c.answering.over(cut)
-	if !*c.h.Rescue || out.sent.fixed || c.ctx.Err() != nil || !isCut(cut) {
+	if !*c.h.Rescue || c.out.sent.fixed || c.ctx.Err() != nil || !isCut(cut) {
 		return source{}, cut
 	}
 	// what the client has is that target's until another one goes on
@@ -34,7 +34,7 @@ func (c *call) rescue(out *chunkWriter, cut error) (source, error) {
 	c.deadline = time.Now().Add(time.Duration(c.h.TryDuration))
 	for _, continued := range []bool{true, false} {
 		for _, place := range c.places(errors.Is(cut, errSilent)) {
-			if s, ok := c.goOn(out, place, continued); ok {
+			if s, ok := c.goOn(place, continued); ok {
 				return s, nil
 			}
 		}
@@ -65,11 +65,11 @@ func (c *call) places(silent bool) []int {
 
 // goOn asks a target to go on with the answer, by continuing it or by giving
 // it again.
-func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) {
+func (c *call) goOn(place int, continued bool) (source, bool) {
 	hop := c.order[place]
 	begun, body := "", c.req.body
 	if continued {
-		begun = strings.TrimRightFunc(out.sent.text.String(), unicode.IsSpace)
+		begun = strings.TrimRightFunc(c.out.sent.text.String(), unicode.IsSpace)
 		body = capped(body, c.used().Output)
 		if begun == "" || body == nil || !c.continues(hop.Target) {
 			return source{}, false
@@ -82,12 +82,12 @@ func (c *call) goOn(out *chunkWriter, place int, continued bool) (source, bool) 
 	if err != nil {
 		return source{}, false
 	}
-	s := out.sent.again(a)
+	s := c.out.sent.again(a)
 	if continued {
 		a.preq.Continue, a.preq.Body = begun, body
 		a.carried = c.answering.carried + provider.EstimateTokens(len(begun))
 		// providers refuse white space at the end
-		s = out.sent.onward(a, len(begun))
+		s = c.out.sent.onward(a, len(begun))
 	}
 	var src source
 	if err = a.open(); err == nil {

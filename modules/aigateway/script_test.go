@@ -135,12 +135,13 @@ func (s *script) Stream(ctx context.Context, req *provider.Request) (provider.St
 	if err != nil {
 		return nil, err
 	}
-	return &playing{ctx: ctx, steps: r.steps}, nil
+	return &playing{ctx: ctx, req: req, steps: r.steps}, nil
 }
 
 // playing is a stream of a script.
 type playing struct {
 	ctx    context.Context
+	req    *provider.Request
 	steps  []step
 	closed bool
 }
@@ -151,6 +152,9 @@ func (p *playing) Next() (*provider.Chunk, error) {
 	}
 	if len(p.steps) == 0 {
 		return nil, provider.ErrCut
+	}
+	if p.req != nil && p.req.BeforeRead != nil {
+		p.req.BeforeRead()
 	}
 	do := p.steps[0]
 	p.steps = p.steps[1:]

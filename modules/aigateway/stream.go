@@ -3,24 +3,14 @@ package aigateway
 import (
 	"errors"
 	"io"
-	"net/http"
-	"time"
-
-	"github.com/tidwall/gjson"
+	"slices"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
-	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-const (
-	// keepAlive is how long a stream may be silent before a comment goes out.
-	keepAlive = 15 * time.Second
-
-	// maxHeld bounds what is held back while there is no content yet.
-	maxHeld = 1 << 20
-)
+// maxHeld bounds what is held back while there is no content yet, in bytes.
+const maxHeld = 1 << 20
 
 // chunks is a stream of chunks, read one by one as provider.Stream's are.
 type chunks interface {
@@ -49,7 +39,7 @@ func begins(a *attempt, in chunks) (source, error) {
 			return s, err
 		}
 		c := *chunk
-		c.Raw = append([]byte(nil), chunk.Raw...)
+		c.Raw = slices.Clone(chunk.Raw)
 		s.head = append(s.head, &c)
 		if held += len(c.Raw); held > maxHeld {
 			break
@@ -72,68 +62,77 @@ func (s *source) next() (*provider.Chunk, error) {
 
 // stream makes a call whose answer is streamed.
 func (c *call) stream() error {
-	var src source
-	a, err := c.try(func(a *attempt) error {
-		err := a.open()
-		if err == nil {
-			src, err = begins(a, a)
-		}
-		return err
-	})
+	a, err := c.try()
 	if err != nil {
 		return err
 	}
 	c.answers(a)
 
-	out := newChunkWriter(c)
-	defer out.close()
-	if c.x.flight == nil {
-		defer chat.CutShort(c.ctx, c.x.w, c.x.r)()
-	}
+	c.out = newChunkWriter(c)
+	defer c.out.close()
+	src := a.source
 	for {
-		err := c.pump(&src, out)
+		err := c.pump(&src)
 		if _, spent := errors.AsType[*budgetError](err); spent {
-			return out.stop(err)
+			return c.out.stop(err)
 		}
 		if err == nil {
-			err = out.finish()
+			err = c.out.finish()
 		}
 		if err == nil {
 			return nil
 		}
-		if src, err = c.rescue(out, err); err != nil {
-			return c.cut(out, err)
+		if src, err = c.rescue(err); err != nil {
+			return c.cut(err)
 		}
 	}
 }
 
-// pump reads a chunk and writes a chunk until the answer is complete.
-func (c *call) pump(src *source, out *chunkWriter) error {
+// pump reads a chunk and writes a chunk until the answer is complete. What is
+// written gathers until the provider has to be waited for, see beforeRead.
+func (c *call) pump(src *source) error {
 	for {
 		chunk, err := src.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if err == nil {
+			err = c.count(c.answering, chunk)
+		}
+		if err == nil {
+			err = c.out.write(chunk)
+		}
 		if err != nil {
-			return err
-		}
-		if err := c.meter(c.used(), chunk); err != nil {
-			out.shape(chunk.Raw)
-			return err
-		}
-		if err := out.write(chunk); err != nil {
-			return err
+			return c.interrupted(chunk, err)
 		}
 	}
+}
+
+// interrupted sends what has been written before err ended the answer, or its
+// source. chunk is the one that was not written, nil where none was read.
+func (c *call) interrupted(chunk *provider.Chunk, err error) error {
+	if chunk != nil {
+		c.out.shape(chunk.Raw)
+	}
+	c.out.flush()
+	return err
+}
+
+// beforeRead is called before the attempt waits for its provider.
+func (a *attempt) beforeRead() {
+	if a.c.out != nil {
+		a.c.out.flush()
+	}
+	a.stall.waiting()
 }
 
 // cut ends a stream that failed. Once content is out, an error frame without
 // [DONE] says that the answer is not whole. A provider that has begun to
 // answer did not find the request at fault, whatever it says now: its reason
-// is not the client's to know.
-func (c *call) cut(out *chunkWriter, err error) error {
+// is not passed on.
+func (c *call) cut(err error) error {
 	err = c.failed(err)
-	if !out.begun {
+	if c.stage == stageWaiting {
 		return err
 	}
 	e := apierror.From(err)
@@ -141,149 +140,8 @@ func (c *call) cut(out *chunkWriter, err error) error {
 	case provider.ReasonInvalid, provider.ReasonContextLength, provider.ReasonModel:
 		e = apierror.AIError().Because(err)
 	}
-	c.x.rec.ErrorCode = e.Code
-	c.told = true
-	out.fail(e)
+	c.x.Rec.ErrorCode = e.Code
+	c.stage = stageFailed
+	c.out.fail(e)
 	return e
-}
-
-// chunkWriter writes a stream in OpenAI's shape.
-type chunkWriter struct {
-	c       *call
-	sent    sent
-	choices map[int64]bool // those that have begun; true once they have finished
-	begun   bool
-	last    []byte // a chunk to take the id and the rest from for the last one
-	usage   []byte // the provider's usage, as JSON
-	beats   *sse.Heartbeat
-	done    func() // ends the count of open streams
-	buf     []byte
-}
-
-func newChunkWriter(c *call) *chunkWriter {
-	// several choices come interleaved, where no second answer has them so
-	return &chunkWriter{c: c, sent: sent{fixed: c.req.choices > 1}, choices: make(map[int64]bool)}
-}
-
-func (w *chunkWriter) write(chunk *provider.Chunk) error {
-	w.sent.note(chunk)
-	w.noteChoices(chunk)
-	raw, usage := splitUsage(chunk.Raw)
-	if usage != nil {
-		w.usage = usage
-	}
-	if chunk.Choices {
-		w.last = w.last[:0]
-	}
-	w.shape(raw)
-	if usage != nil && !chunk.Choices {
-		// it comes last, in a chunk of its own
-		return nil
-	}
-	w.buf = sse.AppendEvent(w.buf[:0], "", "", raw)
-	return w.send(w.buf)
-}
-
-// noteChoices notes which choices begin or finish with a chunk.
-func (w *chunkWriter) noteChoices(chunk *provider.Chunk) {
-	if len(w.choices) > 0 && w.c.req.choices == 1 && chunk.FinishReason == "" {
-		return // nearly all of them
-	}
-	gjson.GetBytes(chunk.Raw, "choices").ForEach(func(_, choice gjson.Result) bool {
-		index := choice.Get("index").Int()
-		w.choices[index] = w.choices[index] || choice.Get("finish_reason").Str != ""
-		return true
-	})
-}
-
-// shape notes a chunk to take the id and the rest from, where there is none.
-func (w *chunkWriter) shape(raw []byte) {
-	if len(w.last) == 0 {
-		w.last = append(w.last, raw...)
-	}
-}
-
-// finish writes the usage, where the client wants it, and the end mark.
-func (w *chunkWriter) finish() error {
-	w.buf = w.buf[:0]
-	if w.c.req.includeUsage {
-		usage := w.usage
-		if a := w.c.answering; a.carried > 0 || a.uncounted() > 0 {
-			usage = nil // it counts another request than the client's, or not all of it
-		}
-		w.buf = sse.AppendEvent(w.buf, "", "", w.c.usageChunk(w.last, usage))
-	}
-	w.buf = sse.AppendEvent(w.buf, "", "", []byte("[DONE]"))
-	return w.send(w.buf)
-}
-
-// stop ends an answer for which the budget has no room any more, as one that
-// has reached its greatest length.
-func (w *chunkWriter) stop(cause error) error {
-	w.c.exhausted(cause)
-	w.c.answering.over(cause)
-	w.usage = nil // what the provider counted goes on beyond this end
-	w.last = w.lengthChunk()
-	w.buf = sse.AppendEvent(w.buf[:0], "", "", w.last)
-	if err := w.send(w.buf); err != nil {
-		return err
-	}
-	return w.finish()
-}
-
-// fail tells whoever translates the answer, or else the client.
-func (w *chunkWriter) fail(e *apierror.Error) {
-	if w.beats != nil {
-		w.beats.Stop()
-	}
-	if apierror.HandOver(w.c.x.w, e) {
-		return
-	}
-	apierror.Log(w.c.h.log, w.c.x.rec, e)
-	_ = w.flush(sse.AppendEvent(nil, "", "", encode(apierror.OpenAI(e, w.c.x.rec.TraceID))))
-}
-
-func (w *chunkWriter) send(events []byte) error {
-	if !w.begun {
-		w.begin()
-	}
-	err := w.beats.Do(func() error { return w.flush(events) })
-	if err != nil {
-		// the client is gone, and the provider need not go on
-		w.c.cancel(errClientGone)
-	}
-	return err
-}
-
-func (w *chunkWriter) begin() {
-	w.begun = true
-	// those who ride a flight count themselves
-	if w.c.x.flight == nil && w.c.x.rec.Turn == nil {
-		w.done = w.c.h.app.OpenStream(w.c.x.rec.TenantID())
-	}
-	w.c.setHeaders()
-	h := w.c.x.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no")
-	w.c.x.w.WriteHeader(http.StatusOK)
-	w.beats = sse.NewHeartbeat(keepAlive, func() error {
-		return w.flush(sse.AppendComment(nil, "keep-alive"))
-	})
-}
-
-func (w *chunkWriter) flush(p []byte) error {
-	if _, err := w.c.x.w.Write(p); err != nil {
-		return err
-	}
-	return http.NewResponseController(w.c.x.w).Flush()
-}
-
-func (w *chunkWriter) close() {
-	if w.beats != nil {
-		w.beats.Stop()
-	}
-	if w.done != nil {
-		w.done()
-	}
 }

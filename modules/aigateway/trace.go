@@ -33,7 +33,7 @@ func (a *attempt) startSpan() (context.Context, trace.Span) {
 		attribute.String("gen_ai.provider.name", a.c.h.systems[a.hop.Target.Provider]),
 		attribute.String("gen_ai.request.model", a.hop.Target.Model),
 	)
-	if id := a.c.x.rec.Session; id != "" {
+	if id := a.c.x.Rec.Session; id != "" {
 		span.SetAttributes(attribute.String("gen_ai.conversation.id", id))
 	}
 	return ctx, span

@@ -75,10 +75,10 @@ func chunkLike(last []byte, choices string) []byte {
 	return chunk
 }
 
-// withUsage adds an estimate to a whole answer whose provider counted
-// nothing: OpenAI's always has a usage.
-func (c *call) withUsage(body []byte) []byte {
-	if gjson.GetBytes(body, "usage").IsObject() {
+// withUsage adds an estimate to a document whose provider counted nothing:
+// OpenAI's always has a usage.
+func (c *call) withUsage(body []byte, counted *provider.Usage) []byte {
+	if counted != nil || gjson.GetBytes(body, "usage").IsObject() {
 		return body
 	}
 	with, err := sjson.SetRawBytes(body, "usage", encode(openAIUsageOf(c.used())))

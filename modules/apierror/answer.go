@@ -55,14 +55,24 @@ func Answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, err error) 
 // HandOver gives a failure to whoever translates the answer, and says
 // whether there is somebody.
 func HandOver(w http.ResponseWriter, e *Error) bool {
+	t := TakerOf(w)
+	if t == nil {
+		return false
+	}
+	t.TakeFailure(e)
+	return true
+}
+
+// TakerOf returns the writer that takes the failures of what is written to w,
+// nil where w leads to the client.
+func TakerOf(w http.ResponseWriter) Taker {
 	for {
 		if t, ok := w.(Taker); ok {
-			t.TakeFailure(e)
-			return true
+			return t
 		}
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
-			return false
+			return nil
 		}
 		w = u.Unwrap()
 	}

@@ -16,14 +16,14 @@ import (
 // Enter begins a handler's part of a request. The first handler of the chain
 // makes the record, sets the trace id, and when it is done logs and counts
 // the request; for the others Enter only finds the record. done must be
-// called, with the error that the handler returns, and the returned
+// called, with the error that the handler returns, and the exchange's
 // ResponseWriter used.
-func (a *App) Enter(w http.ResponseWriter, r *http.Request) (rec *record.Record, rw http.ResponseWriter, done func(error)) {
+func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done func(error)) {
 	if rec := record.Get(r); rec != nil {
-		return rec, w, func(error) {}
+		return a.NewExchange(w, r, rec), func(error) {}
 	}
 	keepHeaders(r.Header)
-	rec = record.Begin(r)
+	rec := record.Begin(r)
 	rec.SetHeader(w, record.HeaderTrace, rec.TraceID)
 	r.Header.Set(record.HeaderTrace, rec.TraceID)
 	if strings.HasPrefix(r.URL.Path, "/v1/") {
@@ -31,7 +31,7 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (rec *record.Record,
 		rec.SetHeader(w, "X-Request-Id", rec.TraceID)
 	}
 	answer := &answerWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, rec: rec}
-	return rec, answer, func(err error) {
+	return a.NewExchange(answer, r, rec), func(err error) {
 		logFields(r, rec)
 		a.count(rec, answer.statusAfter(err))
 	}

@@ -119,8 +119,9 @@ func (h *Handler) Validate() error {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
-	rec, w, done := h.app.Enter(w, r)
+	x, done := h.app.Enter(w, r)
 	defer func() { done(err) }()
+	rec, w := x.Rec, x.W
 	if err := h.app.RequireTenant(r, rec, h.Tenant); err != nil {
 		return apierror.Answer(h.log, w, r, err)
 	}

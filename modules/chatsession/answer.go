@@ -12,6 +12,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -32,12 +33,12 @@ var doneMark = []byte("[DONE]")
 // OpenAI answer, a document or a stream, while it is being written, and hands
 // on the text.
 type answer struct {
-	onHeader func(modelID string) // called when the answer begins
-	onText   func(string)         // gets every piece of text in order
+	out *output // gets every piece of text in order
 
 	header http.Header
 	status int
-	events *sse.Parser  // of a stream
+	events *sse.Parser // of a stream
+	scan   provider.Scanner
 	doc    bytes.Buffer // of anything else
 
 	text    strings.Builder
@@ -52,7 +53,7 @@ type answer struct {
 }
 
 func newAnswer(o *output) *answer {
-	return &answer{onHeader: o.begins, onText: o.text, header: make(http.Header)}
+	return &answer{out: o, header: make(http.Header)}
 }
 
 func (a *answer) Header() http.Header { return a.header }
@@ -62,7 +63,7 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	a.status = status
-	a.onHeader(a.header.Get("X-Model-Id"))
+	a.out.begins(a.header.Get("X-Model-Id"))
 	mediaType, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	if status == http.StatusOK && mediaType == "text/event-stream" {
 		a.events = sse.NewParser(0)
@@ -77,6 +78,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	case a.events != nil:
 		a.events.Feed(p)
 		a.read(a.events.Next)
+		a.out.flush()
 	case a.doc.Len()+len(p) > maxDocument:
 		a.fail(errTooLarge)
 	default:
@@ -88,8 +90,29 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush has nothing to do: every event goes on as soon as it is there.
+// Flush has nothing to do: what one Write holds goes on at once.
 func (a *answer) Flush() {}
+
+// TakesChunks implements chat.ChunkTaker.
+func (a *answer) TakesChunks() bool { return a.events != nil }
+
+// TakeChunk implements chat.ChunkTaker.
+func (a *answer) TakeChunk(c *provider.Chunk) error {
+	if a.failure != nil {
+		return a.failure
+	}
+	a.chunk(c.Raw, &c.Facts)
+	if a.failure != nil {
+		return a.failure
+	}
+	return nil
+}
+
+// FlushChunks implements chat.ChunkTaker.
+func (a *answer) FlushChunks() error {
+	a.out.flush()
+	return nil
+}
 
 // TakeFailure implements apierror.Taker. The first failure counts: others
 // follow from it.
@@ -120,18 +143,25 @@ func (a *answer) event(data []byte) {
 		a.done = true
 		return
 	}
+	if c, ok := a.scan.Scan(data); ok {
+		a.facts(&c.Facts)
+		return
+	}
 	if _, _, _, isError := provider.ErrorOf(data); isError {
 		a.broken = true
 		a.fail(provider.NewError(0, data))
 		return
 	}
 	// what is no JSON is skipped
-	f, ok := provider.ParseChunk(data)
-	if !ok {
-		return
+	if f, ok := provider.ParseChunk(data); ok {
+		a.chunk(data, &f)
 	}
+}
+
+// chunk takes in what a chunk says.
+func (a *answer) chunk(raw []byte, f *provider.Facts) {
 	if f.ToolCalls {
-		a.calls.addParts(firstChoice(data).Get("delta.tool_calls"))
+		a.calls.addParts(firstChoice(raw).Get("delta.tool_calls"))
 	}
 	a.facts(f)
 }
@@ -149,7 +179,7 @@ func firstChoice(raw []byte) gjson.Result {
 // empty says whether nothing was produced that is kept.
 func (a *answer) empty() bool { return a.text.Len() == 0 && len(a.calls.list) == 0 }
 
-func (a *answer) facts(f provider.Facts) {
+func (a *answer) facts(f *provider.Facts) {
 	if f.Model != "" {
 		a.model = f.Model
 	}
@@ -163,7 +193,7 @@ func (a *answer) facts(f provider.Facts) {
 	}
 	if f.Text != "" {
 		a.text.WriteString(f.Text)
-		a.onText(f.Text)
+		a.out.text(f.Text)
 	}
 	if f.FinishReason != "" {
 		a.finish = f.FinishReason
@@ -173,6 +203,7 @@ func (a *answer) facts(f provider.Facts) {
 // end is called when the next handler has returned, with its error, and
 // leaves either a whole answer or a failure.
 func (a *answer) end(err error) {
+	defer a.out.flush()
 	if a.events != nil {
 		a.read(a.events.Flush)
 	}
@@ -209,7 +240,7 @@ func (a *answer) document() {
 	if f.ToolCalls {
 		a.calls.addWhole(firstChoice(raw).Get("message.tool_calls"))
 	}
-	a.facts(f)
+	a.facts(&f)
 }
 
 // fromNext turns an error of the next handler, such as reverse_proxy's when
@@ -256,4 +287,5 @@ var (
 	_ http.ResponseWriter = (*answer)(nil)
 	_ http.Flusher        = (*answer)(nil)
 	_ apierror.Taker      = (*answer)(nil)
+	_ chat.ChunkTaker     = (*answer)(nil)
 )

@@ -61,11 +61,11 @@ type sentCompletion struct {
 
 // complete serves POST /v1/chat/completions with a session.
 func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
-	req, err := h.readCompletion(x.r)
+	req, err := h.readCompletion(x.R)
 	if err != nil {
 		return err
 	}
-	key, err := sharedanswer.ClientKey(x.r.Header)
+	key, err := sharedanswer.ClientKey(x.R.Header)
 	if err != nil {
 		return err
 	}
@@ -99,8 +99,8 @@ func (h *Handler) converse(x *exchange, req *sentCompletion, f *sharedanswer.Fli
 	before = append(before, h.remembered(past, req.messages, room)...)
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
-	defer chat.CutShort(t.ctx, x.w, x.r)()
 	p := newPassage(t, t.newOutput(false), f)
+	defer p.stream.Close()
 	return p.end(serveNext(next, p, t.request(req.with(before))))
 }
 
@@ -114,7 +114,7 @@ type landmark struct {
 // completeOnce has a completion answered once, however often it is sent with
 // the same key. Only the first one takes a turn.
 func (h *Handler) completeOnce(x *exchange, req *sentCompletion, key string, next caddyhttp.Handler) error {
-	rc := sharedanswer.ByClientKey(x.rec, x.r.URL.Path, key, string(req.body), x.rec.Session)
+	rc := sharedanswer.ByClientKey(x.Rec, x.R.URL.Path, key, string(req.body), x.Rec.Session)
 	rc.Lasts = h.OnDisconnect == disconnectContinue
 	rc.Bound = true // what is next may use whatever belongs to the request
 	rc.Holds = func(ctx context.Context, note []byte) (bool, error) {
@@ -125,9 +125,9 @@ func (h *Handler) completeOnce(x *exchange, req *sentCompletion, key string, nex
 		m, err := x.message(ctx, l.Seq, l.ID)
 		return m != nil, err
 	}
-	asks := &sharedanswer.Request{W: x.w, R: x.r, Rec: x.rec, Stream: req.stream}
+	asks := &sharedanswer.Request{W: x.W, R: x.R, Rec: x.Rec, Stream: req.stream}
 	_, err := h.replays.Answer(asks, rc, func(f *sharedanswer.Flight, r *http.Request, rec *record.Record) error {
-		return h.converse(&exchange{w: f, r: r, rec: rec, store: x.store}, req, f, next)
+		return h.converse(&exchange{h.app.NewExchange(f, r, rec), x.store}, req, f, next)
 	})
 	return err
 }

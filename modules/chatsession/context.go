@@ -22,7 +22,7 @@ const readAtOnce = 10
 func (x *exchange) newest(ctx context.Context, before uint64) iter.Seq2[*store.Message, error] {
 	return func(yield func(*store.Message, error) bool) {
 		for {
-			msgs, more, err := x.store.History(ctx, x.rec.Tenant.ID, x.session(), store.Range{Before: before, Limit: readAtOnce})
+			msgs, more, err := x.store.History(ctx, x.Rec.Tenant.ID, x.session(), store.Range{Before: before, Limit: readAtOnce})
 			if err != nil {
 				yield(nil, err)
 				return
@@ -42,7 +42,7 @@ func (x *exchange) newest(ctx context.Context, before uint64) iter.Seq2[*store.M
 
 // message finds a message of the session, nil where it is not there any more.
 func (x *exchange) message(ctx context.Context, seq uint64, id string) (*store.Message, error) {
-	msgs, _, err := x.store.History(ctx, x.rec.Tenant.ID, x.session(), store.Range{Before: seq + 1, Limit: 1})
+	msgs, _, err := x.store.History(ctx, x.Rec.Tenant.ID, x.session(), store.Range{Before: seq + 1, Limit: 1})
 	if errors.Is(err, store.ErrNotFound) || err == nil && (len(msgs) == 0 || msgs[0].ID != id) {
 		return nil, nil
 	}

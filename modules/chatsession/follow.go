@@ -16,41 +16,33 @@ func (h *Handler) follow(x *exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
 	}
-	turn, n := lastEventID(x.r.Header.Get("Last-Event-ID"))
-	s := h.newEventStream(x, turn)
-	defer s.close()
+	turn, n := lastEventID(x.R.Header.Get("Last-Event-ID"))
+	s := h.newEventStream(x.R.Context(), x, turn)
+	defer s.Close()
 	for {
-		newest, events, err := x.store.Follow(x.r.Context(), x.rec.Tenant.ID, x.session(), turn, n)
+		newest, events, err := x.store.Follow(x.R.Context(), x.Rec.Tenant.ID, x.session(), turn, n)
 		if err != nil || len(events) == 0 {
 			return h.endFollow(x, s, err)
 		}
 		turn = newest
-		for _, ev := range events {
-			n = ev.N
-			s.resume(h, turn, ev)
-			if ev.Kind == eventDone {
-				return nil
-			}
+		s.of(turn) // it may be another one than the client asked for
+		s.send(events...)
+		last := events[len(events)-1]
+		if n = last.N; last.Kind == eventDone {
+			return nil
 		}
 	}
 }
 
-// resume sends an event of a turn that may not be the one that the client
-// had asked for.
-func (s *eventStream) resume(h *Handler, turn string, ev store.Event) {
-	s.turn = turn
-	s.send(h, ev)
-}
-
 // endFollow answers when there is nothing more to follow, or never was.
 func (h *Handler) endFollow(x *exchange, s *eventStream, err error) error {
-	if started := s.stop(); started || x.r.Context().Err() != nil {
+	if started := s.Stop(); started || x.R.Context().Err() != nil {
 		return nil
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return h.storeError("follow", err)
 	}
-	x.w.WriteHeader(http.StatusNoContent)
+	x.W.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
@@ -72,9 +64,9 @@ func (h *Handler) cancel(x *exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
 	}
-	running, err := x.store.CancelTurn(x.r.Context(), x.rec.Tenant.ID, x.session())
+	running, err := x.store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, x.session())
 	if err != nil {
 		return h.storeError("cancel", err)
 	}
-	return x.ok(map[string]any{"sessionId": x.rec.Session, "cancelled": running})
+	return x.OK(map[string]any{"sessionId": x.Rec.Session, "cancelled": running})
 }

@@ -17,7 +17,6 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -139,10 +138,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !ok && !remembers(r) {
 		return next.ServeHTTP(w, r)
 	}
-	rec, w, done := h.app.Enter(w, r)
+	entered, done := h.app.Enter(w, r)
 	defer func() { done(err) }()
 
-	x := &exchange{w: w, r: r, rec: rec}
+	x := &exchange{Exchange: entered}
 	if ok {
 		err = h.serve(x, path, next)
 	} else {
@@ -152,26 +151,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return other.error
 	}
 	if err != nil {
-		return apierror.Answer(h.log, w, r, err)
+		return apierror.Answer(h.log, x.W, r, err)
 	}
 	return nil
 }
 
-// exchange is one request and its answer.
+// exchange is one request and its answer, with the store that it is about.
 type exchange struct {
-	w     http.ResponseWriter
-	r     *http.Request
-	rec   *record.Record
+	*chat.Exchange
 	store store.Store
 }
 
 // serve answers a request for one of the routes, or returns why it has not
 // been answered.
 func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error {
-	if err := h.admit(x); err != nil {
+	if err := x.RequireTenant(h.Tenant); err != nil {
 		return err
 	}
-	rt, id, err := match(path, x.r.Method)
+	rt, id, err := match(path, x.R.Method)
 	if err != nil {
 		return err
 	}
@@ -199,10 +196,10 @@ func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error 
 
 // serveCompletion does so for a chat completions request with a session.
 func (h *Handler) serveCompletion(x *exchange, next caddyhttp.Handler) error {
-	if err := h.admit(x); err != nil {
+	if err := x.RequireTenant(h.Tenant); err != nil {
 		return err
 	}
-	id, err := sessionOf(x.r.Header)
+	id, err := sessionOf(x.R.Header)
 	if err != nil {
 		return err
 	}
@@ -214,15 +211,6 @@ func (h *Handler) serveCompletion(x *exchange, next caddyhttp.Handler) error {
 	return h.complete(x, next)
 }
 
-// admit makes sure that a request has a tenant.
-func (h *Handler) admit(x *exchange) error {
-	if err := h.app.RequireTenant(x.r, x.rec, h.Tenant); err != nil {
-		return err
-	}
-	x.rec.SetHeader(x.w, record.HeaderTenant, x.rec.Tenant.ID)
-	return nil
-}
-
 // lease notes the session that a request is about and opens the store for
 // it, until release is called.
 func (h *Handler) lease(x *exchange, session string) (release func(), err error) {
@@ -230,7 +218,7 @@ func (h *Handler) lease(x *exchange, session string) (release func(), err error)
 	if err != nil {
 		return nil, apierror.StorageUnavailable(err)
 	}
-	x.store, x.rec.Session = st, session
+	x.store, x.Rec.Session = st, session
 	return release, nil
 }
 
@@ -248,12 +236,7 @@ func (h *Handler) storeError(op string, err error) error {
 
 // session is the key of the session that a request is about.
 func (x *exchange) session() store.SessionKey {
-	return store.SessionKey{User: x.rec.User, ID: x.rec.Session}
-}
-
-// ok answers with data.
-func (x *exchange) ok(data any) error {
-	return apierror.WriteJSON(x.w, http.StatusOK, apierror.Success{OK: true, Data: data, TraceID: x.rec.TraceID})
+	return store.SessionKey{User: x.Rec.User, ID: x.Rec.Session}
 }
 
 // Interface guards

@@ -55,17 +55,17 @@ type shownSession struct {
 
 // history serves GET /chat/{sessionId}/history.
 func (h *Handler) history(x *exchange) error {
-	limit, err := pageLimit(x.r)
+	limit, err := pageLimit(x.R)
 	if err != nil {
 		return err
 	}
-	before, err := historyCursor(x.r.URL.Query().Get("before"))
+	before, err := historyCursor(x.R.URL.Query().Get("before"))
 	if err != nil {
 		return err
 	}
-	page := historyPage{SessionID: x.rec.Session, Messages: []shownMessage{}}
+	page := historyPage{SessionID: x.Rec.Session, Messages: []shownMessage{}}
 	var oldest uint64
-	for m, err := range x.newest(x.r.Context(), before) {
+	for m, err := range x.newest(x.R.Context(), before) {
 		if err != nil {
 			return h.storeError("history", err)
 		}
@@ -76,7 +76,7 @@ func (h *Handler) history(x *exchange) error {
 		page.Messages, oldest = append(page.Messages, shown(m)), m.Seq
 	}
 	slices.Reverse(page.Messages)
-	return x.ok(page)
+	return x.OK(page)
 }
 
 func shown(m *store.Message) shownMessage {
@@ -98,15 +98,15 @@ func shown(m *store.Message) shownMessage {
 
 // list serves GET /chat.
 func (h *Handler) list(x *exchange) error {
-	limit, err := pageLimit(x.r)
+	limit, err := pageLimit(x.R)
 	if err != nil {
 		return err
 	}
-	after, err := listCursor(x.r.URL.Query().Get("before"))
+	after, err := listCursor(x.R.URL.Query().Get("before"))
 	if err != nil {
 		return err
 	}
-	list, more, err := x.store.Sessions(x.r.Context(), x.rec.Tenant.ID, x.rec.User, after, limit)
+	list, more, err := x.store.Sessions(x.R.Context(), x.Rec.Tenant.ID, x.Rec.User, after, limit)
 	if err != nil {
 		return h.storeError("sessions", err)
 	}
@@ -120,7 +120,7 @@ func (h *Handler) list(x *exchange) error {
 		last := list[len(list)-1]
 		page.NextBefore = strconv.FormatInt(last.UpdatedAt.UnixMilli(), 10) + "_" + last.ID
 	}
-	return x.ok(page)
+	return x.OK(page)
 }
 
 // remove serves DELETE /chat/{sessionId}. A running answer is stopped first,
@@ -129,18 +129,18 @@ func (h *Handler) remove(x *exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
 	}
-	if _, err := x.store.CancelTurn(x.r.Context(), x.rec.Tenant.ID, x.session()); err != nil {
+	if _, err := x.store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, x.session()); err != nil {
 		return h.storeError("cancel", err)
 	}
-	if err := x.store.Delete(x.r.Context(), x.rec.Tenant.ID, x.session()); err != nil {
+	if err := x.store.Delete(x.R.Context(), x.Rec.Tenant.ID, x.session()); err != nil {
 		return h.storeError("delete", err)
 	}
-	return x.ok(map[string]any{"sessionId": x.rec.Session, "deleted": true})
+	return x.OK(map[string]any{"sessionId": x.Rec.Session, "deleted": true})
 }
 
 // exists answers for a session that is not there.
 func (h *Handler) exists(x *exchange) error {
-	if _, _, err := x.store.History(x.r.Context(), x.rec.Tenant.ID, x.session(), store.Range{Limit: 1}); err != nil {
+	if _, _, err := x.store.History(x.R.Context(), x.Rec.Tenant.ID, x.session(), store.Range{Limit: 1}); err != nil {
 		return h.storeError("history", err)
 	}
 	return nil

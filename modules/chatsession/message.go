@@ -27,7 +27,7 @@ type message struct {
 // readMessage reads and checks the body, and notes the session and the user
 // in the record.
 func (h *Handler) readMessage(x *exchange) (*message, error) {
-	body, err := chat.ReadBody(x.r, h.MaxBody)
+	body, err := chat.ReadBody(x.R, h.MaxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -36,9 +36,9 @@ func (h *Handler) readMessage(x *exchange) (*message, error) {
 		return nil, err
 	}
 	m.body = body
-	x.rec.Session = *m.SessionID
-	if m.UserID != nil && x.rec.User == record.Anonymous {
-		x.rec.User = *m.UserID
+	x.Rec.Session = *m.SessionID
+	if m.UserID != nil && x.Rec.User == record.Anonymous {
+		x.Rec.User = *m.UserID
 	}
 	return m, nil
 }

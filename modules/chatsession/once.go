@@ -70,7 +70,7 @@ type answered struct {
 
 func newOnce(h *Handler, x *exchange, key string, m *message) *once {
 	digest := sha256.Sum256(m.body)
-	id := uuid.NewHash(sha256.New(), uuid.NameSpaceOID, []byte(x.rec.User+"\x00"+key), 8)
+	id := uuid.NewHash(sha256.New(), uuid.NameSpaceOID, []byte(x.Rec.User+"\x00"+key), 8)
 	return &once{
 		h: h, x: x, m: m,
 		digest: hex.EncodeToString(digest[:]),
@@ -84,7 +84,7 @@ func (o *once) cacheKey() string { return "idempotency " + o.lock.ID }
 // or by following the one that runs. What ended without an answer is tried
 // again.
 func (o *once) post(next caddyhttp.Handler) error {
-	ctx, tenant := o.x.r.Context(), o.x.rec.Tenant.ID
+	ctx, tenant := o.x.R.Context(), o.x.Rec.Tenant.ID
 	for {
 		before, err := o.recall()
 		if err != nil {
@@ -161,7 +161,7 @@ func (o *once) remember(t *turn, e ending, last int) {
 // recall returns what is kept under the key, nil where nothing is, or where
 // the answer is not in the history any more.
 func (o *once) recall() (*answered, error) {
-	ctx, tenant := o.x.r.Context(), o.x.rec.Tenant.ID
+	ctx, tenant := o.x.R.Context(), o.x.Rec.Tenant.ID
 	value, err := o.x.store.CacheGet(ctx, tenant, o.cacheKey())
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -18,11 +21,13 @@ import (
 // that a client that has seen it may go on at once.
 type passage struct {
 	*caddyhttp.ResponseWriterWrapper
-	t *turn
-	a *answer              // what it is read into
-	o *output              // for those who follow the turn
-	f *sharedanswer.Flight // what it is written to, where the request has a key; else nil
+	t      *turn
+	a      *answer              // what it is read into
+	o      *output              // for those who follow the turn
+	f      *sharedanswer.Flight // what it is written to, where the request has a key; else nil
+	stream *chat.Stream         // to the client, of a gateway's events
 
+	events  []byte // chunks that have not been passed on
 	held    []byte // the end of the answer, as far as it is known
 	begun   bool   // the header is out
 	settled bool
@@ -33,13 +38,14 @@ type passage struct {
 
 func newPassage(t *turn, o *output, f *sharedanswer.Flight) *passage {
 	a := newAnswer(o)
-	a.header = t.x.w.Header()
+	a.header = t.x.W.Header()
 	return &passage{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: t.x.w},
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: t.x.W},
 		t:                     t,
 		a:                     a,
 		o:                     o,
 		f:                     f,
+		stream:                t.x.NewStream(t.ctx, chat.KeepAlive{Interval: time.Duration(t.h.KeepAlive)}),
 	}
 }
 
@@ -73,8 +79,8 @@ func (p *passage) Write(b []byte) (int, error) {
 		return p.hold(b)
 	case p.settled, !p.a.done && !p.a.broken:
 		return p.forward(b)
-	case p.t.x.rec.Call.Provider != "":
-		// the gateway is about to return, and then tells what was used
+	case p.isGateway():
+		// what was used is known once it has returned
 		p.held = append(p.held, b...)
 		return len(b), nil
 	}
@@ -104,9 +110,38 @@ func (p *passage) begin() {
 		return
 	}
 	p.begun = true
-	if !p.isLost() {
+	switch {
+	case p.isLost():
+	case p.isGateway() && p.a.events != nil:
+		p.stream.Begin()
+	default:
 		p.ResponseWriterWrapper.WriteHeader(p.a.status)
 	}
+}
+
+// isGateway says whether ai_gateway answers, which writes whole events and is
+// about to return when it has written the end.
+func (p *passage) isGateway() bool { return p.t.x.Rec.Call.Provider != "" }
+
+// TakesChunks implements chat.ChunkTaker.
+func (p *passage) TakesChunks() bool { return p.begun && p.a.events != nil }
+
+// TakeChunk implements chat.ChunkTaker.
+func (p *passage) TakeChunk(c *provider.Chunk) error {
+	if p.told {
+		return errUnstored
+	}
+	_ = p.a.TakeChunk(c) // what is made of it does not concern the writer
+	p.events = sse.AppendEvent(p.events, "", "", c.Raw)
+	return nil
+}
+
+// FlushChunks implements chat.ChunkTaker.
+func (p *passage) FlushChunks() error {
+	p.o.flush()
+	_, err := p.forward(p.events)
+	p.events = p.events[:0]
+	return err
 }
 
 // hold keeps a piece of a document until the next one comes.
@@ -136,9 +171,8 @@ func (p *passage) release() error {
 func (p *passage) forward(b []byte) (int, error) {
 	p.begin()
 	if !p.isLost() {
-		n, err := p.ResponseWriter.Write(b)
-		if err = p.tolerate(err); err != nil {
-			return n, err
+		if err := p.tolerate(p.write(b)); err != nil {
+			return 0, err
 		}
 	}
 	if p.lost && p.a.failure != nil {
@@ -147,9 +181,17 @@ func (p *passage) forward(b []byte) (int, error) {
 	return len(b), nil
 }
 
+func (p *passage) write(b []byte) error {
+	if p.isGateway() && p.a.events != nil {
+		return p.stream.Send(b)
+	}
+	_, err := p.ResponseWriter.Write(b)
+	return err
+}
+
 // isLost says whether the client has gone and the answer goes on.
 func (p *passage) isLost() bool {
-	if p.t.h.OnDisconnect == disconnectContinue && p.t.x.r.Context().Err() != nil {
+	if p.t.h.OnDisconnect == disconnectContinue && p.t.x.R.Context().Err() != nil {
 		p.lost = true
 	}
 	return p.lost
@@ -172,7 +214,7 @@ func (p *passage) settle() ending {
 		p.f.Note = encode(landmark{e.message.Seq, e.message.ID})
 	}
 	p.t.free(p.t.lastEvents(p.o, e)...)
-	if rec := p.t.x.rec; e.failure != nil && rec.ErrorCode == "" {
+	if rec := p.t.x.Rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
 		if !p.taken { // else it is logged where it is told
 			apierror.Log(p.t.h.log, rec, e.failure)
@@ -196,9 +238,9 @@ func (p *passage) tell(failure *apierror.Error) {
 		return
 	}
 	if p.taken {
-		apierror.Log(p.t.h.log, p.t.x.rec, failure)
+		apierror.Log(p.t.h.log, p.t.x.Rec, failure)
 	}
-	doc := encode(apierror.OpenAI(failure, p.t.x.rec.TraceID))
+	doc := encode(apierror.OpenAI(failure, p.t.x.Rec.TraceID))
 	_, _ = p.forward(sse.AppendEvent(nil, "", "", doc))
 	_ = p.FlushError()
 }
@@ -263,5 +305,6 @@ func (p *passage) fail(failure *apierror.Error) error {
 var (
 	_ http.ResponseWriter = (*passage)(nil)
 	_ apierror.Taker      = (*passage)(nil)
+	_ chat.ChunkTaker     = (*passage)(nil)
 	_ io.ReaderFrom       = (*passage)(nil)
 )

@@ -47,7 +47,7 @@ func (h *Handler) prompt(x *exchange, past []*store.Message, question *store.Mes
 
 // system returns the system prompt, if there is one.
 func (h *Handler) system(x *exchange) []*store.Message {
-	if text := cmp.Or(x.rec.Tenant.System, h.System); text != "" {
+	if text := cmp.Or(x.Rec.Tenant.System, h.System); text != "" {
 		return []*store.Message{newMessage("system", text)}
 	}
 	return nil
@@ -71,8 +71,8 @@ func (t *turn) forward(m *message, msgs []*store.Message) (*http.Request, error)
 		req.Model = *m.ModelID
 	}
 	t.asked = req.Model
-	t.x.rec.Turn = &record.Turn{Model: req.Model}
-	req.Model = cmp.Or(req.Model, t.x.rec.Tenant.Model)
+	t.x.Rec.Turn = &record.Turn{Model: req.Model}
+	req.Model = cmp.Or(req.Model, t.x.Rec.Tenant.Model)
 	t.model = req.Model
 	if *m.Stream {
 		req.StreamOptions = &streamOptions{IncludeUsage: true}
@@ -98,7 +98,7 @@ func (t *turn) forward(m *message, msgs []*store.Message) (*http.Request, error)
 // the turn. Headers that would have its answer compressed, cut or left out are
 // taken off, and those that have been answered here.
 func (t *turn) request(body []byte) *http.Request {
-	r := t.x.r.Clone(t.ctx)
+	r := t.x.R.Clone(t.ctx)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.ContentLength = int64(len(body))
 	r.TransferEncoding = nil
@@ -110,9 +110,9 @@ func (t *turn) request(body []byte) *http.Request {
 		r.Header.Del(name)
 	}
 	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
-	r.Header.Set(record.HeaderTenant, t.x.rec.Tenant.ID)
-	r.Header.Set(record.HeaderUser, t.x.rec.User)
+	r.Header.Set(record.HeaderTenant, t.x.Rec.Tenant.ID)
+	r.Header.Set(record.HeaderUser, t.x.Rec.User)
 	// the next handler may be a reverse_proxy, and this a call to a model
-	r.Header.Set("X-Request-Id", t.x.rec.TraceID)
+	r.Header.Set("X-Request-Id", t.x.Rec.TraceID)
 	return r
 }

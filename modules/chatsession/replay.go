@@ -31,7 +31,7 @@ func (o *once) join() (answered bool, err error) {
 // follow waits for what the key's turn tells after an event. It is nothing
 // where the turn has ended, or is forgotten.
 func (o *once) follow(turn string, n int) (string, []store.Event, error) {
-	turn, evs, err := o.x.store.Follow(o.x.r.Context(), o.x.rec.Tenant.ID, o.lock, turn, n)
+	turn, evs, err := o.x.store.Follow(o.x.R.Context(), o.x.Rec.Tenant.ID, o.lock, turn, n)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil, nil
 	}
@@ -61,9 +61,9 @@ func (o *once) outcome(turn string) error {
 // stream sends the events of the turn that answers the key, those that have
 // been and those that are still to come.
 func (o *once) stream(turn string) (answered bool, err error) {
-	ctx, tenant := o.x.r.Context(), o.x.rec.Tenant.ID
-	s := o.h.newEventStream(o.x, turn)
-	defer s.close()
+	ctx, tenant := o.x.R.Context(), o.x.Rec.Tenant.ID
+	s := o.h.newEventStream(ctx, o.x, turn)
+	defer s.Close()
 	n, sent := 0, 0
 	for {
 		newest, evs, err := o.x.store.Follow(ctx, tenant, o.x.session(), turn, n)
@@ -72,12 +72,12 @@ func (o *once) stream(turn string) (answered bool, err error) {
 		}
 		if n == 0 && evs[0].Kind == eventError {
 			// without a word before it, this may have been an answer with a status
-			if err := o.outcome(turn); err != nil && !s.stop() {
+			if err := o.outcome(turn); err != nil && !s.Stop() {
 				return false, err
 			}
 		}
 		for _, ev := range evs {
-			s.send(o.h, ev)
+			s.send(ev)
 			n = ev.N
 			switch ev.Kind {
 			case eventText:
@@ -87,7 +87,7 @@ func (o *once) stream(turn string) (answered bool, err error) {
 			}
 		}
 	}
-	if started := s.stop(); !started || ctx.Err() != nil {
+	if started := s.Stop(); !started || ctx.Err() != nil {
 		return false, ctx.Err()
 	}
 	// another turn has taken its place; what is left is in the store
@@ -102,9 +102,9 @@ func (o *once) replay(kept *answered) error {
 	if !*o.m.Stream {
 		return o.x.document(kept.text, kept.Finish, kept.Usage)
 	}
-	s := o.h.newEventStream(o.x, kept.Turn)
-	defer s.close()
-	s.setHeader("X-Model-Id", kept.Usage.ModelID)
+	s := o.h.newEventStream(o.x.R.Context(), o.x, kept.Turn)
+	defer s.Close()
+	s.SetHeader("X-Model-Id", kept.Usage.ModelID)
 	o.sendRest(s, kept, 0)
 	return nil
 }
@@ -117,11 +117,11 @@ func (o *once) sendRest(s *eventStream, kept *answered, sent int) {
 		n--
 	}
 	if rest := kept.text[min(sent, len(kept.text)):]; rest != "" {
-		s.send(o.h, store.Event{N: n - 1, Kind: eventText, Data: []byte(rest)})
+		s.send(store.Event{N: n - 1, Kind: eventText, Data: []byte(rest)})
 	}
 	if f := kept.Failure; f != nil {
-		f.TraceID = o.x.rec.TraceID
-		s.send(o.h, store.Event{N: n, Kind: eventError, Data: encode(f)})
+		f.TraceID = o.x.Rec.TraceID
+		s.send(store.Event{N: n, Kind: eventError, Data: encode(f)})
 	}
-	s.send(o.h, store.Event{N: kept.Last, Kind: eventDone, Data: encode(doneEvent{true, kept.Finish, kept.Usage})})
+	s.send(store.Event{N: kept.Last, Kind: eventDone, Data: encode(doneEvent{true, kept.Finish, kept.Usage})})
 }

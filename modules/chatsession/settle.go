@@ -72,7 +72,7 @@ type ending struct {
 // history, and may go on at once.
 func (t *turn) settle(a *answer, o *output) error {
 	e := t.conclude(a, o)
-	started := o.stream != nil && o.stream.stop()
+	started := o.stream != nil && o.stream.Stop()
 	last := t.lastEvents(o, e)
 	if t.once != nil && t.stands(a, e, started) {
 		t.once.remember(t, e, o.n)
@@ -117,7 +117,7 @@ func (t *turn) conclude(a *answer, o *output) ending {
 func (t *turn) outcome(a *answer) (finish string, failure *apierror.Error) {
 	cause := context.Cause(t.ctx)
 	switch {
-	case a.failure == nil && t.x.rec.Call.BudgetSpent:
+	case a.failure == nil && t.x.Rec.Call.BudgetSpent:
 		return finishBudget, nil
 	case a.failure == nil && a.finish != "":
 		return a.finish, nil
@@ -135,7 +135,7 @@ func (t *turn) outcome(a *answer) (finish string, failure *apierror.Error) {
 // usage gathers what the answer cost, from the gateway where it took part,
 // else from the answer itself, else by estimate.
 func (t *turn) usage(a *answer, o *output) usage {
-	call := t.x.rec.Call
+	call := t.x.Rec.Call
 	if call.Provider == "" {
 		call.Model = a.modelID(t.asked)
 		call.Attempts = a.attempts()
@@ -144,7 +144,7 @@ func (t *turn) usage(a *answer, o *output) usage {
 		if a.usage != nil {
 			call.Usage = *a.usage
 		}
-		t.x.rec.SetCall(call)
+		t.x.Rec.SetCall(call)
 	}
 	return usage{
 		ModelID:     call.Model,
@@ -176,26 +176,24 @@ func (t *turn) stands(a *answer, e ending, started bool) bool {
 // endStream sends the last events.
 func (t *turn) endStream(o *output, e ending, last []store.Event) {
 	if e.failure != nil {
-		t.x.rec.ErrorCode = e.failure.Code
-		apierror.Log(t.h.log, t.x.rec, e.failure)
+		t.x.Rec.ErrorCode = e.failure.Code
+		apierror.Log(t.h.log, t.x.Rec, e.failure)
 	}
-	for _, ev := range last {
-		o.stream.send(t.h, ev)
-	}
+	o.stream.send(last...)
 }
 
 // lastEvents makes the events that end a turn.
 func (t *turn) lastEvents(o *output, e ending) []store.Event {
 	var last []store.Event
 	if e.failure != nil {
-		last = append(last, o.number(eventError, encode(errorEvent{e.failure.Code, e.failure.Message, t.x.rec.TraceID})))
+		last = append(last, o.number(eventError, encode(errorEvent{e.failure.Code, e.failure.Message, t.x.Rec.TraceID})))
 	}
 	return append(last, o.number(eventDone, encode(doneEvent{true, e.finish, e.usage})))
 }
 
 // document answers with a whole answer.
 func (x *exchange) document(text, finish string, u usage) error {
-	h := x.w.Header()
+	h := x.W.Header()
 	for name, n := range map[string]int64{
 		"X-Tokens-In":     u.TokensIn,
 		"X-Tokens-Out":    u.TokensOut,
@@ -205,9 +203,9 @@ func (x *exchange) document(text, finish string, u usage) error {
 		h.Set(name, strconv.FormatInt(n, 10))
 	}
 	h.Set("X-Model-Id", u.ModelID)
-	return x.ok(document{
+	return x.OK(document{
 		Status:       "accepted",
-		SessionID:    x.rec.Session,
+		SessionID:    x.Rec.Session,
 		Message:      text,
 		FinishReason: finish,
 		Usage:        u,

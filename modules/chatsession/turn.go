@@ -62,7 +62,7 @@ type turn struct {
 }
 
 func (h *Handler) newTurn(x *exchange) *turn {
-	return &turn{h: h, x: x, id: record.NewID(), begun: time.Now(), tenant: x.rec.Tenant.ID, session: x.session()}
+	return &turn{h: h, x: x, id: record.NewID(), begun: time.Now(), tenant: x.Rec.Tenant.ID, session: x.session()}
 }
 
 // post serves POST /chat.
@@ -71,7 +71,7 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	key, err := sharedanswer.ClientKey(x.r.Header)
+	key, err := sharedanswer.ClientKey(x.R.Header)
 	if err != nil {
 		return err
 	}
@@ -130,11 +130,11 @@ func serveNext(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request) (
 // stream is cut when the process ends; an answer that comes as one document
 // is let finish, as any request is.
 func (t *turn) claim(streamed bool) (end func(), err error) {
-	parent := t.x.r.Context()
+	parent := t.x.R.Context()
 	if t.h.OnDisconnect == disconnectContinue {
 		parent = context.WithoutCancel(parent)
 	}
-	cancelled, err := t.x.store.Claim(t.x.r.Context(), t.tenant, t.session, t.id, turnLease)
+	cancelled, err := t.x.store.Claim(t.x.R.Context(), t.tenant, t.session, t.id, turnLease)
 	if errors.Is(err, store.ErrBusy) {
 		return nil, apierror.SessionBusy()
 	}
@@ -192,11 +192,11 @@ func (t *turn) finish(ctx context.Context, claimed store.SessionKey, keep time.D
 
 // settleContext outlives the client and the turn.
 func (t *turn) settleContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(t.x.r.Context()), settleTimeout)
+	return context.WithTimeout(context.WithoutCancel(t.x.R.Context()), settleTimeout)
 }
 
 func (t *turn) options(create bool) store.AppendOptions {
-	tn := t.x.rec.Tenant
+	tn := t.x.Rec.Tenant
 	return store.AppendOptions{
 		Create:      create,
 		Retention:   cmp.Or(tn.Retention, time.Duration(t.h.Retention)),

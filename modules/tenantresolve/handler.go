@@ -110,8 +110,9 @@ func (h *Handler) Validate() error {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
-	rec, w, done := h.app.Enter(w, r)
+	x, done := h.app.Enter(w, r)
 	defer func() { done(err) }()
+	rec, w := x.Rec, x.W
 
 	if rec.Tenant != nil {
 		return h.again(w, r, rec, next)

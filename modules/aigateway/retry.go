@@ -36,12 +36,12 @@ func judge(err error) verdict {
 	}
 }
 
-// try asks target by target, until one of them has begun to answer, which is
-// when begin returns no error. It returns that attempt.
-func (c *call) try(begin func(*attempt) error) (*attempt, error) {
+// try asks target by target, until one of them has begun to answer. It returns
+// that attempt.
+func (c *call) try() (*attempt, error) {
 	var last error
 	for place, hop := range c.order {
-		a, err := c.ask(place, hop, begin)
+		a, err := c.ask(place, hop)
 		if err == nil {
 			return a, nil
 		}
@@ -54,7 +54,7 @@ func (c *call) try(begin func(*attempt) error) (*attempt, error) {
 }
 
 // ask makes attempts at one target for as long as that makes sense.
-func (c *call) ask(place int, hop route.Hop, begin func(*attempt) error) (*attempt, error) {
+func (c *call) ask(place int, hop route.Hop) (*attempt, error) {
 	if err := c.reprice(hop.Target); err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (c *call) ask(place int, hop route.Hop, begin func(*attempt) error) (*attem
 		if err != nil {
 			return nil, err
 		}
-		if err = begin(a); err == nil {
+		if err = a.begin(); err == nil {
 			return a, nil
 		}
 		a.over(err)
@@ -76,7 +76,7 @@ func (c *call) ask(place int, hop route.Hop, begin func(*attempt) error) (*attem
 // reprice has the budgets count by a target's price. One that is too dear for
 // what is left is passed over.
 func (c *call) reprice(t route.Target) error {
-	if err := c.hold.Reprice(c.ctx, c.countedPrice(t)); err != nil {
+	if err := c.meter.hold.Reprice(c.ctx, c.countedPrice(t)); err != nil {
 		return c.refused(err)
 	}
 	return nil

@@ -20,9 +20,9 @@ import (
 // the client is still there.
 const settleTimeout = 10 * time.Second
 
-// assumed is the price that counts against budgets in US dollars where nobody
-// knows the real one: that of the dearest models in use. What is not known must
-// not be free there, or a budget could be passed by asking for it.
+// assumed is the price that counts against budgets in US dollars where no
+// price is known: that of the most expensive models in use. An unknown price of
+// 0 would be a way around the budget.
 var assumed = price.Price{Input: 15, Output: 75}
 
 // priceOf is what a target costs: what the operator says of the model, else
@@ -42,10 +42,24 @@ func (c *call) countedPrice(t route.Target) price.Price {
 	return assumed
 }
 
+// meter is the budgets' side of a call.
+type meter struct {
+	hold    *budget.Hold   // what is reserved; nil where nothing counts
+	used    provider.Usage // as far as the budgets let the answer go
+	ended   bool           // the answer ends at what was used, and not where its provider did
+	release func()         // lets go of the store that keeps the hold; nil where it was not needed
+}
+
+func (m *meter) close() {
+	if m.release != nil {
+		m.release()
+	}
+}
+
 // reserve holds what the call may use of its tenant's budgets and token
 // windows, or refuses it.
 func (c *call) reserve() error {
-	rec := c.x.rec
+	rec := c.x.Rec
 	t := rec.Tenant
 	if (t == nil || len(t.Budgets) == 0) && len(rec.TokenWindows) == 0 {
 		return nil
@@ -54,7 +68,7 @@ func (c *call) reserve() error {
 	if err != nil {
 		return apierror.StorageUnavailable(err)
 	}
-	c.release = release
+	c.meter.release = release
 	ad := budget.Admission{
 		ID:        record.NewID(),
 		Tenant:    t,
@@ -67,7 +81,7 @@ func (c *call) reserve() error {
 	// one that is too dear for what is left is passed over
 	for _, hop := range c.order {
 		ad.Price = c.countedPrice(hop.Target)
-		c.hold, err = c.h.app.Budgets().Open(c.ctx, ledger, ad)
+		c.meter.hold, err = c.h.app.Budgets().Open(c.ctx, ledger, ad)
 		if _, exceeded := errors.AsType[*budget.ExceededError](err); !exceeded {
 			break
 		}
@@ -75,8 +89,8 @@ func (c *call) reserve() error {
 	if err != nil {
 		return c.refused(err)
 	}
-	if c.hold != nil {
-		go c.hold.Keep(c.ctx)
+	if c.meter.hold != nil {
+		go c.meter.hold.Keep(c.ctx)
 	}
 	return nil
 }
@@ -97,16 +111,17 @@ func (c *call) refused(err error) error {
 	return apierror.BudgetExceeded(e.RetryAfter).Because(err)
 }
 
-// meter counts what has been produced so far, before the client gets the
-// chunk that brought it there. One without content is no more of the answer,
-// and what the provider counts in it has been used already.
-func (c *call) meter(u provider.Usage, chunk *provider.Chunk) error {
-	if !chunk.Content {
+// count counts what has been produced so far, before the client gets the
+// chunk that brought it there. A chunk without content adds nothing, and what
+// the provider counts in it has been used already.
+func (c *call) count(a *attempt, chunk *provider.Chunk) error {
+	if !chunk.Content || c.meter.hold == nil {
 		return nil
 	}
-	err := c.hold.Used(c.ctx, u)
+	used := a.used()
+	err := c.meter.hold.Used(c.ctx, used)
 	if err == nil {
-		c.metered = u
+		c.meter.used = used
 		return nil
 	}
 	if errors.Is(err, budget.ErrExhausted) {
@@ -115,13 +130,13 @@ func (c *call) meter(u provider.Usage, chunk *provider.Chunk) error {
 	if c.ctx.Err() != nil {
 		return err // the client is gone, and the store is well
 	}
-	c.uncounted = true
+	c.meter.ended = true
 	c.h.app.StoreFailed("reserve")
 	return apierror.StorageUnavailable(fmt.Errorf("%w: %w", errUncounted, err))
 }
 
-// errUncounted ends an answer of which nobody can count how much it is. It
-// is not the provider's doing.
+// errUncounted ends an answer whose size cannot be counted any more. The
+// provider is not to blame.
 var errUncounted = errors.New("what is used cannot be counted")
 
 // budgetError ends an answer whose tenant has used up a budget.
@@ -137,48 +152,46 @@ func (c *call) exhausted(err error) {
 	if e, ok := errors.AsType[*budget.ExceededError](err); ok {
 		period = e.Period
 	}
+	c.meter.ended = true
 	c.info.BudgetSpent = true
-	c.x.rec.SetCall(c.info)
-	if c.x.flight != nil {
-		c.x.flight.Partial = true
-	}
-	c.h.app.BudgetExhausted(c.x.rec.TenantID(), period)
+	c.x.Rec.SetCall(c.info)
+	c.h.app.BudgetExhausted(c.x.Rec.TenantID(), period)
 	c.h.log.Warn("an answer is ended: the tenant's budget is used up",
-		zap.String("tenant", c.x.rec.TenantID()), zap.String("model", c.choice.Name),
-		zap.String("trace_id", c.x.rec.TraceID), zap.Error(err))
+		zap.String("tenant", c.x.Rec.TenantID()), zap.String("model", c.choice.Name),
+		zap.String("trace_id", c.x.Rec.TraceID), zap.Error(err))
 }
 
 // account settles what the call used, or lets go of what was held for it: a
 // failed call costs nothing.
 func (c *call) account() {
-	if c.hold == nil {
+	if c.meter.hold == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.x.r.Context()), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.x.R.Context()), settleTimeout)
 	defer cancel()
 	if c.answering == nil {
-		if err := c.hold.Release(ctx); err != nil {
+		if err := c.meter.hold.Release(ctx); err != nil {
 			c.ledgerFailed("release", err)
 		}
 		return
 	}
 	u := c.info.Usage
-	receipt, err := c.hold.Settle(ctx, u, c.countedPrice(c.answering.hop.Target).Cost(u))
+	receipt, err := c.meter.hold.Settle(ctx, u, c.countedPrice(c.answering.hop.Target).Cost(u))
 	if err != nil {
 		c.ledgerFailed("settle", err)
 		return
 	}
-	c.h.app.Settled(c.x.rec.TenantID(), c.x.rec.TraceID, receipt)
+	c.h.app.Settled(c.x.Rec.TenantID(), c.x.Rec.TraceID, receipt)
 }
 
 func (c *call) ledgerFailed(op string, err error) {
 	c.h.app.StoreFailed(op)
-	c.h.log.Error("settling what a call used", zap.String("tenant", c.x.rec.TenantID()),
-		zap.String("trace_id", c.x.rec.TraceID), zap.Error(err))
+	c.h.log.Error("settling what a call used", zap.String("tenant", c.x.Rec.TenantID()),
+		zap.String("trace_id", c.x.Rec.TraceID), zap.Error(err))
 }
 
-// cost notes what the answer costs. A price that nobody knows is flagged: the
-// cost is told as 0 then, and is not.
+// cost notes what the answer costs. Where no price is known the cost is
+// reported as 0, and a metric says so.
 func (c *call) cost(u provider.Usage) {
 	t := c.answering.hop.Target
 	p, known := c.h.priceOf(&c.choice, t)
@@ -186,13 +199,13 @@ func (c *call) cost(u provider.Usage) {
 		c.info.CostUSD = p.Cost(u)
 		return
 	}
-	c.h.app.Unpriced(c.x.rec.TenantID(), c.choice.Label, t.Provider)
+	c.h.app.Unpriced(c.x.Rec.TenantID(), c.choice.Label, t.Provider)
 	if c.choice.Label == route.Passthrough {
 		c.h.warnUnpriced.Do(func() { c.h.logUnpriced(c.choice.Label, t) })
 	}
 }
 
-// warnOfPrices says of which targets nobody knows the price.
+// warnOfPrices names the targets without a known price.
 func (h *Handler) warnOfPrices() {
 	for _, m := range h.Models {
 		for _, to := range m.To {
@@ -208,6 +221,6 @@ func (h *Handler) warnOfPrices() {
 }
 
 func (h *Handler) logUnpriced(model string, t route.Target) {
-	h.log.Warn("nobody knows what a model costs: say it by 'price' in its model block; until then its cost is told as 0, and counts as that of the dearest models against budgets in US dollars",
+	h.log.Warn("no price is known for a model: set 'price' in its model block; until then its cost is reported as 0, and counts as that of the most expensive models against budgets in US dollars",
 		zap.String("model", model), zap.String("provider", t.Provider), zap.String("upstream_model", t.Model))
 }

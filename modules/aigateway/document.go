@@ -1,0 +1,92 @@
+package aigateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// maxDocument is the largest answer that is put together from a stream.
+const maxDocument = 64 << 20
+
+// document makes a call whose answer is one document.
+func (c *call) document() error {
+	a, err := c.try()
+	if err != nil {
+		return err
+	}
+	a.over(nil)
+	c.answers(a)
+	body := a.document.Body
+	if c.req.operation == operationChat {
+		body = c.withUsage(body, a.document.Usage)
+	}
+	c.begin()
+	h := c.x.W.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.x.W.WriteHeader(http.StatusOK)
+	// a client that has gone is no failure of the call
+	_, _ = c.x.W.Write(body)
+	return nil
+}
+
+// callDocument calls for a document. An answer that a budget may have to end is
+// streamed upstream and put together here.
+func (a *attempt) callDocument() error {
+	var err error
+	switch {
+	case a.c.req.operation == operationEmbeddings:
+		a.document, err = a.embed()
+	case !a.c.meter.hold.Bounded():
+		a.document, err = a.assemble()
+		return err // what it says has been noted as it came
+	default:
+		a.document, err = a.provider().Complete(a.ctx, a.preq)
+	}
+	if err != nil {
+		return a.cause(err)
+	}
+	a.note(&a.document.Facts)
+	a.answering()
+	return nil
+}
+
+// assemble calls for a stream and makes a document of it. What is used is seen
+// as it comes so, and a budget can end the answer.
+func (a *attempt) assemble() (*provider.Completion, error) {
+	if err := a.open(); err != nil {
+		return nil, err
+	}
+	// it is still a whole answer that is waited for
+	a.watch.extend(a.c.patience(max(a.c.h.ResponseTimeout, a.c.h.FirstTokenTimeout)))
+	w := provider.NewWhole()
+	for size := 0; ; {
+		chunk, err := a.Next()
+		if errors.Is(err, io.EOF) {
+			return w.Completion()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if size += len(chunk.Raw); size > maxDocument {
+			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: fmt.Errorf("the answer has more than %d bytes", maxDocument)}
+		}
+		err = a.c.count(a, chunk)
+		if _, spent := errors.AsType[*budgetError](err); spent {
+			a.c.exhausted(err)
+			a.over(err)
+			return w.Cut(chunk.Raw)
+		}
+		if err == nil {
+			err = w.Add(chunk.Raw)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}

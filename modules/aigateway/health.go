@@ -1,0 +1,42 @@
+package aigateway
+
+import (
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/route"
+)
+
+type healthReport struct {
+	Status          string                    `json:"status"`
+	TenantID        string                    `json:"tenantId"`
+	ModelID         string                    `json:"modelId"`
+	FallbackModelID *string                   `json:"fallbackModelId"`
+	Providers       map[string]providerHealth `json:"providers"`
+}
+
+type providerHealth struct {
+	Circuit route.CircuitState `json:"circuit"`
+}
+
+// health serves GET /v1/health. It calls no provider.
+func (h *Handler) health(x *chat.Exchange) error {
+	report := healthReport{
+		Status:    "ok",
+		TenantID:  x.Rec.TenantID(),
+		Providers: make(map[string]providerHealth),
+	}
+	if c, err := h.choose(x, ""); err == nil {
+		report.ModelID = c.Name
+		if fallback, ok := c.Fallback(); ok {
+			report.FallbackModelID = new(fallback.String())
+		}
+	}
+	for name, state := range h.table.Circuits(time.Now()) {
+		report.Providers[name] = providerHealth{state}
+		if state != route.Closed {
+			report.Status = "degraded"
+		}
+	}
+	return x.OK(report)
+}

@@ -1,0 +1,89 @@
+package chatsession
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// The kinds of a turn's events. A text event keeps the text alone, the others
+// their JSON.
+const (
+	eventText  = 't'
+	eventError = 'e'
+	eventDone  = 'd'
+)
+
+// eventStream writes a turn's events to one client as server-sent events. Only
+// keep-alives and send begin the answer.
+type eventStream struct {
+	*chat.Stream
+	x      *exchange
+	id     []byte // the turn's, and a colon
+	events []byte // that have not been sent
+	data   []byte // scratch
+	prefix []byte // of a text event's data, up to the text
+	suffix []byte
+}
+
+func (h *Handler) newEventStream(ctx context.Context, x *exchange, turn string) *eventStream {
+	s := &eventStream{x: x}
+	s.of(turn)
+	s.prefix = append(s.prefix, `{"sessionId":`...)
+	s.prefix = appendString(s.prefix, x.Rec.Session)
+	s.prefix = append(s.prefix, `,"role":"assistant","content":`...)
+	s.suffix = append(s.suffix, `,"tenantId":`...)
+	s.suffix = appendString(s.suffix, x.Rec.Tenant.ID)
+	s.suffix = append(s.suffix, `,"traceId":`...)
+	s.suffix = append(appendString(s.suffix, x.Rec.TraceID), '}')
+	s.Stream = x.NewStream(ctx, chat.KeepAlive{Interval: time.Duration(h.KeepAlive), Begins: true})
+	return s
+}
+
+// of says whose events the next ones are.
+func (s *eventStream) of(turn string) { s.id = append(append(s.id[:0], turn...), ':') }
+
+// send writes events, and flushes them in one go. A client that has gone away
+// misses them; that is no failure, because the turn may go on without it.
+func (s *eventStream) send(events ...store.Event) {
+	s.Begin()
+	if s.x.R.Context().Err() != nil {
+		return
+	}
+	s.events = s.events[:0]
+	for _, ev := range events {
+		s.events = s.append(s.events, ev)
+	}
+	_ = s.Send(s.events)
+}
+
+func (s *eventStream) append(dst []byte, ev store.Event) []byte {
+	name := ""
+	data := ev.Data
+	switch ev.Kind {
+	case eventError:
+		name = "error"
+	case eventDone:
+		name = "done"
+	default:
+		s.data = append(s.data[:0], s.prefix...)
+		s.data, _ = jsontext.AppendQuote(s.data, ev.Data) // what is no UTF-8 is replaced
+		s.data = append(s.data, s.suffix...)
+		data = s.data
+	}
+	dst = append(append(dst, "id: "...), s.id...)
+	dst = append(strconv.AppendInt(dst, int64(ev.N), 10), '\n')
+	return sse.AppendEvent(dst, "", name, data)
+}
+
+// appendString appends s as JSON; what is no UTF-8 is replaced.
+func appendString(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}
