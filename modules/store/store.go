@@ -173,8 +173,9 @@ type Turns interface {
 	// KeepTurn renews the claim of a turn that has nothing to publish.
 	KeepTurn(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) error
 
-	// Publish appends one event to the running turn.
-	Publish(ctx context.Context, tenant string, s SessionKey, turn string, ev Event) error
+	// Publish appends events to the running turn, in order. Followers see all
+	// events of a call or none of them, and wake once for all.
+	Publish(ctx context.Context, tenant string, s SessionKey, turn string, evs ...Event) error
 
 	// FinishTurn appends the last events, ends the turn and frees the session,
 	// in one: who reads the last event may go on at once. The events can be read

@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"bytes"
 	"container/list"
 	"context"
 	"sort"
@@ -192,12 +191,12 @@ func (d *db) KeepTurn(ctx context.Context, tenant string, s store.SessionKey, id
 }
 
 // Publish implements store.Turns.
-func (d *db) Publish(ctx context.Context, tenant string, s store.SessionKey, id string, ev store.Event) error {
+func (d *db) Publish(ctx context.Context, tenant string, s store.SessionKey, id string, evs ...store.Event) error {
 	ts := d.turns
 	if err := ts.check(ctx); err != nil {
 		return err
 	}
-	ev.Data = bytes.Clone(ev.Data) // the caller may use its buffer again
+	data := copyData(evs)
 
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -205,14 +204,35 @@ func (d *db) Publish(ctx context.Context, tenant string, s store.SessionKey, id 
 	if t == nil {
 		return store.ErrNotFound
 	}
-	t.add(ev)
-	t.notify()
+	t.add(evs, data)
+	if len(evs) > 0 {
+		t.notify()
+	}
 	return nil
 }
 
-func (t *turn) add(ev store.Event) {
-	t.events = append(t.events, ev)
-	t.size += eventCost + len(ev.Data)
+// copyData copies the data of all events into one buffer: the caller may use
+// its own again.
+func copyData(evs []store.Event) []byte {
+	n := 0
+	for _, ev := range evs {
+		n += len(ev.Data)
+	}
+	data := make([]byte, 0, n)
+	for _, ev := range evs {
+		data = append(data, ev.Data...)
+	}
+	return data
+}
+
+// add appends events, whose data stands one after the other in data.
+func (t *turn) add(evs []store.Event, data []byte) {
+	t.size += eventCost*len(evs) + len(data)
+	for _, ev := range evs {
+		n := len(ev.Data)
+		ev.Data, data = data[:n:n], data[n:]
+		t.events = append(t.events, ev)
+	}
 }
 
 // FinishTurn implements store.Turns. Where finished turns take more than 64
@@ -229,10 +249,7 @@ func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, 
 	if t == nil || t.id != id || !t.running {
 		return nil
 	}
-	for _, ev := range last {
-		ev.Data = bytes.Clone(ev.Data)
-		t.add(ev)
-	}
+	t.add(last, copyData(last))
 	t.running = false
 	t.notify()
 	if t.gone || keep <= 0 {

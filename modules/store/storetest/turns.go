@@ -21,6 +21,8 @@ var turnTests = []test{
 	{"follow_waits_for_the_next_event", turnFollowWaits},
 	{"follow_ends_with_its_context", turnFollowContext},
 	{"many_followers_read_everything_once", turnFollowers},
+	{"a_batch_is_seen_in_order_and_whole", turnBatch},
+	{"a_batch_is_for_the_running_turn_only", turnBatchOther},
 	{"an_event_is_kept_as_it_was_published", turnEventCopied},
 	{"cancel_reaches_the_running_turn", turnCancel},
 	{"a_finished_turn_is_read_until_its_time_is_over", turnExpires},
@@ -257,18 +259,73 @@ func turnFollowers(x *subject) {
 	}
 }
 
+// batch makes events with the numbers first to last.
+func batch(turn string, first, last int) (evs []store.Event, data []string) {
+	for n := first; n <= last; n++ {
+		text := fmt.Sprint(turn, ":", n)
+		evs = append(evs, store.Event{N: n, Kind: 'd', Data: []byte(text)})
+		data = append(data, text)
+	}
+	return evs, data
+}
+
+func turnBatch(x *subject) {
+	// The follower may come before or after a batch; over many of them both
+	// happen, and it never sees a part of one.
+	const batches, size = 100, 8
+	x.claim(key(1), "t1")
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	seen := make(chan []string)
+	wg.Go(func() {
+		defer close(seen)
+		for i := range batches {
+			_, evs, err := x.Follow(x.ctx, tenantA, key(1), "t1", i*size)
+			if err != nil {
+				x.Errorf("follow after %d: %v", i*size, err)
+				return
+			}
+			seen <- eventData(evs)
+		}
+	})
+	var all []string
+	for i := range batches {
+		evs, want := batch("t1", i*size+1, (i+1)*size)
+		x.ok(x.Publish(x.ctx, tenantA, key(1), "t1", evs...))
+		x.equal("batch", <-seen, want)
+		all = append(all, want...)
+	}
+	x.ok(x.Publish(x.ctx, tenantA, key(1), "t1")) // nothing
+	x.wantFollow(key(1), "t1", 0, "t1", all...)
+	x.wantFollow(key(1), "t1", 3, "t1", all[3:]...) // from inside one
+}
+
+func turnBatchOther(x *subject) {
+	evs, want := batch("t1", 1, 3)
+	x.wantErr(x.Publish(x.ctx, tenantA, key(1), "t1", evs...), store.ErrNotFound)
+	x.claim(key(1), "t1")
+	x.wantErr(x.Publish(x.ctx, tenantA, key(1), "t2", evs...), store.ErrNotFound)
+	x.ok(x.Publish(x.ctx, tenantA, key(1), "t1", evs...))
+	x.finish(key(1), "t1")
+	late, _ := batch("t1", 4, 5)
+	x.wantErr(x.Publish(x.ctx, tenantA, key(1), "t1", late...), store.ErrNotFound)
+	x.wantFollow(key(1), "t1", 0, "t1", want...)
+}
+
 func turnEventCopied(x *subject) {
 	x.claim(key(1), "t1")
 	data := []byte("first\x00\xff")
 	x.ok(x.Publish(x.ctx, tenantA, key(1), "t1", store.Event{N: 1, Kind: 0xFE, Data: data}))
 	copy(data, "xxxxx")
 	large := []byte(strings.Repeat("x", 1<<20))
-	x.ok(x.Publish(x.ctx, tenantA, key(1), "t1", store.Event{N: 2, Kind: 0, Data: large}))
-	x.ok(x.Publish(x.ctx, tenantA, key(1), "t1", store.Event{N: 3, Kind: 1}))
+	x.ok(x.Publish(x.ctx, tenantA, key(1), "t1",
+		store.Event{N: 2, Kind: 0, Data: large},
+		store.Event{N: 3, Kind: 1}))
+	copy(large, "yyyyy")
 	_, evs, err := x.Follow(x.ctx, tenantA, key(1), "t1", 0)
 	x.ok(err)
 	if len(evs) != 3 || string(evs[0].Data) != "first\x00\xff" || evs[0].Kind != 0xFE || evs[0].N != 1 ||
-		len(evs[1].Data) != 1<<20 || len(evs[2].Data) != 0 {
+		string(evs[1].Data) != strings.Repeat("x", 1<<20) || len(evs[2].Data) != 0 {
 		x.Fatal("events came back changed")
 	}
 }
