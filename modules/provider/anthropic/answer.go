@@ -78,7 +78,7 @@ func (r *reply) open(index int64, b gjson.Result) []piece {
 			p.input = in.Get("@ugly").Raw
 		}
 		r.keep(index, p)
-		return []piece{{delta: dialect.CallBegin(p.call, b.Get("id").Str, b.Get("name").Str)}}
+		return []piece{{output: dialect.CallBegin(p.call, b.Get("id").Str, b.Get("name").Str)}}
 	}
 	// What Anthropic's own tools do, and what is new, has no place in a chat
 	// completion.
@@ -113,7 +113,7 @@ func (r *reply) more(index int64, d gjson.Result) []piece {
 			return nil
 		}
 		p.begun = true
-		return []piece{{delta: dialect.CallArguments(p.call, s)}}
+		return []piece{{output: dialect.CallArguments(p.call, s)}}
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (r *reply) close(index int64) []piece {
 	if p == nil || p.kind != typeToolUse || p.begun {
 		return nil
 	}
-	return []piece{{delta: dialect.CallArguments(p.call, p.input)}}
+	return []piece{{output: dialect.CallArguments(p.call, p.input)}}
 }
 
 // end reads why the model stopped, where that is said by now: v has
@@ -163,10 +163,10 @@ func (r *reply) finish(reason, refusal string) []piece {
 		pieces = append(pieces, r.close(i)...)
 	}
 	if signed := r.signed(); len(signed) > 0 {
-		pieces = append(pieces, piece{delta: dialect.Delta{Thinking: signed}})
+		pieces = append(pieces, piece{output: dialect.Output{Thinking: signed}})
 	}
 	if refusal != "" {
-		pieces = append(pieces, piece{delta: dialect.Delta{Refusal: refusal}})
+		pieces = append(pieces, piece{output: dialect.Output{Refusal: refusal}})
 	}
 	pieces = append(pieces, piece{finish: reason})
 	if r.usage.seen {
@@ -195,14 +195,14 @@ func (p *part) think(s string) []piece {
 		return nil
 	}
 	p.text.WriteString(s)
-	return []piece{{delta: dialect.Reasoning(s)}}
+	return []piece{{output: dialect.Reasoning(s)}}
 }
 
 func textPiece(s string) []piece {
 	if s == "" {
 		return nil
 	}
-	return []piece{{delta: dialect.Text(s)}}
+	return []piece{{output: dialect.Text(s)}}
 }
 
 // signed are the thoughts that Anthropic wants to see again.
@@ -251,8 +251,7 @@ func (c *counts) openAI() *provider.Usage {
 // completion puts a whole answer together.
 func completion(s *stream, resp *http.Response) (*provider.Completion, error) {
 	var (
-		w      dialect.Whole
-		text   strings.Builder
+		whole  dialect.Whole
 		finish string
 		usage  *provider.Usage
 	)
@@ -260,11 +259,7 @@ func completion(s *stream, resp *http.Response) (*provider.Completion, error) {
 		p, err := s.next()
 		switch {
 		case errors.Is(err, io.EOF):
-			w.Text = new(text.String())
-			if text.Len() == 0 && (len(w.ToolCalls) > 0 || w.Refusal != "") {
-				w.Text = nil
-			}
-			return s.answer.Completion(w, finish, usage), nil
+			return s.answer.Completion(&whole, finish, usage), nil
 		case errors.Is(err, provider.ErrCut) && !s.reply.begun:
 			return nil, upstream.BadAnswer(resp, "no message")
 		case errors.Is(err, provider.ErrCut):
@@ -272,20 +267,7 @@ func completion(s *stream, resp *http.Response) (*provider.Completion, error) {
 		case err != nil:
 			return nil, err
 		}
-		d := p.delta
-		if d.Text != nil {
-			text.WriteString(*d.Text)
-		}
-		w.Reasoning += d.Reasoning
-		w.Refusal += d.Refusal
-		w.Thinking = append(w.Thinking, d.Thinking...)
-		for _, c := range d.ToolCalls {
-			if c.Index == len(w.ToolCalls) {
-				w.ToolCalls = append(w.ToolCalls, dialect.CallMade{ID: c.ID, Type: c.Type, Function: c.Function})
-				continue
-			}
-			w.ToolCalls[c.Index].Function.Arguments += c.Function.Arguments
-		}
+		whole.Add(p.output)
 		if p.finish != "" {
 			finish = p.finish
 		}

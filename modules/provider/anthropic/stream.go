@@ -32,7 +32,7 @@ type stream struct {
 
 // piece is what comes out of an answer: more of it, its end, or its usage.
 type piece struct {
-	delta  dialect.Delta
+	output dialect.Output
 	finish string
 	usage  *provider.Usage
 }
@@ -55,7 +55,7 @@ func (s *stream) Next() (*provider.Chunk, error) {
 	if p.usage != nil {
 		return s.answer.UsageChunk(*p.usage), nil
 	}
-	return s.answer.Chunk(p.delta, p.finish), nil
+	return s.answer.Chunk(p.output, p.finish), nil
 }
 
 func (s *stream) next() (piece, error) {

@@ -14,11 +14,9 @@ import (
 
 // answer is a whole answer of Converse.
 type answer struct {
-	text      *string // nil where there are tool calls only
-	reasoning string
-	calls     []dialect.CallMade
-	finish    string
-	usage     *provider.Usage
+	output dialect.Output
+	finish string
+	usage  *provider.Usage
 }
 
 // readAnswer reads the document that answers a call.
@@ -34,8 +32,8 @@ func readAnswer(doc []byte) (*answer, error) {
 		}
 		return nil, badAnswer("the answer has no message")
 	}
-	a := new(answer)
-	var text strings.Builder
+	a := &answer{usage: usageOf(root.Get("usage"))}
+	var text, reasoned strings.Builder
 	var thoughts []reasoning
 	for _, b := range content.Array() {
 		text.WriteString(b.Get("text").Str)
@@ -43,22 +41,19 @@ func readAnswer(doc []byte) (*answer, error) {
 			t := thoughtOf(r)
 			thoughts = append(thoughts, t)
 			if t.Text != nil {
-				a.reasoning += t.Text.Text
+				reasoned.WriteString(t.Text.Text)
 			}
 		}
 		if call := b.Get("toolUse"); call.IsObject() {
-			a.calls = append(a.calls, callOf(call))
+			a.output.Calls = append(a.output.Calls, callOf(call, len(a.output.Calls)))
 		}
 	}
-	if len(a.calls) > 0 {
-		a.calls[0].Extra = extraOf(thoughts)
+	if len(a.output.Calls) > 0 {
+		a.output.Calls[0].Extra = extraOf(thoughts)
 	}
-	if text.Len() > 0 || len(a.calls) == 0 {
-		a.text = new(text.String())
-	}
+	a.output.Text, a.output.Reasoning = text.String(), reasoned.String()
 	var err error
-	a.finish, err = finishOf(root.Get("stopReason").Str, len(a.calls) > 0)
-	a.usage = usageOf(root.Get("usage"))
+	a.finish, err = finishOf(root.Get("stopReason").Str, len(a.output.Calls) > 0)
 	return a, err
 }
 
@@ -70,31 +65,19 @@ func thoughtOf(r gjson.Result) reasoning {
 	return t
 }
 
-func callOf(call gjson.Result) dialect.CallMade {
+func callOf(call gjson.Result, index int) dialect.Call {
 	input := call.Get("input").Raw
 	if input == "" {
 		input = "{}"
 	}
-	return dialect.CallMade{
-		ID:       call.Get("toolUseId").Str,
-		Type:     "function",
-		Function: dialect.CallFn{Name: call.Get("name").Str, Arguments: input},
-	}
+	return dialect.Call{Index: index, ID: call.Get("toolUseId").Str, Name: call.Get("name").Str, Arguments: input}
 }
 
 // completion is the answer in OpenAI's shape.
 func (a *answer) completion(model string) *provider.Completion {
-	whole := dialect.Whole{Text: a.text, Reasoning: a.reasoning, ToolCalls: a.calls}
-	return dialect.NewAnswer("", model).Completion(whole, a.finish, a.usage)
-}
-
-// delta is the answer in one piece of a stream.
-func (a *answer) delta() dialect.Delta {
-	d := dialect.Delta{Text: a.text, Reasoning: a.reasoning}
-	for i, c := range a.calls {
-		d.ToolCalls = append(d.ToolCalls, dialect.CallDelta{Index: i, ID: c.ID, Type: c.Type, Function: c.Function, Extra: c.Extra})
-	}
-	return d
+	var whole dialect.Whole
+	whole.Add(a.output)
+	return dialect.NewAnswer("", model).Completion(&whole, a.finish, a.usage)
 }
 
 // finishOf is a stop reason in OpenAI's words. Some models say that their

@@ -100,7 +100,7 @@ func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
 		return nil, err
 	}
 	s.finished, s.usage = true, a.usage
-	return s.answer.Chunk(a.delta(), a.finish), nil
+	return s.answer.Chunk(a.output, a.finish), nil
 }
 
 // read reads a message; nil where there is nothing in it for the client.
@@ -161,12 +161,12 @@ func (s *stream) begin(ev gjson.Result) (*provider.Chunk, error) {
 		return nil, nil
 	}
 	s.block(ev).call = s.calls
-	d := dialect.CallBegin(s.calls, use.Get("toolUseId").Str, use.Get("name").Str)
+	o := dialect.CallBegin(s.calls, use.Get("toolUseId").Str, use.Get("name").Str)
 	if s.calls == 0 {
-		d.ToolCalls[0].Extra = extraOf(s.thoughts)
+		o.Calls[0].Extra = extraOf(s.thoughts)
 	}
 	s.calls++
-	return s.answer.Chunk(d, ""), nil
+	return s.answer.Chunk(o, ""), nil
 }
 
 func (s *stream) delta(ev gjson.Result) (*provider.Chunk, error) {
@@ -227,7 +227,7 @@ func (s *stream) stop(ev gjson.Result) (*provider.Chunk, error) {
 		return nil, err
 	}
 	s.finished = true
-	return s.answer.Chunk(dialect.Delta{}, finish), nil
+	return s.answer.Chunk(dialect.Output{}, finish), nil
 }
 
 func (s *stream) count(ev gjson.Result) (*provider.Chunk, error) {

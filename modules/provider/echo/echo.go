@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
 func init() {
@@ -44,12 +45,9 @@ func (e *Echo) Complete(ctx context.Context, req *provider.Request) (*provider.C
 		return nil, err
 	}
 	a := newAnswer(req)
-	body, err := a.completion()
-	if err != nil {
-		return nil, err
-	}
-	f, _ := provider.ParseCompletion(body)
-	return &provider.Completion{Body: body, Facts: f}, nil
+	var whole dialect.Whole
+	whole.Add(dialect.Text(a.text()))
+	return dialect.NewAnswer("", req.Model).Completion(&whole, a.finish, &a.usage), nil
 }
 
 // Stream returns the answer word by word.
@@ -61,7 +59,13 @@ func (e *Echo) Stream(ctx context.Context, req *provider.Request) (provider.Stre
 	if e.Delay != nil {
 		delay = time.Duration(*e.Delay)
 	}
-	return &stream{ctx: ctx, req: req, answer: newAnswer(req), delay: delay}, nil
+	return &stream{
+		ctx:    ctx,
+		req:    req,
+		answer: newAnswer(req),
+		chunks: dialect.NewAnswer("", req.Model),
+		delay:  delay,
+	}, nil
 }
 
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:

@@ -1,6 +1,7 @@
 package echo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,7 +40,9 @@ func read(t *testing.T, s provider.Stream) (chunks []provider.Chunk) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		chunks = append(chunks, *c)
+		kept := *c
+		kept.Raw = bytes.Clone(c.Raw) // it is valid until the next chunk
+		chunks = append(chunks, kept)
 	}
 }
 

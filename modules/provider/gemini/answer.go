@@ -24,7 +24,7 @@ type answer struct {
 }
 
 // read returns what a document adds to the answer.
-func (a *answer) read(doc gjson.Result) ([]dialect.Delta, error) {
+func (a *answer) read(doc gjson.Result) ([]dialect.Output, error) {
 	if u := usageOf(doc.Get("usageMetadata")); u != nil {
 		a.usage = u
 	}
@@ -32,30 +32,30 @@ func (a *answer) read(doc gjson.Result) ([]dialect.Delta, error) {
 	if !candidate.Exists() {
 		return nil, a.blocked(doc.Get("promptFeedback"))
 	}
-	var deltas []dialect.Delta
+	var outputs []dialect.Output
 	for _, p := range candidate.Get("content.parts").Array() {
 		more, err := a.part(p)
 		if err != nil {
 			return nil, err
 		}
-		deltas = append(deltas, more...)
+		outputs = append(outputs, more...)
 	}
 	reason := candidate.Get("finishReason").Str
 	if reason == "" || reason == "FINISH_REASON_UNSPECIFIED" || a.finish != "" {
-		a.begun = a.begun || len(deltas) > 0
-		return deltas, nil
+		a.begun = a.begun || len(outputs) > 0
+		return outputs, nil
 	}
 	last, err := a.endCall()
 	if err != nil {
 		return nil, err
 	}
-	deltas = append(deltas, last...)
-	a.begun = a.begun || len(deltas) > 0
+	outputs = append(outputs, last...)
+	a.begun = a.begun || len(outputs) > 0
 	a.finish, err = a.finishOf(reason, candidate.Get("finishMessage").Str)
-	return deltas, err
+	return outputs, err
 }
 
-func (a *answer) part(p gjson.Result) ([]dialect.Delta, error) {
+func (a *answer) part(p gjson.Result) ([]dialect.Output, error) {
 	if call := p.Get("functionCall"); call.IsObject() {
 		return a.call(call, p.Get("thoughtSignature").Str)
 	}
@@ -67,19 +67,19 @@ func (a *answer) part(p gjson.Result) ([]dialect.Delta, error) {
 	case text == "":
 		return nil, nil
 	case p.Get("thought").Bool():
-		return []dialect.Delta{dialect.Reasoning(text)}, nil
+		return []dialect.Output{dialect.Reasoning(text)}, nil
 	}
-	return []dialect.Delta{dialect.Text(text)}, nil
+	return []dialect.Output{dialect.Text(text)}, nil
 }
 
 // call reads a tool call, or a part of one, as proxies get them that ask for
 // streamFunctionCallArguments: a name begins a call, and what will not
 // continue ends it.
-func (a *answer) call(call gjson.Result, signature string) ([]dialect.Delta, error) {
-	var deltas []dialect.Delta
+func (a *answer) call(call gjson.Result, signature string) ([]dialect.Output, error) {
+	var outputs []dialect.Output
 	if name := call.Get("name").Str; name != "" {
 		var err error
-		if deltas, err = a.endCall(); err != nil {
+		if outputs, err = a.endCall(); err != nil {
 			return nil, err
 		}
 		a.partial = &partial{id: call.Get("id").Str, name: name, signature: signature}
@@ -91,14 +91,14 @@ func (a *answer) call(call gjson.Result, signature string) ([]dialect.Delta, err
 		return nil, failed(fmt.Errorf("reading a tool call's arguments: %w", err))
 	}
 	if call.Get("willContinue").Bool() {
-		return deltas, nil
+		return outputs, nil
 	}
 	last, err := a.endCall()
-	return append(deltas, last...), err
+	return append(outputs, last...), err
 }
 
 // endCall returns the call that has come to its end, if any.
-func (a *answer) endCall() ([]dialect.Delta, error) {
+func (a *answer) endCall() ([]dialect.Output, error) {
 	p := a.partial
 	if p == nil {
 		return nil, nil
@@ -111,14 +111,12 @@ func (a *answer) endCall() ([]dialect.Delta, error) {
 	if p.id == "" {
 		p.id = dialect.NewCallID()
 	}
-	d := dialect.CallBegin(a.calls, p.id, p.name)
-	c := &d.ToolCalls[0]
-	c.Function.Arguments = args
+	c := dialect.Call{Index: a.calls, ID: p.id, Name: p.name, Arguments: args}
 	if p.signature != "" {
 		c.Extra = map[string]any{"google": map[string]string{"thought_signature": p.signature}}
 	}
 	a.calls++
-	return []dialect.Delta{d}, nil
+	return []dialect.Output{{Calls: []dialect.Call{c}}}, nil
 }
 
 // finishOf is OpenAI's word for a finish reason, or the failure that it is.

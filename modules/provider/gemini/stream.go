@@ -22,7 +22,7 @@ type stream struct {
 	answer  answer
 	chunks  *dialect.Answer // nil until the first document told the answer's id
 	model   string
-	ready   []dialect.Delta
+	ready   []dialect.Output
 	skipped int
 	err     error // what the stream ended with
 
@@ -52,16 +52,16 @@ func (s *stream) Next() (*provider.Chunk, error) {
 // reason comes behind all that the model said, and the usage behind that.
 func (s *stream) chunk() *provider.Chunk {
 	if len(s.ready) > 0 {
-		d := s.ready[0]
+		o := s.ready[0]
 		s.ready = s.ready[1:]
-		return s.chunks.Chunk(d, "")
+		return s.chunks.Chunk(o, "")
 	}
 	if s.answer.finish == "" {
 		return nil
 	}
 	if !s.finished {
 		s.finished = true
-		return s.chunks.Chunk(dialect.Delta{}, s.answer.finish)
+		return s.chunks.Chunk(dialect.Output{}, s.answer.finish)
 	}
 	if u := s.answer.usage; u != nil && *u != s.told {
 		s.told = *u
@@ -109,8 +109,8 @@ func (s *stream) document(doc gjson.Result, isError bool) error {
 	if model := doc.Get("modelVersion").Str; model != "" {
 		s.chunks.SetModel(strings.Clone(model))
 	}
-	deltas, err := s.answer.read(doc)
-	s.ready = append(s.ready, deltas...)
+	outputs, err := s.answer.read(doc)
+	s.ready = append(s.ready, outputs...)
 	return err
 }
 
@@ -136,35 +136,22 @@ func (s *stream) Close() error { return s.events.Close(s.answer.finish != "") }
 
 // assemble puts a whole answer together.
 func assemble(s *stream) (*provider.Completion, error) {
-	var m dialect.Whole
-	var text, reasoning strings.Builder
+	var whole dialect.Whole
 	for {
 		err := s.read()
-		for _, d := range s.ready {
-			if d.Text != nil {
-				text.WriteString(*d.Text)
-			}
-			reasoning.WriteString(d.Reasoning)
-			for _, c := range d.ToolCalls {
-				m.ToolCalls = append(m.ToolCalls, dialect.CallMade{ID: c.ID, Type: c.Type, Function: c.Function, Extra: c.Extra})
-			}
+		for _, o := range s.ready {
+			whole.Add(o)
 		}
 		s.ready = nil
-		if errors.Is(err, provider.ErrCut) {
+		switch {
+		case errors.Is(err, io.EOF):
+			return s.chunks.Completion(&whole, s.answer.finish, s.answer.usage), nil
+		case errors.Is(err, provider.ErrCut):
 			return nil, failed(errors.New("the answer has no end"))
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
 		}
 	}
-	if t := text.String(); t != "" || len(m.ToolCalls) == 0 {
-		m.Text = &t
-	}
-	m.Reasoning = reasoning.String()
-	return s.chunks.Completion(m, s.answer.finish, s.answer.usage), nil
 }
 
 var _ provider.Stream = (*stream)(nil) // interface guard

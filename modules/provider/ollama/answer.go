@@ -12,11 +12,8 @@ import (
 
 // part is one document of an answer: all of it, or a line of its stream.
 type part struct {
-	model     string
-	text      string
-	reasoning string
-	calls     []dialect.CallMade
-
+	model   string
+	output  dialect.Output
 	answers bool // it has what documents of an answer have
 
 	done   bool
@@ -41,28 +38,23 @@ func readPart(raw []byte) (p *part, ok bool, err error) {
 		}
 	}
 	p = &part{
-		model:     root.Get("model").Str,
-		text:      m.Get("content").Str,
-		reasoning: m.Get("thinking").Str,
-		answers:   m.IsObject() || root.Get("done").Exists(),
-		done:      root.Get("done").Type == gjson.True,
-		finish:    root.Get("done_reason").Str,
-		usage:     usageOf(root),
+		model:   root.Get("model").Str,
+		output:  dialect.Output{Text: m.Get("content").Str, Reasoning: m.Get("thinking").Str},
+		answers: m.IsObject() || root.Get("done").Exists(),
+		done:    root.Get("done").Type == gjson.True,
+		finish:  root.Get("done_reason").Str,
+		usage:   usageOf(root),
 	}
 	for _, call := range m.Get("tool_calls").Array() {
 		if call.IsObject() { // and not a text, which gjson takes for a list of one
-			p.calls = append(p.calls, callOf(call))
+			p.output.Calls = append(p.output.Calls, callOf(call))
 		}
 	}
 	return p, true, nil
 }
 
-func callOf(v gjson.Result) dialect.CallMade {
-	c := dialect.CallMade{
-		ID:       v.Get("id").Str,
-		Type:     "function",
-		Function: dialect.CallFn{Name: v.Get("function.name").Str, Arguments: "{}"},
-	}
+func callOf(v gjson.Result) dialect.Call {
+	c := dialect.Call{ID: v.Get("id").Str, Name: v.Get("function.name").Str, Arguments: "{}"}
 	if c.ID == "" {
 		c.ID = dialect.NewCallID()
 	}
@@ -70,10 +62,10 @@ func callOf(v gjson.Result) dialect.CallMade {
 	case args.IsObject():
 		var b bytes.Buffer
 		if json.Compact(&b, []byte(args.Raw)) == nil {
-			c.Function.Arguments = b.String()
+			c.Arguments = b.String()
 		}
 	case args.Type == gjson.String && args.Str != "":
-		c.Function.Arguments = args.Str
+		c.Arguments = args.Str
 	}
 	return c
 }

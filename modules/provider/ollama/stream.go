@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
@@ -60,33 +59,22 @@ func (s *answerStream) Next() (*provider.Chunk, error) {
 	return nil, s.err
 }
 
-// chunk makes a chunk of a document; nil where that says nothing.
+// chunk makes a chunk of a document; nil if that says nothing.
 func (s *answerStream) chunk(p *part) *provider.Chunk {
-	d := dialect.Reasoning(p.reasoning)
-	if p.text != "" {
-		d.Text = &p.text
-	}
-	for _, c := range p.calls {
-		d.ToolCalls = append(d.ToolCalls, dialect.CallDelta{Index: s.calls, ID: c.ID, Type: c.Type, Function: c.Function})
-		s.calls++
-	}
-	if p.model != "" {
-		s.answer.SetModel(p.model)
-	}
-	switch {
+	switch o := p.output; {
 	case p.done:
 		s.usage = p.usage
-		return s.answer.Chunk(d, finishOf(p.finish, s.calls > 0))
-	case p.text == "" && p.reasoning == "" && len(p.calls) == 0:
+		return s.answer.Chunk(o, finishOf(p.finish, s.calls > 0))
+	case o.Text == "" && o.Reasoning == "" && len(o.Calls) == 0:
 		return nil
+	default:
+		return s.answer.Chunk(o, "")
 	}
-	return s.answer.Chunk(d, "")
 }
 
 // whole puts the documents together that are left.
 func (s *answerStream) whole() (*provider.Completion, error) {
-	var text, reasoning strings.Builder
-	var m dialect.Whole
+	var whole dialect.Whole
 	for {
 		p, err := s.part()
 		switch {
@@ -95,20 +83,10 @@ func (s *answerStream) whole() (*provider.Completion, error) {
 		case err != nil:
 			return nil, err
 		}
-		text.WriteString(p.text)
-		reasoning.WriteString(p.reasoning)
-		m.ToolCalls = append(m.ToolCalls, p.calls...)
-		if p.model != "" {
-			s.answer.SetModel(p.model)
+		whole.Add(p.output)
+		if p.done {
+			return s.answer.Completion(&whole, finishOf(p.finish, s.calls > 0), p.usage), nil
 		}
-		if !p.done {
-			continue
-		}
-		m.Reasoning = reasoning.String()
-		if text.Len() > 0 || len(m.ToolCalls) == 0 {
-			m.Text = new(text.String())
-		}
-		return s.answer.Completion(m, finishOf(p.finish, len(m.ToolCalls) > 0), p.usage), nil
 	}
 }
 
@@ -128,15 +106,28 @@ func (s *answerStream) part() (*part, error) {
 			return nil, err
 		}
 		if ok {
-			s.begun, s.done, s.strange = true, p.done, nil
+			s.begun, s.strange = true, nil
 			s.said = s.said || p.answers
-			return p, nil
+			return s.take(p), nil
 		}
 		s.skipped++
 		if !s.begun && len(s.strange)+len(line) < upstream.MaxEvent {
 			s.strange = append(append(s.strange, line...), '\n')
 		}
 	}
+}
+
+// take counts what a document holds.
+func (s *answerStream) take(p *part) *part {
+	for i := range p.output.Calls {
+		p.output.Calls[i].Index = s.calls
+		s.calls++
+	}
+	if p.model != "" {
+		s.answer.SetModel(p.model)
+	}
+	s.done = p.done
+	return p
 }
 
 // ended tells what it means that reading ended with err.
@@ -158,8 +149,8 @@ func (s *answerStream) ended(err error) (*part, error) {
 	case err != nil:
 		return nil, err
 	case ok && p.done:
-		s.done, s.skipped = true, 0
-		return p, nil
+		s.skipped = 0
+		return s.take(p), nil
 	case upstream.KindOf(s.strange) == upstream.KindJSON && !json.Valid(s.strange):
 		return nil, provider.ErrCut
 	}
