@@ -58,10 +58,8 @@ func (o *output) flush() {
 	if len(o.pending) == 0 {
 		return
 	}
-	for _, ev := range o.pending {
-		if err := o.t.x.store.Publish(o.ctx, o.t.tenant, o.t.session, o.t.id, ev); err != nil {
-			o.t.h.log.Debug("keeping events for those who come back", zap.String("turn", o.t.id), zap.Error(err))
-		}
+	if err := o.t.x.store.Publish(o.ctx, o.t.tenant, o.t.session, o.t.id, o.pending...); err != nil {
+		o.t.h.log.Debug("keeping events for those who come back", zap.String("turn", o.t.id), zap.Error(err))
 	}
 	if o.stream != nil {
 		o.stream.send(o.pending...)
