@@ -119,7 +119,7 @@ func TestBudgetPrices(t *testing.T) {
 				t.Errorf("%s is warned of %d times, want %d", name, n, want)
 			}
 		}
-		if !strings.Contains(log, "nobody knows what a model costs") {
+		if !strings.Contains(log, "no price is known for a model") {
 			t.Error("the log does not say why")
 		}
 	})

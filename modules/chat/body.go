@@ -24,10 +24,14 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, apierror.PayloadTooLarge(limit)
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
-	if err != nil {
+	var buf bytes.Buffer
+	if r.ContentLength > 0 {
+		buf.Grow(int(min(r.ContentLength, maxAhead)) + bytes.MinRead)
+	}
+	if _, err := buf.ReadFrom(io.LimitReader(r.Body, limit+1)); err != nil {
 		return nil, apierror.FromBody(err, limit)
 	}
+	body := buf.Bytes()
 	if int64(len(body)) > limit {
 		return nil, apierror.PayloadTooLarge(limit)
 	}
@@ -36,6 +40,10 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	}
 	return body, nil
 }
+
+// maxAhead bounds, in bytes, the room that is made for a body because its
+// Content-Length says so.
+const maxAhead = 64 << 10
 
 func isJSON(contentType string) bool {
 	mediaType, params, err := mime.ParseMediaType(contentType)
@@ -47,6 +55,10 @@ func isJSON(contentType string) bool {
 }
 
 func checkObject(body []byte) error {
+	if jsontext.Value(body).IsValid() && jsontext.Value(body).Kind() == jsontext.KindBeginObject {
+		return nil
+	}
+	// once more, for what is wrong with it
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	v, err := d.ReadValue()
 	if err != nil {

@@ -9,20 +9,29 @@ import (
 
 // ParseChunk reads the facts of a chat.completion.chunk; ok is false where
 // raw is no JSON object. The facts do not refer to raw.
-func ParseChunk(raw []byte) (f Facts, ok bool) { return parse(raw, "delta") }
+func ParseChunk(raw []byte) (f Facts, ok bool) {
+	_, f, ok = parse(raw, "delta")
+	return f, ok
+}
 
 // ParseCompletion reads the facts of a chat.completion; ok is false where
 // raw is no JSON object. The facts do not refer to raw.
-func ParseCompletion(raw []byte) (f Facts, ok bool) { return parse(raw, "message") }
+func ParseCompletion(raw []byte) (f Facts, ok bool) {
+	_, f, ok = parse(raw, "message")
+	return f, ok
+}
+
+// ReadCompletion is ParseCompletion for callers that look for more: root is
+// what was parsed.
+func ReadCompletion(raw []byte) (root gjson.Result, f Facts, ok bool) { return parse(raw, "message") }
 
 // parse reads the facts of an answer whose choices keep what was produced
 // under name.
-func parse(raw []byte, name string) (Facts, bool) {
-	root, ok := parseObject(raw)
+func parse(raw []byte, name string) (root gjson.Result, f Facts, ok bool) {
+	root, ok = parseObject(raw)
 	if !ok {
-		return Facts{}, false
+		return root, Facts{}, false
 	}
-	var f Facts
 	root.ForEach(func(k, v gjson.Result) bool {
 		switch k.Str {
 		case "model":
@@ -45,7 +54,7 @@ func parse(raw []byte, name string) (Facts, bool) {
 		}
 		return true
 	})
-	return f, true
+	return root, f, true
 }
 
 // parseObject checks raw as a whole, which gjson does not, and with a limit

@@ -31,10 +31,6 @@ var (
 type Flight struct {
 	header http.Header // as it is being made
 
-	// Partial says that it is not all that the model would have said. It is
-	// the call's to know.
-	Partial bool
-
 	// Note is what the call wants to know of the answer when it is found
 	// again. See Recall.Holds.
 	Note []byte
@@ -247,6 +243,12 @@ func (f *Flight) call() (c record.Call, landed bool) {
 		return c, done
 	}
 	return rec.CallSoFar(), done
+}
+
+// isPartial says whether a budget has ended the answer before the model did.
+func (f *Flight) isPartial() bool {
+	c, _ := f.call()
+	return c.BudgetSpent
 }
 
 // rider is a request that a flight answers.

@@ -63,7 +63,7 @@ func (p *Replayer) keep(x *Request, rc Recall, tenant string, f *Flight, err err
 	if a == nil || rc.Holds != nil && a.note == nil {
 		return
 	}
-	if !rc.Keyed && (f.Partial || len(a.body) > maxCached) || len(a.body) > maxKeyed {
+	if !rc.Keyed && (f.isPartial() || len(a.body) > maxCached) || len(a.body) > maxKeyed {
 		return
 	}
 	a.header = a.header.Clone()

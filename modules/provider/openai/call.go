@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
@@ -83,78 +85,162 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 	return s.Do(req)
 }
 
-// setModel puts the model's name into the caller's request. Names that differ
-// from it only in case go: servers written in Go, and there are some, would
-// take "Model" for it, which is a way around a list of allowed models.
-func setModel(preq *provider.Request) ([]byte, error) {
-	body := preq.Body
-	var err error
-	gjson.ParseBytes(body).ForEach(func(k, _ gjson.Result) bool {
-		if k.Str != "model" && strings.EqualFold(k.Str, "model") {
-			body, err = sjson.DeleteBytes(body, k.Str)
-		}
-		return err == nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return sjson.SetBytes(body, "model", preq.Model)
-}
-
 // streamBody is the caller's request with the model's name, asking for a
 // stream with usage.
 func streamBody(preq *provider.Request) ([]byte, error) {
-	body, err := setModel(preq)
+	m, body, err := membersOf(preq.Body)
 	if err != nil {
 		return nil, err
 	}
-	if gjson.GetBytes(body, "stream").Type != gjson.True {
-		if body, err = sjson.SetBytes(body, "stream", true); err != nil {
+	e := splicer{body: body}
+	e.set(m.model, "model", quoted(preq.Model))
+	if m.stream.Type != gjson.True {
+		e.set(m.stream, "stream", "true")
+	}
+	switch options := m.streamOptions; {
+	case !options.IsObject():
+		e.set(options, "stream_options", `{"include_usage":true}`)
+	case options.Get("include_usage").Type != gjson.True:
+		with, err := sjson.Set(options.Raw, "include_usage", true)
+		if err != nil {
 			return nil, err
 		}
+		e.set(options, "stream_options", with)
 	}
-	switch options := gjson.GetBytes(body, "stream_options"); {
-	case !options.IsObject():
-		return sjson.SetRawBytes(body, "stream_options", []byte(`{"include_usage":true}`))
-	case options.Get("include_usage").Type != gjson.True:
-		return sjson.SetBytes(body, "stream_options.include_usage", true)
-	}
-	return body, nil
+	return e.bytes(), nil
 }
 
 // wholeBody is the caller's request with the model's name, asking for no
 // stream. What says otherwise is taken out, as some servers refuse stream
-// options where there is no stream.
+// options of an answer that is not streamed.
 func wholeBody(preq *provider.Request) ([]byte, error) {
-	body, err := setModel(preq)
+	m, body, err := membersOf(preq.Body)
+	for _, member := range [...]struct {
+		name  string
+		value gjson.Result
+	}{{"stream", m.stream}, {"stream_options", m.streamOptions}} {
+		if err == nil && member.value.Exists() {
+			body, err = sjson.DeleteBytes(body, member.name)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range [...]string{"stream", "stream_options"} {
-		if !gjson.GetBytes(body, name).Exists() {
-			continue
+	return withModel(body, preq.Model)
+}
+
+// withModel is a request with the model's name.
+func withModel(body []byte, model string) ([]byte, error) {
+	m, body, err := membersOf(body)
+	if err != nil {
+		return nil, err
+	}
+	e := splicer{body: body}
+	e.set(m.model, "model", quoted(model))
+	return e.bytes(), nil
+}
+
+// members are those of a request that are changed on its way.
+type members struct {
+	model, stream, streamOptions gjson.Result
+}
+
+// membersOf finds the members of a request. Names that differ from "model" in
+// case only are taken out of the body that it returns: servers written in Go,
+// and there are some, would take "Model" for it, which is a way around a list
+// of allowed models.
+func membersOf(body []byte) (m members, rest []byte, err error) {
+	var others []string
+	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
+		switch {
+		case k.Str == "model":
+			m.model = v
+		case k.Str == "stream":
+			m.stream = v
+		case k.Str == "stream_options":
+			m.streamOptions = v
+		case len(k.Str) == len("model") && strings.EqualFold(k.Str, "model"):
+			others = append(others, k.Str)
 		}
+		return true
+	})
+	if len(others) == 0 {
+		return m, body, nil
+	}
+	for _, name := range others {
 		if body, err = sjson.DeleteBytes(body, name); err != nil {
-			return nil, err
+			return m, nil, err
 		}
 	}
-	return body, nil
+	return membersOf(body)
+}
+
+func quoted(s string) string {
+	b, _ := jsontext.AppendQuote(nil, s)
+	return string(b)
+}
+
+// splicer makes a new body with other values, and leaves all the rest of the
+// caller's bytes as they came.
+type splicer struct {
+	body  []byte
+	edits []edit
+	added []byte
+}
+
+type edit struct {
+	from, to int
+	value    string
+}
+
+// set puts a value in the place of another, or behind the other members where
+// there is no old one.
+func (s *splicer) set(old gjson.Result, name, value string) {
+	if old.Exists() {
+		s.edits = append(s.edits, edit{old.Index, old.Index + len(old.Raw), value})
+		return
+	}
+	s.added = append(append(append(s.added, `,"`...), name...), `":`...)
+	s.added = append(s.added, value...)
+}
+
+func (s *splicer) bytes() []byte {
+	slices.SortFunc(s.edits, func(a, b edit) int { return a.from - b.from })
+	size := len(s.body) + len(s.added)
+	for _, e := range s.edits {
+		size += len(e.value)
+	}
+	out := make([]byte, 0, size)
+	at := 0
+	for _, e := range s.edits {
+		out = append(append(out, s.body[at:e.from]...), e.value...)
+		at = e.to
+	}
+	end := bytes.LastIndexByte(s.body, '}')
+	out = append(out, s.body[at:end]...)
+	added := s.added
+	if len(added) > 0 && bytes.HasSuffix(bytes.TrimRight(out, " \t\r\n"), []byte{'{'}) {
+		added = added[1:] // it is the first member
+	}
+	return append(append(out, added...), s.body[end:]...)
 }
 
 // completion checks and mends a whole answer.
 func completion(body []byte) (*provider.Completion, error) {
-	if _, _, _, ok := provider.ErrorOf(body); ok {
-		return nil, provider.NewError(0, body)
+	if mayBeError(body) {
+		if _, _, _, ok := provider.ErrorOf(body); ok {
+			return nil, provider.NewError(0, body)
+		}
 	}
-	f, ok := provider.ParseCompletion(body)
-	if !ok || !gjson.GetBytes(body, "choices").IsArray() {
+	root, f, ok := provider.ReadCompletion(body)
+	if !ok || !root.Get("choices").IsArray() {
 		return nil, &provider.Error{
 			Reason: provider.ReasonBadAnswer,
 			Status: http.StatusOK,
 			Err:    errors.New("the answer is no chat completion"),
 		}
 	}
-	body, err := mendCompletion(body)
+	body, err := mendCompletion(body, root)
 	if err != nil {
 		return nil, fmt.Errorf("mending the answer: %w", err)
 	}
@@ -162,4 +248,10 @@ func completion(body []byte) (*provider.Completion, error) {
 		f, _ = provider.ParseCompletion(body)
 	}
 	return &provider.Completion{Body: body, Facts: f}, nil
+}
+
+// mayBeError says whether an answer has to be searched for an error: it names
+// one, or it does not look like an answer.
+func mayBeError(raw []byte) bool {
+	return bytes.Contains(raw, []byte(`"error`)) || !bytes.Contains(raw, []byte(`"choices"`))
 }

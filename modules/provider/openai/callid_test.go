@@ -28,7 +28,8 @@ func TestToolCallWithoutAnID(t *testing.T) {
 		t.Errorf("its arguments have another id: %s", chunk.Raw)
 	}
 
-	whole, err := mendCompletion([]byte(`{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}`))
+	answer := []byte(`{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}`)
+	whole, err := mendCompletion(answer, gjson.ParseBytes(answer))
 	if id := gjson.GetBytes(whole, "choices.0.message.tool_calls.0.id").Str; err != nil || !strings.HasPrefix(id, "call_") {
 		t.Errorf("the whole answer's call has the id %q, %v", id, err)
 	}

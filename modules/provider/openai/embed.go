@@ -18,7 +18,7 @@ const embedPath = "/embeddings"
 
 // Embed makes a call of a server's embeddings API.
 func Embed(ctx context.Context, s Server, preq *provider.Request) (*provider.Completion, error) {
-	body, err := setModel(preq)
+	body, err := withModel(preq.Body, preq.Model)
 	if err != nil {
 		return nil, fmt.Errorf("editing the request: %w", err)
 	}

@@ -243,10 +243,9 @@ func asChunk(raw []byte) ([]byte, error) {
 	return e.raw, e.err
 }
 
-// mendCompletion gives a whole answer OpenAI's shape.
-func mendCompletion(raw []byte) ([]byte, error) {
+// mendCompletion gives a whole answer, which has been parsed, OpenAI's shape.
+func mendCompletion(raw []byte, root gjson.Result) ([]byte, error) {
 	e := editor{raw: raw}
-	root := gjson.ParseBytes(raw)
 	if root.Get("object").Str != "chat.completion" {
 		e.set("object", "chat.completion")
 	}

@@ -152,7 +152,7 @@ func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
 // chunk reads one event's data; nil where it is nothing that a client could
 // use, and without Raw where it is for nobody but the provider's own clients.
 func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
-	if event == "error" || bytes.Contains(data, []byte(`"error"`)) || !bytes.Contains(data, []byte(`"choices"`)) {
+	if event == "error" || mayBeError(data) {
 		if _, _, _, ok := provider.ErrorOf(data); ok || event == "error" {
 			if s.mend.finished() {
 				return nil, io.EOF
