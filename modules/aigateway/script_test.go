@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,6 +36,7 @@ type reply struct {
 	err   error
 	after time.Duration // until there is an answer at all
 	steps []step
+	reads []int // the steps that have to be waited for; all where it is nil
 }
 
 // step is one thing that a stream does.
@@ -135,14 +137,15 @@ func (s *script) Stream(ctx context.Context, req *provider.Request) (provider.St
 	if err != nil {
 		return nil, err
 	}
-	return &playing{ctx: ctx, req: req, steps: r.steps}, nil
+	return &playing{ctx: ctx, req: req, reply: r}, nil
 }
 
 // playing is a stream of a script.
 type playing struct {
 	ctx    context.Context
 	req    *provider.Request
-	steps  []step
+	reply  reply
+	at     int // the next step
 	closed bool
 }
 
@@ -150,15 +153,14 @@ func (p *playing) Next() (*provider.Chunk, error) {
 	if err := context.Cause(p.ctx); err != nil {
 		return nil, fmt.Errorf("reading the stream: %w", err)
 	}
-	if len(p.steps) == 0 {
+	if p.at == len(p.reply.steps) {
 		return nil, provider.ErrCut
 	}
-	if p.req != nil && p.req.BeforeRead != nil {
+	if p.req != nil && p.req.BeforeRead != nil && (p.reply.reads == nil || slices.Contains(p.reply.reads, p.at)) {
 		p.req.BeforeRead()
 	}
-	do := p.steps[0]
-	p.steps = p.steps[1:]
-	return do(p.ctx)
+	p.at++
+	return p.reply.steps[p.at-1](p.ctx)
 }
 
 func (*playing) Skipped() int { return 0 }

@@ -41,8 +41,8 @@ func (s *sent) note(chunk *provider.Chunk) {
 }
 
 // again leaves out of a second answer to the same request what was sent of
-// the first one. Thoughts that text has followed are over: the second answer's
-// are other ones, and nobody needs them.
+// the first one. Thoughts that text has followed are over: the second answer
+// thinks anew, which the client does not see.
 func (s *sent) again(in chunks) *spliced {
 	text := s.text.String()
 	if text != "" {
@@ -92,23 +92,20 @@ func (s *spliced) Next() (*provider.Chunk, error) {
 
 // chunk leaves out of a chunk what the client has; nil where nothing remains.
 func (s *spliced) chunk(chunk *provider.Chunk) (*provider.Chunk, error) {
-	waiting := s.waiting()
-	if waiting && (chunk.ToolCalls || chunk.Refusal || !firstAlone(chunk.Raw)) {
-		return nil, errDiverged
+	text, reasoning := chunk.Text, chunk.Reasoning
+	if s.thoughts {
+		reasoning = ""
 	}
-	text, textOK := after(&s.text, chunk.Text)
-	reasoning, reasoningOK := "", true
-	if !s.thoughts {
-		reasoning, reasoningOK = after(&s.reasoning, chunk.Reasoning)
+	repeats := s.waiting()
+	if repeats {
+		var err error
+		if text, reasoning, err = s.strip(chunk); err != nil || s.waiting() {
+			return nil, err
+		}
 	}
-	left := s.waiting()
-	// text that comes before all of the reasoning has is another answer, too
-	if !textOK || !reasoningOK || left && (chunk.FinishReason != "" || text != "" || s.reasoning != "" && chunk.Text != "") {
-		return nil, errDiverged
-	}
+	more := text != "" || reasoning != "" || chunk.ToolCalls || chunk.FinishReason != "" || chunk.Usage != nil
 	less := text != chunk.Text || reasoning != chunk.Reasoning
-	nothing := text == "" && reasoning == "" && !chunk.ToolCalls && chunk.FinishReason == "" && chunk.Usage == nil
-	if left || nothing && (waiting || less) {
+	if !more && (repeats || less) {
 		return nil, nil
 	}
 	if !less {
@@ -119,6 +116,28 @@ func (s *spliced) chunk(chunk *provider.Chunk) (*provider.Chunk, error) {
 		return nil, err
 	}
 	return s.mend(raw)
+}
+
+// strip takes what the client has off a chunk, and returns what the chunk has
+// beyond it. It fails with errDiverged where the chunk is not more of the same
+// answer: while some of it is still missing, nothing else may come.
+func (s *spliced) strip(chunk *provider.Chunk) (text, reasoning string, err error) {
+	if chunk.ToolCalls || chunk.Refusal || !firstAlone(chunk.Raw) {
+		return "", "", errDiverged
+	}
+	text, ok := after(&s.text, chunk.Text)
+	if ok && !s.thoughts {
+		reasoning, ok = after(&s.reasoning, chunk.Reasoning)
+	}
+	if !ok {
+		return "", "", errDiverged
+	}
+	// text before all of the reasoning has come is another answer, too
+	early := text != "" || chunk.FinishReason != "" || s.reasoning != "" && chunk.Text != ""
+	if s.waiting() && early {
+		return "", "", errDiverged
+	}
+	return text, reasoning, nil
 }
 
 // firstAlone says whether a chunk is of no other choice than the first.

@@ -60,7 +60,7 @@ func splice(t testing.TB, first, second []step, goOn func(*sent, chunks) *splice
 		s.note(c)
 		got.add(c.Raw)
 	}
-	in := goOn(&s, &playing{ctx: t.Context(), steps: second})
+	in := goOn(&s, &playing{ctx: t.Context(), reply: reply{steps: second}})
 	for {
 		c, err := in.Next()
 		if errors.Is(err, io.EOF) {
