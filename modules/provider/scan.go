@@ -21,6 +21,10 @@ type Scanned struct {
 	ID   string
 	Role bool // the delta has a role
 
+	// Plain says that text is all that the chunk adds to the answer, beside
+	// what every chunk of a stream repeats.
+	Plain bool
+
 	// UsageFrom and UsageTo bound a "usage":null in the chunk, one comma
 	// included, so that the chunk without these bytes is the same without
 	// the member. Both are 0 in a chunk without it.
@@ -47,6 +51,7 @@ func (s *Scanner) Scan(raw []byte) (c Scanned, ok bool) {
 	}
 	c.Choices = true
 	c.Content = c.OutputBytes > 0
+	c.Plain = !p.more
 	return c, true
 }
 
@@ -65,6 +70,7 @@ type scan struct {
 	reasoning int  // bytes of the longest reasoning
 	object    bool // the chunk's object member is right
 	delta     bool // its choice has a delta
+	more      bool // it holds more than text and what all chunks repeat
 }
 
 // member is a bit for each name that Scan knows.
@@ -85,6 +91,7 @@ const (
 	memberReasoningShort        // reasoning
 	memberReasoningText         // reasoning_text
 	memberThinking              // thinking
+	memberRepeated              // what all chunks of a stream repeat
 	memberForbidden             // what makes a chunk irregular wherever it stands
 	memberUnknown        member = 0
 )
@@ -119,6 +126,8 @@ func memberOf(name []byte) member {
 		return memberReasoningText
 	case "thinking":
 		return memberThinking
+	case "created", "system_fingerprint", "service_tier", "obfuscation":
+		return memberRepeated
 	case "error", "errors", "type", "message", "x_groq":
 		return memberForbidden
 	}
@@ -143,7 +152,7 @@ func (p *scan) members(value func(p *scan, m member, begin int) bool) bool {
 			return false
 		}
 		m := memberOf(name)
-		if seen&m != 0 {
+		if seen&m&^memberRepeated != 0 {
 			return false
 		}
 		seen |= m
@@ -187,7 +196,18 @@ func (p *scan) root(m member, begin int) bool {
 		return p.noUsage(begin)
 	case memberForbidden:
 		return false
+	case memberRepeated:
+		return p.skip(maxScanDepth)
 	}
+	return p.other()
+}
+
+// other takes in a member that Scan does not know.
+func (p *scan) other() bool {
+	if p.literal("null") {
+		return true
+	}
+	p.more = true
 	return p.skip(maxScanDepth)
 }
 
@@ -238,7 +258,7 @@ func (p *scan) choice(m member, _ int) bool {
 	case memberForbidden:
 		return false
 	}
-	return p.skip(maxScanDepth)
+	return p.other()
 }
 
 const reasoningMembers = memberReasoning | memberReasoningShort | memberReasoningText | memberThinking
@@ -268,6 +288,7 @@ func (p *scan) add(m member, _ int) bool {
 // thought takes in a reasoning. Servers send the same one in two spellings at
 // once: the first is told, and the longest counts.
 func (p *scan) thought() bool {
+	p.more = true
 	text, ok := p.string()
 	if !ok {
 		return false

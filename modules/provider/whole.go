@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,8 @@ import (
 type Whole struct {
 	root    map[string]any
 	choices map[int64]map[string]any
+	scan    Scanner
+	plain   bool // there was a plain chunk with text: the next ones add theirs alone
 }
 
 // NewWhole begins an answer without any chunk.
@@ -24,6 +27,17 @@ func NewWhole() *Whole {
 
 // Add adds a chunk, a JSON object.
 func (w *Whole) Add(raw []byte) error {
+	c, ok := w.scan.Scan(raw)
+	if ok && c.Plain && w.plain {
+		merge(w.choices[0]["message"].(map[string]any), map[string]any{"content": c.Text})
+		return nil
+	}
+	w.plain = w.plain || ok && c.Plain && c.Text != ""
+	return w.addAll(raw)
+}
+
+// addAll adds all that a chunk holds.
+func (w *Whole) addAll(raw []byte) error {
 	chunk, err := object(raw)
 	if err != nil {
 		return fmt.Errorf("reading a chunk: %w", err)
@@ -82,7 +96,11 @@ func merge(to, more map[string]any) {
 			to[name] = v
 		case string:
 			if s, ok := v.(string); ok && !labels[name] {
-				to[name] = old + s
+				to[name] = newPieces(old, s)
+			}
+		case *pieces:
+			if s, ok := v.(string); ok {
+				old.WriteString(s)
 			}
 		case map[string]any:
 			if m, ok := v.(map[string]any); ok {
@@ -99,6 +117,20 @@ func merge(to, more map[string]any) {
 		}
 	}
 }
+
+// pieces is a string that grows.
+type pieces struct{ strings.Builder }
+
+func newPieces(list ...string) *pieces {
+	p := new(pieces)
+	for _, s := range list {
+		p.WriteString(s)
+	}
+	return p
+}
+
+// MarshalJSON implements json.Marshaler.
+func (p *pieces) MarshalJSON() ([]byte, error) { return json.Marshal(p.String()) }
 
 // appended adds each element to the one with its index, else at the end.
 func appended(to, more []any) []any {
@@ -188,7 +220,11 @@ func finishMessage(m map[string]any) {
 			delete(call, "index")
 		}
 	}
-	if content, ok := m["content"]; !ok || content == "" && len(calls) > 0 {
+	content, ok := m["content"]
+	if p, grown := content.(*pieces); grown {
+		content = p.String()
+	}
+	if !ok || content == "" && len(calls) > 0 {
 		m["content"] = nil
 	}
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -51,6 +52,25 @@ func TestWhole(t *testing.T) {
 			wantSame(t, got.Body, tc.want)
 		})
 	}
+	t.Run("plain chunks take a short cut to the same answer", func(t *testing.T) {
+		const begin = `{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}`
+		for _, seed := range scanSeeds {
+			long, short := NewWhole(), NewWhole()
+			for _, raw := range []string{begin, seed, begin, seed, strings.Replace(begin, "null", `"stop"`, 1)} {
+				errShort := short.Add([]byte(raw))
+				errLong := long.addAll([]byte(raw))
+				if (errShort == nil) != (errLong == nil) {
+					t.Fatalf("%q: %v and %v", raw, errShort, errLong)
+				}
+			}
+			a, errA := short.Completion()
+			b, errB := long.Completion()
+			if errA != nil || errB != nil {
+				t.Fatal(errA, errB)
+			}
+			wantSame(t, a.Body, string(b.Body))
+		}
+	})
 	t.Run("cut", func(t *testing.T) {
 		w := NewWhole()
 		if err := w.Add([]byte(`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"Hel"}}],"usage":{"total_tokens":99}}`)); err != nil {
