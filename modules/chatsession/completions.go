@@ -204,9 +204,9 @@ func (c *sentCompletion) with(msgs []*store.Message) []byte {
 	body := slices.Clone(c.body[:c.insert])
 	for _, m := range msgs {
 		if c.between {
-			body = append(append(body, toWire(m)...), ',')
+			body = append(appendWire(body, m), ',')
 		} else {
-			body = append(append(body, ','), toWire(m)...)
+			body = appendWire(append(body, ','), m)
 		}
 	}
 	return append(body, c.body[c.insert:]...)

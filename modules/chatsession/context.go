@@ -71,7 +71,7 @@ func (t *turn) past(sent int) ([]*store.Message, error) {
 			break
 		}
 		msgs = append(msgs, m)
-		room -= int64(len(toWire(m)))
+		room -= int64(wireSize(m))
 	}
 	slices.Reverse(msgs)
 	return msgs, nil
@@ -199,7 +199,7 @@ func fitting(list []group, messages, tokens int, bytes int64) []group {
 		messages -= len(g.msgs)
 		for _, m := range g.msgs {
 			left -= provider.EstimateTokens(weight(m))
-			bytes -= int64(len(toWire(m)))
+			bytes -= int64(wireSize(m))
 		}
 		if (messages < 0 || left < 0 || bytes < 0) && !g.needed {
 			return list[i+1:]

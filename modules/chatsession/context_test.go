@@ -50,7 +50,7 @@ func conversation(t *testing.T, short string) []*store.Message {
 func inShort(msgs []*store.Message) string {
 	var list []string
 	for _, m := range msgs {
-		wire := gjson.ParseBytes(toWire(m))
+		wire := gjson.ParseBytes(appendWire(nil, m))
 		s := wire.Get("role").Str[:1] + ":" + wire.Get("content").Str
 		if ids := callIDs(m); len(ids) > 0 {
 			s += "+" + strings.Join(ids, ",")
@@ -154,7 +154,7 @@ func TestWire(t *testing.T) {
 			if m.Content != tc.text || (m.Raw != nil) != tc.raw || m.TokenCount != tc.tokens {
 				t.Errorf("stored as %+v", m)
 			}
-			if got := string(toWire(m)); !sameJSON(t, got, tc.in) {
+			if got := string(appendWire(nil, m)); !sameJSON(t, got, tc.in) {
 				t.Errorf("came back as %s", got)
 			}
 		})

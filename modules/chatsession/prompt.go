@@ -1,13 +1,10 @@
 package chatsession
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
-	"io"
 	"net/http"
-	"strconv"
 
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
@@ -23,18 +20,6 @@ const headerSession = "X-Session-Id"
 // those that come with a session, and those that are made here. It is what
 // ai_gateway takes by default.
 func (h *Handler) maxCompletion() int64 { return max(h.MaxBody, 10<<20) }
-
-// completion is the request that goes to the next handler.
-type completion struct {
-	Model         string            `json:"model,omitempty"`
-	Messages      []json.RawMessage `json:"messages"`
-	Stream        bool              `json:"stream,omitempty"`
-	StreamOptions *streamOptions    `json:"stream_options,omitempty"`
-}
-
-type streamOptions struct {
-	IncludeUsage bool `json:"include_usage"`
-}
 
 // prompt builds the messages for the model: the system prompt, as much of
 // the past as the limits allow, and the question.
@@ -62,36 +47,45 @@ func estimate(msgs []*store.Message) int64 {
 }
 
 // forward makes the request for the next handler.
-func (t *turn) forward(m *message, msgs []*store.Message) (*http.Request, error) {
-	req := completion{Stream: *m.Stream}
-	for _, m := range msgs {
-		req.Messages = append(req.Messages, toWire(m))
-	}
+func (t *turn) forward(m *message, msgs []*store.Message) *http.Request {
 	if m.ModelID != nil {
-		req.Model = *m.ModelID
+		t.asked = *m.ModelID
 	}
-	t.asked = req.Model
-	t.x.Rec.Turn = &record.Turn{Model: req.Model}
-	req.Model = cmp.Or(req.Model, t.x.Rec.Tenant.Model)
-	t.model = req.Model
-	if *m.Stream {
-		req.StreamOptions = &streamOptions{IncludeUsage: true}
-	}
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(req); err != nil {
-		return nil, err
-	}
+	t.x.Rec.Turn = &record.Turn{Model: t.asked}
+	t.model = cmp.Or(t.asked, t.x.Rec.Tenant.Model)
 
-	r := t.request(body.Bytes())
+	r := t.request(completion(t.model, msgs, *m.Stream))
 	r.Method = http.MethodPost
 	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = completionsPath, "", ""
 	r.RequestURI = completionsPath
 	r.Header.Del("Accept")
 	r.Header.Del("Last-Event-Id")
 	r.Header.Set("Content-Type", "application/json")
-	return r, nil
+	return r
+}
+
+// completion is a chat completions request with these messages.
+func completion(model string, msgs []*store.Message, stream bool) []byte {
+	size := 128 + len(model)
+	for _, m := range msgs {
+		size += len(m.Content) + len(m.Raw) + 64
+	}
+	b := append(make([]byte, 0, size), '{')
+	if model != "" {
+		b = append(appendString(append(b, `"model":`...), model), ',')
+	}
+	b = append(b, `"messages":[`...)
+	for i, m := range msgs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendWire(b, m)
+	}
+	b = append(b, ']')
+	if stream {
+		b = append(b, `,"stream":true,"stream_options":{"include_usage":true}`...)
+	}
+	return append(b, '}')
 }
 
 // request returns the client's request with another body, to live as long as
@@ -99,9 +93,7 @@ func (t *turn) forward(m *message, msgs []*store.Message) (*http.Request, error)
 // taken off, and those that have been answered here.
 func (t *turn) request(body []byte) *http.Request {
 	r := t.x.R.Clone(t.ctx)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	r.ContentLength = int64(len(body))
-	r.TransferEncoding = nil
+	chat.SetCheckedBody(r, body)
 	for _, name := range []string{
 		"Accept-Encoding", "Connection", "Content-Encoding", "Expect", "Range", "Upgrade",
 		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
@@ -109,7 +101,6 @@ func (t *turn) request(body []byte) *http.Request {
 	} {
 		r.Header.Del(name)
 	}
-	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	r.Header.Set(record.HeaderTenant, t.x.Rec.Tenant.ID)
 	r.Header.Set(record.HeaderUser, t.x.Rec.User)
 	// the next handler may be a reverse_proxy, and this a call to a model

@@ -96,10 +96,7 @@ func (t *turn) take(m *message, next caddyhttp.Handler) error {
 	}
 	msgs := t.h.prompt(t.x, past, question)
 	t.tokensIn = estimate(msgs)
-	req, err := t.forward(m, msgs)
-	if err != nil {
-		return err
-	}
+	req := t.forward(m, msgs)
 
 	out := t.newOutput(*m.Stream)
 	defer out.stop()

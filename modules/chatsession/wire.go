@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 
@@ -55,14 +56,39 @@ func fromWire(v gjson.Result) (*store.Message, error) {
 	return m, nil
 }
 
-// toWire returns a stored message as it goes to a model.
-func toWire(m *store.Message) json.RawMessage {
+// appendWire appends a stored message as it goes to a model.
+func appendWire(b []byte, m *store.Message) []byte {
 	if len(m.Raw) > 0 {
-		return m.Raw
+		return append(b, m.Raw...)
 	}
-	b := appendString([]byte(`{"role":`), m.Role)
+	b = appendString(append(b, `{"role":`...), m.Role)
 	b = appendString(append(b, `,"content":`...), m.Content)
 	return append(b, '}')
+}
+
+// wireSize is how many bytes a message has at most as it goes to a model.
+func wireSize(m *store.Message) int {
+	if len(m.Raw) > 0 {
+		return len(m.Raw)
+	}
+	return len(`{"role":"","content":""}`) + quotedSize(m.Role) + quotedSize(m.Content)
+}
+
+// quotedSize is how many bytes a string has at most when it is escaped.
+func quotedSize(s string) int {
+	if !utf8.ValidString(s) {
+		return 6 * len(s)
+	}
+	n := len(s)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ':
+			n += len(`\u0000`) - 1
+		case c == '"' || c == '\\':
+			n++
+		}
+	}
+	return n
 }
 
 // weight is how many bytes of text a message counts as in estimates.
