@@ -6,7 +6,10 @@ import (
 )
 
 const (
-	readSize = 8 << 10 // bytes; a chunk of a model's answer has a few hundred
+	// readSize is how many bytes are asked for, and minRead how many at least:
+	// a chunk of a model's answer has a few hundred.
+	readSize = 8 << 10
+	minRead  = 2 << 10
 
 	// maxEmptyReads is how often a reader may return nothing, and no error,
 	// before it counts as broken; bufio's number.
@@ -17,14 +20,13 @@ const (
 type Decoder struct {
 	r   io.Reader
 	p   *Parser
-	buf []byte
 	err error // what the reader ended with
 }
 
 // NewDecoder returns a decoder over r whose lines, and whose events' data,
 // have at most maxEvent bytes; DefaultMaxEvent where it is 0 or less.
 func NewDecoder(r io.Reader, maxEvent int) *Decoder {
-	return &Decoder{r: r, p: NewParser(maxEvent), buf: make([]byte, readSize)}
+	return &Decoder{r: r, p: NewParser(maxEvent)}
 }
 
 // Next returns the next event as soon as its bytes have been read, and io.EOF
@@ -66,8 +68,7 @@ func (d *Decoder) Comments() int {
 // have been returned.
 func (d *Decoder) fill() {
 	for range maxEmptyReads {
-		n, err := d.r.Read(d.buf)
-		d.p.Feed(d.buf[:n])
+		n, err := d.p.read(d.r)
 		d.err = err
 		if n > 0 || err != nil {
 			return

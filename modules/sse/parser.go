@@ -5,6 +5,8 @@ package sse
 import (
 	"bytes"
 	"errors"
+	"io"
+	"slices"
 )
 
 // DefaultMaxEvent is how many bytes one line, and the data of one event, may
@@ -79,11 +81,27 @@ func NewParser(maxEvent int) *Parser {
 	return &Parser{max: maxEvent}
 }
 
-// Feed adds bytes of the stream. It copies them, so the caller may use p
+// Feed adds bytes of the stream. It copies them, so the caller may use b
 // again. The Data of an event that Next returned is no longer valid.
 func (p *Parser) Feed(b []byte) {
-	// What is left is moved to the front only when it is no more than what
-	// was parsed, so that a byte is moved once on average.
+	p.compact()
+	p.buf = append(p.buf, b...)
+}
+
+// read reads once from r, straight into the parser's buffer, as Feed does.
+func (p *Parser) read(r io.Reader) (int, error) {
+	p.compact()
+	if cap(p.buf)-len(p.buf) < minRead {
+		p.buf = slices.Grow(p.buf, readSize)
+	}
+	n, err := r.Read(p.buf[len(p.buf):cap(p.buf)])
+	p.buf = p.buf[:len(p.buf)+n]
+	return n, err
+}
+
+// compact makes room for more. What is left is moved to the front only when it
+// is no more than what was parsed, so that a byte is moved once on average.
+func (p *Parser) compact() {
 	rest := p.buf[p.pos:]
 	switch {
 	case len(rest) == 0 && cap(p.buf) > keepBuffer:
@@ -93,7 +111,6 @@ func (p *Parser) Feed(b []byte) {
 		p.scan -= p.pos
 		p.pos = 0
 	}
-	p.buf = append(p.buf, b...)
 }
 
 // Next returns the next complete event, and false where more bytes are needed
