@@ -128,20 +128,7 @@ func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream boo
 //	    continue  on|off
 //	}
 func (a *Anthropic) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the type
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		handled, err := a.UnmarshalOption(d)
-		if err != nil {
-			return err
-		}
-		if !handled {
-			return d.Errf("unrecognized subdirective '%s': want base_url, api_key, header, transport or continue", d.Val())
-		}
-	}
-	return nil
+	return a.UnmarshalBlock(d)
 }
 
 // Interface guards

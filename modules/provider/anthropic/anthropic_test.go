@@ -1,14 +1,9 @@
 package anthropic
 
 import (
-	"context"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
@@ -17,13 +12,7 @@ import (
 
 func newAnthropic(t testing.TB, u upstream.Upstream) *Anthropic {
 	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	t.Cleanup(cancel)
-	a := &Anthropic{Upstream: u}
-	if err := a.Provision(ctx); err != nil {
-		t.Fatalf("provisioning: %v", err)
-	}
-	return a
+	return providertest.Provisioned(t, &Anthropic{Upstream: u})
 }
 
 func newProvider(t *testing.T, baseURL string) provider.Provider {
@@ -151,10 +140,10 @@ func TestContinues(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for _, tc := range []struct{ name, in, want, err string }{
+	providertest.Caddyfile[Anthropic](t, []providertest.Block{
 		{
-			name: "everything",
-			in: `anthropic {
+			Name: "everything",
+			In: `anthropic {
 				base_url http://127.0.0.1:1/v1
 				api_key {env.KEY}
 				header Anthropic-Beta x
@@ -163,27 +152,12 @@ func TestCaddyfile(t *testing.T) {
 				}
 				continue off
 			}`,
-			want: `{"base_url":"http://127.0.0.1:1/v1","api_key":"{env.KEY}","headers":{"Anthropic-Beta":["x"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":false}`,
+			Want: `{"base_url":"http://127.0.0.1:1/v1","api_key":"{env.KEY}","headers":{"Anthropic-Beta":["x"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":false}`,
 		},
-		{name: "nothing", in: `anthropic`, want: `{}`},
-		{name: "unknown", in: "anthropic {\n version x\n}", err: "unrecognized subdirective 'version': want base_url"},
-		{name: "argument", in: "anthropic x", err: "wrong argument count"},
-		{name: "twice", in: "anthropic {\n api_key a\n api_key b\n}", err: "api_key is already set"},
-		{name: "neither on nor off", in: "anthropic {\n continue maybe\n}", err: "want on or off"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var a Anthropic
-			err := a.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) {
-					t.Errorf("error %v, want %q", err, tc.err)
-				}
-				return
-			}
-			got, _ := json.Marshal(a)
-			if err != nil || string(got) != tc.want {
-				t.Errorf("\n got %s, %v\nwant %s", got, err, tc.want)
-			}
-		})
-	}
+		{Name: "nothing", In: `anthropic`, Want: `{}`},
+		{Name: "unknown", In: "anthropic {\n version x\n}", Err: "unrecognized subdirective 'version': want base_url"},
+		{Name: "argument", In: "anthropic x", Err: "wrong argument count"},
+		{Name: "twice", In: "anthropic {\n api_key a\n api_key b\n}", Err: "api_key is already set"},
+		{Name: "neither on nor off", In: "anthropic {\n continue maybe\n}", Err: "want on or off"},
+	})
 }

@@ -215,36 +215,12 @@ func (b *Bedrock) Stream(ctx context.Context, req *provider.Request) (provider.S
 //	    continue  on|off
 //	}
 func (b *Bedrock) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the type
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	own := map[string]*string{
-		"region":            &b.Region,
-		"access_key_id":     &b.AccessKeyID,
-		"secret_access_key": &b.SecretAccessKey,
-		"session_token":     &b.SessionToken,
-	}
-	for d.NextBlock(0) {
-		name := d.Val()
-		if value, ok := own[name]; ok {
-			if *value != "" {
-				return d.Errf("%s is already set", name)
-			}
-			if !d.AllArgs(value) {
-				return d.ArgErr()
-			}
-			continue
-		}
-		handled, err := b.UnmarshalOption(d)
-		if err != nil {
-			return err
-		}
-		if !handled {
-			return d.Errf("unrecognized subdirective '%s': want region, access_key_id, secret_access_key, session_token, base_url, api_key, header, transport or continue", name)
-		}
-	}
-	return nil
+	return b.UnmarshalBlock(d,
+		upstream.Text("region", &b.Region),
+		upstream.Text("access_key_id", &b.AccessKeyID),
+		upstream.Text("secret_access_key", &b.SecretAccessKey),
+		upstream.Text("session_token", &b.SessionToken),
+	)
 }
 
 // Interface guards

@@ -1,7 +1,6 @@
 package bedrock
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
@@ -26,23 +23,8 @@ func clearEnv(t testing.TB) {
 	}
 }
 
-func provision(t testing.TB, b *Bedrock) error {
-	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	t.Cleanup(cancel)
-	return b.Provision(ctx)
-}
-
-func newBedrock(t testing.TB, b *Bedrock) *Bedrock {
-	t.Helper()
-	if err := provision(t, b); err != nil {
-		t.Fatalf("provisioning: %v", err)
-	}
-	return b
-}
-
 func newProvider(t *testing.T, baseURL string) provider.Provider {
-	return newBedrock(t, &Bedrock{
+	return providertest.Provisioned(t, &Bedrock{
 		Upstream:        upstream.Upstream{BaseURL: baseURL},
 		Region:          "us-east-1",
 		AccessKeyID:     suiteKey.id,
@@ -116,7 +98,7 @@ func TestCall(t *testing.T) {
 			t.Setenv("AWS_SESSION_TOKEN", "envtoken")
 			replay := providertest.NewReplay(t)
 			tc.b.BaseURL = replay.URL
-			b := newBedrock(t, &tc.b)
+			b := providertest.Provisioned(t, &tc.b)
 			preq := request(model, hi)
 			preq.APIKey = tc.tenant
 			replay.Answer(200, nil, []byte(`{"output":{"message":{"content":[{"text":"hi"}]}}}`), providertest.Whole)
@@ -176,7 +158,7 @@ func TestCallWithoutCredentials(t *testing.T) {
 			clearEnv(t)
 			replay := providertest.NewReplay(t)
 			tc.b.BaseURL = replay.URL
-			b := newBedrock(t, &tc.b)
+			b := providertest.Provisioned(t, &tc.b)
 			preq := request("m", hi)
 			preq.APIKey = tc.tenant
 			_, err := b.Complete(t.Context(), preq)
@@ -196,7 +178,7 @@ func TestCallWithoutCredentials(t *testing.T) {
 		clearEnv(t)
 		replay := providertest.NewReplay(t)
 		replay.Answer(200, nil, []byte(`{"output":{"message":{"content":[]}}}`), providertest.Whole)
-		b := newBedrock(t, &Bedrock{Upstream: upstream.Upstream{BaseURL: replay.URL}})
+		b := providertest.Provisioned(t, &Bedrock{Upstream: upstream.Upstream{BaseURL: replay.URL}})
 		preq := request("m", hi)
 		preq.APIKey = "ABSK"
 		if _, err := b.Complete(t.Context(), preq); err != nil {
@@ -322,7 +304,7 @@ func TestProvisionMistakes(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			clearEnv(t)
-			if err := provision(t, &tc.b); err == nil || !strings.Contains(err.Error(), tc.err) {
+			if err := providertest.Provision(t, &tc.b); err == nil || !strings.Contains(err.Error(), tc.err) {
 				t.Errorf("error %v, want %q", err, tc.err)
 			}
 		})
@@ -331,13 +313,13 @@ func TestProvisionMistakes(t *testing.T) {
 
 func TestProvision(t *testing.T) {
 	clearEnv(t)
-	b := newBedrock(t, new(Bedrock))
+	b := providertest.Provisioned(t, new(Bedrock))
 	if b.regionErr == nil || b.keyErr == nil {
 		t.Errorf("nothing is missed: %v, %v", b.regionErr, b.keyErr)
 	}
 	t.Setenv("AWS_REGION", "ap-southeast-2")
 	t.Setenv("AWS_SESSION_TOKEN", "of another key")
-	b = newBedrock(t, &Bedrock{AccessKeyID: "a", SecretAccessKey: "b"})
+	b = providertest.Provisioned(t, &Bedrock{AccessKeyID: "a", SecretAccessKey: "b"})
 	if b.Base() != "https://bedrock-runtime.ap-southeast-2.amazonaws.com" || b.key.token != "" {
 		t.Errorf("base %q, token %q", b.Base(), b.key.token)
 	}
@@ -347,10 +329,10 @@ func TestProvision(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for _, tc := range []struct{ name, in, want, err string }{
+	providertest.Caddyfile[Bedrock](t, []providertest.Block{
 		{
-			name: "everything",
-			in: `bedrock {
+			Name: "everything",
+			In: `bedrock {
 				region us-east-1
 				access_key_id {env.ID}
 				secret_access_key {env.SECRET}
@@ -362,30 +344,15 @@ func TestCaddyfile(t *testing.T) {
 				}
 				continue off
 			}`,
-			want: `{"base_url":"https://vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com","headers":{"X-Team":["ops"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":false,"region":"us-east-1","access_key_id":"{env.ID}","secret_access_key":"{env.SECRET}","session_token":"{env.TOKEN}"}`,
+			Want: `{"base_url":"https://vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com","headers":{"X-Team":["ops"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":false,"region":"us-east-1","access_key_id":"{env.ID}","secret_access_key":"{env.SECRET}","session_token":"{env.TOKEN}"}`,
 		},
-		{name: "API key", in: "bedrock {\n api_key {env.K}\n}", want: `{"api_key":"{env.K}"}`},
-		{name: "nothing", in: `bedrock`, want: `{}`},
-		{name: "unknown", in: "bedrock {\n key x\n}", err: "unrecognized subdirective 'key': want region"},
-		{name: "argument", in: "bedrock x", err: "wrong argument count"},
-		{name: "no value", in: "bedrock {\n region\n}", err: "wrong argument count"},
-		{name: "two values", in: "bedrock {\n region a b\n}", err: "wrong argument count"},
-		{name: "twice", in: "bedrock {\n region a\n region b\n}", err: "region is already set"},
-		{name: "common option twice", in: "bedrock {\n api_key a\n api_key b\n}", err: "api_key is already set"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var b Bedrock
-			err := b.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) {
-					t.Errorf("error %v, want %q", err, tc.err)
-				}
-				return
-			}
-			got, _ := json.Marshal(b)
-			if err != nil || string(got) != tc.want {
-				t.Errorf("\n got %s, %v\nwant %s", got, err, tc.want)
-			}
-		})
-	}
+		{Name: "API key", In: "bedrock {\n api_key {env.K}\n}", Want: `{"api_key":"{env.K}"}`},
+		{Name: "nothing", In: `bedrock`, Want: `{}`},
+		{Name: "unknown", In: "bedrock {\n key x\n}", Err: "unrecognized subdirective 'key': want region"},
+		{Name: "argument", In: "bedrock x", Err: "wrong argument count"},
+		{Name: "no value", In: "bedrock {\n region\n}", Err: "wrong argument count"},
+		{Name: "two values", In: "bedrock {\n region a b\n}", Err: "wrong argument count"},
+		{Name: "twice", In: "bedrock {\n region a\n region b\n}", Err: "region is already set"},
+		{Name: "common option twice", In: "bedrock {\n api_key a\n api_key b\n}", Err: "api_key is already set"},
+	})
 }

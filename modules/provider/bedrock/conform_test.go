@@ -16,7 +16,7 @@ func TestConform(t *testing.T) {
 	clearEnv(t)
 	providertest.Conform(t, providertest.Dialect{
 		New: func(t testing.TB, u upstream.Upstream) provider.Provider {
-			return newBedrock(t, &Bedrock{Upstream: u, Region: "us-east-1"})
+			return providertest.Provisioned(t, &Bedrock{Upstream: u, Region: "us-east-1"})
 		},
 		Model:      "us.anthropic.claude-haiku-4-5-20251001-v1:0",
 		Path:       "/model/{model}/converse",

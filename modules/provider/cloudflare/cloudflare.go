@@ -186,27 +186,12 @@ func (c *Cloudflare) Continues(string) bool { return c.Upstream.Continues(false)
 //	    continue   on|off
 //	}
 func (c *Cloudflare) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the type
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		var err error
-		handled := true
-		switch d.Val() {
-		case "account_id":
-			err = upstream.UnmarshalOnce(d, &c.AccountID)
-		case "gateway_id":
-			err = upstream.UnmarshalOnce(d, &c.GatewayID)
-		default:
-			handled, err = c.UnmarshalOption(d)
-		}
-		if err != nil {
-			return err
-		}
-		if !handled {
-			return d.Errf("unrecognized subdirective '%s': want account_id, gateway_id, base_url, api_key, header, transport or continue", d.Val())
-		}
+	err := c.UnmarshalBlock(d,
+		upstream.Text("account_id", &c.AccountID),
+		upstream.Text("gateway_id", &c.GatewayID),
+	)
+	if err != nil {
+		return err
 	}
 	if c.AccountID == "" && c.BaseURL == "" {
 		return d.Err("cloudflare: account_id is required, the id of a Cloudflare account")

@@ -1,15 +1,11 @@
 package cloudflare
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/tidwall/gjson"
 	"golang.org/x/net/http/httpguts"
 
@@ -18,24 +14,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-func provision(t testing.TB, c *Cloudflare) error {
-	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	t.Cleanup(cancel)
-	return c.Provision(ctx)
-}
-
-func newCloudflare(t testing.TB, c Cloudflare) *Cloudflare {
-	t.Helper()
-	if err := provision(t, &c); err != nil {
-		t.Fatalf("provisioning: %v", err)
-	}
-	return &c
-}
-
 func TestRecordings(t *testing.T) {
 	providertest.Run(t, func(t *testing.T, baseURL string) provider.Provider {
-		return newCloudflare(t, Cloudflare{Upstream: upstream.Upstream{BaseURL: baseURL, APIKey: "own"}, GatewayID: "prod"})
+		return providertest.Provisioned(t, &Cloudflare{Upstream: upstream.Upstream{BaseURL: baseURL, APIKey: "own"}, GatewayID: "prod"})
 	}, providertest.Load(t, "../openai/testdata", "openai"))
 }
 
@@ -47,7 +28,7 @@ func TestBase(t *testing.T) {
 		{"acc", "", "", "https://api.cloudflare.com/client/v4/accounts/acc/ai/v1"},
 		{"", "prod", "https://ai.example.com/compat/", "https://ai.example.com/compat"},
 	} {
-		c := newCloudflare(t, Cloudflare{Upstream: upstream.Upstream{BaseURL: tc.base}, AccountID: tc.account, GatewayID: tc.gateway})
+		c := providertest.Provisioned(t, &Cloudflare{Upstream: upstream.Upstream{BaseURL: tc.base}, AccountID: tc.account, GatewayID: tc.gateway})
 		if c.Base() != tc.want {
 			t.Errorf("%s, %s: %s, want %s", tc.account, tc.gateway, c.Base(), tc.want)
 		}
@@ -64,7 +45,7 @@ func TestProvisionMistakes(t *testing.T) {
 		{"acc", "{envv.X}", "gateway_id: "},
 		{"acc", strings.Repeat("a", 65), "gateway_id: "},
 	} {
-		if err := provision(t, &Cloudflare{AccountID: tc.account, GatewayID: tc.gateway}); err == nil || !strings.Contains(err.Error(), tc.err) {
+		if err := providertest.Provision(t, &Cloudflare{AccountID: tc.account, GatewayID: tc.gateway}); err == nil || !strings.Contains(err.Error(), tc.err) {
 			t.Errorf("%q, %q: error %v, want %q", tc.account, tc.gateway, err, tc.err)
 		}
 	}
@@ -75,7 +56,7 @@ func TestMissingID(t *testing.T) {
 		{"{env.CHAT_TEST_NONE}", "prod", "account_id: {env.CHAT_TEST_NONE} is empty"},
 		{"acc", "{env.CHAT_TEST_NONE}", "gateway_id: {env.CHAT_TEST_NONE} is empty"},
 	} {
-		c := newCloudflare(t, Cloudflare{AccountID: tc.account, GatewayID: tc.gateway})
+		c := providertest.Provisioned(t, &Cloudflare{AccountID: tc.account, GatewayID: tc.gateway})
 		_, err := c.Complete(t.Context(), &provider.Request{Body: []byte(`{}`), APIKey: "tenant's"})
 		if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonCredentials || !strings.Contains(err.Error(), tc.err) {
 			t.Errorf("got %v, want %q", err, tc.err)
@@ -103,7 +84,7 @@ func TestRequest(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			before, _ := replay.Requests()
-			c := newCloudflare(t, Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL + "/base", APIKey: tc.key}, GatewayID: tc.gateway})
+			c := providertest.Provisioned(t, &Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL + "/base", APIKey: tc.key}, GatewayID: tc.gateway})
 			preq := &provider.Request{Model: "openai/gpt-4o-mini", Body: []byte(`{"messages":[],"input":"x"}`), APIKey: tc.tenant}
 			_, err := c.Complete(t.Context(), preq)
 			if tc.fails {
@@ -167,7 +148,7 @@ func TestMetadata(t *testing.T) {
 		replay := providertest.NewReplay(t)
 		replay.Answer(200, nil, []byte(`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"data":[{"embedding":[1]}]}`), providertest.Whole)
 		for _, gateway := range []string{"", "prod"} {
-			c := newCloudflare(t, Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL}, GatewayID: gateway})
+			c := providertest.Provisioned(t, &Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL}, GatewayID: gateway})
 			preq := &provider.Request{Body: []byte(`{}`), TraceID: "t", Labels: provider.Labels{TenantID: "acme"}}
 			_, err := c.Complete(t.Context(), preq)
 			_, streamErr := c.Stream(t.Context(), preq)
@@ -191,7 +172,7 @@ func TestMetadata(t *testing.T) {
 // The recordings hold no answers of a gateway's own.
 func TestFailures(t *testing.T) {
 	replay := providertest.NewReplay(t)
-	c := newCloudflare(t, Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL}, GatewayID: "prod"})
+	c := providertest.Provisioned(t, &Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL}, GatewayID: "prod"})
 	for _, tc := range []struct {
 		status int
 		body   string
@@ -213,12 +194,12 @@ func TestFailures(t *testing.T) {
 }
 
 func TestContinue(t *testing.T) {
-	if newCloudflare(t, Cloudflare{AccountID: "a"}).Continues("mistral/mistral-large") {
+	if providertest.Provisioned(t, &Cloudflare{AccountID: "a"}).Continues("mistral/mistral-large") {
 		t.Error("a model goes on of which nobody knows it")
 	}
 	replay := providertest.NewReplay(t)
 	replay.Answer(200, nil, []byte(`{"choices":[{"message":{"content":"llo"},"finish_reason":"stop"}]}`), providertest.Whole)
-	c := newCloudflare(t, Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL, Continue: new(true)}})
+	c := providertest.Provisioned(t, &Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL, Continue: new(true)}})
 	if !c.Continues("x") {
 		t.Error("continue on is not heard")
 	}
@@ -232,40 +213,25 @@ func TestContinue(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for _, tc := range []struct{ name, in, want, err string }{
+	providertest.Caddyfile[Cloudflare](t, []providertest.Block{
 		{
-			name: "gateway",
-			in: `cloudflare {
+			Name: "gateway",
+			In: `cloudflare {
 				account_id {env.CF_ACCOUNT}
 				gateway_id prod
 				api_key {env.CF_TOKEN}
 				header cf-aig-cache-ttl 60
 				continue off
 			}`,
-			want: `{"api_key":"{env.CF_TOKEN}","headers":{"Cf-Aig-Cache-Ttl":["60"]},"continue":false,"account_id":"{env.CF_ACCOUNT}","gateway_id":"prod"}`,
+			Want: `{"api_key":"{env.CF_TOKEN}","headers":{"Cf-Aig-Cache-Ttl":["60"]},"continue":false,"account_id":"{env.CF_ACCOUNT}","gateway_id":"prod"}`,
 		},
-		{name: "workers", in: "cloudflare {\n account_id a\n}", want: `{"account_id":"a"}`},
-		{name: "domain_of_its_own", in: "cloudflare {\n base_url https://ai.example.com/compat\n gateway_id prod\n}", want: `{"base_url":"https://ai.example.com/compat","gateway_id":"prod"}`},
-		{name: "no_account", in: "cloudflare {\n gateway_id prod\n}", err: "account_id is required"},
-		{name: "nothing", in: "cloudflare", err: "account_id is required"},
-		{name: "twice", in: "cloudflare {\n account_id a\n account_id b\n}", err: "account_id is already set"},
-		{name: "no_value", in: "cloudflare {\n gateway_id\n}", err: "wrong argument count"},
-		{name: "argument", in: "cloudflare x", err: "wrong argument count"},
-		{name: "unknown", in: "cloudflare {\n account x\n}", err: "unrecognized subdirective 'account': want account_id, gateway_id, base_url"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var c Cloudflare
-			err := c.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) {
-					t.Errorf("error %v, want %q", err, tc.err)
-				}
-				return
-			}
-			got, _ := json.Marshal(c)
-			if err != nil || string(got) != tc.want {
-				t.Errorf("\n got %s, %v\nwant %s", got, err, tc.want)
-			}
-		})
-	}
+		{Name: "workers", In: "cloudflare {\n account_id a\n}", Want: `{"account_id":"a"}`},
+		{Name: "domain_of_its_own", In: "cloudflare {\n base_url https://ai.example.com/compat\n gateway_id prod\n}", Want: `{"base_url":"https://ai.example.com/compat","gateway_id":"prod"}`},
+		{Name: "no_account", In: "cloudflare {\n gateway_id prod\n}", Err: "account_id is required"},
+		{Name: "nothing", In: "cloudflare", Err: "account_id is required"},
+		{Name: "twice", In: "cloudflare {\n account_id a\n account_id b\n}", Err: "account_id is already set"},
+		{Name: "no_value", In: "cloudflare {\n gateway_id\n}", Err: "wrong argument count"},
+		{Name: "argument", In: "cloudflare x", Err: "wrong argument count"},
+		{Name: "unknown", In: "cloudflare {\n account x\n}", Err: "unrecognized subdirective 'account': want account_id, gateway_id, base_url"},
+	})
 }

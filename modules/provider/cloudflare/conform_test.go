@@ -15,13 +15,13 @@ func TestConform(t *testing.T) {
 	d.Continued = `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Once upon"}]}`
 	t.Run("workers", func(t *testing.T) {
 		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider {
-			return newCloudflare(t, Cloudflare{Upstream: u})
+			return providertest.Provisioned(t, &Cloudflare{Upstream: u})
 		}
 		providertest.Conform(t, d)
 	})
 	t.Run("gateway", func(t *testing.T) {
 		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider {
-			return newCloudflare(t, Cloudflare{Upstream: u, GatewayID: "prod"})
+			return providertest.Provisioned(t, &Cloudflare{Upstream: u, GatewayID: "prod"})
 		}
 		d.Keys = func(configured, own string) http.Header {
 			h := make(http.Header)

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
 // quick is an Echo that does not wait.
@@ -142,25 +142,13 @@ func TestCancel(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for _, tc := range []struct{ in, want, err string }{
-		{in: "echo", want: `{}`},
-		{in: "echo {\n delay 0\n}", want: `{"delay":0}`},
-		{in: "echo {\n delay 1s\n}", want: `{"delay":1000000000}`},
-		{in: "echo {\n delay\n}", err: "wrong argument count"},
-		{in: "echo {\n delay -1s\n}", err: "want a duration such as 30ms"},
-		{in: "echo {\n base_url http://x\n}", err: "echo has no base_url"},
-		{in: "echo {\n speed 1\n}", err: "unrecognized subdirective 'speed'"},
-	} {
-		var e Echo
-		err := e.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
-		if tc.err != "" {
-			if err == nil || !strings.Contains(err.Error(), tc.err) {
-				t.Errorf("%q: error %v, want %q", tc.in, err, tc.err)
-			}
-			continue
-		}
-		if got, _ := json.Marshal(e); err != nil || string(got) != tc.want {
-			t.Errorf("%q: %s, %v, want %s", tc.in, got, err, tc.want)
-		}
-	}
+	providertest.Caddyfile[Echo](t, []providertest.Block{
+		{Name: "default", In: "echo", Want: `{}`},
+		{Name: "no_delay", In: "echo {\n delay 0\n}", Want: `{"delay":0}`},
+		{Name: "delay", In: "echo {\n delay 1s\n}", Want: `{"delay":1000000000}`},
+		{Name: "no_value", In: "echo {\n delay\n}", Err: "wrong argument count"},
+		{Name: "negative", In: "echo {\n delay -1s\n}", Err: "want a duration such as 30ms"},
+		{Name: "option_of_a_call", In: "echo {\n base_url http://x\n}", Err: "echo has no base_url"},
+		{Name: "unknown", In: "echo {\n speed 1\n}", Err: "unrecognized subdirective 'speed'"},
+	})
 }

@@ -138,20 +138,7 @@ func modelID(model string) string { return strings.TrimPrefix(model, "models/") 
 //	    continue  on|off
 //	}
 func (g *Gemini) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the type
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		handled, err := g.UnmarshalOption(d)
-		if err != nil {
-			return err
-		}
-		if !handled {
-			return d.Errf("unrecognized subdirective '%s': want base_url, api_key, header, transport or continue", d.Val())
-		}
-	}
-	return nil
+	return g.UnmarshalBlock(d)
 }
 
 // Interface guards

@@ -1,13 +1,7 @@
 package gemini
 
 import (
-	"context"
-	"encoding/json"
-	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
@@ -16,13 +10,7 @@ import (
 
 func newGemini(t testing.TB, u upstream.Upstream) *Gemini {
 	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	t.Cleanup(cancel)
-	g := &Gemini{Upstream: u}
-	if err := g.Provision(ctx); err != nil {
-		t.Fatalf("provisioning: %v", err)
-	}
-	return g
+	return providertest.Provisioned(t, &Gemini{Upstream: u})
 }
 
 func newProvider(t *testing.T, baseURL string) provider.Provider {
@@ -34,10 +22,10 @@ func TestRecordings(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for _, tc := range []struct{ name, in, want, err string }{
+	providertest.Caddyfile[Gemini](t, []providertest.Block{
 		{
-			name: "everything",
-			in: `gemini {
+			Name: "everything",
+			In: `gemini {
 				base_url http://127.0.0.1:1/v1beta
 				api_key {env.KEY}
 				header X-Team ops
@@ -46,29 +34,14 @@ func TestCaddyfile(t *testing.T) {
 				}
 				continue on
 			}`,
-			want: `{"base_url":"http://127.0.0.1:1/v1beta","api_key":"{env.KEY}","headers":{"X-Team":["ops"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":true}`,
+			Want: `{"base_url":"http://127.0.0.1:1/v1beta","api_key":"{env.KEY}","headers":{"X-Team":["ops"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":true}`,
 		},
-		{name: "nothing", in: `gemini`, want: `{}`},
-		{name: "unknown", in: "gemini {\n project x\n}", err: "unrecognized subdirective 'project': want base_url"},
-		{name: "argument", in: "gemini x", err: "wrong argument count"},
-		{name: "twice", in: "gemini {\n api_key a\n api_key b\n}", err: "api_key is already set"},
-		{name: "no_switch", in: "gemini {\n continue maybe\n}", err: "want on or off"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var g Gemini
-			err := g.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) {
-					t.Errorf("error %v, want %q", err, tc.err)
-				}
-				return
-			}
-			got, _ := json.Marshal(g)
-			if err != nil || string(got) != tc.want {
-				t.Errorf("\n got %s, %v\nwant %s", got, err, tc.want)
-			}
-		})
-	}
+		{Name: "nothing", In: `gemini`, Want: `{}`},
+		{Name: "unknown", In: "gemini {\n project x\n}", Err: "unrecognized subdirective 'project': want base_url"},
+		{Name: "argument", In: "gemini x", Err: "wrong argument count"},
+		{Name: "twice", In: "gemini {\n api_key a\n api_key b\n}", Err: "api_key is already set"},
+		{Name: "no_switch", In: "gemini {\n continue maybe\n}", Err: "want on or off"},
+	})
 }
 
 func TestKey(t *testing.T) {

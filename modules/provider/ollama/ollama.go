@@ -110,20 +110,7 @@ func (o *Ollama) post(ctx context.Context, preq *provider.Request, path string, 
 //	    continue  on|off
 //	}
 func (o *Ollama) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the type
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		handled, err := o.UnmarshalOption(d)
-		if err != nil {
-			return err
-		}
-		if !handled {
-			return d.Errf("unrecognized subdirective '%s': want base_url, api_key, header, transport or continue", d.Val())
-		}
-	}
-	return nil
+	return o.UnmarshalBlock(d)
 }
 
 // Interface guards

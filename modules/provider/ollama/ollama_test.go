@@ -2,7 +2,6 @@ package ollama
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,8 +10,6 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -22,13 +19,7 @@ import (
 
 func newOllama(t testing.TB, u upstream.Upstream) *Ollama {
 	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	t.Cleanup(cancel)
-	o := &Ollama{Upstream: u}
-	if err := o.Provision(ctx); err != nil {
-		t.Fatalf("provisioning: %v", err)
-	}
-	return o
+	return providertest.Provisioned(t, &Ollama{Upstream: u})
 }
 
 func newProvider(t *testing.T, baseURL string) provider.Provider {
@@ -221,28 +212,13 @@ func TestContinue(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for _, tc := range []struct{ name, in, want, err string }{
-		{name: "everything", in: "ollama {\n base_url https://ollama.com\n api_key {env.KEY}\n header X-Team ops\n transport http {\n dial_timeout 2s\n }\n continue on\n}", want: `{"base_url":"https://ollama.com","api_key":"{env.KEY}","headers":{"X-Team":["ops"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":true}`},
-		{name: "nothing", in: "ollama", want: `{}`},
-		{name: "unknown", in: "ollama {\n host x\n}", err: "unrecognized subdirective 'host': want base_url"},
-		{name: "argument", in: "ollama x", err: "wrong argument count"},
-		{name: "twice", in: "ollama {\n base_url http://a\n base_url http://b\n}", err: "base_url is already set"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var o Ollama
-			err := o.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) {
-					t.Errorf("error %v, want %q", err, tc.err)
-				}
-				return
-			}
-			got, _ := json.Marshal(o)
-			if err != nil || string(got) != tc.want {
-				t.Errorf("\n got %s, %v\nwant %s", got, err, tc.want)
-			}
-		})
-	}
+	providertest.Caddyfile[Ollama](t, []providertest.Block{
+		{Name: "everything", In: "ollama {\n base_url https://ollama.com\n api_key {env.KEY}\n header X-Team ops\n transport http {\n dial_timeout 2s\n }\n continue on\n}", Want: `{"base_url":"https://ollama.com","api_key":"{env.KEY}","headers":{"X-Team":["ops"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":true}`},
+		{Name: "nothing", In: "ollama", Want: `{}`},
+		{Name: "unknown", In: "ollama {\n host x\n}", Err: "unrecognized subdirective 'host': want base_url"},
+		{Name: "argument", In: "ollama x", Err: "wrong argument count"},
+		{Name: "twice", In: "ollama {\n base_url http://a\n base_url http://b\n}", Err: "base_url is already set"},
+	})
 }
 
 // FuzzStream reads anything: in one piece and byte by byte it says the same,

@@ -1,13 +1,10 @@
 package openai
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
@@ -16,13 +13,7 @@ import (
 
 func newAzure(t *testing.T, baseURL, version string) *OpenAI {
 	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	t.Cleanup(cancel)
-	o := &OpenAI{Upstream: upstream.Upstream{BaseURL: baseURL, APIKey: "own"}, Azure: &Azure{APIVersion: version}}
-	if err := o.Provision(ctx); err != nil {
-		t.Fatalf("provisioning: %v", err)
-	}
-	return o
+	return providertest.Provisioned(t, &OpenAI{Upstream: upstream.Upstream{BaseURL: baseURL, APIKey: "own"}, Azure: &Azure{APIVersion: version}})
 }
 
 func TestAzureRecordings(t *testing.T) {
@@ -99,10 +90,8 @@ func TestAzureProvision(t *testing.T) {
 		{"foundry", "https://x.services.ai.azure.com/", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-			t.Cleanup(cancel)
 			o := &OpenAI{Upstream: upstream.Upstream{BaseURL: tc.base}, Azure: &Azure{APIVersion: tc.version}}
-			switch err := o.Provision(ctx); {
+			switch err := providertest.Provision(t, o); {
 			case tc.err == "" && err != nil, tc.err != "" && (err == nil || !strings.Contains(err.Error(), tc.err)):
 				t.Errorf("error %v, want %q", err, tc.err)
 			case err == nil && o.DefaultModel() != "":

@@ -17,14 +17,14 @@ const begun = `{
 func TestConform(t *testing.T) {
 	t.Run("openai", func(t *testing.T) {
 		d := providertest.OpenAI()
-		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider { return provisioned(t, &OpenAI{Upstream: u}) }
+		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider { return newOpenAI(t, u) }
 		d.Continued = begun
 		providertest.Conform(t, d)
 	})
 	t.Run("azure", func(t *testing.T) {
 		d := providertest.OpenAI()
 		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider {
-			return provisioned(t, &OpenAI{Upstream: u, Azure: new(Azure)})
+			return providertest.Provisioned(t, &OpenAI{Upstream: u, Azure: new(Azure)})
 		}
 		d.Path, d.StreamPath, d.EmbedPath = "/openai/v1/chat/completions", "/openai/v1/chat/completions", "/openai/v1/embeddings"
 		d.Keys = providertest.KeyIn("Api-Key", "")
@@ -36,7 +36,7 @@ func TestConform(t *testing.T) {
 		const path = "/openai/deployments/{model}/chat/completions?api-version=2024-10-21"
 		d := providertest.OpenAI()
 		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider {
-			return provisioned(t, &OpenAI{Upstream: u, Azure: &Azure{APIVersion: "2024-10-21"}})
+			return providertest.Provisioned(t, &OpenAI{Upstream: u, Azure: &Azure{APIVersion: "2024-10-21"}})
 		}
 		d.Path, d.StreamPath = path, path
 		d.EmbedPath = "/openai/deployments/{model}/embeddings?api-version=2024-10-21"

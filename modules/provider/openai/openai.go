@@ -154,26 +154,7 @@ func (o *OpenAI) isDeepSeekBeta() bool {
 //	    continue  on|off
 //	}
 func (o *OpenAI) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the type
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for d.NextBlock(0) {
-		if d.Val() == "azure" {
-			if err := o.unmarshalAzure(d); err != nil {
-				return err
-			}
-			continue
-		}
-		handled, err := o.UnmarshalOption(d)
-		if err != nil {
-			return err
-		}
-		if !handled {
-			return d.Errf("unrecognized subdirective '%s': want azure, base_url, api_key, header, transport or continue", d.Val())
-		}
-	}
-	return nil
+	return o.UnmarshalBlock(d, upstream.Option{Name: "azure", Unmarshal: o.unmarshalAzure})
 }
 
 // Interface guards

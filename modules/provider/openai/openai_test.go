@@ -2,15 +2,12 @@ package openai
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -20,17 +17,7 @@ import (
 
 func newOpenAI(t testing.TB, u upstream.Upstream) *OpenAI {
 	t.Helper()
-	return provisioned(t, &OpenAI{Upstream: u})
-}
-
-func provisioned(t testing.TB, o *OpenAI) *OpenAI {
-	t.Helper()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	t.Cleanup(cancel)
-	if err := o.Provision(ctx); err != nil {
-		t.Fatalf("provisioning: %v", err)
-	}
-	return o
+	return providertest.Provisioned(t, &OpenAI{Upstream: u})
 }
 
 func newProvider(t *testing.T, baseURL string) provider.Provider {
@@ -227,10 +214,10 @@ func TestDefaultModel(t *testing.T) {
 }
 
 func TestCaddyfile(t *testing.T) {
-	for _, tc := range []struct{ name, in, want, err string }{
+	providertest.Caddyfile[OpenAI](t, []providertest.Block{
 		{
-			name: "everything",
-			in: `openai {
+			Name: "everything",
+			In: `openai {
 				base_url http://127.0.0.1:1/v1
 				api_key {env.KEY}
 				header X-Team ops
@@ -239,34 +226,19 @@ func TestCaddyfile(t *testing.T) {
 					dial_timeout 2s
 				}
 			}`,
-			want: `{"base_url":"http://127.0.0.1:1/v1","api_key":"{env.KEY}","headers":{"X-Team":["ops","dev"]},"transport":{"dial_timeout":2000000000,"protocol":"http"}}`,
+			Want: `{"base_url":"http://127.0.0.1:1/v1","api_key":"{env.KEY}","headers":{"X-Team":["ops","dev"]},"transport":{"dial_timeout":2000000000,"protocol":"http"}}`,
 		},
-		{name: "nothing", in: `openai`, want: `{}`},
-		{name: "azure", in: "openai {\n azure\n}", want: `{"azure":{}}`},
-		{name: "azure's version", in: "openai {\n azure 2025-04-01-preview\n}", want: `{"azure":{"api_version":"2025-04-01-preview"}}`},
-		{name: "azure's version misspelt", in: "openai {\n azure v1\n}", err: `azure: "v1": want an API version such as 2024-10-21, or none for the v1 API, at Testfile:2`},
-		{name: "azure twice", in: "openai {\n azure\n azure\n}", err: "azure is already set"},
-		{name: "two versions of azure", in: "openai {\n azure 2024-10-21 2024-10-21\n}", err: "wrong argument count"},
-		{name: "unknown", in: "openai {\n key x\n}", err: "unrecognized subdirective 'key': want azure, base_url"},
-		{name: "argument", in: "openai x", err: "wrong argument count"},
-		{name: "twice", in: "openai {\n api_key a\n api_key b\n}", err: "api_key is already set"},
-		{name: "no transport of that name", in: "openai {\n transport x\n}", err: "http.reverse_proxy.transport.x"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var o OpenAI
-			err := o.UnmarshalCaddyfile(caddyfile.NewTestDispenser(tc.in))
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) {
-					t.Errorf("error %v, want %q", err, tc.err)
-				}
-				return
-			}
-			got, _ := json.Marshal(o)
-			if err != nil || string(got) != tc.want {
-				t.Errorf("\n got %s, %v\nwant %s", got, err, tc.want)
-			}
-		})
-	}
+		{Name: "nothing", In: `openai`, Want: `{}`},
+		{Name: "azure", In: "openai {\n azure\n}", Want: `{"azure":{}}`},
+		{Name: "azure's version", In: "openai {\n azure 2025-04-01-preview\n}", Want: `{"azure":{"api_version":"2025-04-01-preview"}}`},
+		{Name: "azure's version misspelt", In: "openai {\n azure v1\n}", Err: `azure: "v1": want an API version such as 2024-10-21, or none for the v1 API, at Testfile:2`},
+		{Name: "azure twice", In: "openai {\n azure\n azure\n}", Err: "azure is already set"},
+		{Name: "two versions of azure", In: "openai {\n azure 2024-10-21 2024-10-21\n}", Err: "wrong argument count"},
+		{Name: "unknown", In: "openai {\n key x\n}", Err: "unrecognized subdirective 'key': want azure, base_url"},
+		{Name: "argument", In: "openai x", Err: "wrong argument count"},
+		{Name: "twice", In: "openai {\n api_key a\n api_key b\n}", Err: "api_key is already set"},
+		{Name: "no transport of that name", In: "openai {\n transport x\n}", Err: "http.reverse_proxy.transport.x"},
+	})
 }
 
 // TestFinishIsTheEnd has streams that do not end once every choice has.

@@ -13,8 +13,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -184,83 +182,6 @@ func (u *Upstream) Continues(known bool) bool {
 
 // Base is the resolved base URL, without a slash at its end.
 func (u *Upstream) Base() string { return u.base }
-
-// UnmarshalOption reads one of the common options, where the subdirective at
-// d is one. Syntax:
-//
-//	base_url  <url>
-//	api_key   <key>
-//	header    <name> <value>
-//	transport <type> {
-//	    ...
-//	}
-//	continue  on|off
-func (u *Upstream) UnmarshalOption(d *caddyfile.Dispenser) (handled bool, err error) {
-	switch d.Val() {
-	case "base_url":
-		return true, UnmarshalOnce(d, &u.BaseURL)
-	case "api_key":
-		return true, UnmarshalOnce(d, &u.APIKey)
-	case "header":
-		var name, value string
-		if !d.AllArgs(&name, &value) {
-			return true, d.ArgErr()
-		}
-		if u.Headers == nil {
-			u.Headers = make(http.Header)
-		}
-		u.Headers.Add(name, value)
-		return true, nil
-	case "transport":
-		return true, u.unmarshalTransport(d)
-	case "continue":
-		var value string
-		if u.Continue != nil {
-			return true, d.Err("continue is already set")
-		}
-		if !d.AllArgs(&value) {
-			return true, d.ArgErr()
-		}
-		if value != "on" && value != "off" {
-			return true, d.Errf("continue: %q: want on or off", value)
-		}
-		u.Continue = new(value == "on")
-		return true, nil
-	}
-	return false, nil
-}
-
-// UnmarshalOnce reads an option that has one argument and stands once.
-func UnmarshalOnce(d *caddyfile.Dispenser, value *string) error {
-	name := d.Val()
-	if *value != "" {
-		return d.Errf("%s is already set", name)
-	}
-	if !d.AllArgs(value) {
-		return d.ArgErr()
-	}
-	return nil
-}
-
-func (u *Upstream) unmarshalTransport(d *caddyfile.Dispenser) error {
-	if u.TransportRaw != nil {
-		return d.Err("transport is already set")
-	}
-	if !d.NextArg() {
-		return d.ArgErr()
-	}
-	name := d.Val()
-	mod, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.transport."+name)
-	if err != nil {
-		return err
-	}
-	rt, ok := mod.(http.RoundTripper)
-	if !ok {
-		return d.Errf("transport %s: %T makes no HTTP requests", name, mod)
-	}
-	u.TransportRaw = caddyconfig.JSONModuleObject(rt, "protocol", name, nil)
-	return nil
-}
 
 // The default transport must be there even in a build that leaves
 // reverse_proxy out.
