@@ -34,6 +34,11 @@ func NewError(status int, raw []byte) *Error {
 	}
 }
 
+// BadAnswer is an answer with a status of 200 that makes no sense.
+func BadAnswer(err error) *Error {
+	return &Error{Reason: ReasonBadAnswer, Status: http.StatusOK, Err: err}
+}
+
 // reported is an error as a provider wrote it.
 type reported struct {
 	message, code, typ string

@@ -230,13 +230,10 @@ func (c *counts) add(usage gjson.Result) {
 	} {
 		if v := usage.Get(name); v.Type == gjson.Number {
 			c.seen = true
-			*n = int64(min(max(v.Num, 0), maxCount))
+			*n = provider.TokenCount(v)
 		}
 	}
 }
-
-// maxCount keeps sums of token counts far from overflow.
-const maxCount = 1 << 40
 
 func (c *counts) openAI() *provider.Usage {
 	u := &provider.Usage{

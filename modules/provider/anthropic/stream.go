@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 
@@ -19,7 +18,6 @@ import (
 // stream reads an answer event by event. A message that came in one piece,
 // because the server did not stream or was not asked to, is read likewise.
 type stream struct {
-	ctx     context.Context
 	events  *dialect.Events
 	answer  *dialect.Answer
 	model   string // as it was asked for
@@ -39,7 +37,6 @@ type piece struct {
 
 func newStream(ctx context.Context, resp *http.Response, model string) *stream {
 	return &stream{
-		ctx:    ctx,
 		events: dialect.NewEvents(ctx, resp),
 		answer: dialect.NewAnswer("", model),
 		model:  model,
@@ -77,7 +74,7 @@ func (s *stream) next() (piece, error) {
 func (s *stream) read() error {
 	ev, err := s.events.Next()
 	if err != nil {
-		return s.ended(err)
+		return s.events.Ended(err, s.reply.finished)
 	}
 	valid := json.Valid(ev.Data) && bytes.TrimSpace(ev.Data)[0] == '{'
 	if !valid && ev.Type != "error" {
@@ -112,7 +109,7 @@ func (s *stream) read() error {
 // stop ends the answer at Anthropic's end mark.
 func (s *stream) stop() error {
 	if !s.reply.begun {
-		return s.events.Cut()
+		return s.events.Ended(io.EOF, false)
 	}
 	s.marked = true
 	s.add(s.reply.stop())
@@ -129,17 +126,6 @@ func (s *stream) failed(ev sse.Event) error {
 		return io.EOF
 	}
 	return provider.NewError(0, ev.Data)
-}
-
-// ended tells what it means that reading ended with err.
-func (s *stream) ended(err error) error {
-	switch {
-	case s.reply.finished && (errors.Is(err, io.EOF) || s.ctx.Err() == nil):
-		return io.EOF
-	case errors.Is(err, io.EOF):
-		return s.events.Cut()
-	}
-	return err
 }
 
 func (s *stream) begin(m gjson.Result) {

@@ -103,19 +103,12 @@ func usageOf(v gjson.Result) *provider.Usage {
 	if v.Get("inputTokens").Type != gjson.Number && v.Get("outputTokens").Type != gjson.Number {
 		return nil
 	}
-	cached := tokens(v.Get("cacheReadInputTokens"))
+	cached := provider.TokenCount(v.Get("cacheReadInputTokens"))
 	return &provider.Usage{
-		Input:  tokens(v.Get("inputTokens")) + cached + tokens(v.Get("cacheWriteInputTokens")),
-		Output: tokens(v.Get("outputTokens")),
+		Input:  provider.TokenCount(v.Get("inputTokens")) + cached + provider.TokenCount(v.Get("cacheWriteInputTokens")),
+		Output: provider.TokenCount(v.Get("outputTokens")),
 		Cached: cached,
 	}
-}
-
-// maxTokens keeps sums far from overflow.
-const maxTokens = 1 << 40
-
-func tokens(v gjson.Result) int64 {
-	return int64(min(max(v.Num, 0), maxTokens))
 }
 
 // statuses are those that Bedrock's exceptions have where they come in an
@@ -159,5 +152,5 @@ func sorted(e *provider.Error) *provider.Error {
 }
 
 func badAnswer(what string) *provider.Error {
-	return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: errors.New(what)}
+	return provider.BadAnswer(errors.New(what))
 }

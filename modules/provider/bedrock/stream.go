@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -239,32 +238,20 @@ func (s *stream) count(ev gjson.Result) (*provider.Chunk, error) {
 	return s.answer.UsageChunk(*u), nil
 }
 
-// ended tells what it means that reading ended with err.
+// ended is what the stream ends with when reading fails with err.
 func (s *stream) ended(err error) error {
-	switch {
-	case s.ctx.Err() != nil:
-		return fmt.Errorf("reading the stream: %w", context.Cause(s.ctx))
-	case s.finished:
-		return io.EOF
-	case errors.Is(err, errFrame):
-		return badAnswer(err.Error())
-	case errors.Is(err, io.EOF):
-		return provider.ErrCut
+	if errors.Is(err, errFrame) {
+		err = provider.BadAnswer(err)
 	}
-	return fmt.Errorf("%w: %w", provider.ErrCut, err)
+	return upstream.Ended(s.ctx, err, s.finished)
 }
 
 // Skipped counts the events that were left out.
 func (s *stream) Skipped() int { return s.skipped }
 
-// Close ends the call. Where the answer's end was seen, the connection is
-// kept for the next call.
-func (s *stream) Close() error {
-	if s.finished {
-		return upstream.Drain(s.body)
-	}
-	return s.body.Close()
-}
+// Close ends the call. Once the answer is finished, the connection is kept for
+// the next call.
+func (s *stream) Close() error { return upstream.Close(s.body, s.finished) }
 
 // Interface guards
 var _ provider.Stream = (*stream)(nil)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -29,9 +28,7 @@ func NewEvents(ctx context.Context, resp *http.Response) *Events {
 }
 
 // Next returns the next event that has data, valid until the following call.
-// io.EOF is the end of the body: whether the answer was finished then, the
-// caller has to know. Another error is a connection that broke, or the cause
-// for which the context ended.
+// What an error means for the answer, Ended tells.
 func (e *Events) Next() (sse.Event, error) {
 	if e.end {
 		return sse.Event{}, io.EOF
@@ -39,7 +36,7 @@ func (e *Events) Next() (sse.Event, error) {
 	if e.dec == nil {
 		begin, rest, err := upstream.Peek(e.body)
 		if err != nil {
-			return sse.Event{}, e.failed(err)
+			return sse.Event{}, err
 		}
 		switch upstream.KindOf(begin) {
 		case upstream.KindJSON:
@@ -54,7 +51,7 @@ func (e *Events) Next() (sse.Event, error) {
 	for {
 		ev, err := e.dec.Next()
 		if err != nil {
-			return sse.Event{}, e.failed(err)
+			return sse.Event{}, err
 		}
 		if len(bytes.TrimSpace(ev.Data)) > 0 {
 			return ev, nil
@@ -62,36 +59,17 @@ func (e *Events) Next() (sse.Event, error) {
 	}
 }
 
-// Cut is what it means that there are no more events, where the answer was not
-// finished: it was cut off, or it was a document of another kind.
-func (e *Events) Cut() error {
-	if e.end {
-		return &provider.Error{
-			Reason: provider.ReasonBadAnswer,
-			Status: http.StatusOK,
-			Err:    errors.New("the answer is a document without an end"),
-		}
+// Ended is what the stream ends with when Next fails with err; finished says
+// that the answer is complete. An answer in one document that is not was no
+// answer, any other was cut.
+func (e *Events) Ended(err error, finished bool) error {
+	err = upstream.Ended(e.ctx, err, finished)
+	if e.end && errors.Is(err, provider.ErrCut) {
+		return provider.BadAnswer(errors.New("the answer is a document without an end"))
 	}
-	return provider.ErrCut
+	return err
 }
 
-func (e *Events) failed(err error) error {
-	switch {
-	case e.ctx.Err() != nil:
-		return fmt.Errorf("reading the stream: %w", context.Cause(e.ctx))
-	case errors.Is(err, sse.ErrTooLong):
-		return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: err}
-	case errors.Is(err, io.EOF):
-		return io.EOF
-	}
-	return fmt.Errorf("%w: %w", provider.ErrCut, err)
-}
-
-// Close ends the call. Where the answer's end was seen, the connection is
-// kept for the next call.
-func (e *Events) Close(finished bool) error {
-	if finished {
-		return upstream.Drain(e.body)
-	}
-	return e.body.Close()
-}
+// Close ends the call. If only the end of the body is still to come, the
+// connection is kept for the next call.
+func (e *Events) Close(atEnd bool) error { return upstream.Close(e.body, atEnd) }

@@ -60,7 +60,7 @@ func (a *answer) part(p gjson.Result) ([]dialect.Output, error) {
 		return a.call(call, p.Get("thoughtSignature").Str)
 	}
 	if data := p.Get("inlineData"); data.Exists() {
-		return nil, failed(fmt.Errorf("the model answered with %q, and a chat completion holds text only", data.Get("mimeType").Str))
+		return nil, provider.BadAnswer(fmt.Errorf("the model answered with %q, and a chat completion holds text only", data.Get("mimeType").Str))
 	}
 	text := p.Get("text").Str
 	switch {
@@ -88,7 +88,7 @@ func (a *answer) call(call gjson.Result, signature string) ([]dialect.Output, er
 		return nil, nil // the end of a call that has ended
 	}
 	if err := a.partial.add(call); err != nil {
-		return nil, failed(fmt.Errorf("reading a tool call's arguments: %w", err))
+		return nil, provider.BadAnswer(fmt.Errorf("reading a tool call's arguments: %w", err))
 	}
 	if call.Get("willContinue").Bool() {
 		return outputs, nil
@@ -106,7 +106,7 @@ func (a *answer) endCall() ([]dialect.Output, error) {
 	a.partial = nil
 	args, err := p.arguments()
 	if err != nil {
-		return nil, failed(fmt.Errorf("reading a tool call's arguments: %w", err))
+		return nil, provider.BadAnswer(fmt.Errorf("reading a tool call's arguments: %w", err))
 	}
 	if p.id == "" {
 		p.id = dialect.NewCallID()
@@ -131,11 +131,11 @@ func (a *answer) finishOf(reason, message string) (string, error) {
 		return "content_filter", nil
 	case "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE":
 		// The model meant to call a tool: without the call there is no answer.
-		return "", failed(fmt.Errorf("the model ended with %s: %s", reason, message))
+		return "", provider.BadAnswer(fmt.Errorf("the model ended with %s: %s", reason, message))
 	}
 	// OTHER, and what may come: an answer where there is one.
 	if !a.begun {
-		return "", failed(fmt.Errorf("the model said nothing and ended with %q: %s", reason, message))
+		return "", provider.BadAnswer(fmt.Errorf("the model said nothing and ended with %q: %s", reason, message))
 	}
 	return a.stopped(), nil
 }
@@ -163,11 +163,6 @@ func (a *answer) blocked(feedback gjson.Result) error {
 		Status:  http.StatusOK,
 		Message: fmt.Sprintf("the prompt was blocked: %s %s", reason, feedback.Get("blockReasonMessage").Str),
 	}
-}
-
-// failed is an answer that is none.
-func failed(err error) error {
-	return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: err}
 }
 
 // usageOf reads a count of tokens; nil where nothing was counted, as in the

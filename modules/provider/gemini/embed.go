@@ -90,15 +90,15 @@ func (g *Gemini) embed(ctx context.Context, req *provider.Request, texts []strin
 	}
 	var a embedAnswer
 	if err := json.Unmarshal(data, &a); err != nil {
-		return nil, nil, failed(fmt.Errorf("reading embeddings: %w", err))
+		return nil, nil, provider.BadAnswer(fmt.Errorf("reading embeddings: %w", err))
 	}
 	if len(a.Embeddings) != len(texts) {
-		return nil, nil, failed(fmt.Errorf("%d embeddings came for %d texts", len(a.Embeddings), len(texts)))
+		return nil, nil, provider.BadAnswer(fmt.Errorf("%d embeddings came for %d texts", len(a.Embeddings), len(texts)))
 	}
 	vectors := make([][]float32, len(texts))
 	for i, v := range a.Embeddings {
 		if len(v.Values) == 0 {
-			return nil, nil, failed(fmt.Errorf("embedding %d is empty", i))
+			return nil, nil, provider.BadAnswer(fmt.Errorf("embedding %d is empty", i))
 		}
 		vectors[i] = v.Values
 	}

@@ -17,7 +17,6 @@ import (
 // stream makes chunks of an answer's documents. Gemini has no end mark: the
 // answer is whole once its finish reason was seen.
 type stream struct {
-	ctx     context.Context
 	events  *dialect.Events
 	answer  answer
 	chunks  *dialect.Answer // nil until the first document told the answer's id
@@ -32,7 +31,7 @@ type stream struct {
 
 // newStream begins to read an answer of a model.
 func newStream(ctx context.Context, resp *http.Response, model string) *stream {
-	return &stream{ctx: ctx, events: dialect.NewEvents(ctx, resp), model: modelID(model)}
+	return &stream{events: dialect.NewEvents(ctx, resp), model: modelID(model)}
 }
 
 // Next returns the next chunk.
@@ -114,19 +113,7 @@ func (s *stream) document(doc gjson.Result, isError bool) error {
 	return err
 }
 
-// ended tells what it means that reading ended with err: what comes after the
-// finish takes nothing away.
-func (s *stream) ended(err error) error {
-	switch {
-	case s.ctx.Err() != nil:
-		return err
-	case s.answer.finish != "":
-		return io.EOF
-	case errors.Is(err, io.EOF):
-		return s.events.Cut()
-	}
-	return err
-}
+func (s *stream) ended(err error) error { return s.events.Ended(err, s.answer.finish != "") }
 
 // Skipped counts the events that were left out.
 func (s *stream) Skipped() int { return s.skipped }
@@ -147,7 +134,7 @@ func assemble(s *stream) (*provider.Completion, error) {
 		case errors.Is(err, io.EOF):
 			return s.chunks.Completion(&whole, s.answer.finish, s.answer.usage), nil
 		case errors.Is(err, provider.ErrCut):
-			return nil, failed(errors.New("the answer has no end"))
+			return nil, provider.BadAnswer(errors.New("the answer has no end"))
 		case err != nil:
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package gemini
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -248,6 +249,21 @@ func TestShape(t *testing.T) {
 	}
 	again := &provider.Request{Model: ask.Model, Body: []byte(`{"messages":[` + message.Raw + `]}`)}
 	same(t, again, `{"contents":[{"role":"model","parts":[{"functionCall":{"id":"id1","name":"f","args":{}},"thoughtSignature":"sig+/="}]}]}`)
+}
+
+// TestLeftWithinADocument: a document without a finish reason is no whole
+// answer, also if the client leaves when it has been read.
+func TestLeftWithinADocument(t *testing.T) {
+	left := errors.New("the client went away")
+	ctx, leave := context.WithCancelCause(t.Context())
+	s := newStream(ctx, &http.Response{Body: io.NopCloser(strings.NewReader(said(hi)))}, "m")
+	if chunk, err := s.Next(); err != nil || chunk.Text == "" {
+		t.Fatalf("got %+v, %v", chunk, err)
+	}
+	leave(left)
+	if _, err := s.Next(); !errors.Is(err, left) {
+		t.Errorf("ended with %v, want the cause", err)
+	}
 }
 
 // FuzzStream looks for answers that break the reader, or come out as anything

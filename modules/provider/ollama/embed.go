@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 
 	"github.com/tidwall/gjson"
 
@@ -51,7 +50,7 @@ func (o *Ollama) Embed(ctx context.Context, req *provider.Request) (*provider.Co
 	}
 	a, err := readEmbeddings(raw, e)
 	if err != nil {
-		return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: err}
+		return nil, provider.BadAnswer(err)
 	}
 	if a.Model == "" {
 		a.Model = req.Model

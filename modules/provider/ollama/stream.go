@@ -133,12 +133,8 @@ func (s *answerStream) take(p *part) *part {
 // ended tells what it means that reading ended with err.
 func (s *answerStream) ended(err error) (*part, error) {
 	switch {
-	case s.ctx.Err() != nil:
-		return nil, fmt.Errorf("reading the stream: %w", context.Cause(s.ctx))
-	case errors.Is(err, errLongLine):
-		return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Status: s.resp.StatusCode, Err: err}
-	case !errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("%w: %w", provider.ErrCut, err)
+	case s.ctx.Err() != nil || !errors.Is(err, io.EOF):
+		return nil, upstream.Ended(s.ctx, err, s.done)
 	case s.begun && !s.said:
 		return nil, upstream.BadAnswer(s.resp, "no answer of Ollama's")
 	case s.begun || len(s.strange) == 0:
@@ -161,14 +157,7 @@ func (s *answerStream) ended(err error) (*part, error) {
 func (s *answerStream) Skipped() int { return s.skipped }
 
 // Close ends the call.
-func (s *answerStream) Close() error {
-	if s.done {
-		return upstream.Drain(s.resp.Body)
-	}
-	return s.resp.Body.Close()
-}
-
-var errLongLine = fmt.Errorf("a line has more than %d bytes", upstream.MaxEvent)
+func (s *answerStream) Close() error { return upstream.Close(s.resp.Body, s.done) }
 
 // lines reads lines that are not empty, however they end.
 type lines struct {
@@ -187,7 +176,7 @@ func (l *lines) next() ([]byte, error) {
 		piece, err := l.r.ReadSlice('\n')
 		l.buf = append(l.buf, piece...)
 		if len(l.buf) > upstream.MaxEvent {
-			return nil, errLongLine
+			return nil, provider.BadAnswer(fmt.Errorf("a line has more than %d bytes", upstream.MaxEvent))
 		}
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue

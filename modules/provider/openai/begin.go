@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 
 	"github.com/tidwall/sjson"
@@ -60,11 +59,7 @@ type beginning struct {
 // errNoEcho is the answer of a server that says a begun answer again before it
 // goes on, but said something else: nobody knows where that belongs.
 func errNoEcho() error {
-	return &provider.Error{
-		Reason: provider.ReasonBadAnswer,
-		Status: http.StatusOK,
-		Err:    errors.New("the answer does not begin with what it was to go on with"),
-	}
+	return provider.BadAnswer(errors.New("the answer does not begin with what it was to go on with"))
 }
 
 // withoutEcho takes a begun answer, which Mistral says again, off a whole one.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -81,11 +80,7 @@ func embeddings(body []byte) (*provider.Completion, error) {
 		if _, _, _, failed := provider.ErrorOf(body); failed {
 			return nil, provider.NewError(0, body)
 		}
-		return nil, &provider.Error{
-			Reason: provider.ReasonBadAnswer,
-			Status: http.StatusOK,
-			Err:    errors.New("the answer is no list of embeddings"),
-		}
+		return nil, provider.BadAnswer(errors.New("the answer is no list of embeddings"))
 	}
 	return &provider.Completion{Body: body, Facts: f}, nil
 }

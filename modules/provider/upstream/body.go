@@ -26,11 +26,7 @@ func ReadAll(ctx context.Context, r io.Reader) ([]byte, error) {
 		return nil, Failure(ctx, fmt.Errorf("reading the answer: %w", err))
 	}
 	if len(body) > maxAnswer {
-		return nil, &provider.Error{
-			Reason: provider.ReasonBadAnswer,
-			Status: http.StatusOK,
-			Err:    fmt.Errorf("the answer has more than %d bytes", maxAnswer),
-		}
+		return nil, provider.BadAnswer(fmt.Errorf("the answer has more than %d bytes", maxAnswer))
 	}
 	return trim(body), nil
 }
@@ -38,11 +34,7 @@ func ReadAll(ctx context.Context, r io.Reader) ([]byte, error) {
 // NoStream is what an answer is that was to be an event stream and is of
 // KindOther. It is not quoted: it may say anything, a key included.
 func NoStream() error {
-	return &provider.Error{
-		Reason: provider.ReasonBadAnswer,
-		Status: http.StatusOK,
-		Err:    errors.New("the answer is no event stream"),
-	}
+	return provider.BadAnswer(errors.New("the answer is no event stream"))
 }
 
 // BadAnswer is an answer of a kind that was not expected.

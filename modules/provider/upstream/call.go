@@ -171,20 +171,6 @@ func readAtMost(body io.ReadCloser, limit int64, timeout time.Duration) ([]byte,
 	return b, err
 }
 
-const (
-	drainBytes   = 4 << 10
-	drainTimeout = 50 * time.Millisecond
-)
-
-// Drain closes a body of which nothing but the end is expected. It reads that
-// end, so that the connection can be used again, but waits little for it.
-func Drain(body io.ReadCloser) error {
-	timer := time.AfterFunc(drainTimeout, func() { body.Close() })
-	defer timer.Stop()
-	_, _ = io.CopyN(io.Discard, body, drainBytes)
-	return body.Close()
-}
-
 // decompress undoes a compression that nobody asked for, or that a transport
 // asked for without undoing it.
 func decompress(resp *http.Response) error {

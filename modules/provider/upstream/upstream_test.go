@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 func provision(t *testing.T, u *Upstream) error {
@@ -286,5 +287,42 @@ func TestTLS(t *testing.T) {
 		if err == nil {
 			resp.Body.Close()
 		}
+	}
+}
+
+func TestEnded(t *testing.T) {
+	left := errors.New("the client went away")
+	gone, cancel := context.WithCancelCause(t.Context())
+	cancel(left)
+	broken := errors.New("connection reset")
+	reported := &provider.Error{Reason: provider.ReasonRateLimited}
+	for _, tc := range []struct {
+		name     string
+		ctx      context.Context
+		err      error
+		finished bool
+		want     error
+	}{
+		{"finished", t.Context(), io.EOF, true, io.EOF},
+		{"broken_after_the_finish", t.Context(), broken, true, io.EOF},
+		{"failed_after_the_finish", t.Context(), reported, true, io.EOF},
+		{"left_after_the_finish", gone, broken, true, io.EOF},
+		{"left", gone, broken, false, left},
+		{"left_at_the_end_of_the_body", gone, io.EOF, false, left},
+		{"cut", t.Context(), io.EOF, false, provider.ErrCut},
+		{"broken", t.Context(), broken, false, provider.ErrCut},
+		{"broken_says_why", t.Context(), broken, false, broken},
+		{"failed", t.Context(), reported, false, reported},
+		{"too_long", t.Context(), sse.ErrTooLong, false, sse.ErrTooLong},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := Ended(tc.ctx, tc.err, tc.finished)
+			if !errors.Is(err, tc.want) || tc.want != provider.ErrCut && tc.want != broken && errors.Is(err, provider.ErrCut) {
+				t.Errorf("got %v, want %v", err, tc.want)
+			}
+		})
+	}
+	if e, ok := errors.AsType[*provider.Error](Ended(t.Context(), sse.ErrTooLong, false)); !ok || e.Reason != provider.ReasonBadAnswer {
+		t.Errorf("an event that is too long is %+v, want a bad answer", e)
 	}
 }

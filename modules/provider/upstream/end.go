@@ -1,0 +1,55 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+)
+
+// Ended is what a stream ends with when reading its body fails with err.
+// finished says that the answer is complete: then nothing that follows can take
+// it back. Otherwise an end of the body is a cut.
+func Ended(ctx context.Context, err error, finished bool) error {
+	perr, ok := errors.AsType[*provider.Error](err)
+	switch {
+	case finished:
+		return io.EOF
+	case ctx.Err() != nil:
+		return fmt.Errorf("reading the stream: %w", context.Cause(ctx))
+	case ok:
+		return perr
+	case errors.Is(err, sse.ErrTooLong):
+		return provider.BadAnswer(err)
+	case errors.Is(err, io.EOF):
+		return provider.ErrCut
+	}
+	return fmt.Errorf("%w: %w", provider.ErrCut, err)
+}
+
+// Close ends a call. If only the end of the body is still to come, the
+// connection is kept for the next call.
+func Close(body io.ReadCloser, atEnd bool) error {
+	if atEnd {
+		return Drain(body)
+	}
+	return body.Close()
+}
+
+const (
+	drainBytes   = 4 << 10
+	drainTimeout = 50 * time.Millisecond
+)
+
+// Drain closes a body of which nothing but the end is expected. It reads that
+// end, so that the connection can be used again, but waits little for it.
+func Drain(body io.ReadCloser) error {
+	timer := time.AfterFunc(drainTimeout, func() { body.Close() })
+	defer timer.Stop()
+	_, _ = io.CopyN(io.Discard, body, drainBytes)
+	return body.Close()
+}
