@@ -82,9 +82,9 @@ func InvalidRequest(field, want string) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: field + ": " + want, Param: field}
 }
 
-// Refused is a request that the provider called wrong, for a reason that may
+// refused is a request that the provider called wrong, for a reason that may
 // be passed on.
-func Refused(message string) *Error {
+func refused(message string) *Error {
 	if message == "" {
 		message = "The AI provider refuses this request as invalid"
 	}
@@ -96,8 +96,8 @@ func TenantRequired() *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "tenant_required", Message: "Name a tenant, by the X-Tenant-Id header, the host or an API key"}
 }
 
-// ContentFiltered is a request that the provider refuses for what it says.
-func ContentFiltered() *Error {
+// contentFiltered is a request that the provider refuses for what it says.
+func contentFiltered() *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "content_filtered", Message: "The provider's content policy refuses this request"}
 }
 
@@ -178,8 +178,8 @@ func BudgetExceeded(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "This tenant's budget has no room for this request; try again after Retry-After, or with a smaller max_tokens", RetryAfter: max(wait, time.Second)}
 }
 
-// ProviderRateLimited is a request beyond a limit of the provider's.
-func ProviderRateLimited(wait time.Duration) *Error {
+// providerRateLimited is a request beyond a limit of the provider's.
+func providerRateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "provider_rate_limited", Message: "The AI provider's rate limit is exceeded", RetryAfter: max(wait, time.Second)}
 }
 

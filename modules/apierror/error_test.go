@@ -99,7 +99,7 @@ func TestSecondsRoundUp(t *testing.T) {
 			t.Errorf("Seconds(%v) = %d", d, got)
 		}
 	}
-	for _, e := range []*Error{RateLimited(0), RateLimited(-time.Second), ProviderRateLimited(0), AIUnavailable(0)} {
+	for _, e := range []*Error{RateLimited(0), RateLimited(-time.Second), providerRateLimited(0), AIUnavailable(0)} {
 		if e.RetryAfter < time.Second {
 			t.Errorf("%s: Retry-After %v", e.Code, e.RetryAfter)
 		}

@@ -16,16 +16,16 @@ func FromProvider(err error) *Error {
 	}
 	switch pe.Reason {
 	case provider.ReasonRateLimited:
-		return ProviderRateLimited(pe.RetryAfter).Because(err)
+		return providerRateLimited(pe.RetryAfter).Because(err)
 	case provider.ReasonContentFiltered:
-		return ContentFiltered().Because(err)
+		return contentFiltered().Because(err)
 	case provider.ReasonUnsupported:
 		return InvalidRequest(pe.Param, pe.Message).Because(err)
 	case provider.ReasonContextLength, provider.ReasonInvalid:
 		if pe.Param != "" {
 			return InvalidRequest(pe.Param, pe.Message).Because(err)
 		}
-		return Refused(provider.Redact(pe.Message)).Because(err)
+		return refused(provider.Redact(pe.Message)).Because(err)
 	default:
 		return AIError().Because(err)
 	}

@@ -28,8 +28,8 @@ type Breaker struct {
 	probing bool
 }
 
-// NewBreaker makes a closed breaker.
-func NewBreaker(failures int, pause time.Duration) *Breaker {
+// newBreaker makes a closed breaker.
+func newBreaker(failures int, pause time.Duration) *Breaker {
 	return &Breaker{failures: failures, pause: pause}
 }
 

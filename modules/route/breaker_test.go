@@ -22,7 +22,7 @@ func TestBreaker(t *testing.T) {
 	now := time.Now()
 	const pause = 30 * time.Second
 	t.Run("opens_after_failures_in_a_row", func(t *testing.T) {
-		b := NewBreaker(3, pause)
+		b := newBreaker(3, pause)
 		fail(t, b, now, 2)
 		p, _ := b.Enter(now)
 		p.Succeeded()
@@ -35,7 +35,7 @@ func TestBreaker(t *testing.T) {
 		}
 	})
 	t.Run("lets_one_probe_through", func(t *testing.T) {
-		b := NewBreaker(1, pause)
+		b := newBreaker(1, pause)
 		fail(t, b, now, 1)
 		later := now.Add(pause)
 		var mu sync.Mutex
@@ -60,7 +60,7 @@ func TestBreaker(t *testing.T) {
 		}
 	})
 	t.Run("a_failed_probe_opens_it_again", func(t *testing.T) {
-		b := NewBreaker(1, pause)
+		b := newBreaker(1, pause)
 		fail(t, b, now, 1)
 		fail(t, b, now.Add(pause), 1)
 		if b.State(now.Add(pause)) != Open || b.State(now.Add(2*pause)) != HalfOpen {
@@ -68,7 +68,7 @@ func TestBreaker(t *testing.T) {
 		}
 	})
 	t.Run("a_probe_that_tells_nothing_makes_room_for_another", func(t *testing.T) {
-		b := NewBreaker(1, pause)
+		b := newBreaker(1, pause)
 		fail(t, b, now, 1)
 		later := now.Add(pause)
 		p, _ := b.Enter(later)
@@ -78,7 +78,7 @@ func TestBreaker(t *testing.T) {
 		}
 	})
 	t.Run("calls_from_before_do_not_count", func(t *testing.T) {
-		b := NewBreaker(1, pause)
+		b := newBreaker(1, pause)
 		early, _ := b.Enter(now)
 		late, _ := b.Enter(now)
 		fail(t, b, now, 1)
@@ -90,7 +90,7 @@ func TestBreaker(t *testing.T) {
 		}
 	})
 	t.Run("an_answer_that_is_cut_counts_once", func(t *testing.T) {
-		b := NewBreaker(2, pause)
+		b := newBreaker(2, pause)
 		for range 2 {
 			p, _ := b.Enter(now)
 			p.Answering()
@@ -102,7 +102,7 @@ func TestBreaker(t *testing.T) {
 		}
 	})
 	t.Run("without_a_number_it_never_opens", func(t *testing.T) {
-		b := NewBreaker(0, pause)
+		b := newBreaker(0, pause)
 		fail(t, b, now, 100)
 		if b.State(now) != Closed {
 			t.Errorf("it is %s", b.State(now))

@@ -13,14 +13,14 @@ import (
 
 // The policies by which the targets of a model are put in order.
 const (
-	PolicyFirst          = "first"
-	PolicyRoundRobin     = "round_robin"
-	PolicyWeightedRandom = "weighted_random"
-	PolicyLeastConn      = "least_conn"
-	PolicyLowestLatency  = "lowest_latency"
+	policyFirst          = "first"
+	policyRoundRobin     = "round_robin"
+	policyWeightedRandom = "weighted_random"
+	policyLeastConn      = "least_conn"
+	policyLowestLatency  = "lowest_latency"
 )
 
-var policies = []string{PolicyFirst, PolicyRoundRobin, PolicyWeightedRandom, PolicyLeastConn, PolicyLowestLatency}
+var policies = []string{policyFirst, policyRoundRobin, policyWeightedRandom, policyLeastConn, policyLowestLatency}
 
 // CheckPolicy says whether there is such a policy; an empty one is first.
 func CheckPolicy(s string) error {
@@ -46,16 +46,16 @@ type balancer struct {
 func (b *balancer) order(branches []branch, now time.Time) []Hop {
 	list := slices.Clone(branches)
 	switch b.policy {
-	case PolicyRoundRobin:
+	case policyRoundRobin:
 		n := int((b.next.Add(1) - 1) % uint64(len(list)))
 		list = append(list[n:], list[:n]...)
-	case PolicyWeightedRandom:
+	case policyWeightedRandom:
 		byKey(list, weightedKey)
-	case PolicyLeastConn:
+	case policyLeastConn:
 		// at random among those that have the same number of calls
 		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] }) //nolint:gosec // a share of the load is no secret
 		byKey(list, func(t branch) float64 { return float64(t.calls.Load()) })
-	case PolicyLowestLatency:
+	case policyLowestLatency:
 		byKey(list, func(t branch) float64 { return t.cost(now) })
 	}
 	hops := make([]Hop, len(list))

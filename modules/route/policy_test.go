@@ -30,7 +30,7 @@ func TestPolicy(t *testing.T) {
 		}
 	})
 	t.Run("round_robin_takes_turns_and_goes_on_from_there", func(t *testing.T) {
-		c := balanced(t, PolicyRoundRobin, "a/1", "b/2", "c/3")
+		c := balanced(t, policyRoundRobin, "a/1", "b/2", "c/3")
 		for _, want := range [][]string{{"a/1", "b/2", "c/3"}, {"b/2", "c/3", "a/1"}, {"c/3", "a/1", "b/2"}, {"a/1", "b/2", "c/3"}} {
 			if got := names(c.Order(now)); !slices.Equal(got, want) {
 				t.Errorf("got %q, want %q", got, want)
@@ -38,7 +38,7 @@ func TestPolicy(t *testing.T) {
 		}
 	})
 	t.Run("weighted_random_keeps_to_the_shares", func(t *testing.T) {
-		c := balanced(t, PolicyWeightedRandom, "a/1 9", "b/2")
+		c := balanced(t, policyWeightedRandom, "a/1 9", "b/2")
 		const n = 20_000
 		first := make(map[string]int)
 		for range n {
@@ -50,7 +50,7 @@ func TestPolicy(t *testing.T) {
 		}
 	})
 	t.Run("least_conn_takes_the_one_with_fewest_calls", func(t *testing.T) {
-		c := balanced(t, PolicyLeastConn, "a/1", "b/2", "c/3")
+		c := balanced(t, policyLeastConn, "a/1", "b/2", "c/3")
 		hops := c.Order(now)
 		endA, endB := hops[0].Begin(), hops[1].Begin()
 		if got := c.Order(now)[0].Target; got != hops[2].Target {
@@ -64,7 +64,7 @@ func TestPolicy(t *testing.T) {
 		endA()
 	})
 	t.Run("lowest_latency_takes_the_quickest", func(t *testing.T) {
-		c := balanced(t, PolicyLowestLatency, "a/1", "b/2", "c/3")
+		c := balanced(t, policyLowestLatency, "a/1", "b/2", "c/3")
 		hops := c.Order(now)
 		if got := names(hops); !slices.Equal(got, []string{"a/1", "b/2", "c/3"}) {
 			t.Fatalf("unmeasured targets stand in order %q", got)
@@ -84,7 +84,7 @@ func TestPolicy(t *testing.T) {
 		}
 	})
 	t.Run("a_target_under_its_first_call_waits_for_it", func(t *testing.T) {
-		c := balanced(t, PolicyLowestLatency, "a/1", "b/2")
+		c := balanced(t, policyLowestLatency, "a/1", "b/2")
 		defer c.Order(now)[0].Begin()()
 		if got := names(c.Order(now))[0]; got != "b/2" {
 			t.Errorf("went to %q", got)

@@ -18,8 +18,8 @@ const Passthrough = "passthrough"
 const AllProviders = "*"
 
 var (
-	// ErrUnknown says that there is no such model.
-	ErrUnknown = errors.New("no such model")
+	// errUnknown says that there is no such model.
+	errUnknown = errors.New("no such model")
 
 	// ErrNotAllowed says that a model is not on the allow list.
 	ErrNotAllowed = errors.New("model is not on the allow list")
@@ -32,7 +32,7 @@ var (
 type Alias struct {
 	Name    string
 	Targets []Weighted   // at least one
-	Policy  string       // empty for PolicyFirst
+	Policy  string       // empty for policyFirst
 	Price   *price.Price // nil where the operator gave none
 }
 
@@ -147,7 +147,7 @@ func (t *Table) add(a Alias, circuit Circuit) error {
 		}
 		state := t.states[target.Target]
 		if state == nil {
-			state = &State{Breaker: NewBreaker(circuit.Failures, circuit.Pause)}
+			state = &State{Breaker: newBreaker(circuit.Failures, circuit.Pause)}
 			t.states[target.Target] = state
 		}
 		e.branches = append(e.branches, branch{Hop{target.Target, state}, target.Weight})
@@ -187,13 +187,13 @@ func (t *Table) Resolve(name string, mayUse func(string) bool) (Choice, error) {
 	if e, ok := t.byName[name]; ok {
 		return Choice{name, name, e.Targets[0].Target, e.Price, &e.balancer, t.usable(e, mayUse)}, nil
 	}
-	if target, err := ParseTarget(name); err == nil && t.passes(target.Provider) {
+	if target, err := parseTarget(name); err == nil && t.passes(target.Provider) {
 		return t.loosely(name, target), nil
 	}
 	if len(t.aliases) == 0 && len(t.providers) == 1 {
 		return t.loosely(name, Target{t.providers[0], name}), nil
 	}
-	return Choice{}, ErrUnknown
+	return Choice{}, errUnknown
 }
 
 // loosely is the choice of a name without an alias.

@@ -36,9 +36,9 @@ func TestParseTarget(t *testing.T) {
 		"openai/":       {},
 		"":              {},
 	} {
-		got, err := ParseTarget(in)
+		got, err := parseTarget(in)
 		if got != want || (err == nil) != (want != Target{}) {
-			t.Errorf("ParseTarget(%q) = %v, %v", in, got, err)
+			t.Errorf("parseTarget(%q) = %v, %v", in, got, err)
 		}
 	}
 }
@@ -58,16 +58,16 @@ func TestResolve(t *testing.T) {
 	}{
 		{"alias", aliases, providers, nil, "fast", nil, Target{"openai", "gpt-4o-mini"}, "fast", nil},
 		{"a model with slashes", aliases, providers, nil, "smart", nil, Target{"local", "meta/llama3.3"}, "smart", nil},
-		{"aliases are exact", aliases, providers, nil, "Fast", nil, Target{}, "", ErrUnknown},
+		{"aliases are exact", aliases, providers, nil, "Fast", nil, Target{}, "", errUnknown},
 		{"none named", aliases, providers, nil, "", nil, Target{}, "", ErrNone},
-		{"without passthrough", aliases, providers, nil, "openai/gpt-4.1", nil, Target{}, "", ErrUnknown},
+		{"without passthrough", aliases, providers, nil, "openai/gpt-4.1", nil, Target{}, "", errUnknown},
 		{"passthrough of one", aliases, providers, []string{"openai"}, "openai/gpt-4.1", nil, Target{"openai", "gpt-4.1"}, Passthrough, nil},
-		{"passthrough of the other", aliases, providers, []string{"openai"}, "local/x", nil, Target{}, "", ErrUnknown},
+		{"passthrough of the other", aliases, providers, []string{"openai"}, "local/x", nil, Target{}, "", errUnknown},
 		{"passthrough of all", aliases, providers, []string{AllProviders}, "local/a/b", nil, Target{"local", "a/b"}, Passthrough, nil},
-		{"passthrough to nobody", aliases, providers, []string{AllProviders}, "nobody/x", nil, Target{}, "", ErrUnknown},
+		{"passthrough to nobody", aliases, providers, []string{AllProviders}, "nobody/x", nil, Target{}, "", errUnknown},
 		{"an alias wins over passthrough", []Alias{{Name: "openai/x", Targets: to("local/y")}}, providers, []string{AllProviders}, "openai/x", nil, Target{"local", "y"}, "openai/x", nil},
 		{"a single provider's own names", nil, []string{"openai"}, nil, "gpt-4.1", nil, Target{"openai", "gpt-4.1"}, Passthrough, nil},
-		{"a single provider beside an alias", aliases[:1], []string{"openai"}, nil, "gpt-4.1", nil, Target{}, "", ErrUnknown},
+		{"a single provider beside an alias", aliases[:1], []string{"openai"}, nil, "gpt-4.1", nil, Target{}, "", errUnknown},
 		{"on the list", aliases, providers, nil, "fast", []string{"fast"}, Target{"openai", "gpt-4o-mini"}, "fast", nil},
 		{"off the list", aliases, providers, nil, "smart", []string{"fast"}, Target{}, "", ErrNotAllowed},
 		{"off the list and unknown tells nothing more", aliases, providers, nil, "nosuch", []string{"fast"}, Target{}, "", ErrNotAllowed},
@@ -130,7 +130,7 @@ func TestDefault(t *testing.T) {
 		}
 	}
 	table, err := NewTable(aliases, []string{"local", "openai"}, nil, "nosuch", Circuit{})
-	if err != nil || !errors.Is(table.Check("nosuch"), ErrUnknown) || table.Check("") != nil || table.Check("smart") != nil {
+	if err != nil || !errors.Is(table.Check("nosuch"), errUnknown) || table.Check("") != nil || table.Check("smart") != nil {
 		t.Errorf("Check finds %v and %v", table.Check("nosuch"), table.Check("smart"))
 	}
 }

@@ -19,9 +19,9 @@ type Target struct {
 
 func (t Target) String() string { return t.Provider + "/" + t.Model }
 
-// ParseTarget reads <provider>/<upstream model>; the model may have slashes
+// parseTarget reads <provider>/<upstream model>; the model may have slashes
 // of its own.
-func ParseTarget(s string) (Target, error) {
+func parseTarget(s string) (Target, error) {
 	p, m, ok := strings.Cut(s, "/")
 	if !ok || p == "" || m == "" {
 		return Target{}, fmt.Errorf("target %q: want <provider>/<upstream model>, such as openai/gpt-4o-mini", s)
@@ -50,7 +50,7 @@ const maxWeight = 1_000_000
 // ParseWeighted reads "<provider>/<upstream model> [<weight>]".
 func ParseWeighted(s string) (Weighted, error) {
 	name, weight, weighted := strings.Cut(strings.TrimSpace(s), " ")
-	t, err := ParseTarget(name)
+	t, err := parseTarget(name)
 	if err != nil || !weighted {
 		return Weighted{t, 1}, err
 	}
@@ -122,7 +122,7 @@ func (l *looseStates) of(t Target) *State {
 	if len(l.byTarget) >= maxLoose {
 		maps.DeleteFunc(l.byTarget, func(_ Target, s *State) bool { return s.calls.Load() == 0 })
 	}
-	s := &State{Breaker: NewBreaker(l.circuit.Failures, l.circuit.Pause)}
+	s := &State{Breaker: newBreaker(l.circuit.Failures, l.circuit.Pause)}
 	l.byTarget[t] = s
 	return s
 }

@@ -24,7 +24,7 @@ type Decoder struct {
 }
 
 // NewDecoder returns a decoder over r whose lines, and whose events' data,
-// have at most maxEvent bytes; DefaultMaxEvent where it is 0 or less.
+// have at most maxEvent bytes; 16 MiB where it is 0 or less.
 func NewDecoder(r io.Reader, maxEvent int) *Decoder {
 	return &Decoder{r: r, p: NewParser(maxEvent)}
 }
@@ -57,11 +57,6 @@ func (d *Decoder) Next() (Event, error) {
 		}
 		return Event{}, d.err
 	}
-}
-
-// Comments returns how many comment lines were read so far.
-func (d *Decoder) Comments() int {
-	return d.p.Comments()
 }
 
 // fill reads once, whatever comes. An error waits until the events before it

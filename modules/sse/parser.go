@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// DefaultMaxEvent is how many bytes one line, and the data of one event, may
-// have unless told otherwise: 16 MiB.
-const DefaultMaxEvent = 16 << 20
+// defaultMaxEvent is how many bytes one line, and the data of one event, may
+// have by default.
+const defaultMaxEvent = 16 << 20
 
 const (
 	// searchBlock is how many bytes are searched for LF and CR at a time. It
@@ -50,7 +50,7 @@ type Event struct {
 // HTML standard says in "Interpreting an event stream"
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html). An event
 // comes out as soon as the line end of its blank line is there, be it LF,
-// CRLF or a lone CR. Comments are only counted, and retry is ignored.
+// CRLF or a lone CR. Comments and retry are ignored.
 //
 // After each Feed call Next until there is nothing more, and at the end of
 // the stream Flush. A Parser is not safe for concurrent use.
@@ -64,19 +64,18 @@ type Parser struct {
 	started bool // the first line was parsed, a byte order mark with it
 	skipLF  bool // the last line ended in CR: an LF belongs to it
 
-	id, typ  string
-	typed    bool // typ is the pending event's, and not one before it
-	data     []byte
-	hasData  bool // there was a data line, be it an empty one
-	given    bool // data was handed out; the next event starts afresh
-	comments int
+	id, typ string
+	typed   bool // typ is the pending event's, and not one before it
+	data    []byte
+	hasData bool // there was a data line, be it an empty one
+	given   bool // data was handed out; the next event starts afresh
 }
 
 // NewParser returns a parser whose lines, and whose events' data, have at
-// most maxEvent bytes; DefaultMaxEvent where it is 0 or less.
+// most maxEvent bytes; 16 MiB where it is 0 or less.
 func NewParser(maxEvent int) *Parser {
 	if maxEvent <= 0 {
-		maxEvent = DefaultMaxEvent
+		maxEvent = defaultMaxEvent
 	}
 	return &Parser{max: maxEvent}
 }
@@ -155,12 +154,6 @@ func (p *Parser) Flush() (Event, bool, error) {
 	return ev, ok, nil
 }
 
-// Comments returns how many comment lines there were so far. They tell that
-// the other side is alive.
-func (p *Parser) Comments() int {
-	return p.comments
-}
-
 // reset forgets the event that was handed out.
 func (p *Parser) reset() {
 	if !p.given {
@@ -234,8 +227,7 @@ func (p *Parser) trimBOM(line []byte) []byte {
 // field takes in a line that is not blank.
 func (p *Parser) field(line []byte) {
 	if line[0] == ':' {
-		p.comments++
-		return
+		return // a comment
 	}
 
 	name, value, _ := bytes.Cut(line, []byte{':'})

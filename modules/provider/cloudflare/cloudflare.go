@@ -147,7 +147,7 @@ func (c *Cloudflare) NewRequest(ctx context.Context, preq *provider.Request, pat
 
 // Complete makes a call and returns the whole answer.
 func (c *Cloudflare) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	begun, err := openai.Begin(req, openai.BeginPlain)
+	begun, err := openai.Begin(req)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (c *Cloudflare) Complete(ctx context.Context, req *provider.Request) (*prov
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (c *Cloudflare) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	begun, err := openai.Begin(req, openai.BeginPlain)
+	begun, err := openai.Begin(req)
 	if err != nil {
 		return nil, err
 	}

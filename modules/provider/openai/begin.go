@@ -11,25 +11,28 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// Beginning is how a server is told that an assistant's message, the last one,
+// beginning is how a server learns that an assistant's message, the last one,
 // is the beginning of the answer.
-type Beginning int
+type beginning int
 
 const (
-	// BeginPlain leaves it at the message.
-	BeginPlain Beginning = iota
+	// beginPlain leaves it at the message.
+	beginPlain beginning = iota
 
-	// BeginPrefix marks the message as a prefix: Mistral and DeepSeek.
-	BeginPrefix
+	// beginPrefix marks the message as a prefix: Mistral and DeepSeek.
+	beginPrefix
 
-	// BeginFinal says beside the messages that the last one is to be
+	// beginFinal says beside the messages that the last one is to be
 	// continued: vLLM and SGLang.
-	BeginFinal
+	beginFinal
 )
 
-// Begin returns a request whose body holds the begun answer, where there is
-// one. It is refused where the request asks for what cannot be continued.
-func Begin(preq *provider.Request, how Beginning) (*provider.Request, error) {
+// Begin returns a request whose body ends with the begun answer, if there is
+// one, as the last message. It fails if the answer to such a request cannot be
+// continued.
+func Begin(preq *provider.Request) (*provider.Request, error) { return begin(preq, beginPlain) }
+
+func begin(preq *provider.Request, how beginning) (*provider.Request, error) {
 	if preq.Continue == "" {
 		return preq, nil
 	}
@@ -37,8 +40,8 @@ func Begin(preq *provider.Request, how Beginning) (*provider.Request, error) {
 		return nil, provider.Unsupported("messages", "an answer to this request cannot be continued")
 	}
 	e := editor{raw: preq.Body}
-	e.set("messages.-1", beginning{Role: "assistant", Content: preq.Continue, Prefix: how == BeginPrefix})
-	if how == BeginFinal {
+	e.set("messages.-1", begunMessage{Role: "assistant", Content: preq.Continue, Prefix: how == beginPrefix})
+	if how == beginFinal {
 		e.set("continue_final_message", true)
 		e.set("add_generation_prompt", false)
 	}
@@ -50,7 +53,7 @@ func Begin(preq *provider.Request, how Beginning) (*provider.Request, error) {
 	return &begun, nil
 }
 
-type beginning struct {
+type begunMessage struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
 	Prefix  bool   `json:"prefix,omitempty"`

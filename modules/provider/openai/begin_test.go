@@ -51,7 +51,7 @@ func TestBegin(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			preq := &provider.Request{Body: []byte(asked), Continue: `He"llo`, TraceID: "t"}
-			got, err := Begin(preq, newOpenAI(t, upstream.Upstream{BaseURL: tc.base}).beginning())
+			got, err := begin(preq, newOpenAI(t, upstream.Upstream{BaseURL: tc.base}).beginning())
 			if err != nil || string(got.Body) != tc.want || got.TraceID != "t" {
 				t.Errorf("\n got %s, %v\nwant %s", got.Body, err, tc.want)
 			}
@@ -61,14 +61,14 @@ func TestBegin(t *testing.T) {
 		})
 	}
 	t.Run("plain", func(t *testing.T) {
-		got, err := Begin(&provider.Request{Body: []byte(asked), Continue: "He"}, BeginPlain)
+		got, err := Begin(&provider.Request{Body: []byte(asked), Continue: "He"})
 		if err != nil || gjson.GetBytes(got.Body, "messages.1").Raw != `{"role":"assistant","content":"He"}` || gjson.GetBytes(got.Body, "continue_final_message").Exists() {
 			t.Errorf("got %s, %v", got.Body, err)
 		}
 	})
 	t.Run("a_whole_answer_changes_nothing", func(t *testing.T) {
 		preq := &provider.Request{Body: []byte(asked)}
-		if got, err := Begin(preq, BeginFinal); got != preq || err != nil {
+		if got, err := begin(preq, beginFinal); got != preq || err != nil {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})

@@ -89,7 +89,7 @@ func (o *OpenAI) NewRequest(ctx context.Context, preq *provider.Request, path st
 
 // Complete makes a call and returns the whole answer.
 func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	begun, err := Begin(req, o.beginning())
+	begun, err := begin(req, o.beginning())
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (o *OpenAI) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	begun, err := Begin(req, o.beginning())
+	begun, err := begin(req, o.beginning())
 	if err != nil {
 		return nil, err
 	}
@@ -126,11 +126,11 @@ func (o *OpenAI) Continues(model string) bool {
 	return o.Upstream.Continues(known)
 }
 
-func (o *OpenAI) beginning() Beginning {
+func (o *OpenAI) beginning() beginning {
 	if o.isMistral() || o.isDeepSeekBeta() {
-		return BeginPrefix
+		return beginPrefix
 	}
-	return BeginFinal
+	return beginFinal
 }
 
 func (o *OpenAI) isMistral() bool {

@@ -20,7 +20,7 @@ func Conform(t *testing.T, d Dialect) {
 		d.Model = "some-model"
 	}
 	if d.Keys == nil {
-		d.Keys = Bearer
+		d.Keys = bearer
 	}
 	for _, g := range []struct {
 		name string
@@ -99,7 +99,7 @@ func (s *subject) both(t *testing.T, check func(t *testing.T, ask asking)) {
 func (s *subject) sent(t testing.TB) (*http.Request, []byte) {
 	t.Helper()
 	requests, bodies := s.Requests()
-	s.Forget()
+	s.forget()
 	if len(requests) != 1 {
 		t.Fatalf("%d calls, want 1", len(requests))
 	}
@@ -113,7 +113,7 @@ func (s *subject) notCalled(t testing.TB) {
 	t.Helper()
 	if requests, _ := s.Requests(); len(requests) > 0 {
 		t.Errorf("%d calls, want none", len(requests))
-		s.Forget()
+		s.forget()
 	}
 }
 

@@ -229,8 +229,8 @@ func Event(typ string, data []byte) []byte {
 // Object is a JSON object.
 type Object = map[string]any
 
-// Bearer is the Keys of a dialect whose key is a bearer token.
-func Bearer(configured, own string) http.Header {
+// bearer is the Keys of a dialect whose key is a bearer token.
+func bearer(configured, own string) http.Header {
 	return KeyIn("Authorization", "Bearer ")(configured, own)
 }
 

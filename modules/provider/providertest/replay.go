@@ -71,8 +71,8 @@ func (r *Replay) Requests() ([]*http.Request, [][]byte) {
 	return r.requests, r.bodies
 }
 
-// Forget forgets the requests so far.
-func (r *Replay) Forget() {
+// forget forgets the requests so far.
+func (r *Replay) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requests, r.bodies = nil, nil

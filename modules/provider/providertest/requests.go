@@ -55,7 +55,7 @@ func requests(t *testing.T, d *Dialect) {
 }
 
 func (s *subject) translates(t *testing.T, tc requestCase) {
-	defer s.Forget()
+	defer s.forget()
 	asked := with(t, plainBody, tc.members)
 	req := s.request(asked)
 	_, err := s.Complete(t.Context(), req)
