@@ -1,6 +1,7 @@
 package bedrock
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -21,6 +22,9 @@ const (
 	maxMessage   = preludeSize + maxHeaders + upstream.MaxEvent + checksumSize
 )
 
+// readSize is how much is read at once: several messages, if they are there.
+const readSize = 8 << 10
+
 // errFrame is a message that is damaged, or none at all.
 var errFrame = errors.New("reading the event stream")
 
@@ -36,6 +40,8 @@ type frames struct {
 	r   io.Reader
 	buf bytes.Buffer
 }
+
+func newFrames(r io.Reader) *frames { return &frames{r: bufio.NewReaderSize(r, readSize)} }
 
 // next returns the next message, valid until the following call. io.EOF is an
 // end between two of them, io.ErrUnexpectedEOF one within, errFrame a message

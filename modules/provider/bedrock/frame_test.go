@@ -78,7 +78,7 @@ func TestFrames(t *testing.T) {
 		"end_with_the_last_bytes": iotest.DataErrReader(bytes.NewReader(stream)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := frames{r: r}
+			f := newFrames(r)
 			first, err := f.next()
 			if err != nil || string(first.payload) != "payload" || len(first.headers) != 2 || first.headers["string"] != "seen" {
 				t.Fatalf("got %+v, %v", first, err)
@@ -99,16 +99,39 @@ func TestFrames(t *testing.T) {
 func TestFramesCut(t *testing.T) {
 	stream := encoded(t, everyType())
 	for at := 1; at < len(stream); at++ {
-		f := frames{r: bytes.NewReader(stream[:at])}
+		f := newFrames(bytes.NewReader(stream[:at]))
 		if _, err := f.next(); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("cut after %d bytes: %v, want io.ErrUnexpectedEOF", at, err)
 		}
 	}
 	gone := errors.New("gone")
-	f := frames{r: io.MultiReader(bytes.NewReader(stream[:20]), iotest.ErrReader(gone))}
+	f := newFrames(io.MultiReader(bytes.NewReader(stream[:20]), iotest.ErrReader(gone)))
 	if _, err := f.next(); !errors.Is(err, gone) {
 		t.Errorf("got %v, want the connection's error", err)
 	}
+}
+
+// TestFramesOfOneRead: what one read brings is returned before the next one,
+// which may wait.
+func TestFramesOfOneRead(t *testing.T) {
+	stream := encoded(t, everyType(), everyType(), everyType())
+	r := &countingReader{r: bytes.NewReader(stream)}
+	f := newFrames(r)
+	for i := range 3 {
+		if _, err := f.next(); err != nil || r.reads != 1 {
+			t.Fatalf("message %d: %d reads, %v, want 1", i, r.reads, err)
+		}
+	}
+}
+
+type countingReader struct {
+	r     io.Reader
+	reads int
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	r.reads++
+	return r.r.Read(p)
 }
 
 // TestFramesDamaged turns every bit of a message over, one after the other.
@@ -117,7 +140,7 @@ func TestFramesDamaged(t *testing.T) {
 	for i := range len(whole) * 8 {
 		damaged := bytes.Clone(whole)
 		damaged[i/8] ^= 1 << (i % 8)
-		f := frames{r: bytes.NewReader(damaged)}
+		f := newFrames(bytes.NewReader(damaged))
 		if _, err := f.next(); !errors.Is(err, errFrame) {
 			t.Fatalf("bit %d: %v, want errFrame", i, err)
 		}
@@ -156,7 +179,7 @@ func TestFramesMalformed(t *testing.T) {
 		{"server-sent events", "checksum", []byte("event: message\ndata: {}\n\n")},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f := frames{r: bytes.NewReader(tc.in)}
+			f := newFrames(bytes.NewReader(tc.in))
 			if _, err := f.next(); !errors.Is(err, errFrame) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want errFrame with %q", err, tc.want)
 			}
@@ -166,7 +189,7 @@ func TestFramesMalformed(t *testing.T) {
 
 // TestFramesMemory announces more than it sends.
 func TestFramesMemory(t *testing.T) {
-	f := frames{r: bytes.NewReader(append(prelude(upstream.MaxEvent, 0), 1, 2, 3))}
+	f := newFrames(bytes.NewReader(append(prelude(upstream.MaxEvent, 0), 1, 2, 3)))
 	if _, err := f.next(); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v, want io.ErrUnexpectedEOF", err)
 	}
@@ -186,7 +209,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add("\x01a\x07\x00\x01b\x01a\x07\x00\x01c", "")
 	f.Fuzz(func(t *testing.T, headers, payload string) {
 		in := sealed(headers, payload)
-		ours := frames{r: bytes.NewReader(in)}
+		ours := newFrames(bytes.NewReader(in))
 		got, err := ours.next()
 		if errors.Is(err, errFrame) {
 			return // theirs lets headers end early

@@ -66,7 +66,7 @@ func (s *stream) next() (*provider.Chunk, error) {
 		if upstream.KindOf(begin) == upstream.KindJSON {
 			return s.whole(rest)
 		}
-		s.frames = &frames{r: rest}
+		s.frames = newFrames(rest)
 	}
 	if u := s.usage; u != nil {
 		s.usage, s.counted = nil, true

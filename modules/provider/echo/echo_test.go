@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -122,6 +124,32 @@ func TestDelay(t *testing.T) {
 		read(t, s)
 		if got := time.Since(start); got != 60*time.Millisecond {
 			t.Errorf("three words took %v, want 60ms", got)
+		}
+	})
+}
+
+// TestBeforeRead: a stream waits before every word but the first, and says so
+// when it has returned the word before.
+func TestBeforeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		req := ask(t, "one two three", "")
+		var said string
+		var at []string
+		req.BeforeRead = func() { at = append(at, fmt.Sprint(said, " ", time.Since(start))) }
+		s, err := new(Echo).Stream(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			c, err := s.Next()
+			if err != nil {
+				break
+			}
+			said += c.Text
+		}
+		if want := []string{"one 0s", "one two 30ms"}; !slices.Equal(at, want) {
+			t.Errorf("announced at %q, want %q", at, want)
 		}
 	})
 }

@@ -29,6 +29,7 @@ func Conform(t *testing.T, d Dialect) {
 		{"requests", requests},
 		{"answers", answers},
 		{"endings", endings},
+		{"reads", reads},
 		{"failures", failures},
 		{"keys", keys},
 		{"paths", paths},

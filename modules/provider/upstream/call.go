@@ -75,18 +75,23 @@ func (u *Upstream) Hide(preq *provider.Request, text string) string {
 	return text
 }
 
-// Do makes a call. The answer's status is 2xx and its body is not compressed;
+// Do makes a call, and announces that it waits for the answer and for its body
+// by the request's BeforeRead. The answer's status is 2xx and its body is not compressed;
 // every other outcome is an error: a *provider.Error, or the cause for which
 // the request's context ended. Redirects are not followed: they would take
 // the key elsewhere.
 func (u *Upstream) Do(req *http.Request) (*http.Response, error) {
 	u.SetHeaders(req)
+	beforeRead, _ := req.Context().Value(beforeReadKey{}).(func())
+	if beforeRead != nil {
+		beforeRead()
+	}
 	resp, err := u.transport.RoundTrip(req)
 	if err != nil {
 		return nil, Failure(req.Context(), err)
 	}
-	if f, _ := req.Context().Value(beforeReadKey{}).(func()); f != nil {
-		resp.Body = &announcedBody{resp.Body, f}
+	if beforeRead != nil {
+		resp.Body = &announcedBody{resp.Body, beforeRead}
 	}
 	if err := decompress(resp); err != nil {
 		resp.Body.Close()

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,6 +131,31 @@ func TestRetryAfter(t *testing.T) {
 				t.Errorf("got %+v, want to wait %v", perr, tc.want)
 			}
 		})
+	}
+}
+
+func TestBeforeRead(t *testing.T) {
+	var calls, atServer atomic.Int32
+	u := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		atServer.Store(calls.Load())
+		io.WriteString(w, "hi")
+	})
+	preq := &provider.Request{BeforeRead: func() { calls.Add(1) }}
+	req, err := u.NewRequest(t.Context(), preq, "/x", []byte("{}"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := u.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if atServer.Load() != 1 {
+		t.Errorf("%d calls before the header came, want 1", atServer.Load())
+	}
+	before := calls.Load()
+	if n, err := resp.Body.Read(make([]byte, 8)); n == 0 || calls.Load() != before+1 {
+		t.Errorf("read %d bytes, %v, after %d calls, want 1", n, err, calls.Load()-before)
 	}
 }
 
