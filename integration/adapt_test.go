@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/caddy-chat/caddy-chat"
 )
 
 // TestAdapt adapts every Caddyfile in adapt/: a Caddyfile, a line of ten

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,30 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/caddy-chat/caddy-chat/modules/store"
 )
-
-func (s troubled) Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []store.Budget) ([]store.Balance, error) {
-	if troubles("reserve") {
-		return nil, errTrouble
-	}
-	return s.Store.Reserve(ctx, tenant, id, lease, budgets)
-}
-
-func (s troubled) Settle(ctx context.Context, tenant, id string, budgets []store.Budget) ([]store.Balance, error) {
-	if troubles("settle") {
-		return nil, errTrouble
-	}
-	return s.Store.Settle(ctx, tenant, id, budgets)
-}
-
-func (s troubled) Balances(ctx context.Context, tenant string, budgets []store.Budget) ([]store.Balance, error) {
-	if troubles("balances") {
-		return nil, errTrouble
-	}
-	return s.Store.Balances(ctx, tenant, budgets)
-}
 
 // windowSite is the chain with token windows before a target.
 func windowSite(t testing.TB, up *target, options, limits string) *caddyProcess {

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,43 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	caddyv2 "github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
-
-func init() {
-	caddyv2.RegisterModule(noted{})
-}
-
-// noted is a handler of events that writes them to a file of the process's
-// directory. It is a module of the test binary's own.
-type noted struct{}
-
-const notesFile = "notes.jsonl"
-
-func (noted) CaddyModule() caddyv2.ModuleInfo {
-	return caddyv2.ModuleInfo{ID: "events.handlers.noted", New: func() caddyv2.Module { return new(noted) }}
-}
-
-func (*noted) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	return nil
-}
-
-func (noted) Handle(_ context.Context, e caddyv2.Event) error {
-	doc, err := json.Marshal(e.Data)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(notesFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = f.Write(append(doc, '\n'))
-	return err
-}
 
 // note is the data of a chat.budget_warning.
 type note struct {
@@ -62,7 +25,7 @@ type note struct {
 // notes are the warnings so far, in no order.
 func (c *caddyProcess) notes() []note {
 	c.t.Helper()
-	text, err := os.ReadFile(filepath.Join(c.dir, notesFile))
+	text, err := os.ReadFile(filepath.Join(c.dir, "notes.jsonl"))
 	if err != nil && !os.IsNotExist(err) {
 		c.t.Fatal(err)
 	}
@@ -103,7 +66,7 @@ func TestBudgetWarnings(t *testing.T) {
 	options := func(globex int) string {
 		return fmt.Sprintf(`
 	events {
-		on chat.budget_warning noted
+		on chat.budget_warning noted notes.jsonl
 	}
 	chat {
 		tenant acme {

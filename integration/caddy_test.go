@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -53,15 +54,26 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// freePort returns a port of the loopback interface that nobody uses.
+// ports counts the ports that freePort has tried.
+var ports atomic.Int64
+
+// freePort returns a free port of the loopback interface. It lies below those
+// that the system hands out, and in a range that depends on the process: it
+// stays free until Caddy listens, whatever runs beside this test.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, ranges, size = 10000, 100, 200
+	for range size {
+		port := first + os.Getpid()%ranges*size + int(ports.Add(1)%size)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return port
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // globalOptions is what every Caddyfile of the tests begins with. %[1]s is
@@ -112,9 +124,14 @@ func (c *caddyProcess) writeConfig(options, site string) {
 
 // command is a caddy command in the process's directory and environment.
 func (c *caddyProcess) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	c.t.Helper()
+	file, err := binary()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, file, args...)
 	cmd.Dir = c.dir
-	cmd.Env = append(os.Environ(), asCaddy+"=1", "HOME="+c.dir, "XDG_DATA_HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "GORACE=exitcode=66")
+	cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_DATA_HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "GORACE=exitcode=66")
 	cmd.Env = append(cmd.Env, c.env...)
 	return cmd
 }

@@ -1,97 +1,12 @@
 package integration
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	caddyv2 "github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
-
-	"github.com/caddy-chat/caddy-chat/modules/store"
-	"github.com/caddy-chat/caddy-chat/modules/store/badger"
 )
-
-func init() {
-	caddyv2.RegisterModule(trouble{})
-}
-
-// trouble is a store that fails when a test tells it to: its operations do
-// while there is a file of their name in the process's directory. It is a
-// module of the test binary's own; everything else of it is Badger.
-type trouble struct {
-	badger.Badger
-}
-
-func (trouble) CaddyModule() caddyv2.ModuleInfo {
-	return caddyv2.ModuleInfo{
-		ID:  "chat.stores.trouble",
-		New: func() caddyv2.Module { return new(trouble) },
-	}
-}
-
-func (b *trouble) Open(log *zap.Logger) (store.Store, error) {
-	s, err := b.Badger.Open(log)
-	return troubled{s}, err
-}
-
-type troubled struct{ store.Store }
-
-// errTrouble holds what no client may see.
-var errTrouble = errors.New("goroutine 1 [running]: /var/lib/secret: trouble")
-
-func troubles(op string) bool {
-	_, err := os.Stat("trouble-" + op)
-	return err == nil
-}
-
-func (s troubled) Take(ctx context.Context, tenant string, takes []store.Take) ([]store.Taken, bool, error) {
-	if troubles("take") {
-		return nil, false, errTrouble
-	}
-	return s.Store.Take(ctx, tenant, takes)
-}
-
-func (s troubled) Append(ctx context.Context, tenant string, k store.SessionKey, opts store.AppendOptions, msgs ...*store.Message) error {
-	if troubles("append") {
-		return errTrouble
-	}
-	return s.Store.Append(ctx, tenant, k, opts, msgs...)
-}
-
-func (s troubled) History(ctx context.Context, tenant string, k store.SessionKey, r store.Range) ([]store.Message, bool, error) {
-	if troubles("history") {
-		return nil, false, errTrouble
-	}
-	return s.Store.History(ctx, tenant, k, r)
-}
-
-func (s troubled) Claim(ctx context.Context, tenant string, k store.SessionKey, turn string, lease time.Duration) (<-chan struct{}, error) {
-	if troubles("claim") {
-		return nil, errTrouble
-	}
-	return s.Store.Claim(ctx, tenant, k, turn, lease)
-}
-
-func (s troubled) Sessions(ctx context.Context, tenant, user string, after *store.Cursor, limit int) ([]store.Session, bool, error) {
-	if troubles("sessions") {
-		return nil, false, errTrouble
-	}
-	return s.Store.Sessions(ctx, tenant, user, after, limit)
-}
-
-// FinishTurn is slow, as it may be over a network.
-func (s troubled) FinishTurn(ctx context.Context, tenant string, k store.SessionKey, turn string, keep time.Duration, last ...store.Event) error {
-	if troubles("finish") {
-		<-time.After(200 * time.Millisecond)
-	}
-	return s.Store.FinishTurn(ctx, tenant, k, turn, keep, last...)
-}
 
 // trouble makes the operations of a process's store fail, and calls the end.
 func (c *caddyProcess) trouble(op string) (end func()) {
