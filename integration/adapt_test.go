@@ -86,8 +86,8 @@ func adaptsTo(t testing.TB, config, want string) {
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := caddy(t, dir, "validate", "--config", "Caddyfile"); err != nil {
-		t.Errorf("it is not valid: %s", complaint(out))
+	if out, err := RunCaddy(t, dir, "validate", "--config", "Caddyfile"); err != nil {
+		t.Errorf("it is not valid: %s", Complaint(out))
 	}
 }
 
@@ -182,19 +182,19 @@ func handlersOf(t testing.TB, doc []byte) []string {
 // caddy validate runs beside a server that has the store open, and changes
 // nothing of it.
 func TestValidateBesideAServer(t *testing.T) {
-	c := startCaddy(t, "chat {\nstore badger data\n}", chain)
-	cl := newClient(c, "", "ann")
-	session := newSession()
-	cl.say(session, "before")
+	c := Start(t, "chat {\nstore badger data\n}", EchoChain)
+	cl := NewClient(c, "", "ann")
+	session := NewSession()
+	cl.Say(session, "before")
 
-	if out, err := c.command(t.Context(), "validate", "--config", "Caddyfile").CombinedOutput(); err != nil {
+	if out, err := c.Command(t.Context(), "validate", "--config", "Caddyfile").CombinedOutput(); err != nil {
 		t.Errorf("validate: %v\n%s", err, out)
 	}
-	if out, err := c.command(t.Context(), "adapt", "--validate", "--config", "Caddyfile").CombinedOutput(); err != nil {
+	if out, err := c.Command(t.Context(), "adapt", "--validate", "--config", "Caddyfile").CombinedOutput(); err != nil {
 		t.Errorf("adapt: %v\n%s", err, out)
 	}
-	cl.say(session, "after")
-	if msgs := cl.history(session); len(msgs) != 4 {
+	cl.Say(session, "after")
+	if msgs := cl.History(session); len(msgs) != 4 {
 		t.Errorf("the history is %+v", msgs)
 	}
 }
@@ -202,8 +202,12 @@ func TestValidateBesideAServer(t *testing.T) {
 func TestValidateMakesNoStore(t *testing.T) {
 	for name, option := range map[string]string{"at its place": "", "in a folder": "store badger data", "in a folder of a folder": "store badger deep/data"} {
 		t.Run(name, func(t *testing.T) {
-			dir := tenantConfig(t, option, nil)
-			if out, err := caddy(t, dir, "validate", "--config", "Caddyfile"); err != nil {
+			dir := t.TempDir()
+			config := "{\nadmin off\nauto_https off\nchat {\n" + option + "\n}\n}\nhttp://127.0.0.1:1 {\ntenant_resolve\n}\n"
+			if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := RunCaddy(t, dir, "validate", "--config", "Caddyfile"); err != nil {
 				t.Fatalf("validate: %v\n%s", err, out)
 			}
 			for _, name := range []string{"data", "deep", "chat", "caddy/chat"} {

@@ -44,7 +44,7 @@ func newFastUpstream(b *testing.B) *httptest.Server {
 // as fast as reverse_proxy.
 func BenchmarkAgainstReverseProxy(b *testing.B) {
 	upstream := newFastUpstream(b)
-	c := startCaddy(b, "", `
+	c := Start(b, "", `
 		handle_path /plain/* {
 			reverse_proxy {$UPSTREAM}
 		}
@@ -72,14 +72,14 @@ func BenchmarkAgainstReverseProxy(b *testing.B) {
 		{"v1_document", "/v1/chat/completions", always(document), always(document)},
 		{"v1_stream", "/v1/chat/completions", always(stream), always(stream)},
 		{"chat_stream", "/chat", func() string {
-			return `{"sessionId":"` + newSession() + `","message":"hi"}`
+			return `{"sessionId":"` + NewSession() + `","message":"hi"}`
 		}, always(stream)},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
 			var ours, plain time.Duration
 			for b.Loop() {
-				plain += timed(b, c.url+"/plain/v1/chat/completions", bc.plain())
-				ours += timed(b, c.url+bc.path, bc.body())
+				plain += timed(b, c.URL+"/plain/v1/chat/completions", bc.plain())
+				ours += timed(b, c.URL+bc.path, bc.body())
 			}
 			b.ReportMetric(ours.Seconds()/plain.Seconds(), "x-reverse_proxy")
 		})

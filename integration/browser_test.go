@@ -55,7 +55,7 @@ var longText = strings.TrimSpace(strings.Repeat("a ", 4900))
 
 func TestBrowser(t *testing.T) {
 	chromium := startChromium(t)
-	c := startExample(t, "quickstart", "requests 30 1m", "requests 2 1h")
+	c := StartExample(t, "quickstart", "requests 30 1m", "requests 2 1h")
 	visit := func(t *testing.T) *tab {
 		p := newTab(t, chromium)
 		p.open(c)
@@ -74,9 +74,9 @@ func TestBrowser(t *testing.T) {
 }
 
 // open loads the page.
-func (p *tab) open(c *caddyProcess) {
+func (p *tab) open(c *Caddy) {
 	p.t.Helper()
-	p.do(chromedp.Navigate(c.url))
+	p.do(chromedp.Navigate(c.URL))
 	p.waitUntilReady()
 }
 
@@ -296,15 +296,15 @@ func browsePicture(t testing.TB, p *tab) {
 	}
 }
 
-func browseOutage(t testing.TB, p *tab, c *caddyProcess) {
+func browseOutage(t testing.TB, p *tab, c *Caddy) {
 	p.say("before")
 	p.waitForAnswer("complete")
-	c.stop()
+	c.Stop()
 	p.say("is anybody there")
 	p.waitForAnswer("error")
 	p.waitForNotice("The server cannot be reached.")
 
-	c.restart()
+	c.Restart()
 	p.click("retry")
 	p.waitForAnswer("complete")
 	want := []shown{

@@ -12,11 +12,11 @@ import (
 )
 
 // babbles streams tokens until the caller ends the call, which it tells.
-func babbles(ended chan<- struct{}) behaviour {
-	return func(c *targetCall) {
-		c.send(c.role())
-		for c.r.Context().Err() == nil {
-			c.send(c.text(tokenText))
+func babbles(ended chan<- struct{}) Behaviour {
+	return func(c *TargetCall) {
+		c.Send(c.Role())
+		for c.R.Context().Err() == nil {
+			c.Send(c.Text(tokenText))
 		}
 		ended <- struct{}{}
 	}
@@ -27,7 +27,7 @@ func wantEnded(t testing.TB, ended <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-ended:
-	case <-timeUp(t):
+	case <-TimeUp(t):
 		t.Fatal("the upstream call goes on")
 	}
 }
@@ -39,144 +39,144 @@ func TestBudgetUsedUp(t *testing.T) {
 	const limit = spending + 100
 	s := newBudgetSite(t, fmt.Sprintf("budget %d tokens/day", limit))
 	ended := make(chan struct{}, 64)
-	s.one.plays(babbles(ended))
+	s.one.Plays(babbles(ended))
 	all := strings.Repeat(tokenText, 100)
 
 	// used checks what is the same however the answer was asked for
-	used := func(t *testing.T, cl *client, calls int) {
+	used := func(t *testing.T, cl *Client, calls int) {
 		t.Helper()
 		for range calls {
 			wantEnded(t, ended)
 		}
-		s.c.wantUsed(cl.tenant, "day", limit, limit)
-		s.c.wantMetrics(map[string]float64{
-			fmt.Sprintf(`caddy_ai_budget_exhausted_total{period="day",tenant=%q}`, cl.tenant):                                   1,
-			fmt.Sprintf(`caddy_ai_tokens_total{model="fast",provider="one",tenant=%q,type="output"}`, cl.tenant):                100,
-			fmt.Sprintf(`caddy_ai_requests_total{code="200",model="fast",provider="one",tenant=%q}`, cl.tenant):                 1,
-			fmt.Sprintf(`caddy_ai_budget_warnings_total{fraction="1",period="day",tenant=%q}`, cl.tenant):                       1,
-			fmt.Sprintf(`caddy_ai_cost_usd_total{model="fast",provider="one",tenant=%q}`, cl.tenant):                            spending + 200,
-			fmt.Sprintf(`caddy_ai_tokens_total{model="fast",provider="one",tenant=%q,type="input"}`, cl.tenant):                 spending,
-			fmt.Sprintf(`caddy_ai_time_to_first_token_seconds_count{model="fast",provider="one",tenant=%q}`, cl.tenant):         1,
-			fmt.Sprintf(`caddy_ai_request_duration_seconds_bucket{model="fast",provider="one",tenant=%q,le="+Inf"}`, cl.tenant): 1,
+		s.C.wantUsed(cl.Tenant, "day", limit, limit)
+		s.C.WantMetrics(map[string]float64{
+			fmt.Sprintf(`caddy_ai_budget_exhausted_total{period="day",tenant=%q}`, cl.Tenant):                                   1,
+			fmt.Sprintf(`caddy_ai_tokens_total{model="fast",provider="one",tenant=%q,type="output"}`, cl.Tenant):                100,
+			fmt.Sprintf(`caddy_ai_requests_total{code="200",model="fast",provider="one",tenant=%q}`, cl.Tenant):                 1,
+			fmt.Sprintf(`caddy_ai_budget_warnings_total{fraction="1",period="day",tenant=%q}`, cl.Tenant):                       1,
+			fmt.Sprintf(`caddy_ai_cost_usd_total{model="fast",provider="one",tenant=%q}`, cl.Tenant):                            spending + 200,
+			fmt.Sprintf(`caddy_ai_tokens_total{model="fast",provider="one",tenant=%q,type="input"}`, cl.Tenant):                 spending,
+			fmt.Sprintf(`caddy_ai_time_to_first_token_seconds_count{model="fast",provider="one",tenant=%q}`, cl.Tenant):         1,
+			fmt.Sprintf(`caddy_ai_request_duration_seconds_bucket{model="fast",provider="one",tenant=%q,le="+Inf"}`, cl.Tenant): 1,
 		})
-		eventually(t, "the log says why", func() bool {
-			for line := range strings.Lines(s.c.log.String()) {
-				if gjson.Get(line, "msg").Str == "an answer is ended: the tenant's budget is used up" && gjson.Get(line, "tenant").Str == cl.tenant {
+		Eventually(t, "the log says why", func() bool {
+			for line := range strings.Lines(s.C.Log.String()) {
+				if gjson.Get(line, "msg").Str == "an answer is ended: the tenant's budget is used up" && gjson.Get(line, "tenant").Str == cl.Tenant {
 					return gjson.Get(line, "level").Str == "warn" && gjson.Get(line, "trace_id").Str != "" && strings.Contains(gjson.Get(line, "error").Str, "tokens/day")
 				}
 			}
 			return false
 		})
-		next := cl.complete(budgetQuestion("fast", 1, false))
+		next := cl.Complete(budgetQuestion("fast", 1, false))
 		s.wantExceeded(&next)
 	}
-	tenant := func(i int) *client { return newClient(s.c, manyTenants[i], "ann") }
+	tenant := func(i int) *Client { return NewClient(s.C, manyTenants[i], "ann") }
 
 	t.Run("a stream with usage", func(t *testing.T) {
 		cl := tenant(0)
-		a := cl.complete(budgetQuestion("fast", 0, true))
-		if a.Finish != "length" || !a.done || a.Text != all || a.code != "" {
-			t.Errorf("finish %q, end mark %v, %d bytes, error %q", a.Finish, a.done, len(a.Text), a.code)
+		a := cl.Complete(budgetQuestion("fast", 0, true))
+		if a.Finish != "length" || !a.Done || a.Text != all || a.Code != "" {
+			t.Errorf("finish %q, end mark %v, %d bytes, error %q", a.Finish, a.Done, len(a.Text), a.Code)
 		}
-		a.wantOne(t)
-		if want := `{"prompt_tokens":8,"completion_tokens":100,"total_tokens":108,"estimated":true}`; a.usage.Raw != want {
-			t.Errorf("usage %s, want %s", a.usage, want)
+		a.WantOne(t)
+		if want := `{"prompt_tokens":8,"completion_tokens":100,"total_tokens":108,"estimated":true}`; a.Usage.Raw != want {
+			t.Errorf("usage %s, want %s", a.Usage, want)
 		}
 		used(t, cl, 1)
 	})
 	t.Run("a stream without usage", func(t *testing.T) {
 		cl := tenant(1)
-		a := cl.complete(newQuestion("fast").streamed())
-		if a.Finish != "length" || !a.done || a.Text != all || a.usage.Exists() {
-			t.Errorf("finish %q, end mark %v, %d bytes, usage %s", a.Finish, a.done, len(a.Text), a.usage)
+		a := cl.Complete(NewQuestion("fast").Streamed())
+		if a.Finish != "length" || !a.Done || a.Text != all || a.Usage.Exists() {
+			t.Errorf("finish %q, end mark %v, %d bytes, usage %s", a.Finish, a.Done, len(a.Text), a.Usage)
 		}
 		used(t, cl, 1)
 	})
 	t.Run("a document", func(t *testing.T) {
 		cl := tenant(2)
-		a := cl.complete(budgetQuestion("fast", 0, false))
-		if a.status != http.StatusOK || a.Finish != "length" || a.Text != all || a.usage.Get("total_tokens").Num != limit {
-			t.Errorf("status %d, finish %q, %d bytes, usage %s", a.status, a.Finish, len(a.Text), a.usage)
+		a := cl.Complete(budgetQuestion("fast", 0, false))
+		if a.Status != http.StatusOK || a.Finish != "length" || a.Text != all || a.Usage.Get("total_tokens").Num != limit {
+			t.Errorf("status %d, finish %q, %d bytes, usage %s", a.Status, a.Finish, len(a.Text), a.Usage)
 		}
 		used(t, cl, 1)
 	})
 	t.Run("a stream of /chat", func(t *testing.T) {
 		cl := tenant(3)
-		session := newSession()
-		a := cl.say(session, "hi")
-		if a.done == nil || a.failed != nil || a.done.FinishReason != "budget" || a.text != all || a.done.Usage.TotalTokens != limit || !a.done.Usage.Estimated {
-			t.Errorf("%d bytes, done %+v, error %+v", len(a.text), a.done, a.failed)
+		session := NewSession()
+		a := cl.Say(session, "hi")
+		if a.Done == nil || a.Failed != nil || a.Done.FinishReason != "budget" || a.Text != all || a.Done.Usage.TotalTokens != limit || !a.Done.Usage.Estimated {
+			t.Errorf("%d bytes, done %+v, error %+v", len(a.Text), a.Done, a.Failed)
 		}
-		wantIDs(t, a.events)
-		cl.wantLast(session, all, "partial")
+		WantIDs(t, a.Events)
+		cl.WantLast(session, all, "partial")
 		used(t, cl, 1)
-		wantFailure(t, cl.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "more"}), http.StatusTooManyRequests, "budget_exceeded")
-		wantList(t, "history", contents(cl.history(session)), []string{"user: hi", "assistant: " + all})
+		WantFailure(t, cl.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "more"}), http.StatusTooManyRequests, "budget_exceeded")
+		WantList(t, "history", Contents(cl.History(session)), []string{"user: hi", "assistant: " + all})
 	})
 	t.Run("a document of /chat", func(t *testing.T) {
 		cl := tenant(4)
-		session := newSession()
-		text := readAll(t, cl.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi", Stream: new(false)}))
+		session := NewSession()
+		text := ReadAll(t, cl.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hi", Stream: new(false)}))
 		data := gjson.Get(text, "data")
 		if data.Get("finishReason").Str != "budget" || data.Get("message").Str != all || data.Get("usage.totalTokens").Num != limit {
 			t.Errorf("got %s", text)
 		}
-		cl.wantLast(session, all, "partial")
+		cl.WantLast(session, all, "partial")
 		used(t, cl, 1)
 	})
 	t.Run("a stream that is remembered", func(t *testing.T) {
 		cl := tenant(5)
-		session := newSession()
-		a := cl.complete(budgetQuestion("fast", 0, true), "X-Session-Id", session)
-		if a.Finish != "length" || !a.done || a.Text != all {
-			t.Errorf("finish %q, end mark %v, %d bytes", a.Finish, a.done, len(a.Text))
+		session := NewSession()
+		a := cl.Complete(budgetQuestion("fast", 0, true), "X-Session-Id", session)
+		if a.Finish != "length" || !a.Done || a.Text != all {
+			t.Errorf("finish %q, end mark %v, %d bytes", a.Finish, a.Done, len(a.Text))
 		}
-		cl.wantLast(session, all, "partial")
+		cl.WantLast(session, all, "partial")
 		used(t, cl, 1)
 	})
 	t.Run("a document that is remembered", func(t *testing.T) {
 		cl := tenant(6)
-		session := newSession()
-		a := cl.complete(budgetQuestion("fast", 0, false), "X-Session-Id", session)
+		session := NewSession()
+		a := cl.Complete(budgetQuestion("fast", 0, false), "X-Session-Id", session)
 		if a.Finish != "length" || a.Text != all {
 			t.Errorf("finish %q, %d bytes", a.Finish, len(a.Text))
 		}
-		cl.wantLast(session, all, "partial")
+		cl.WantLast(session, all, "partial")
 		used(t, cl, 1)
 	})
 	t.Run("the arguments of a tool call", func(t *testing.T) {
 		cl := tenant(7)
-		s.one.plays(steps(sendsOf(func(w wire) []string {
-			return []string{w.role(), w.tool(0, "call-a", "tell", "")}
-		}), func(c *targetCall) {
-			for c.r.Context().Err() == nil {
-				c.send(c.tool(0, "", "", tokenText))
+		s.one.Plays(Steps(SendsOf(func(w Wire) []string {
+			return []string{w.Role(), w.Tool(0, "call-a", "tell", "")}
+		}), func(c *TargetCall) {
+			for c.R.Context().Err() == nil {
+				c.Send(c.Tool(0, "", "", tokenText))
 			}
 			ended <- struct{}{}
 		}))
-		a := cl.complete(budgetQuestion("fast", 0, true))
-		if call := a.calls[0]; a.Finish != "length" || !a.done || call == nil || call.Name != "tell" || call.Arguments != strings.Repeat(tokenText, 99) {
-			t.Errorf("finish %q, end mark %v, %+v", a.Finish, a.done, a.calls)
+		a := cl.Complete(budgetQuestion("fast", 0, true))
+		if call := a.Calls[0]; a.Finish != "length" || !a.Done || call == nil || call.Name != "tell" || call.Arguments != strings.Repeat(tokenText, 99) {
+			t.Errorf("finish %q, end mark %v, %+v", a.Finish, a.Done, a.Calls)
 		}
 		used(t, cl, 1)
 	})
 	t.Run("by the first chunk", func(t *testing.T) {
 		for i, stream := range []bool{true, false} {
 			cl := tenant(8 + i)
-			s.one.plays(func(c *targetCall) {
-				c.send(c.text(strings.Repeat(tokenText, 101)))
-				stalls(c)
+			s.one.Plays(func(c *TargetCall) {
+				c.Send(c.Text(strings.Repeat(tokenText, 101)))
+				Stalls(c)
 				ended <- struct{}{}
 			})
-			a := cl.complete(budgetQuestion("fast", 0, stream))
+			a := cl.Complete(budgetQuestion("fast", 0, stream))
 			wantEnded(t, ended)
-			if a.status != http.StatusOK || a.Finish != "length" || a.Text != "" || a.usage.Get("total_tokens").Num != spending {
-				t.Errorf("status %d, finish %q, %d bytes, usage %s", a.status, a.Finish, len(a.Text), a.usage)
+			if a.Status != http.StatusOK || a.Finish != "length" || a.Text != "" || a.Usage.Get("total_tokens").Num != spending {
+				t.Errorf("status %d, finish %q, %d bytes, usage %s", a.Status, a.Finish, len(a.Text), a.Usage)
 			}
-			if doc := gjson.Parse(a.frames[0]); doc.Get("id").Str == "" || doc.Get("model").Str != "up-one" || doc.Get("created").Num == 0 {
-				t.Errorf("it is not the provider's answer: %s", a.frames[0])
+			if doc := gjson.Parse(a.Frames[0]); doc.Get("id").Str == "" || doc.Get("model").Str != "up-one" || doc.Get("created").Num == 0 {
+				t.Errorf("it is not the provider's answer: %s", a.Frames[0])
 			}
-			s.c.wantUsed(cl.tenant, "day", spending, limit)
+			s.C.wantUsed(cl.Tenant, "day", spending, limit)
 			s.wantLeft(cl, 100)
 		}
 	})
@@ -200,75 +200,75 @@ func TestBudgetOfClientsThatGo(t *testing.T) {
 	t.Parallel()
 	inOneDay(t)
 	const tenants = "chat {\ntenant acme {\nbudget 1000 tokens/day\n}\ntenant globex {\nbudget 1000 tokens/day\n}\n}"
-	up := newSteered(t)
-	c := startCaddy(t, tenants, up.chain("on_disconnect cancel"))
-	ann := newClient(c, "acme", "ann")
+	up := NewSteered(t)
+	c := Start(t, tenants, up.Chain("on_disconnect cancel"))
+	ann := NewClient(c, "acme", "ann")
 
-	req := ann.request(http.MethodPost, completions, `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`)
-	a := ann.start(req)
-	call := up.call()
-	call.say(pieces(3)...)
-	readTokens(t, a.answer(), 3)
-	a.goAway()
-	call.wantGone()
+	req := ann.Request(http.MethodPost, CompletionsPath, `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`)
+	a := ann.Start(req)
+	call := up.Call()
+	call.Say(pieces(3)...)
+	readTokens(t, a.Answer(), 3)
+	a.GoAway()
+	call.WantGone()
 	used := float64(spending + 3)
 	c.wantUsed("acme", "day", used, 1000)
 
-	a = ann.ask(newSession(), "hi")
-	call = up.call()
-	call.say(pieces(5)...)
-	a.events().text(strings.Repeat(tokenText, 5))
-	a.goAway()
-	call.wantGone()
+	a = ann.Ask(NewSession(), "hi")
+	call = up.Call()
+	call.Say(pieces(5)...)
+	a.Events().Text(strings.Repeat(tokenText, 5))
+	a.GoAway()
+	call.WantGone()
 	used += spending + 5
 	c.wantUsed("acme", "day", used, 1000)
 
-	session := newSession()
-	a = ann.ask(session, "hi")
-	call = up.call()
-	call.say(pieces(2)...)
-	stream := a.events()
-	stream.text(strings.Repeat(tokenText, 2))
-	ann.cancelTurn(session)
-	call.wantGone()
-	if end := stream.rest(); end.done == nil || end.done.FinishReason != "cancelled" || end.done.Usage.TotalTokens != spending+2 {
-		t.Errorf("it ended with %+v", end.done)
+	session := NewSession()
+	a = ann.Ask(session, "hi")
+	call = up.Call()
+	call.Say(pieces(2)...)
+	stream := a.Events()
+	stream.Text(strings.Repeat(tokenText, 2))
+	ann.CancelTurn(session)
+	call.WantGone()
+	if end := stream.Rest(); end.Done == nil || end.Done.FinishReason != "cancelled" || end.Done.Usage.TotalTokens != spending+2 {
+		t.Errorf("it ended with %+v", end.Done)
 	}
 	used += spending + 2
 	c.wantUsed("acme", "day", used, 1000)
 
 	// before anything was produced it costs nothing, streamed or not
 	for _, body := range []string{`{"stream":true,"max_tokens":1,"messages":[{"role":"user","content":"hi"}]}`, `{"max_tokens":1,"messages":[{"role":"user","content":"hi"}]}`, `{"messages":[{"role":"user","content":"hi"}]}`} {
-		a = ann.start(ann.request(http.MethodPost, completions, body))
-		call = up.call()
-		a.goAway()
-		call.wantGone()
+		a = ann.Start(ann.Request(http.MethodPost, CompletionsPath, body))
+		call = up.Call()
+		a.GoAway()
+		call.WantGone()
 	}
-	a = ann.ask(newSession(), "hi")
-	call = up.call()
-	call.say("last")
-	call.finish("stop")
-	if u := a.events().rest().done.Usage; u.TotalTokens != upstreamTokensIn+upstreamTokensOut {
+	a = ann.Ask(NewSession(), "hi")
+	call = up.Call()
+	call.Say("last")
+	call.Finish("stop")
+	if u := a.Events().Rest().Done.Usage; u.TotalTokens != UpstreamTokensIn+UpstreamTokensOut {
 		t.Errorf("usage %+v", u)
 	}
-	used += upstreamTokensIn + upstreamTokensOut
+	used += UpstreamTokensIn + UpstreamTokensOut
 	c.wantUsed("acme", "day", used, 1000)
 
 	// an answer that goes on without its client is paid for whole
-	c.writeConfig(tenants, up.chain("on_disconnect continue"))
-	c.reload()
-	bob := newClient(c, "globex", "bob")
-	session = newSession()
-	a = bob.ask(session, "hi")
-	call = up.call()
-	call.say(pieces(2)...)
-	a.events().text(strings.Repeat(tokenText, 2))
-	a.goAway()
-	call.say(pieces(2)...)
-	call.finish("stop")
-	bob.wantLast(session, strings.Repeat(tokenText, 4), "complete")
-	c.wantUsed("globex", "day", upstreamTokensIn+upstreamTokensOut, 1000)
-	if n := c.metrics()[`caddy_chat_store_errors_total{op="reserve"}`] + c.metrics()[`caddy_chat_store_errors_total{op="settle"}`]; n != 0 {
+	c.WriteConfig(tenants, up.Chain("on_disconnect continue"))
+	c.Reload()
+	bob := NewClient(c, "globex", "bob")
+	session = NewSession()
+	a = bob.Ask(session, "hi")
+	call = up.Call()
+	call.Say(pieces(2)...)
+	a.Events().Text(strings.Repeat(tokenText, 2))
+	a.GoAway()
+	call.Say(pieces(2)...)
+	call.Finish("stop")
+	bob.WantLast(session, strings.Repeat(tokenText, 4), "complete")
+	c.wantUsed("globex", "day", UpstreamTokensIn+UpstreamTokensOut, 1000)
+	if n := c.Metrics()[`caddy_chat_store_errors_total{op="reserve"}`] + c.Metrics()[`caddy_chat_store_errors_total{op="settle"}`]; n != 0 {
 		t.Errorf("%v times the store is blamed", n)
 	}
 }
@@ -278,39 +278,39 @@ func TestBudgetOfFailures(t *testing.T) {
 	t.Parallel()
 	s := newBudgetSite(t, "budget 1000 tokens/day")
 	const text = "Once upon a time"
-	first := begins("Once ", "upon ")
-	whole := says(11, 5, "On", "ce up", "on a ti", "me")
+	first := Begins("Once ", "upon ")
+	whole := Says(11, 5, "On", "ce up", "on a ti", "me")
 	for i, tc := range []struct {
 		name     string
-		one, two []behaviour
+		one, two []Behaviour
 		used     int
 	}{
-		{"a refused call", []behaviour{refuses(400, "x")}, []behaviour{whole}, 0},
-		{"a failed call", []behaviour{refuses(500, "x")}, []behaviour{reset}, 0},
-		{"a call that is cut before its answer", []behaviour{steps(begins(), reset)}, []behaviour{headerOnly}, 0},
-		{"a fallback", []behaviour{refuses(500, "x"), reset}, []behaviour{whole}, 16},
-		{"a retry", []behaviour{steps(begins(), reset), whole}, []behaviour{reset}, 16},
-		{"a rescued answer", []behaviour{steps(first, reset), whole}, []behaviour{reset}, 16},
-		{"an answer rescued by another", []behaviour{steps(first, reset), reset}, []behaviour{whole}, 16},
-		{"an answer that is lost", []behaviour{steps(first, reset), says(12, 6, "Long ago")}, []behaviour{says(12, 6, "Never")}, spending + 3},
-		{"a document of which a part came before", []behaviour{steps(first, reset), refuses(400, "x")}, []behaviour{whole}, 0},
-		{"a document after a part of another", []behaviour{steps(first, reset), steps(first, errorFrame)}, []behaviour{whole}, 16},
+		{"a refused call", []Behaviour{Refuses(400, "x")}, []Behaviour{whole}, 0},
+		{"a failed call", []Behaviour{Refuses(500, "x")}, []Behaviour{Reset}, 0},
+		{"a call that is cut before its answer", []Behaviour{Steps(Begins(), Reset)}, []Behaviour{HeaderOnly}, 0},
+		{"a fallback", []Behaviour{Refuses(500, "x"), Reset}, []Behaviour{whole}, 16},
+		{"a retry", []Behaviour{Steps(Begins(), Reset), whole}, []Behaviour{Reset}, 16},
+		{"a rescued answer", []Behaviour{Steps(first, Reset), whole}, []Behaviour{Reset}, 16},
+		{"an answer rescued by another", []Behaviour{Steps(first, Reset), Reset}, []Behaviour{whole}, 16},
+		{"an answer that is lost", []Behaviour{Steps(first, Reset), Says(12, 6, "Long ago")}, []Behaviour{Says(12, 6, "Never")}, spending + 3},
+		{"a document of which a part came before", []Behaviour{Steps(first, Reset), Refuses(400, "x")}, []Behaviour{whole}, 0},
+		{"a document after a part of another", []Behaviour{Steps(first, Reset), Steps(first, ErrorFrame)}, []Behaviour{whole}, 16},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cl := newClient(s.c, manyTenants[i], "ann")
-			s.one.plays(tc.one...)
-			s.two.plays(tc.two...)
-			a := cl.complete(budgetQuestion("fast", 0, !strings.HasPrefix(tc.name, "a document")))
+			cl := NewClient(s.C, manyTenants[i], "ann")
+			s.one.Plays(tc.one...)
+			s.two.Plays(tc.two...)
+			a := cl.Complete(budgetQuestion("fast", 0, !strings.HasPrefix(tc.name, "a document")))
 			if tc.used == 16 {
-				a.wantText(t, text)
+				a.WantText(t, text)
 			}
 			if tc.used == 0 {
-				if n, _ := s.tokensOf(cl.tenant); n != 0 || !s.fits(cl, 1000) {
+				if n, _ := s.tokensOf(cl.Tenant); n != 0 || !s.fits(cl, 1000) {
 					t.Errorf("it costs %v tokens", n)
 				}
 				return
 			}
-			s.c.wantUsed(cl.tenant, "day", float64(tc.used), 1000)
+			s.C.wantUsed(cl.Tenant, "day", float64(tc.used), 1000)
 			s.wantLeft(cl, 1000-tc.used)
 		})
 	}

@@ -11,14 +11,14 @@ import (
 )
 
 // vectors answers with embeddings, and counts tokens.
-func vectors(in int) behaviour {
-	return answersWith(http.StatusOK, fmt.Sprintf(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]}],"model":"up","usage":{"prompt_tokens":%d,"total_tokens":%[1]d}}`, in))
+func vectors(in int) Behaviour {
+	return AnswersWith(http.StatusOK, fmt.Sprintf(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]}],"model":"up","usage":{"prompt_tokens":%d,"total_tokens":%[1]d}}`, in))
 }
 
 // counting streams a token, with this usage.
-func counting(usage string) behaviour {
-	return sendsOf(func(w wire) []string {
-		return []string{w.role(), w.text(tokenText), w.finish("stop"), w.envelope("[]", `,"usage":`+usage), endMark}
+func counting(usage string) Behaviour {
+	return SendsOf(func(w Wire) []string {
+		return []string{w.Role(), w.Text(tokenText), w.Finish("stop"), w.Envelope("[]", `,"usage":`+usage), EndMark}
 	})
 }
 
@@ -28,13 +28,13 @@ const cachedUsage = `{"prompt_tokens":1000,"completion_tokens":100,"total_tokens
 func TestBudgetPrices(t *testing.T) {
 	t.Parallel()
 	inOneDay(t)
-	up := newTarget(t, "up", counting(cachedUsage))
+	up := NewTarget(t, "up", counting(cachedUsage))
 	var tenants strings.Builder
 	for _, name := range manyTenants {
 		fmt.Fprintf(&tenants, "tenant %s {\nbudget 0.02 usd/day\n}\n", name)
 	}
 	tenants.WriteString("tenant counted {\nbudget 20 tokens/day\n}\n")
-	c := startCaddy(t, "chat {\n"+tenants.String()+"}", fmt.Sprintf(`
+	c := Start(t, "chat {\n"+tenants.String()+"}", fmt.Sprintf(`
 	log
 	tenant_resolve
 	ai_gateway {
@@ -68,7 +68,7 @@ func TestBudgetPrices(t *testing.T) {
 		passthrough up
 		%s
 	}
-`, up.url, patient))
+`, up.URL, Patient))
 
 	mini, ok := price.Of("openai", "gpt-4o-mini")
 	if !ok || mini.Cached <= 0 || mini.Cached >= mini.Input {
@@ -88,21 +88,21 @@ func TestBudgetPrices(t *testing.T) {
 		{"an unknown model without an alias", "up/nobody-knows-it", "passthrough", 0, (500*15 + 100*75) / 1e6, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cl := newClient(c, manyTenants[i], "ann")
-			up.plays(counting(cachedUsage))
+			cl := NewClient(c, manyTenants[i], "ann")
+			up.Plays(counting(cachedUsage))
 			if tc.unpriced {
-				up.plays(counting(`{"prompt_tokens":500,"completion_tokens":100,"total_tokens":600}`))
+				up.Plays(counting(`{"prompt_tokens":500,"completion_tokens":100,"total_tokens":600}`))
 			}
 			trace := fmt.Sprint("price-", i)
-			a := cl.complete(budgetQuestion(tc.model, 0, true), "X-Trace-Id", trace)
-			a.wantText(t, tokenText)
-			if got, _ := c.accessLog(trace)["cost_usd"].(float64); math.Abs(got-tc.dollars) > 1e-12 {
+			a := cl.Complete(budgetQuestion(tc.model, 0, true), "X-Trace-Id", trace)
+			a.WantText(t, tokenText)
+			if got, _ := c.AccessLog(trace)["cost_usd"].(float64); math.Abs(got-tc.dollars) > 1e-12 {
 				t.Errorf("cost_usd is %v, want %v", got, tc.dollars)
 			}
 			// budgets count in millionths, rounded up
-			c.wantUsed(cl.tenant, "day", math.Ceil((tc.dollars+tc.counted)*1e6-1e-6)/1e6, 0.02)
-			labels := fmt.Sprintf(`{model=%q,provider="up",tenant=%q}`, tc.label, cl.tenant)
-			series := c.metrics()
+			c.wantUsed(cl.Tenant, "day", math.Ceil((tc.dollars+tc.counted)*1e6-1e-6)/1e6, 0.02)
+			labels := fmt.Sprintf(`{model=%q,provider="up",tenant=%q}`, tc.label, cl.Tenant)
+			series := c.Metrics()
 			if got := series["caddy_ai_cost_usd_total"+labels]; math.Abs(got-tc.dollars) > 1e-12 {
 				t.Errorf("the metric says %v dollars, want %v", got, tc.dollars)
 			}
@@ -112,7 +112,7 @@ func TestBudgetPrices(t *testing.T) {
 		})
 	}
 	t.Run("an unknown price is warned of", func(t *testing.T) {
-		log := c.log.String()
+		log := c.Log.String()
 		for name, want := range map[string]int{"nobody-knows-it": 3, "nobody-knows-it-either": 0, "gpt-4o-mini": 0} {
 			// by the two models as they are loaded, and by the passthrough
 			if n := strings.Count(log, fmt.Sprintf(`"upstream_model":%q}`, name)); n != want {
@@ -124,55 +124,55 @@ func TestBudgetPrices(t *testing.T) {
 		}
 	})
 	t.Run("an unknown model cannot pass a budget", func(t *testing.T) {
-		cl := newClient(c, manyTenants[6], "ann")
-		up.plays(counting(`{"prompt_tokens":1000,"completion_tokens":1000,"total_tokens":2000}`))
-		cl.complete(budgetQuestion("unknown", 1000, true))
-		c.wantUsed(cl.tenant, "day", 0.02, 0.02)
-		a := cl.complete(budgetQuestion("unknown", 1, true))
-		a.wantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
-		if a := cl.complete(budgetQuestion("free", 1, true)); a.status != http.StatusOK {
-			t.Errorf("what costs nothing is refused: %d %s", a.status, a.code)
+		cl := NewClient(c, manyTenants[6], "ann")
+		up.Plays(counting(`{"prompt_tokens":1000,"completion_tokens":1000,"total_tokens":2000}`))
+		cl.Complete(budgetQuestion("unknown", 1000, true))
+		c.wantUsed(cl.Tenant, "day", 0.02, 0.02)
+		a := cl.Complete(budgetQuestion("unknown", 1, true))
+		a.WantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
+		if a := cl.Complete(budgetQuestion("free", 1, true)); a.Status != http.StatusOK {
+			t.Errorf("what costs nothing is refused: %d %s", a.Status, a.Code)
 		}
 	})
 	t.Run("a target that is too dear for what is left is passed over", func(t *testing.T) {
-		cl := newClient(c, manyTenants[7], "ann")
-		up.plays(counting(`{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}`))
-		a := cl.complete(budgetQuestion("dear", 100, true))
-		wantHeader(t, a.header, map[string]string{"X-Ai-Fallback": ""})
-		c.wantUsed(cl.tenant, "day", 0.0009, 0.02)
-		before := up.count()
+		cl := NewClient(c, manyTenants[7], "ann")
+		up.Plays(counting(`{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}`))
+		a := cl.Complete(budgetQuestion("dear", 100, true))
+		WantHeader(t, a.Header, map[string]string{"X-Ai-Fallback": ""})
+		c.wantUsed(cl.Tenant, "day", 0.0009, 0.02)
+		before := up.Count()
 		// 1,000 tokens would be 75,000 millionths, which is more than there is
-		a = cl.complete(budgetQuestion("dear", 1000, true))
-		wantHeader(t, a.header, map[string]string{"X-Ai-Fallback": "true", "X-Ai-Attempts": "1"})
-		if a.status != http.StatusOK || up.count() != before+1 || !strings.Contains(up.last().body, `"gpt-4o-mini"`) {
-			t.Errorf("status %d, asked was %s", a.status, up.last().body)
+		a = cl.Complete(budgetQuestion("dear", 1000, true))
+		WantHeader(t, a.Header, map[string]string{"X-Ai-Fallback": "true", "X-Ai-Attempts": "1"})
+		if a.Status != http.StatusOK || up.Count() != before+1 || !strings.Contains(up.Last().Body, `"gpt-4o-mini"`) {
+			t.Errorf("status %d, asked was %s", a.Status, up.Last().Body)
 		}
 	})
 	t.Run("embeddings", func(t *testing.T) {
-		cl := newClient(c, manyTenants[8], "ann")
-		up.plays(vectors(500))
+		cl := NewClient(c, manyTenants[8], "ann")
+		up.Plays(vectors(500))
 		const body = `{"model":"vectors","input":"hi"}`
-		if text := readAll(t, cl.do(http.MethodPost, "/v1/embeddings", body)); !strings.Contains(text, `"embedding"`) {
+		if text := ReadAll(t, cl.Do(http.MethodPost, "/v1/embeddings", body)); !strings.Contains(text, `"embedding"`) {
 			t.Fatal(text)
 		}
 		p, ok := price.Of("openai", "text-embedding-3-small")
 		if !ok || p.Input <= 0 {
 			t.Fatalf("the price of text-embedding-3-small is %+v", p)
 		}
-		c.wantUsed(cl.tenant, "day", math.Ceil(500*p.Input-1e-6)/1e6, 0.02)
+		c.wantUsed(cl.Tenant, "day", math.Ceil(500*p.Input-1e-6)/1e6, 0.02)
 
 		// they reserve no output
-		cl = newClient(c, "counted", "ann")
-		up.plays(vectors(9))
+		cl = NewClient(c, "counted", "ann")
+		up.Plays(vectors(9))
 		for _, used := range []float64{9, 18} {
-			readAll(t, cl.do(http.MethodPost, "/v1/embeddings", body))
+			ReadAll(t, cl.Do(http.MethodPost, "/v1/embeddings", body))
 			c.wantUsed("counted", "day", used, 20)
 		}
-		up.plays(vectors(2))
-		if resp := cl.do(http.MethodPost, "/v1/embeddings", body); resp.StatusCode != http.StatusOK {
-			t.Errorf("for the last two: %d %s", resp.StatusCode, readAll(t, resp))
+		up.Plays(vectors(2))
+		if resp := cl.Do(http.MethodPost, "/v1/embeddings", body); resp.StatusCode != http.StatusOK {
+			t.Errorf("for the last two: %d %s", resp.StatusCode, ReadAll(t, resp))
 		}
 		c.wantUsed("counted", "day", 20, 20)
-		wantFailure(t, cl.do(http.MethodPost, "/v1/embeddings", body), http.StatusTooManyRequests, "budget_exceeded")
+		WantFailure(t, cl.Do(http.MethodPost, "/v1/embeddings", body), http.StatusTooManyRequests, "budget_exceeded")
 	})
 }

@@ -18,9 +18,9 @@ const spending = 8
 // budgetSite is a gateway whose tenant globex has budgets. A token costs one
 // dollar in and two dollars out.
 type budgetSite struct {
-	*faultSite
-	one, two *target
-	prober   *target
+	*TargetSite
+	one, two *Target
+	prober   *Target
 }
 
 // newBudgetSite has the model fast go to the target one, and to two where
@@ -28,18 +28,18 @@ type budgetSite struct {
 func newBudgetSite(t testing.TB, limits string, gateway ...string) *budgetSite {
 	t.Helper()
 	inOneDay(t)
-	list := newTargets(t, "one", "two")
-	prober := newTarget(t, "prober", refuses(http.StatusBadRequest, "x"))
+	list := NewTargets(t, "one", "two")
+	prober := NewTarget(t, "prober", Refuses(http.StatusBadRequest, "x"))
 	tenants := "chat {\n"
 	for _, name := range append([]string{"globex"}, manyTenants...) {
 		tenants += fmt.Sprintf("tenant %s {\n%s\n}\n", name, limits)
 	}
-	s := newFaultSite(t, faultConfig{
-		targets: list,
-		tenants: tenants + "}",
-		gateway: patient + fmt.Sprintf("\nprovider prober openai {\nbase_url %s\n}\nmodel probe {\nto prober/x\nprice 1000000 2000000\n}\n", prober.url) + strings.Join(gateway, "\n"),
+	s := NewTargetSite(t, TargetConfig{
+		Targets: list,
+		Tenants: tenants + "}",
+		Gateway: Patient + fmt.Sprintf("\nprovider prober openai {\nbase_url %s\n}\nmodel probe {\nto prober/x\nprice 1000000 2000000\n}\n", prober.URL) + strings.Join(gateway, "\n"),
 	})
-	return &budgetSite{faultSite: s, one: list[0], two: list[1], prober: prober}
+	return &budgetSite{TargetSite: s, one: list[0], two: list[1], prober: prober}
 }
 
 // manyTenants are there for tests that use up one each.
@@ -68,68 +68,68 @@ func budgetQuestion(model string, outputCap int, stream bool) string {
 
 // fits says whether a tenant may make a call that reserves so many tokens.
 // The call fails, and so costs nothing.
-func (s *budgetSite) fits(cl *client, total int) bool {
-	s.t.Helper()
-	a := cl.complete(budgetQuestion("probe", total-spending, false))
-	if a.status == http.StatusTooManyRequests {
+func (s *budgetSite) fits(cl *Client, total int) bool {
+	s.T.Helper()
+	a := cl.Complete(budgetQuestion("probe", total-spending, false))
+	if a.Status == http.StatusTooManyRequests {
 		s.wantExceeded(&a)
 		return false
 	}
-	a.wantRefused(s.t, http.StatusBadRequest, "invalid_request")
+	a.WantRefused(s.T, http.StatusBadRequest, "invalid_request")
 	return true
 }
 
 // wantLeft checks how many tokens a tenant has left: a call that reserves
 // them is let through, and one that reserves another one is not.
-func (s *budgetSite) wantLeft(cl *client, left int) {
-	s.t.Helper()
+func (s *budgetSite) wantLeft(cl *Client, left int) {
+	s.T.Helper()
 	if left > spending && !s.fits(cl, left) {
-		s.t.Errorf("%s has not %d tokens left", cl.tenant, left)
+		s.T.Errorf("%s has not %d tokens left", cl.Tenant, left)
 	}
 	if over := max(left, spending) + 1; s.fits(cl, over) {
-		s.t.Errorf("%s has %d tokens left, want %d", cl.tenant, over, left)
+		s.T.Errorf("%s has %d tokens left, want %d", cl.Tenant, over, left)
 	}
 }
 
 // wantUsed waits until so much is used of a tenant's tightest budget of a
 // period, which is limit: a call is counted when it is over, which its client
 // may know first.
-func (c *caddyProcess) wantUsed(tenant, period string, used, limit float64) {
-	c.t.Helper()
+func (c *Caddy) wantUsed(tenant, period string, used, limit float64) {
+	c.T.Helper()
 	name := fmt.Sprintf(`caddy_ai_budget_used_ratio{period=%q,tenant=%q}`, period, tenant)
 	var got float64
 	defer func() {
-		if c.t.Failed() {
-			c.t.Logf("%s is %v of %v", name, got*limit, limit)
+		if c.T.Failed() {
+			c.T.Logf("%s is %v of %v", name, got*limit, limit)
 		}
 	}()
-	eventually(c.t, fmt.Sprintf("%s is %v of %v", name, used, limit), func() bool {
-		got = c.metrics()[name]
+	Eventually(c.T, fmt.Sprintf("%s is %v of %v", name, used, limit), func() bool {
+		got = c.Metrics()[name]
 		return math.Abs(got*limit-used) < 1e-7
 	})
 }
 
 // wantExceeded checks that an answer says in OpenAI's shape that a budget has
 // no room for the request.
-func (s *budgetSite) wantExceeded(a *completion) {
-	s.t.Helper()
-	a.wantRefused(s.t, http.StatusTooManyRequests, "budget_exceeded")
+func (s *budgetSite) wantExceeded(a *Completion) {
+	s.T.Helper()
+	a.WantRefused(s.T, http.StatusTooManyRequests, "budget_exceeded")
 	now := time.Now().UTC()
 	month := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
-	within(s.t, "Retry-After", a.header.Get("Retry-After"), time.Second, time.Second, month.Sub(now))
-	if len(a.frames) != 1 || !strings.Contains(a.frames[0], `"type":"rate_limit_error"`) || !strings.Contains(a.frames[0], `"trace_id"`) {
-		s.t.Errorf("not OpenAI's error body: %s", a.frames)
+	WantWithin(s.T, "Retry-After", a.Header.Get("Retry-After"), time.Second, time.Second, month.Sub(now))
+	if len(a.Frames) != 1 || !strings.Contains(a.Frames[0], `"type":"rate_limit_error"`) || !strings.Contains(a.Frames[0], `"trace_id"`) {
+		s.T.Errorf("not OpenAI's error body: %s", a.Frames)
 	}
 }
 
 // tokensOf is how many tokens are counted for a tenant, and what they cost.
 func (s *budgetSite) tokensOf(tenant string) (n, cost float64) {
-	s.t.Helper()
-	for name, value := range s.c.metrics() {
-		if label(name, "tenant") != tenant {
+	s.T.Helper()
+	for name, value := range s.C.Metrics() {
+		if Label(name, "tenant") != tenant {
 			continue
 		}
-		kind := label(name, "type")
+		kind := Label(name, "type")
 		switch {
 		case strings.HasPrefix(name, "caddy_ai_tokens_total{") && (kind == "input" || kind == "output"):
 			n += value
@@ -151,18 +151,18 @@ func pieces(n int) []string {
 
 // speaks answers with so many tokens and counts them, and the question for
 // what it is taken for.
-func speaks(n int) behaviour { return says(spending, n, pieces(n)...) }
+func speaks(n int) Behaviour { return Says(spending, n, pieces(n)...) }
 
 // speaksAfter begins a stream, and goes on when ch is closed.
-func speaksAfter(ch <-chan struct{}, n int) behaviour {
-	return func(c *targetCall) {
-		if !c.stream {
-			steps(waits(ch), speaks(n))(c)
+func speaksAfter(ch <-chan struct{}, n int) Behaviour {
+	return func(c *TargetCall) {
+		if !c.Stream {
+			Steps(Waits(ch), speaks(n))(c)
 			return
 		}
-		c.send(c.role(), c.text(tokenText))
-		waits(ch)(c)
-		rest := c.whole(spending, n, pieces(n)...)
-		c.send(rest[2:]...)
+		c.Send(c.Role(), c.Text(tokenText))
+		Waits(ch)(c)
+		rest := c.Whole(spending, n, pieces(n)...)
+		c.Send(rest[2:]...)
 	}
 }

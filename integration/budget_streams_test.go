@@ -22,26 +22,26 @@ type crowd struct {
 // rush makes n calls at once. None of the admitted ones ends before the last
 // one has been admitted or refused.
 func (s *budgetSite) rush(n, says int, question string) crowd {
-	s.t.Helper()
+	s.T.Helper()
 	// a connection that was dialled and never used would hold up the end
-	own := transport.Clone()
+	own := Transport.Clone()
 	defer own.CloseIdleConnections()
-	s.globex.http = &http.Client{Transport: own}
+	s.Globex.HTTP = &http.Client{Transport: own}
 	hold := make(chan struct{})
-	s.one.plays(speaksAfter(hold, says))
-	before := s.one.count()
-	answers := make([]completion, n)
+	s.one.Plays(speaksAfter(hold, says))
+	before := s.one.Count()
+	answers := make([]Completion, n)
 	var refused atomic.Int64
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			answers[i] = s.globex.complete(question)
-			if answers[i].status == http.StatusTooManyRequests {
+			answers[i] = s.Globex.Complete(question)
+			if answers[i].Status == http.StatusTooManyRequests {
 				refused.Add(1)
 			}
 		})
 	}
-	eventually(s.t, "all are admitted or refused", func() bool { return s.one.count()-before+int(refused.Load()) == n })
+	Eventually(s.T, "all are admitted or refused", func() bool { return s.one.Count()-before+int(refused.Load()) == n })
 	close(hold)
 	wg.Wait()
 
@@ -52,17 +52,17 @@ func (s *budgetSite) rush(n, says int, question string) crowd {
 	return c
 }
 
-func (c *crowd) add(s *budgetSite, a *completion, says int) {
-	s.t.Helper()
-	if a.status == http.StatusTooManyRequests {
+func (c *crowd) add(s *budgetSite, a *Completion, says int) {
+	s.T.Helper()
+	if a.Status == http.StatusTooManyRequests {
 		c.refused++
 		s.wantExceeded(a)
 		return
 	}
-	all, counted := strings.Repeat(tokenText, says), a.usage.Get("total_tokens").Num
-	streamed := a.header.Get("Content-Type") == "text/event-stream"
-	if a.status != http.StatusOK || streamed && !a.done || !strings.HasPrefix(all, a.Text) {
-		s.t.Errorf("status %d, end mark %v, text %.100q", a.status, a.done, a.Text)
+	all, counted := strings.Repeat(tokenText, says), a.Usage.Get("total_tokens").Num
+	streamed := a.Header.Get("Content-Type") == "text/event-stream"
+	if a.Status != http.StatusOK || streamed && !a.Done || !strings.HasPrefix(all, a.Text) {
+		s.T.Errorf("status %d, end mark %v, text %.100q", a.Status, a.Done, a.Text)
 	}
 	switch {
 	case a.Finish == "stop" && a.Text == all:
@@ -70,16 +70,16 @@ func (c *crowd) add(s *budgetSite, a *completion, says int) {
 	case a.Finish == "length":
 		c.cut++
 		if got := provider.EstimateTokens(len(a.Text)); float64(spending+got) > counted {
-			s.t.Errorf("%d tokens of output reach the client, and the usage is %s", got, a.usage)
+			s.T.Errorf("%d tokens of output reach the client, and the usage is %s", got, a.Usage)
 		}
 	default:
-		s.t.Errorf("ended with %q after %d bytes", a.Finish, len(a.Text))
+		s.T.Errorf("ended with %q after %d bytes", a.Finish, len(a.Text))
 	}
 	if streamed {
-		a.wantOne(s.t)
+		a.WantOne(s.T)
 	}
 	c.total += counted
-	c.out += a.usage.Get("completion_tokens").Num
+	c.out += a.Usage.Get("completion_tokens").Num
 }
 
 // TestBudgetOfManyAtOnce has 200 calls at once, each held in its middle until
@@ -119,8 +119,8 @@ func TestBudgetOfManyAtOnce(t *testing.T) {
 			question := budgetQuestion("fast", tc.outputCap, tc.stream)
 			var c crowd
 			if tc.taught {
-				s.one.plays(speaks(tc.says))
-				first := s.globex.complete(question)
+				s.one.Plays(speaks(tc.says))
+				first := s.Globex.Complete(question)
 				c.add(s, &first, tc.says)
 			}
 			got := s.rush(calls, tc.says, question)
@@ -129,7 +129,7 @@ func TestBudgetOfManyAtOnce(t *testing.T) {
 			}
 			c.total, c.out = c.total+got.total, c.out+got.out
 			s.wantSpent("globex", c, tc.tokens, tc.usd)
-			if other := newClient(s.c, "t0", "ann"); !s.fits(other, spending+1) {
+			if other := NewClient(s.C, "t0", "ann"); !s.fits(other, spending+1) {
 				t.Error("another tenant's budget is used up too")
 			}
 		})
@@ -139,19 +139,19 @@ func TestBudgetOfManyAtOnce(t *testing.T) {
 // wantSpent checks by every account of it that a tenant has used no more than
 // its budgets.
 func (s *budgetSite) wantSpent(tenant string, c crowd, tokens, usd float64) {
-	s.t.Helper()
+	s.T.Helper()
 	// counted a moment after the last client has its answer
-	eventually(s.t, "all is counted", func() bool {
+	Eventually(s.T, "all is counted", func() bool {
 		n, _ := s.tokensOf(tenant)
 		return n >= c.total
 	})
 	n, cost := s.tokensOf(tenant)
 	want := c.total - c.out + 2*c.out
 	if n != c.total || math.Abs(cost-want) > 1e-6 {
-		s.t.Errorf("counted are %v tokens and %v dollars, told were %v and %v", n, cost, c.total, want)
+		s.T.Errorf("counted are %v tokens and %v dollars, told were %v and %v", n, cost, c.total, want)
 	}
 	if tokens > 0 && n > tokens || usd > 0 && cost > usd {
-		s.t.Errorf("used are %v tokens and %v dollars of %v and %v", n, cost, tokens, usd)
+		s.T.Errorf("used are %v tokens and %v dollars of %v and %v", n, cost, tokens, usd)
 	}
 	ratio := 0.0
 	if tokens > 0 {
@@ -160,17 +160,17 @@ func (s *budgetSite) wantSpent(tenant string, c crowd, tokens, usd float64) {
 	if usd > 0 {
 		ratio = max(ratio, cost/usd)
 	}
-	eventually(s.t, "the gauge tells as much", func() bool {
+	Eventually(s.T, "the gauge tells as much", func() bool {
 		got := 0.0
-		for name, value := range s.c.metrics() {
-			if strings.HasPrefix(name, "caddy_ai_budget_used_ratio{") && label(name, "tenant") == tenant {
+		for name, value := range s.C.Metrics() {
+			if strings.HasPrefix(name, "caddy_ai_budget_used_ratio{") && Label(name, "tenant") == tenant {
 				got = max(got, value)
 			}
 		}
 		return math.Abs(got-ratio) < 1e-9
 	})
 	if usd == 0 {
-		s.wantLeft(newClient(s.c, tenant, "bob"), int(tokens-n))
+		s.wantLeft(NewClient(s.C, tenant, "bob"), int(tokens-n))
 	}
 }
 
@@ -181,48 +181,48 @@ func TestBudgetOfWhatProvidersCount(t *testing.T) {
 		t.Run(fmt.Sprint("stream ", stream), func(t *testing.T) {
 			s := newBudgetSite(t, "budget 400 tokens/day 100000 tokens/month")
 			hold := make(chan struct{})
-			s.one.plays(steps(waits(hold), says(100, 200, pieces(12)...)))
+			s.one.Plays(Steps(Waits(hold), Says(100, 200, pieces(12)...)))
 			var wg sync.WaitGroup
 			for range 20 {
 				wg.Go(func() {
-					a := s.globex.complete(budgetQuestion("fast", 12, stream))
-					a.wantText(t, strings.Repeat(tokenText, 12))
-					if a.usage.Get("total_tokens").Num != 300 {
-						t.Errorf("told is %s, want what the provider counted", a.usage)
+					a := s.Globex.Complete(budgetQuestion("fast", 12, stream))
+					a.WantText(t, strings.Repeat(tokenText, 12))
+					if a.Usage.Get("total_tokens").Num != 300 {
+						t.Errorf("told is %s, want what the provider counted", a.Usage)
 					}
 				})
 			}
-			eventually(t, "all are admitted", func() bool { return s.one.count() == 20 })
+			Eventually(t, "all are admitted", func() bool { return s.one.Count() == 20 })
 			close(hold)
 			wg.Wait()
-			s.c.wantUsed("globex", "day", 400, 400)
-			s.c.wantUsed("globex", "month", 20*300, 100000)
-			s.wantLeft(s.globex, 0)
+			s.C.wantUsed("globex", "day", 400, 400)
+			s.C.wantUsed("globex", "month", 20*300, 100000)
+			s.wantLeft(s.Globex, 0)
 			if n, _ := s.tokensOf("globex"); n != 20*300 {
 				t.Errorf("counted are %v tokens, want the provider's", n)
 			}
-			eventually(t, "the log tells of it", func() bool {
-				return strings.Contains(s.c.log.String(), "a call used more than its tenant's budget had left")
+			Eventually(t, "the log tells of it", func() bool {
+				return strings.Contains(s.C.Log.String(), "a call used more than its tenant's budget had left")
 			})
 		})
 	}
 	t.Run("room that is left is used", func(t *testing.T) {
 		s := newBudgetSite(t, "budget 400 tokens/day")
-		s.one.plays(says(100, 200, pieces(12)...))
-		s.globex.complete(budgetQuestion("fast", 12, true))
-		s.c.wantUsed("globex", "day", 300, 400)
-		s.wantLeft(s.globex, 100)
+		s.one.Plays(Says(100, 200, pieces(12)...))
+		s.Globex.Complete(budgetQuestion("fast", 12, true))
+		s.C.wantUsed("globex", "day", 300, 400)
+		s.wantLeft(s.Globex, 100)
 	})
 	t.Run("an early count is none of what follows", func(t *testing.T) {
 		s := newBudgetSite(t, "budget 108 tokens/day")
-		s.one.plays(sendsOf(func(w wire) []string {
-			list := w.whole(spending, 1000, pieces(1000)...)
-			return append([]string{withUsage(w.role(), tokens(spending, 1))}, list[1:]...)
+		s.one.Plays(SendsOf(func(w Wire) []string {
+			list := w.Whole(spending, 1000, pieces(1000)...)
+			return append([]string{WithUsage(w.Role(), UsageOf(spending, 1))}, list[1:]...)
 		}))
-		a := s.globex.complete(budgetQuestion("fast", 0, true))
-		if a.Finish != "length" || a.usage.Get("total_tokens").Num != 108 || len(a.Text) > 100*len(tokenText) {
-			t.Errorf("ended with %q after %d bytes, usage %s", a.Finish, len(a.Text), a.usage)
+		a := s.Globex.Complete(budgetQuestion("fast", 0, true))
+		if a.Finish != "length" || a.Usage.Get("total_tokens").Num != 108 || len(a.Text) > 100*len(tokenText) {
+			t.Errorf("ended with %q after %d bytes, usage %s", a.Finish, len(a.Text), a.Usage)
 		}
-		s.c.wantUsed("globex", "day", 108, 108)
+		s.C.wantUsed("globex", "day", 108, 108)
 	})
 }

@@ -23,17 +23,17 @@ type note struct {
 }
 
 // notes are the warnings so far, in no order.
-func (c *caddyProcess) notes() []note {
-	c.t.Helper()
-	text, err := os.ReadFile(filepath.Join(c.dir, "notes.jsonl"))
+func (c *Caddy) notes() []note {
+	c.T.Helper()
+	text, err := os.ReadFile(filepath.Join(c.Dir, "notes.jsonl"))
 	if err != nil && !os.IsNotExist(err) {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	var list []note
 	for line := range strings.Lines(string(text)) {
 		var n note
 		if err := json.Unmarshal([]byte(line), &n); err != nil {
-			c.t.Fatalf("%s: %v", line, err)
+			c.T.Fatalf("%s: %v", line, err)
 		}
 		list = append(list, n)
 	}
@@ -41,11 +41,11 @@ func (c *caddyProcess) notes() []note {
 	return list
 }
 
-func (c *caddyProcess) wantNotes(want []note) {
-	c.t.Helper()
-	eventually(c.t, fmt.Sprint("there are the events ", want), func() bool { return len(c.notes()) >= len(want) })
+func (c *Caddy) wantNotes(want []note) {
+	c.T.Helper()
+	Eventually(c.T, fmt.Sprint("there are the events ", want), func() bool { return len(c.notes()) >= len(want) })
 	if got := c.notes(); !slices.Equal(got, want) {
-		c.t.Errorf("events %+v, want %+v", got, want)
+		c.T.Errorf("events %+v, want %+v", got, want)
 	}
 }
 
@@ -62,7 +62,7 @@ func together(n int, do func()) {
 func TestBudgetWarnings(t *testing.T) {
 	t.Parallel()
 	inOneDay(t)
-	up := newTarget(t, "up", says(5, 5, tokenText))
+	up := NewTarget(t, "up", Says(5, 5, tokenText))
 	options := func(globex int) string {
 		return fmt.Sprintf(`
 	events {
@@ -92,20 +92,20 @@ func TestBudgetWarnings(t *testing.T) {
 		}
 		%s
 	}
-`, up.url, patient)
-	c := startCaddy(t, options(100), site)
-	acme, globex := newClient(c, "acme", "ann"), newClient(c, "globex", "ann")
+`, up.URL, Patient)
+	c := Start(t, options(100), site)
+	acme, globex := NewClient(c, "acme", "ann"), NewClient(c, "globex", "ann")
 	stream := budgetQuestion("fast", 1, true)
 	// a connection that was dialled and never used would hold up the end
-	own := transport.Clone()
+	own := Transport.Clone()
 	defer own.CloseIdleConnections()
-	acme.http = &http.Client{Transport: own}
+	acme.HTTP = &http.Client{Transport: own}
 	together(95, func() {
-		a := acme.complete(stream)
-		a.wantText(t, tokenText)
+		a := acme.Complete(stream)
+		a.WantText(t, tokenText)
 	})
 	for range 6 {
-		globex.complete(budgetQuestion("fast", 1, false))
+		globex.Complete(budgetQuestion("fast", 1, false))
 	}
 	c.wantUsed("acme", "day", 950, 1000)
 	c.wantUsed("globex", "day", 60, 100)
@@ -117,30 +117,30 @@ func TestBudgetWarnings(t *testing.T) {
 	}
 	c.wantNotes(want)
 	for _, n := range want {
-		c.wantMetrics(map[string]float64{
+		c.WantMetrics(map[string]float64{
 			fmt.Sprintf(`caddy_ai_budget_warnings_total{fraction="%g",period=%q,tenant=%q}`, n.Fraction, n.Period, n.Tenant): 1,
 		})
 	}
 	const line = "a budget nears its end or has reached it"
-	eventually(t, "the log warns", func() bool { return strings.Count(c.log.String(), line) == len(want) })
+	Eventually(t, "the log warns", func() bool { return strings.Count(c.Log.String(), line) == len(want) })
 
 	// what was said is not said again after a restart
-	c.stop()
-	c.restart()
-	acme.complete(stream)
-	globex.complete(stream)
+	c.Stop()
+	c.Restart()
+	acme.Complete(stream)
+	globex.Complete(stream)
 	c.wantUsed("acme", "day", 960, 1000)
 	c.wantUsed("acme", "month", 960, 3000)
 	c.wantUsed("globex", "day", 70, 100)
 	c.wantNotes(want)
-	if strings.Contains(c.log.String(), line) {
+	if strings.Contains(c.Log.String(), line) {
 		t.Error("the log warns again")
 	}
 
 	// a budget that has been made larger has a line of its own to cross
-	c.writeConfig(options(150), site)
-	c.reload()
-	globex.complete(stream)
+	c.WriteConfig(options(150), site)
+	c.Reload()
+	globex.Complete(stream)
 	c.wantUsed("globex", "day", 80, 150)
 	c.wantNotes(append(want, note{"globex", "tokens/day", "day", 0.5, 80, 150}))
 }

@@ -14,50 +14,50 @@ import (
 // do.
 func TestCoalescedSlowClient(t *testing.T) {
 	t.Parallel()
-	up := newSteered(t)
-	c := startCaddy(t, cacheTenants, flightSite(up))
+	up := NewSteered(t)
+	c := Start(t, CacheTenants, flightSite(up))
 	for _, leads := range []bool{true, false} {
 		t.Run(fmt.Sprintf("which leads %v", leads), func(t *testing.T) {
-			q := asks(fmt.Sprint("slow ", leads)).streamed()
+			q := QuestionOf(fmt.Sprint("slow ", leads)).Streamed()
 			slowly := func() net.Conn { return sendOnly(t, c, "globex", q) }
-			quickly := func() *asking { return newClient(c, "globex", "ann").startCompletion(q) }
-			var quick *asking
+			quickly := func() *Pending { return NewClient(c, "globex", "ann").StartCompletion(q) }
+			var quick *Pending
 			var slow net.Conn
 			if leads {
 				slow = slowly()
 			} else {
 				quick = quickly()
 			}
-			call := up.call()
+			call := up.Call()
 			if leads {
 				quick = quickly()
 			} else {
 				slow = slowly()
 			}
 			defer slow.Close()
-			c.wantRides(2)
-			call.say("One")
-			r := quick.ride()
+			c.WantWaiting(2)
+			call.Say("One")
+			r := quick.Stream()
 			// more than what the connection's buffers hold
 			text, piece := "One", strings.Repeat("x", 1<<20)
 			for range 12 {
-				call.say(piece)
+				call.Say(piece)
 				text += piece
-				r.text(text)
+				r.ReadText(text)
 			}
-			call.finish("stop")
-			r.rest().wantWhole(t, text)
-			c.wantRides(1)
+			call.Finish("stop")
+			r.Rest().WantWhole(t, text)
+			c.WantWaiting(1)
 			slow.Close()
-			c.wantNothingLeft()
+			c.WantNothingLeft()
 		})
 	}
 }
 
 // sendOnly makes a request and reads nothing of its answer.
-func sendOnly(t testing.TB, c *caddyProcess, tenant string, q question) net.Conn {
+func sendOnly(t testing.TB, c *Caddy, tenant string, q Question) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func sendOnly(t testing.TB, c *caddyProcess, tenant string, q question) net.Conn
 	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
-	if err := newClient(c, tenant, "slow").request(http.MethodPost, completions, q).Write(conn); err != nil {
+	if err := NewClient(c, tenant, "slow").Request(http.MethodPost, CompletionsPath, q).Write(conn); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -75,98 +75,98 @@ func sendOnly(t testing.TB, c *caddyProcess, tenant string, q question) net.Conn
 // those who come later.
 func TestCoalescedTooLong(t *testing.T) {
 	t.Parallel()
-	up := newSteered(t)
-	c := startCaddy(t, cacheTenants, flightSite(up))
+	up := NewSteered(t)
+	c := Start(t, CacheTenants, flightSite(up))
 	list, call := coalesced(c, up, 2)
 	piece := strings.Repeat("x", 4<<20)
-	ends := make(chan *completion)
+	ends := make(chan *Completion)
 	for _, r := range list {
-		go func() { ends <- r.rest() }()
+		go func() { ends <- r.Rest() }()
 	}
 	for range 9 {
 		select {
-		case call.steps <- func(w http.ResponseWriter) bool { call.writeUnlessGone(w, piece); return false }:
-			<-call.acks
-		case <-call.gone:
+		case call.Steps <- func(w http.ResponseWriter) bool { call.writeUnlessGone(w, piece); return false }:
+			<-call.Acks
+		case <-call.Gone:
 		}
 	}
-	call.wantGone()
+	call.WantGone()
 	for range list {
-		if a := <-ends; a.code != "ai_error" || a.done || len(a.Text) > 32<<20 || len(a.Text) < 24<<20 {
-			t.Errorf("%d bytes, error %q, end mark %v", len(a.Text), a.code, a.done)
+		if a := <-ends; a.Code != "ai_error" || a.Done || len(a.Text) > 32<<20 || len(a.Text) < 24<<20 {
+			t.Errorf("%d bytes, error %q, end mark %v", len(a.Text), a.Code, a.Done)
 		}
 	}
-	c.wantNothingLeft()
+	c.WantNothingLeft()
 }
 
 // writeUnlessGone writes a piece to a caller who may cancel the call over it.
-func (c *upstreamCall) writeUnlessGone(w http.ResponseWriter, text string) {
-	_, _ = io.WriteString(w, content(text))
+func (c *UpstreamCall) writeUnlessGone(w http.ResponseWriter, text string) {
+	_, _ = io.WriteString(w, Content(text))
 	_ = http.NewResponseController(w).Flush()
 }
 
 func TestCoalescedReload(t *testing.T) {
 	t.Parallel()
-	up := newSteered(t)
-	c := startCaddy(t, cacheTenants, flightSite(up))
+	up := NewSteered(t)
+	c := Start(t, CacheTenants, flightSite(up))
 	list, call := coalesced(c, up, 3)
-	c.reload()
+	c.Reload()
 	// the new configuration finds the answer of the old one on its way
-	late := newClient(c, "globex", "late").startCompletion(newQuestion("fast").streamed()).ride()
-	late.text("One")
-	list[0].ask.goAway()
-	call.say(" two")
-	call.finish("stop")
+	late := NewClient(c, "globex", "late").StartCompletion(NewQuestion("fast").Streamed()).Stream()
+	late.ReadText("One")
+	list[0].Ask.GoAway()
+	call.Say(" two")
+	call.Finish("stop")
 	for _, r := range append(list[1:], late) {
-		r.rest().wantWhole(t, "One two")
+		r.Rest().WantWhole(t, "One two")
 	}
-	a := newClient(c, "globex", "late").complete(newQuestion("fast").streamed())
-	wantCache(t, a.header, "hit")
-	c.wantNothingLeft()
+	a := NewClient(c, "globex", "late").Complete(NewQuestion("fast").Streamed())
+	wantCache(t, a.Header, "hit")
+	c.WantNothingLeft()
 }
 
 func TestCoalescedShutdown(t *testing.T) {
 	t.Parallel()
-	up := newSteered(t)
-	c := startCaddy(t, cacheTenants, flightSite(up))
+	up := NewSteered(t)
+	c := Start(t, CacheTenants, flightSite(up))
 	list, call := coalesced(c, up, 3)
-	slow := sendOnly(t, c, "globex", newQuestion("fast").streamed())
+	slow := sendOnly(t, c, "globex", NewQuestion("fast").Streamed())
 	defer slow.Close()
-	c.wantRides(4)
+	c.WantWaiting(4)
 	piece := strings.Repeat("x", 1<<20)
 	for range 12 {
-		call.say(piece)
+		call.Say(piece)
 		for _, r := range list {
-			r.text(r.Text + piece)
+			r.ReadText(r.Text + piece)
 		}
 	}
-	early := newClient(c, "globex", "ann").startCompletion(asks("early").streamed())
-	earlyCall := up.call()
-	whole := []*asking{newClient(c, "globex", "ann").startCompletion(asks("whole"))}
-	wholeCall := up.call()
-	whole = append(whole, newClient(c, "globex", "bob").startCompletion(asks("whole")))
-	c.wantRides(7)
+	early := NewClient(c, "globex", "ann").StartCompletion(QuestionOf("early").Streamed())
+	earlyCall := up.Call()
+	whole := []*Pending{NewClient(c, "globex", "ann").StartCompletion(QuestionOf("whole"))}
+	wholeCall := up.Call()
+	whole = append(whole, NewClient(c, "globex", "bob").StartCompletion(QuestionOf("whole")))
+	c.WantWaiting(7)
 
-	c.signal(syscall.SIGTERM)
+	c.Signal(syscall.SIGTERM)
 	for _, r := range list {
-		a := r.rest()
-		if a.code != "ai_unavailable" || a.done {
-			t.Errorf("the stream ended with error %q, end mark %v", a.code, a.done)
+		a := r.Rest()
+		if a.Code != "ai_unavailable" || a.Done {
+			t.Errorf("the stream ended with error %q, end mark %v", a.Code, a.Done)
 		}
 	}
-	call.wantGone()
-	wantFailure(t, early.answer(), http.StatusServiceUnavailable, "ai_unavailable")
-	earlyCall.wantGone()
+	call.WantGone()
+	WantFailure(t, early.Answer(), http.StatusServiceUnavailable, "ai_unavailable")
+	earlyCall.WantGone()
 	// a document may finish
-	wholeCall.say("whole")
-	wholeCall.finish("stop")
+	wholeCall.Say("whole")
+	wholeCall.Finish("stop")
 	for _, a := range whole {
-		if resp := a.answer(); resp.StatusCode != http.StatusOK {
-			t.Errorf("document: status %d: %s", resp.StatusCode, readAll(t, resp))
+		if resp := a.Answer(); resp.StatusCode != http.StatusOK {
+			t.Errorf("document: status %d: %s", resp.StatusCode, ReadAll(t, resp))
 		}
 	}
-	<-c.exit
-	if c.err != nil {
-		t.Fatalf("Caddy ended with %v", c.err)
+	<-c.Exit
+	if c.Err != nil {
+		t.Fatalf("Caddy ended with %v", c.Err)
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-const headerCache = "X-Ai-Cache"
+const HeaderCache = "X-Ai-Cache"
 
-// cacheTenants have a budget that one answer of wholeAnswer's size uses up.
-const cacheTenants = `
+// CacheTenants have a budget that one answer of WholeAnswer's size uses up.
+const CacheTenants = `
 	chat {
 		tenant acme {
 			models fast smart
@@ -28,315 +28,315 @@ const cacheTenants = `
 	}
 `
 
-// cacheSite is a gateway with a cache, and a price for one model.
-func cacheSite(f *fakeProvider, more ...string) string {
-	return gatewaySite(f, append([]string{"cache 10m\nmodel priced {\nto openai/up-priced\nprice 1000000 1000000\n}"}, more...)...)
+// CacheSite is a gateway with a cache, and a price for one model.
+func CacheSite(f *FakeProvider, more ...string) string {
+	return GatewaySite(f, append([]string{"cache 10m\nmodel priced {\nto openai/up-priced\nprice 1000000 1000000\n}"}, more...)...)
 }
 
 // wantCache checks what an answer says of the cache.
 func wantCache(t testing.TB, header http.Header, want string) {
 	t.Helper()
-	if got := header.Get(headerCache); got != want {
-		t.Errorf("%s %q, want %q", headerCache, got, want)
+	if got := header.Get(HeaderCache); got != want {
+		t.Errorf("%s %q, want %q", HeaderCache, got, want)
 	}
 }
 
-// asks is a question with that text.
-func asks(text string) question {
-	q := newQuestion("fast")
+// QuestionOf is a question with that text.
+func QuestionOf(text string) Question {
+	q := NewQuestion("fast")
 	q.Messages[0].Content = text
 	return q
 }
 
-// answersAll answers streams and documents, each with its own text.
-func answersAll(text string) http.HandlerFunc {
+// AnswersAll answers streams and documents, each with its own text.
+func AnswersAll(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept") == "text/event-stream" {
-			sendEvents(w, []string{role, content(text), finished, counted, endMark})
+			SendEvents(w, []string{Role, Content(text), Finished, Counted, EndMark})
 			return
 		}
-		document(http.StatusOK, strings.Replace(wholeAnswer, "Hello", text, 1))(w, r)
+		Document(http.StatusOK, strings.Replace(WholeAnswer, "Hello", text, 1))(w, r)
 	}
 }
 
 func TestCache(t *testing.T) {
 	t.Parallel()
-	up := newFakeProvider(t, answersAll("Hello"))
-	c := startCaddy(t, cacheTenants, cacheSite(up))
-	globex := newClient(c, "globex", "ann")
+	up := NewFakeProvider(t, AnswersAll("Hello"))
+	c := Start(t, CacheTenants, CacheSite(up))
+	globex := NewClient(c, "globex", "ann")
 
-	for name, q := range map[string]question{"a document": asks("whole"), "a stream": asks("streamed").streamed(), "a stream with usage": asks("streamed").withUsage()} {
+	for name, q := range map[string]Question{"a document": QuestionOf("whole"), "a stream": QuestionOf("streamed").Streamed(), "a stream with usage": QuestionOf("streamed").WithUsage()} {
 		t.Run(name+" is given again", func(t *testing.T) {
-			before := up.count()
-			first := globex.complete(q, "X-Trace-Id", "trace-1")
-			wantCache(t, first.header, "miss")
-			counts := ours(c.metrics())
-			tokens := c.metrics()[`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="input"}`]
-			second := newClient(c, "globex", "bob").complete(q, "X-Trace-Id", "trace-2")
-			wantCache(t, second.header, "hit")
-			if !slices.Equal(first.frames, second.frames) || second.Text != "Hello" {
-				t.Errorf("got\n%v\nwant\n%v", second.frames, first.frames)
+			before := up.Count()
+			first := globex.Complete(q, "X-Trace-Id", "trace-1")
+			wantCache(t, first.Header, "miss")
+			counts := OurMetrics(c.Metrics())
+			tokens := c.Metrics()[`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="input"}`]
+			second := NewClient(c, "globex", "bob").Complete(q, "X-Trace-Id", "trace-2")
+			wantCache(t, second.Header, "hit")
+			if !slices.Equal(first.Frames, second.Frames) || second.Text != "Hello" {
+				t.Errorf("got\n%v\nwant\n%v", second.Frames, first.Frames)
 			}
 			for _, name := range []string{"Content-Type", "Cache-Control", "X-Accel-Buffering", "X-Ai-Provider", "X-Model-Id", "X-Tenant-Id"} {
-				if got, want := second.header.Values(name), first.header.Values(name); !slices.Equal(got, want) {
+				if got, want := second.Header.Values(name), first.Header.Values(name); !slices.Equal(got, want) {
 					t.Errorf("%s %q, want %q", name, got, want)
 				}
 			}
-			wantHeader(t, first.header, map[string]string{"X-Trace-Id": "trace-1"})
-			wantHeader(t, second.header, map[string]string{"X-Trace-Id": "trace-2"})
-			if n := up.count() - before; n != 1 {
+			WantHeader(t, first.Header, map[string]string{"X-Trace-Id": "trace-1"})
+			WantHeader(t, second.Header, map[string]string{"X-Trace-Id": "trace-2"})
+			if n := up.Count() - before; n != 1 {
 				t.Errorf("%d calls, want 1", n)
 			}
-			if got := c.metrics()[`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="input"}`]; got != tokens {
+			if got := c.Metrics()[`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="input"}`]; got != tokens {
 				t.Errorf("the repeated answer is counted: %v tokens, want %v", got, tokens)
 			}
-			if now := ours(c.metrics()); len(now) > len(counts)+1 {
+			if now := OurMetrics(c.Metrics()); len(now) > len(counts)+1 {
 				t.Errorf("new series: %v, had %v", now, counts)
 			}
 		})
 	}
 
 	t.Run("what differs is another answer", func(t *testing.T) {
-		globex.complete(asks("differs"))
-		differs := asks("differs")
-		for name, ask := range map[string]func() completion{
-			"tenant": func() completion { return newClient(c, "acme", "ann").complete(differs) },
-			"model":  func() completion { q := differs; q.Model = "smart"; return globex.complete(q) },
-			"stream": func() completion { return globex.complete(differs.streamed()) },
-			"usage":  func() completion { return globex.complete(differs.withUsage()) },
-			"white space": func() completion {
-				return globex.complete(`{"model":"fast", "messages":[{"role":"user","content":"differs"}]}`)
+		globex.Complete(QuestionOf("differs"))
+		differs := QuestionOf("differs")
+		for name, ask := range map[string]func() Completion{
+			"tenant": func() Completion { return NewClient(c, "acme", "ann").Complete(differs) },
+			"model":  func() Completion { q := differs; q.Model = "smart"; return globex.Complete(q) },
+			"stream": func() Completion { return globex.Complete(differs.Streamed()) },
+			"usage":  func() Completion { return globex.Complete(differs.WithUsage()) },
+			"white space": func() Completion {
+				return globex.Complete(`{"model":"fast", "messages":[{"role":"user","content":"differs"}]}`)
 			},
-			"unknown field": func() completion {
-				return globex.complete(`{"model":"fast","messages":[{"role":"user","content":"differs"}],"x":1}`)
+			"unknown field": func() Completion {
+				return globex.Complete(`{"model":"fast","messages":[{"role":"user","content":"differs"}],"x":1}`)
 			},
 		} {
-			before := up.count()
+			before := up.Count()
 			a := ask()
-			wantCache(t, a.header, "miss")
-			if a.status != http.StatusOK || up.count() != before+1 {
-				t.Errorf("another %s: status %d, %d calls, want 1", name, a.status, up.count()-before)
+			wantCache(t, a.Header, "miss")
+			if a.Status != http.StatusOK || up.Count() != before+1 {
+				t.Errorf("another %s: status %d, %d calls, want 1", name, a.Status, up.Count()-before)
 			}
 		}
 	})
 
 	t.Run("no-cache passes the cache by and refreshes it", func(t *testing.T) {
-		defer up.answers(answersAll("Hello"))
-		q := asks("fresh")
-		globex.complete(q)
+		defer up.Answers(AnswersAll("Hello"))
+		q := QuestionOf("fresh")
+		globex.Complete(q)
 		for i, value := range []string{"no-cache", "max-age=0, No-Cache"} {
 			text := fmt.Sprint("Answer ", i)
-			up.answers(answersAll(text))
-			a := globex.complete(q, "Cache-Control", value)
-			wantCache(t, a.header, "miss")
-			again := globex.complete(q)
-			wantCache(t, again.header, "hit")
+			up.Answers(AnswersAll(text))
+			a := globex.Complete(q, "Cache-Control", value)
+			wantCache(t, a.Header, "miss")
+			again := globex.Complete(q)
+			wantCache(t, again.Header, "hit")
 			if a.Text != text || again.Text != text {
 				t.Errorf("got %q, then %q, want %q", a.Text, again.Text, text)
 			}
 		}
-		up.answers(answersAll("never asked"))
-		if a := globex.complete(q, "Cache-Control", "max-age=0"); a.Text != "Answer 1" {
+		up.Answers(AnswersAll("never asked"))
+		if a := globex.Complete(q, "Cache-Control", "max-age=0"); a.Text != "Answer 1" {
 			t.Errorf("got %q", a.Text)
 		}
 	})
 
 	t.Run("what is not whole is not kept", func(t *testing.T) {
-		defer up.answers(answersAll("Hello"))
+		defer up.Answers(AnswersAll("Hello"))
 		for name, tc := range map[string]struct {
-			q      question
+			q      Question
 			answer http.HandlerFunc
 		}{
-			"an error":           {asks("error"), document(http.StatusInternalServerError, "{}")},
-			"a refusal":          {asks("refusal"), document(http.StatusBadRequest, `{"error":{"message":"no","code":"content_filter"}}`)},
-			"an error of stream": {asks("error").streamed(), document(http.StatusInternalServerError, "{}")},
-			"a cut stream":       {asks("cut").streamed(), sends(role, content("Hel"))},
-			"no chat completion": {asks("odd"), document(http.StatusOK, "{}")},
+			"an error":           {QuestionOf("error"), Document(http.StatusInternalServerError, "{}")},
+			"a refusal":          {QuestionOf("refusal"), Document(http.StatusBadRequest, `{"error":{"message":"no","code":"content_filter"}}`)},
+			"an error of stream": {QuestionOf("error").Streamed(), Document(http.StatusInternalServerError, "{}")},
+			"a cut stream":       {QuestionOf("cut").Streamed(), Sends(Role, Content("Hel"))},
+			"no chat completion": {QuestionOf("odd"), Document(http.StatusOK, "{}")},
 		} {
-			up.answers(tc.answer)
-			before := up.count()
+			up.Answers(tc.answer)
+			before := up.Count()
 			for range 2 {
-				a := globex.complete(tc.q)
-				wantCache(t, a.header, "miss")
-				if a.code == "" {
+				a := globex.Complete(tc.q)
+				wantCache(t, a.Header, "miss")
+				if a.Code == "" {
 					t.Errorf("%s: no error", name)
 				}
 			}
-			up.answers(answersAll("Hello"))
-			a := globex.complete(tc.q)
-			wantCache(t, a.header, "miss")
-			if n := up.count() - before; n != 3 || a.Text != "Hello" {
+			up.Answers(AnswersAll("Hello"))
+			a := globex.Complete(tc.q)
+			wantCache(t, a.Header, "miss")
+			if n := up.Count() - before; n != 3 || a.Text != "Hello" {
 				t.Errorf("%s: %d calls, and then %q", name, n, a.Text)
 			}
 		}
 	})
 
 	t.Run("embeddings", func(t *testing.T) {
-		defer up.answers(answersAll("Hello"))
-		up.answers(document(http.StatusOK, openAIVectors))
-		before := up.count()
+		defer up.Answers(AnswersAll("Hello"))
+		up.Answers(Document(http.StatusOK, OpenAIVectors))
+		before := up.Count()
 		for i, want := range []string{"miss", "hit"} {
-			resp := globex.do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":["a","b"]}`)
-			if text := readAll(t, resp); resp.StatusCode != http.StatusOK || text != openAIVectors {
+			resp := globex.Do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":["a","b"]}`)
+			if text := ReadAll(t, resp); resp.StatusCode != http.StatusOK || text != OpenAIVectors {
 				t.Errorf("%d: %d %s", i, resp.StatusCode, text)
 			}
 			wantCache(t, resp.Header, want)
 		}
-		if n := up.count() - before; n != 1 {
+		if n := up.Count() - before; n != 1 {
 			t.Errorf("%d calls, want 1", n)
 		}
 	})
 
 	t.Run("a hit costs nothing of a budget", func(t *testing.T) {
-		thrifty := newClient(c, "thrifty", "ann")
-		q := asks("once")
-		first := thrifty.complete(q)
-		wantCache(t, first.header, "miss")
-		other := thrifty.complete(asks("too much"))
-		other.wantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
+		thrifty := NewClient(c, "thrifty", "ann")
+		q := QuestionOf("once")
+		first := thrifty.Complete(q)
+		wantCache(t, first.Header, "miss")
+		other := thrifty.Complete(QuestionOf("too much"))
+		other.WantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
 		for range 2 {
-			a := thrifty.complete(q)
-			wantCache(t, a.header, "hit")
-			if a.status != http.StatusOK || a.Text != "Hello" {
-				t.Errorf("status %d, %q", a.status, a.Text)
+			a := thrifty.Complete(q)
+			wantCache(t, a.Header, "hit")
+			if a.Status != http.StatusOK || a.Text != "Hello" {
+				t.Errorf("status %d, %q", a.Status, a.Text)
 			}
 		}
 	})
 
 	t.Run("what a budget has ended is not kept, but under a key", func(t *testing.T) {
-		defer up.answers(answersAll("Hello"))
-		spender := newClient(c, "spender", "ann")
+		defer up.Answers(AnswersAll("Hello"))
+		spender := NewClient(c, "spender", "ann")
 		var long []string
 		for range 30 {
-			long = append(long, content(strings.Repeat("word", 10)))
+			long = append(long, Content(strings.Repeat("word", 10)))
 		}
-		up.answers(sends(append(long, finished, endMark)...))
-		q := asks("tell me everything").streamed()
-		first := spender.complete(q, "Idempotency-Key", "long")
-		if first.Finish != "length" || !first.done {
-			t.Fatalf("finish %q, %v", first.Finish, first.frames)
+		up.Answers(Sends(append(long, Finished, EndMark)...))
+		q := QuestionOf("tell me everything").Streamed()
+		first := spender.Complete(q, "Idempotency-Key", "long")
+		if first.Finish != "length" || !first.Done {
+			t.Fatalf("finish %q, %v", first.Finish, first.Frames)
 		}
-		again := spender.complete(q)
-		again.wantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
-		wantCache(t, again.header, "miss")
-		if a := spender.complete(q, "Idempotency-Key", "long"); !slices.Equal(a.frames, first.frames) {
-			t.Errorf("got %v, want %v", a.frames, first.frames)
+		again := spender.Complete(q)
+		again.WantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
+		wantCache(t, again.Header, "miss")
+		if a := spender.Complete(q, "Idempotency-Key", "long"); !slices.Equal(a.Frames, first.Frames) {
+			t.Errorf("got %v, want %v", a.Frames, first.Frames)
 		}
 	})
 
 	t.Run("under /chat", func(t *testing.T) {
 		for _, stream := range []bool{true, false} {
-			before := up.count()
+			before := up.Count()
 			var costs []float64
 			for _, want := range []string{"miss", "hit"} {
-				session := newSession()
-				resp := globex.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "shared", ModelID: "priced", Stream: &stream})
+				session := NewSession()
+				resp := globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "shared", ModelID: "priced", Stream: &stream})
 				wantCache(t, resp.Header, want)
 				var text string
-				var u usage
+				var u Usage
 				if stream {
-					a := readEvents(t, resp).rest()
-					if a.done == nil || a.failed != nil || a.done.FinishReason != "stop" {
-						t.Fatalf("%s: %+v", want, a.events)
+					a := ReadEvents(t, resp).Rest()
+					if a.Done == nil || a.Failed != nil || a.Done.FinishReason != "stop" {
+						t.Fatalf("%s: %+v", want, a.Events)
 					}
-					text, u = a.text, a.done.Usage
+					text, u = a.Text, a.Done.Usage
 				} else {
-					doc := gjson.Parse(readAll(t, resp))
+					doc := gjson.Parse(ReadAll(t, resp))
 					text = doc.Get("data.message").Str
-					u = usage{ModelID: doc.Get("data.usage.modelId").Str, TokensIn: doc.Get("data.usage.tokensIn").Int(), TokensOut: doc.Get("data.usage.tokensOut").Int(), CostUSD: doc.Get("data.usage.costUsd").Num}
+					u = Usage{ModelID: doc.Get("data.usage.modelId").Str, TokensIn: doc.Get("data.usage.tokensIn").Int(), TokensOut: doc.Get("data.usage.tokensOut").Int(), CostUSD: doc.Get("data.usage.costUsd").Num}
 				}
 				if text != "Hello" || u.ModelID != "priced" || u.TokensIn != 7 || u.TokensOut != 3 {
 					t.Errorf("%s: %q, %+v", want, text, u)
 				}
 				costs = append(costs, u.CostUSD)
-				wantList(t, "history", contents(globex.history(session)), []string{"user: shared", "assistant: Hello"})
+				WantList(t, "history", Contents(globex.History(session)), []string{"user: shared", "assistant: Hello"})
 			}
-			if n := up.count() - before; n != 1 || costs[0] != 10 || costs[1] != 0 {
+			if n := up.Count() - before; n != 1 || costs[0] != 10 || costs[1] != 0 {
 				t.Errorf("%d calls that cost %v, want 1, and no cost of the hit", n, costs)
 			}
 		}
 	})
 
 	t.Run("is counted", func(t *testing.T) {
-		acme := newClient(c, "acme", "ann")
-		before := c.metrics()
-		q := asks("counted")
-		acme.complete(q)
-		acme.complete(q)
-		acme.complete(q, "Cache-Control", "no-cache")
-		acme.complete(q)
+		acme := NewClient(c, "acme", "ann")
+		before := c.Metrics()
+		q := QuestionOf("counted")
+		acme.Complete(q)
+		acme.Complete(q)
+		acme.Complete(q, "Cache-Control", "no-cache")
+		acme.Complete(q)
 		for result, n := range map[string]float64{"hit": 2, "miss": 1, "bypass": 1} {
 			name := fmt.Sprintf("caddy_ai_cache_total{result=%q,tenant=%q}", result, "acme")
-			c.wantMetrics(map[string]float64{name: before[name] + n})
+			c.WantMetrics(map[string]float64{name: before[name] + n})
 		}
 	})
 }
 
 func TestCacheOff(t *testing.T) {
 	t.Parallel()
-	up := newFakeProvider(t, answersAll("Hello"))
-	c := startCaddy(t, cacheTenants, gatewaySite(up))
-	globex := newClient(c, "globex", "ann")
+	up := NewFakeProvider(t, AnswersAll("Hello"))
+	c := Start(t, CacheTenants, GatewaySite(up))
+	globex := NewClient(c, "globex", "ann")
 	for range 2 {
-		wantCache(t, globex.complete(newQuestion("fast")).header, "")
+		wantCache(t, globex.Complete(NewQuestion("fast")).Header, "")
 	}
-	if up.count() != 2 {
-		t.Errorf("%d calls, want 2", up.count())
+	if up.Count() != 2 {
+		t.Errorf("%d calls, want 2", up.Count())
 	}
 }
 
 func TestCacheLasts(t *testing.T) {
 	t.Parallel()
-	up := newFakeProvider(t, answersAll("Hello"))
-	c := startCaddy(t, cacheTenants, cacheSite(up))
-	globex := newClient(c, "globex", "ann")
+	up := NewFakeProvider(t, AnswersAll("Hello"))
+	c := Start(t, CacheTenants, CacheSite(up))
+	globex := NewClient(c, "globex", "ann")
 
 	t.Run("beyond a restart and a kill", func(t *testing.T) {
-		for _, q := range []question{asks("kept"), asks("kept").streamed()} {
-			globex.complete(q)
+		for _, q := range []Question{QuestionOf("kept"), QuestionOf("kept").Streamed()} {
+			globex.Complete(q)
 		}
-		c.stop()
-		c.restart()
-		before := up.count()
-		for _, q := range []question{asks("kept"), asks("kept").streamed()} {
-			a := globex.complete(q)
-			wantCache(t, a.header, "hit")
+		c.Stop()
+		c.Restart()
+		before := up.Count()
+		for _, q := range []Question{QuestionOf("kept"), QuestionOf("kept").Streamed()} {
+			a := globex.Complete(q)
+			wantCache(t, a.Header, "hit")
 			if a.Text != "Hello" || a.Finish != "stop" {
-				t.Errorf("%+v", a.frames)
+				t.Errorf("%+v", a.Frames)
 			}
 		}
-		c.kill()
-		c.restart()
-		wantCache(t, globex.complete(asks("kept")).header, "hit")
-		if n := up.count() - before; n != 0 {
+		c.Kill()
+		c.Restart()
+		wantCache(t, globex.Complete(QuestionOf("kept")).Header, "hit")
+		if n := up.Count() - before; n != 0 {
 			t.Errorf("%d calls", n)
 		}
 	})
 	t.Run("not beyond a change of the gateway", func(t *testing.T) {
-		globex.complete(asks("changed"))
-		c.writeConfig(cacheTenants, cacheSite(up, "default_model smart"))
-		c.reload()
-		wantCache(t, globex.complete(asks("changed")).header, "miss")
+		globex.Complete(QuestionOf("changed"))
+		c.WriteConfig(CacheTenants, CacheSite(up, "default_model smart"))
+		c.Reload()
+		wantCache(t, globex.Complete(QuestionOf("changed")).Header, "miss")
 	})
 	t.Run("not beyond its time", func(t *testing.T) {
-		c.writeConfig(cacheTenants, gatewaySite(up, "cache 1s"))
-		c.reload()
-		globex.complete(asks("short"))
-		up.answers(answersAll("Later"))
-		eventually(t, "the answer expires", func() bool { return globex.complete(asks("short")).Text == "Later" })
+		c.WriteConfig(CacheTenants, GatewaySite(up, "cache 1s"))
+		c.Reload()
+		globex.Complete(QuestionOf("short"))
+		up.Answers(AnswersAll("Later"))
+		Eventually(t, "the answer expires", func() bool { return globex.Complete(QuestionOf("short")).Text == "Later" })
 	})
 }
 
 // TestCacheWithoutTenant has answers that are nobody's.
 func TestCacheWithoutTenant(t *testing.T) {
 	t.Parallel()
-	up := newFakeProvider(t, answersAll("Hello"))
-	site := fmt.Sprintf("ai_gateway {\nprovider openai {\nbase_url %s\n}\ncache 10m\ntenant none\n}", up.url)
-	c := startCaddy(t, "", site)
+	up := NewFakeProvider(t, AnswersAll("Hello"))
+	site := fmt.Sprintf("ai_gateway {\nprovider openai {\nbase_url %s\n}\ncache 10m\ntenant none\n}", up.URL)
+	c := Start(t, "", site)
 	for _, want := range []string{"miss", "hit"} {
-		wantCache(t, newClient(c, "", "").complete(newQuestion("up-1")).header, want)
+		wantCache(t, NewClient(c, "", "").Complete(NewQuestion("up-1")).Header, want)
 	}
-	c.wantMetrics(map[string]float64{
+	c.WantMetrics(map[string]float64{
 		`caddy_ai_cache_total{result="hit",tenant=""}`:  1,
 		`caddy_ai_cache_total{result="miss",tenant=""}`: 1,
 	})

@@ -19,48 +19,48 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for something that should happen at
+// Patience is how long a test waits for something that should happen at
 // once. No test passes or fails by how long it takes.
-const patience = 60 * time.Second
+const Patience = 60 * time.Second
 
-// caddyProcess is a running Caddy.
-type caddyProcess struct {
-	t     testing.TB
+// Caddy is a running Caddy.
+type Caddy struct {
+	T     testing.TB
 	cmd   *exec.Cmd
-	dir   string // its working directory, with the Caddyfile and its data
-	url   string // of the site on {$PORT}
-	admin string // of the admin API
-	log   *logBuffer
-	env   []string
-	exit  chan struct{} // closed when it has ended
-	err   error         // how it ended
+	Dir   string // its working directory, with the Caddyfile and its data
+	URL   string // of the site on {$PORT}
+	Admin string // of the admin API
+	Log   *LogBuffer
+	Env   []string
+	Exit  chan struct{} // closed when it has ended
+	Err   error         // how it ended
 }
 
-// logBuffer keeps what a process prints. It is safe for concurrent use.
-type logBuffer struct {
+// LogBuffer keeps what a process prints. It is safe for concurrent use.
+type LogBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (b *logBuffer) Write(p []byte) (int, error) {
+func (b *LogBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.Write(p)
 }
 
-func (b *logBuffer) String() string {
+func (b *LogBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
 
-// ports counts the ports that freePort has tried.
+// ports counts the ports that FreePort has tried.
 var ports atomic.Int64
 
-// freePort returns a free port of the loopback interface. It lies below those
+// FreePort returns a free port of the loopback interface. It lies below those
 // that the system hands out, and in a range that depends on the process: it
 // stays free until Caddy listens, whatever runs beside this test.
-func freePort(t testing.TB) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	const first, ranges, size = 10000, 100, 200
 	for range size {
@@ -86,82 +86,82 @@ const globalOptions = `{
 }
 `
 
-// startCaddy runs Caddy with a site of its own port. options goes into the
+// Start runs Caddy with a site of its own port. options goes into the
 // global options, site into a site block; {$UPSTREAM} and the like may be
 // set by env, as NAME=value. The process is stopped when the test ends, and
 // the test fails if it did not end cleanly or reported a data race.
-func startCaddy(t testing.TB, options, site string, env ...string) *caddyProcess {
+func Start(t testing.TB, options, site string, env ...string) *Caddy {
 	t.Helper()
 	return startIn(t, t.TempDir(), options, site, env...)
 }
 
-// startIn is startCaddy in a directory, which keeps the data of a process
+// startIn is Start in a directory, which keeps the data of a process
 // for the next one.
-func startIn(t testing.TB, dir, options, site string, env ...string) *caddyProcess {
+func startIn(t testing.TB, dir, options, site string, env ...string) *Caddy {
 	t.Helper()
-	port, adminPort := freePort(t), freePort(t)
-	c := &caddyProcess{
-		t:     t,
-		dir:   dir,
-		url:   fmt.Sprintf("http://127.0.0.1:%d", port),
-		admin: fmt.Sprintf("http://127.0.0.1:%d", adminPort),
-		env:   env,
+	port, adminPort := FreePort(t), FreePort(t)
+	c := &Caddy{
+		T:     t,
+		Dir:   dir,
+		URL:   fmt.Sprintf("http://127.0.0.1:%d", port),
+		Admin: fmt.Sprintf("http://127.0.0.1:%d", adminPort),
+		Env:   env,
 	}
-	c.writeConfig(options, site)
-	c.run()
+	c.WriteConfig(options, site)
+	c.Run()
 	return c
 }
 
-// writeConfig writes the Caddyfile; reload makes it count.
-func (c *caddyProcess) writeConfig(options, site string) {
-	c.t.Helper()
-	config := fmt.Sprintf(globalOptions, strings.TrimPrefix(c.admin, "http://"), options) +
-		fmt.Sprintf("%s {\n%s\n}\n", c.url, site)
-	if err := os.WriteFile(filepath.Join(c.dir, "Caddyfile"), []byte(config), 0o600); err != nil {
-		c.t.Fatal(err)
+// WriteConfig writes the Caddyfile; reload makes it count.
+func (c *Caddy) WriteConfig(options, site string) {
+	c.T.Helper()
+	config := fmt.Sprintf(globalOptions, strings.TrimPrefix(c.Admin, "http://"), options) +
+		fmt.Sprintf("%s {\n%s\n}\n", c.URL, site)
+	if err := os.WriteFile(filepath.Join(c.Dir, "Caddyfile"), []byte(config), 0o600); err != nil {
+		c.T.Fatal(err)
 	}
 }
 
-// command is a caddy command in the process's directory and environment.
-func (c *caddyProcess) command(ctx context.Context, args ...string) *exec.Cmd {
-	c.t.Helper()
+// Command is a caddy command in the process's directory and environment.
+func (c *Caddy) Command(ctx context.Context, args ...string) *exec.Cmd {
+	c.T.Helper()
 	file, err := binary()
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	cmd := exec.CommandContext(ctx, file, args...)
-	cmd.Dir = c.dir
-	cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_DATA_HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir, "GORACE=exitcode=66")
-	cmd.Env = append(cmd.Env, c.env...)
+	cmd.Dir = c.Dir
+	cmd.Env = append(os.Environ(), "HOME="+c.Dir, "XDG_DATA_HOME="+c.Dir, "XDG_CONFIG_HOME="+c.Dir, "GORACE=exitcode=66")
+	cmd.Env = append(cmd.Env, c.Env...)
 	return cmd
 }
 
-func (c *caddyProcess) run() {
-	c.t.Helper()
-	c.log = new(logBuffer)
-	c.exit = make(chan struct{})
-	c.cmd = c.command(context.Background(), "run", "--config", "Caddyfile")
-	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
+func (c *Caddy) Run() {
+	c.T.Helper()
+	c.Log = new(LogBuffer)
+	c.Exit = make(chan struct{})
+	c.cmd = c.Command(context.Background(), "run", "--config", "Caddyfile")
+	c.cmd.Stdout, c.cmd.Stderr = c.Log, c.Log
 	if err := c.cmd.Start(); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	go func() {
-		c.err = c.cmd.Wait()
-		close(c.exit)
+		c.Err = c.cmd.Wait()
+		close(c.Exit)
 	}()
-	c.t.Cleanup(c.stop)
+	c.T.Cleanup(c.Stop)
 	c.waitUntilServing()
 }
 
-func (c *caddyProcess) waitUntilServing() {
-	c.t.Helper()
-	eventually(c.t, "Caddy serves", func() bool {
+func (c *Caddy) waitUntilServing() {
+	c.T.Helper()
+	Eventually(c.T, "Caddy serves", func() bool {
 		select {
-		case <-c.exit:
-			c.t.Fatalf("Caddy ended: %v\n%s", c.err, c.log)
+		case <-c.Exit:
+			c.T.Fatalf("Caddy ended: %v\n%s", c.Err, c.Log)
 		default:
 		}
-		resp, err := http.Get(c.admin + "/config/")
+		resp, err := http.Get(c.Admin + "/config/")
 		if err != nil {
 			return false
 		}
@@ -170,78 +170,78 @@ func (c *caddyProcess) waitUntilServing() {
 	})
 }
 
-// signal sends a signal to the process.
-func (c *caddyProcess) signal(sig syscall.Signal) {
-	c.t.Helper()
+// Signal sends a signal to the process.
+func (c *Caddy) Signal(sig syscall.Signal) {
+	c.T.Helper()
 	if err := c.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 }
 
-// kill ends the process as a power cut would, and waits until it is gone.
-func (c *caddyProcess) kill() {
-	c.t.Helper()
-	c.signal(syscall.SIGKILL)
-	<-c.exit
+// Kill ends the process as a power cut would, and waits until it is gone.
+func (c *Caddy) Kill() {
+	c.T.Helper()
+	c.Signal(syscall.SIGKILL)
+	<-c.Exit
 }
 
-// stop ends the process gracefully. It may be called twice.
-func (c *caddyProcess) stop() {
-	c.t.Helper()
+// Stop ends the process gracefully. It may be called twice.
+func (c *Caddy) Stop() {
+	c.T.Helper()
 	select {
-	case <-c.exit:
+	case <-c.Exit:
 	default:
-		c.signal(syscall.SIGTERM)
+		c.Signal(syscall.SIGTERM)
 		select {
-		case <-c.exit:
-		case <-time.After(patience):
-			c.signal(syscall.SIGQUIT) // prints all goroutines
-			<-c.exit
-			c.t.Errorf("Caddy did not end:\n%s", c.log)
+		case <-c.Exit:
+		case <-time.After(Patience):
+			c.Signal(syscall.SIGQUIT) // prints all goroutines
+			<-c.Exit
+			c.T.Errorf("Caddy did not end:\n%s", c.Log)
 		}
 	}
-	if strings.Contains(c.log.String(), "DATA RACE") {
-		c.t.Errorf("data race in Caddy:\n%s", c.log)
+	if strings.Contains(c.Log.String(), "DATA RACE") {
+		c.T.Errorf("data race in Caddy:\n%s", c.Log)
 	}
-	if c.t.Failed() {
-		c.t.Logf("Caddy's log:\n%s", c.log)
+	if c.T.Failed() {
+		c.T.Logf("Caddy's log:\n%s", c.Log)
 	}
 }
 
-// restart runs the process anew, after stop or kill.
-func (c *caddyProcess) restart() {
-	c.t.Helper()
-	c.run()
+// Restart runs the process anew, after stop or kill.
+func (c *Caddy) Restart() {
+	c.T.Helper()
+	c.Run()
 }
 
-// reload loads the Caddyfile as it is now.
-func (c *caddyProcess) reload() {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+// Reload loads the Caddyfile as it is now.
+func (c *Caddy) Reload() {
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(c.T.Context(), Patience)
 	defer cancel()
-	out, err := c.command(ctx, "reload", "--config", "Caddyfile", "--force", "--address", strings.TrimPrefix(c.admin, "http://")).CombinedOutput()
+	out, err := c.Command(ctx, "reload", "--config", "Caddyfile", "--force", "--address", strings.TrimPrefix(c.Admin, "http://")).CombinedOutput()
 	if err != nil {
-		c.t.Fatalf("reload: %v\n%s", err, out)
+		c.T.Fatalf("reload: %v\n%s", err, out)
 	}
 	// The old servers close theirs, perhaps just as one is used again for a
 	// POST, which is not repeated.
-	transport.CloseIdleConnections()
+	Transport.CloseIdleConnections()
 }
 
-// caddy runs one caddy command and returns what it printed.
-func caddy(t testing.TB, dir string, args ...string) (string, error) {
+// RunCaddy runs one caddy command and returns what it printed.
+func RunCaddy(t testing.TB, dir string, args ...string) (string, error) {
 	t.Helper()
-	c := &caddyProcess{t: t, dir: dir}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	c := &Caddy{T: t, Dir: dir}
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	out, err := c.command(ctx, args...).CombinedOutput()
+	out, err := c.Command(ctx, args...).CombinedOutput()
 	return string(out), err
 }
 
-// eventually waits until ok, which is asked again and again.
-func eventually(t testing.TB, what string, ok func() bool) {
+// Eventually waits until ok, which is asked again and again.
+func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(Patience)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("it did not come to pass: %s", what)
@@ -251,8 +251,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// readAll reads and closes a body.
-func readAll(t testing.TB, resp *http.Response) string {
+// ReadAll reads and closes a body.
+func ReadAll(t testing.TB, resp *http.Response) string {
 	t.Helper()
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)

@@ -13,95 +13,95 @@ import (
 // names.
 func TestChains(t *testing.T) {
 	t.Parallel()
-	up := newFakeProvider(t, func(w http.ResponseWriter, r *http.Request) {
+	up := NewFakeProvider(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.Header.Get("Accept"), "text/event-stream") || r.Header.Get("X-Fake") == "stream" {
-			sendEvents(w, []string{role, content("Hel"), content("lo"), finished, counted, endMark})
+			SendEvents(w, []string{Role, Content("Hel"), Content("lo"), Finished, Counted, EndMark})
 			return
 		}
-		document(http.StatusOK, wholeAnswer)(w, r)
+		Document(http.StatusOK, WholeAnswer)(w, r)
 	})
-	gateway := fmt.Sprintf("\n\tai_gateway {\n\t\tprovider openai {\n\t\t\tbase_url %s\n\t\t}\n\t\tmodel fast {\n\t\t\tto openai/up-fast\n\t\t}\n", up.url)
-	proxy := "\n\treverse_proxy " + strings.TrimPrefix(strings.TrimSuffix(up.url, "/v1"), "http://")
+	gateway := fmt.Sprintf("\n\tai_gateway {\n\t\tprovider openai {\n\t\t\tbase_url %s\n\t\t}\n\t\tmodel fast {\n\t\t\tto openai/up-fast\n\t\t}\n", up.URL)
+	proxy := "\n\treverse_proxy " + strings.TrimPrefix(strings.TrimSuffix(up.URL, "/v1"), "http://")
 
 	t.Run("chat with history", func(t *testing.T) {
-		c := startCaddy(t, gatewayTenants, "\ttenant_resolve\n\tchat_ratelimit\n\tchat_session"+gateway+"\t}")
-		globex := newClient(c, "globex", "ann")
-		resp := globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi"})
-		wantHeader(t, resp.Header, map[string]string{"X-Tenant-Id": "globex", "X-RateLimit-Remaining": "#", "X-Model-Id": "fast"})
-		if a := readEvents(t, resp).rest(); a.text != "Hello" || a.done == nil {
+		c := Start(t, GatewayTenants, "\ttenant_resolve\n\tchat_ratelimit\n\tchat_session"+gateway+"\t}")
+		globex := NewClient(c, "globex", "ann")
+		resp := globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi"})
+		WantHeader(t, resp.Header, map[string]string{"X-Tenant-Id": "globex", "X-RateLimit-Remaining": "#", "X-Model-Id": "fast"})
+		if a := ReadEvents(t, resp).Rest(); a.Text != "Hello" || a.Done == nil {
 			t.Errorf("%+v", a)
 		}
 	})
 	t.Run("gateway without history", func(t *testing.T) {
-		c := startCaddy(t, gatewayTenants, "\ttenant_resolve\n\tchat_ratelimit"+gateway+"\t}\n\trespond 418")
-		globex := newClient(c, "globex", "ann")
-		a := globex.complete(newQuestion("fast").streamed())
-		a.wantWhole(t, "Hello")
-		wantHeader(t, a.header, map[string]string{"X-Tenant-Id": "globex", "X-RateLimit-Remaining": "#"})
-		resp := globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi"})
-		readAll(t, resp)
+		c := Start(t, GatewayTenants, "\ttenant_resolve\n\tchat_ratelimit"+gateway+"\t}\n\trespond 418")
+		globex := NewClient(c, "globex", "ann")
+		a := globex.Complete(NewQuestion("fast").Streamed())
+		a.WantWhole(t, "Hello")
+		WantHeader(t, a.Header, map[string]string{"X-Tenant-Id": "globex", "X-RateLimit-Remaining": "#"})
+		resp := globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi"})
+		ReadAll(t, resp)
 		if resp.StatusCode != http.StatusTeapot {
 			t.Errorf("/chat is answered without chat_session: %d", resp.StatusCode)
 		}
 	})
 	t.Run("plain gateway", func(t *testing.T) {
-		c := startCaddy(t, "", gateway+"\t\ttenant none\n\t}")
-		cl := newClient(c, "", "")
-		a := cl.complete(newQuestion("fast"))
-		if a.status != http.StatusOK || a.Text != "Hello" {
-			t.Errorf("%d: %v", a.status, a.frames)
+		c := Start(t, "", gateway+"\t\ttenant none\n\t}")
+		cl := NewClient(c, "", "")
+		a := cl.Complete(NewQuestion("fast"))
+		if a.Status != http.StatusOK || a.Text != "Hello" {
+			t.Errorf("%d: %v", a.Status, a.Frames)
 		}
-		wantHeader(t, a.header, map[string]string{"X-Tenant-Id": "", "X-Trace-Id": "*", "X-Model-Id": "fast"})
+		WantHeader(t, a.Header, map[string]string{"X-Tenant-Id": "", "X-Trace-Id": "*", "X-Model-Id": "fast"})
 	})
 	t.Run("history before another server", func(t *testing.T) {
-		c := startCaddy(t, gatewayTenants, "\ttenant_resolve\n\tchat_session"+proxy+" {\n\t\theader_up X-Fake stream\n\t}")
-		acme := newClient(c, "acme", "ann")
-		session := newSession()
+		c := Start(t, GatewayTenants, "\ttenant_resolve\n\tchat_session"+proxy+" {\n\t\theader_up X-Fake stream\n\t}")
+		acme := NewClient(c, "acme", "ann")
+		session := NewSession()
 		for turn := range 2 {
-			resp := acme.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "question"}, "Authorization", "Bearer app-key")
-			wantHeader(t, resp.Header, map[string]string{"X-Tenant-Id": "acme", "X-Model-Id": "smart"})
-			a := readEvents(t, resp).rest()
-			if a.text != "Hello" || a.done == nil || a.done.FinishReason != "stop" || a.done.Usage.TokensIn != 7 || a.done.Usage.TokensOut != 3 {
+			resp := acme.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "question"}, "Authorization", "Bearer app-key")
+			WantHeader(t, resp.Header, map[string]string{"X-Tenant-Id": "acme", "X-Model-Id": "smart"})
+			a := ReadEvents(t, resp).Rest()
+			if a.Text != "Hello" || a.Done == nil || a.Done.FinishReason != "stop" || a.Done.Usage.TokensIn != 7 || a.Done.Usage.TokensOut != 3 {
 				t.Fatalf("%+v", a)
 			}
-			got := up.last()
-			body := gjson.Parse(got.body)
-			if got.path != completions || body.Get("model").Str != "smart" || !body.Get("stream").Bool() || !body.Get("stream_options.include_usage").Bool() {
-				t.Errorf("the server got %s %s", got.path, got.body)
+			got := up.Last()
+			body := gjson.Parse(got.Body)
+			if got.Path != CompletionsPath || body.Get("model").Str != "smart" || !body.Get("stream").Bool() || !body.Get("stream_options.include_usage").Bool() {
+				t.Errorf("the server got %s %s", got.Path, got.Body)
 			}
 			if n := body.Get("messages.#").Int(); n != int64(1+2*turn) {
-				t.Errorf("turn %d: the server got %d messages: %s", turn+1, n, got.body)
+				t.Errorf("turn %d: the server got %d messages: %s", turn+1, n, got.Body)
 			}
-			wantHeader(t, got.header, map[string]string{
+			WantHeader(t, got.Header, map[string]string{
 				"X-Tenant-Id": "acme", "X-User-Id": "ann", "X-Trace-Id": resp.Header.Get("X-Trace-Id"), "Authorization": "Bearer app-key",
 			})
 		}
-		if msgs := acme.history(session); len(msgs) != 4 || msgs[3].Content != "Hello" || msgs[3].Status != "complete" || msgs[3].TokenCount != 3 {
+		if msgs := acme.History(session); len(msgs) != 4 || msgs[3].Content != "Hello" || msgs[3].Status != "complete" || msgs[3].TokenCount != 3 {
 			t.Errorf("stored are %+v", msgs)
 		}
 	})
 	t.Run("tenants and limits for a site", func(t *testing.T) {
-		app := newFakeProvider(t, func(w http.ResponseWriter, r *http.Request) {
-			document(http.StatusCreated, "the app's", "X-App", r.URL.Path)(w, r)
+		app := NewFakeProvider(t, func(w http.ResponseWriter, r *http.Request) {
+			Document(http.StatusCreated, "the app's", "X-App", r.URL.Path)(w, r)
 		})
-		c := startCaddy(t, gatewayTenants, "\ttenant_resolve\n\tchat_ratelimit 2 1h\n\treverse_proxy "+strings.TrimPrefix(strings.TrimSuffix(app.url, "/v1"), "http://"))
-		keyed := newClient(c, "", "ann")
-		keyed.key = "keyed-client-key"
+		c := Start(t, GatewayTenants, "\ttenant_resolve\n\tchat_ratelimit 2 1h\n\treverse_proxy "+strings.TrimPrefix(strings.TrimSuffix(app.URL, "/v1"), "http://"))
+		keyed := NewClient(c, "", "ann")
+		keyed.Key = "keyed-client-key"
 		for _, path := range []string{"/any/page", "/chat"} {
-			resp := keyed.do(http.MethodGet, path, nil, "X-Tenant-Id", "keyed", "X-Trace-Id", "trace-1")
-			if text := readAll(t, resp); resp.StatusCode != http.StatusCreated || text != "the app's" || resp.Header.Get("X-App") != path {
+			resp := keyed.Do(http.MethodGet, path, nil, "X-Tenant-Id", "keyed", "X-Trace-Id", "trace-1")
+			if text := ReadAll(t, resp); resp.StatusCode != http.StatusCreated || text != "the app's" || resp.Header.Get("X-App") != path {
 				t.Errorf("%d, %q, %v", resp.StatusCode, text, resp.Header)
 			}
-			wantHeader(t, resp.Header, map[string]string{"X-RateLimit-Limit": "2", "X-Trace-Id": "trace-1"})
-			wantHeader(t, app.last().header, map[string]string{
+			WantHeader(t, resp.Header, map[string]string{"X-RateLimit-Limit": "2", "X-Trace-Id": "trace-1"})
+			WantHeader(t, app.Last().Header, map[string]string{
 				"X-Tenant-Id": "keyed", "X-User-Id": "ann", "X-Trace-Id": "trace-1", "Authorization": "",
 			})
 		}
-		resp := keyed.do(http.MethodGet, "/any/page", nil)
-		wantHeader(t, resp.Header, map[string]string{"Retry-After": "#", "X-RateLimit-Remaining": "0"})
-		wantFailure(t, resp, http.StatusTooManyRequests, "rate_limited")
-		if app.count() != 2 {
-			t.Errorf("the app was asked %d times, want 2", app.count())
+		resp := keyed.Do(http.MethodGet, "/any/page", nil)
+		WantHeader(t, resp.Header, map[string]string{"Retry-After": "#", "X-RateLimit-Remaining": "0"})
+		WantFailure(t, resp, http.StatusTooManyRequests, "rate_limited")
+		if app.Count() != 2 {
+			t.Errorf("the app was asked %d times, want 2", app.Count())
 		}
 	})
 }
@@ -110,8 +110,8 @@ func TestChains(t *testing.T) {
 // its own block names a tenant.
 func TestWithoutTenantResolve(t *testing.T) {
 	t.Parallel()
-	up := newFakeProvider(t, document(http.StatusOK, wholeAnswer))
-	gateway := fmt.Sprintf("ai_gateway {\n\t\tprovider openai {\n\t\t\tbase_url %s\n\t\t}\n\t\tmodel fast {\n\t\t\tto openai/up-fast\n\t\t}\n\t\t", up.url)
+	up := NewFakeProvider(t, Document(http.StatusOK, WholeAnswer))
+	gateway := fmt.Sprintf("ai_gateway {\n\t\tprovider openai {\n\t\t\tbase_url %s\n\t\t}\n\t\tmodel fast {\n\t\t\tto openai/up-fast\n\t\t}\n\t\t", up.URL)
 	for name, tc := range map[string]struct {
 		site         string // %s is where the tenant is named
 		method, path string
@@ -121,13 +121,13 @@ func TestWithoutTenantResolve(t *testing.T) {
 		"ai_gateway":     {gateway + "%s\n\t}", http.MethodGet, "/v1/models"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			closed := startCaddy(t, gatewayTenants, fmt.Sprintf(tc.site, ""))
-			resp := newClient(closed, "globex", "ann").do(tc.method, tc.path, nil)
-			wantFailure(t, resp, http.StatusBadRequest, "tenant_required")
+			closed := Start(t, GatewayTenants, fmt.Sprintf(tc.site, ""))
+			resp := NewClient(closed, "globex", "ann").Do(tc.method, tc.path, nil)
+			WantFailure(t, resp, http.StatusBadRequest, "tenant_required")
 
-			open := startCaddy(t, gatewayTenants, fmt.Sprintf(tc.site, "tenant acme"))
-			resp = newClient(open, "globex", "ann").do(tc.method, tc.path, nil)
-			text := readAll(t, resp)
+			open := Start(t, GatewayTenants, fmt.Sprintf(tc.site, "tenant acme"))
+			resp = NewClient(open, "globex", "ann").Do(tc.method, tc.path, nil)
+			text := ReadAll(t, resp)
 			if resp.StatusCode != http.StatusOK {
 				t.Errorf("%d: %s", resp.StatusCode, text)
 			}

@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-// chain is the whole chain with the echo provider.
-const chain = `
+// EchoChain is the whole chain with the echo provider.
+const EchoChain = `
 	tenant_resolve
 	chat_ratelimit {
 		requests 100000 1m
@@ -18,7 +18,7 @@ const chain = `
 	}
 `
 
-const twoTenants = `
+const TwoTenants = `
 	chat {
 		tenant acme {
 			host acme.test
@@ -30,19 +30,19 @@ const twoTenants = `
 `
 
 func TestChat(t *testing.T) {
-	c := startCaddy(t, twoTenants, chain)
-	acme := newClient(c, "acme", "ann")
-	session := newSession()
+	c := Start(t, TwoTenants, EchoChain)
+	acme := NewClient(c, "acme", "ann")
+	session := NewSession()
 
-	a := acme.say(session, "hello there, wörld")
-	if a.text != "hello there, wörld" || a.done == nil || a.done.FinishReason != "stop" {
-		t.Fatalf("got %q, done %+v", a.text, a.done)
+	a := acme.Say(session, "hello there, wörld")
+	if a.Text != "hello there, wörld" || a.Done == nil || a.Done.FinishReason != "stop" {
+		t.Fatalf("got %q, done %+v", a.Text, a.Done)
 	}
-	msgs := acme.history(session)
-	if len(msgs) != 2 || msgs[0].Role != "user" || msgs[1].Content != a.text || msgs[1].Status != "complete" {
+	msgs := acme.History(session)
+	if len(msgs) != 2 || msgs[0].Role != "user" || msgs[1].Content != a.Text || msgs[1].Status != "complete" {
 		t.Fatalf("history: %+v", msgs)
 	}
-	if other := newClient(c, "acme", "bob").history(session); other != nil {
+	if other := NewClient(c, "acme", "bob").History(session); other != nil {
 		t.Errorf("another user sees %+v", other)
 	}
 }

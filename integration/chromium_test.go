@@ -37,7 +37,7 @@ func chromiumPath(t testing.TB) string {
 // with the test. Its tabs are made by newTab.
 func startChromium(t testing.TB) context.Context {
 	t.Helper()
-	output := new(logBuffer)
+	output := new(LogBuffer)
 	alloc, cancel := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath(chromiumPath(t)),
 		chromedp.Headless,
@@ -67,7 +67,7 @@ func startChromium(t testing.TB) context.Context {
 type tab struct {
 	t       testing.TB
 	ctx     context.Context
-	console *logBuffer // what a developer would see there
+	console *LogBuffer // what a developer would see there
 }
 
 // newTab opens a window. The test fails if the page throws an exception or
@@ -75,7 +75,7 @@ type tab struct {
 func newTab(t testing.TB, chromium context.Context) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
-	p := &tab{t: t, ctx: ctx, console: new(logBuffer)}
+	p := &tab{t: t, ctx: ctx, console: new(LogBuffer)}
 	messages := chromedp.Console(ctx)
 	read := make(chan struct{})
 	go func() {
@@ -108,7 +108,7 @@ func newTab(t testing.TB, chromium context.Context) *tab {
 
 func (p *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		p.t.Fatalf("the page: %v", err)
@@ -118,7 +118,7 @@ func (p *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 // evaluate returns the value of a JavaScript expression.
 func evaluate[T any](p *tab, expression string) T {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {
@@ -130,7 +130,7 @@ func evaluate[T any](p *tab, expression string) T {
 // waitFor waits until a JavaScript expression is true.
 func (p *tab) waitFor(expression string) {
 	p.t.Helper()
-	eventually(p.t, expression, func() bool {
+	Eventually(p.t, expression, func() bool {
 		return evaluate[bool](p, "Boolean("+expression+")")
 	})
 }
@@ -206,7 +206,7 @@ func (p *tab) prefer(scheme string) {
 }
 
 func (p *tab) screenshot() ([]byte, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
 	defer cancel()
 	return chromedp.Run(ctx, chromedp.CaptureScreenshot())
 }

@@ -13,32 +13,32 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// client makes requests as one tenant's user.
-type client struct {
-	t      testing.TB
-	url    string
-	tenant string // X-Tenant-Id, where not empty
-	user   string // X-User-Id, where not empty
-	key    string // Authorization: Bearer, where not empty
-	http   *http.Client
+// Client makes requests as one tenant's user.
+type Client struct {
+	T      testing.TB
+	URL    string
+	Tenant string // X-Tenant-Id, where not empty
+	User   string // X-User-Id, where not empty
+	Key    string // Authorization: Bearer, where not empty
+	HTTP   *http.Client
 }
 
-// transport gives up on an answer that does not begin, so that a test which
+// Transport gives up on an answer that does not begin, so that a test which
 // waits for one fails and does not hang.
-var transport = func() *http.Transport {
+var Transport = func() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.ResponseHeaderTimeout = patience
+	t.ResponseHeaderTimeout = Patience
 	return t
 }()
 
-func newClient(c *caddyProcess, tenant, user string) *client {
-	return &client{t: c.t, url: c.url, tenant: tenant, user: user, http: &http.Client{Transport: transport}}
+func NewClient(c *Caddy, tenant, user string) *Client {
+	return &Client{T: c.T, URL: c.URL, Tenant: tenant, User: user, HTTP: &http.Client{Transport: Transport}}
 }
 
-// request makes a request; a body that is not a string or a reader goes out
+// Request makes a request; a body that is not a string or a reader goes out
 // as JSON.
-func (c *client) request(method, path string, body any, header ...string) *http.Request {
-	c.t.Helper()
+func (c *Client) Request(method, path string, body any, header ...string) *http.Request {
+	c.T.Helper()
 	var r io.Reader
 	switch b := body.(type) {
 	case nil:
@@ -49,25 +49,25 @@ func (c *client) request(method, path string, body any, header ...string) *http.
 	default:
 		doc, err := json.Marshal(b)
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		r = bytes.NewReader(doc)
 	}
-	req, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, r)
+	req, err := http.NewRequestWithContext(c.T.Context(), method, c.URL+path, r)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.tenant != "" {
-		req.Header.Set("X-Tenant-Id", c.tenant)
+	if c.Tenant != "" {
+		req.Header.Set("X-Tenant-Id", c.Tenant)
 	}
-	if c.user != "" {
-		req.Header.Set("X-User-Id", c.user)
+	if c.User != "" {
+		req.Header.Set("X-User-Id", c.User)
 	}
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
+	if c.Key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Key)
 	}
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
@@ -75,29 +75,29 @@ func (c *client) request(method, path string, body any, header ...string) *http.
 	return req
 }
 
-// do makes a request whose answer is being waited for; the caller closes it.
-func (c *client) do(method, path string, body any, header ...string) *http.Response {
-	c.t.Helper()
-	resp, err := c.http.Do(c.request(method, path, body, header...))
+// Do makes a request whose answer is being waited for; the caller closes it.
+func (c *Client) Do(method, path string, body any, header ...string) *http.Response {
+	c.T.Helper()
+	resp, err := c.HTTP.Do(c.Request(method, path, body, header...))
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return resp
 }
 
 // get decodes the JSON answer of a request into v and returns the status.
-func (c *client) call(method, path string, body, v any, header ...string) int {
-	c.t.Helper()
-	resp := c.do(method, path, body, header...)
-	text := readAll(c.t, resp)
+func (c *Client) Call(method, path string, body, v any, header ...string) int {
+	c.T.Helper()
+	resp := c.Do(method, path, body, header...)
+	text := ReadAll(c.T, resp)
 	if err := json.Unmarshal([]byte(text), v); err != nil {
-		c.t.Fatalf("%s %s answered %d, and no JSON: %v\n%s", method, path, resp.StatusCode, err, text)
+		c.T.Fatalf("%s %s answered %d, and no JSON: %v\n%s", method, path, resp.StatusCode, err, text)
 	}
 	return resp.StatusCode
 }
 
-// failure is the body of an error, native or OpenAI-shaped.
-type failure struct {
+// Failure is the body of an error, native or OpenAI-shaped.
+type Failure struct {
 	OK    bool `json:"ok"`
 	Error struct {
 		Code    string  `json:"code"`
@@ -109,11 +109,11 @@ type failure struct {
 	TraceID2 string `json:"trace_id"`
 }
 
-// wantFailure checks the status and the code of a refused request.
-func wantFailure(t testing.TB, resp *http.Response, status int, code string) failure {
+// WantFailure checks the status and the code of a refused request.
+func WantFailure(t testing.TB, resp *http.Response, status int, code string) Failure {
 	t.Helper()
-	text := readAll(t, resp)
-	var f failure
+	text := ReadAll(t, resp)
+	var f Failure
 	if err := json.Unmarshal([]byte(text), &f); err != nil {
 		t.Fatalf("status %d, and no JSON: %v\n%s", resp.StatusCode, err, text)
 	}
@@ -126,11 +126,11 @@ func wantFailure(t testing.TB, resp *http.Response, status int, code string) fai
 	return f
 }
 
-// newSession returns a fresh session id.
-func newSession() string { return uuid.NewString() }
+// NewSession returns a fresh session id.
+func NewSession() string { return uuid.NewString() }
 
-// ask is the body of POST /chat.
-type ask struct {
+// ChatRequest is the body of POST /chat.
+type ChatRequest struct {
 	SessionID string `json:"sessionId"`
 	Message   string `json:"message"`
 	Stream    *bool  `json:"stream,omitempty"`
@@ -138,8 +138,8 @@ type ask struct {
 	UserID    string `json:"userId,omitempty"`
 }
 
-// usage is what done and documents tell.
-type usage struct {
+// Usage is what done and documents tell.
+type Usage struct {
 	ModelID     string  `json:"modelId"`
 	TokensIn    int64   `json:"tokensIn"`
 	TokensOut   int64   `json:"tokensOut"`
@@ -150,8 +150,8 @@ type usage struct {
 	Estimated   bool    `json:"estimated"`
 }
 
-// event is one event of a /chat stream.
-type event struct {
+// Event is one event of a /chat stream.
+type Event struct {
 	ID, Type string
 	Data     string
 
@@ -161,76 +161,76 @@ type event struct {
 	TraceID      string `json:"traceId"`
 	Code         string `json:"code"`
 	FinishReason string `json:"finishReason"`
-	Usage        usage  `json:"usage"`
+	Usage        Usage  `json:"usage"`
 }
 
-// events reads a stream event by event.
-type events struct {
+// Events reads a stream event by event.
+type Events struct {
 	t    testing.TB
-	resp *http.Response
+	Resp *http.Response
 	dec  *sse.Decoder
 }
 
-func readEvents(t testing.TB, resp *http.Response) *events {
+func ReadEvents(t testing.TB, resp *http.Response) *Events {
 	t.Helper()
 	if ct := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || ct != "text/event-stream" {
-		t.Fatalf("status %d, Content-Type %q: %s", resp.StatusCode, ct, readAll(t, resp))
+		t.Fatalf("status %d, Content-Type %q: %s", resp.StatusCode, ct, ReadAll(t, resp))
 	}
-	return &events{t, resp, sse.NewDecoder(resp.Body, 0)}
+	return &Events{t, resp, sse.NewDecoder(resp.Body, 0)}
 }
 
-// next returns the next event, and false at the end of the stream.
-func (e *events) next() (event, bool) {
+// Next returns the next event, and false at the end of the stream.
+func (e *Events) Next() (Event, bool) {
 	e.t.Helper()
 	ev, err := e.dec.Next()
 	if err != nil {
-		e.resp.Body.Close()
-		return event{}, false
+		e.Resp.Body.Close()
+		return Event{}, false
 	}
-	out := event{ID: ev.ID, Type: ev.Type, Data: string(ev.Data)}
+	out := Event{ID: ev.ID, Type: ev.Type, Data: string(ev.Data)}
 	if err := json.Unmarshal(ev.Data, &out); err != nil {
 		e.t.Fatalf("event %q: %v", ev.Data, err)
 	}
 	return out, true
 }
 
-// answered is a whole answer of /chat.
-type answered struct {
-	text   string
-	events []event
-	done   *event // nil where the stream was cut
-	failed *event // the error event, if any
+// Answered is a whole answer of /chat.
+type Answered struct {
+	Text   string
+	Events []Event
+	Done   *Event // nil where the stream was cut
+	Failed *Event // the error event, if any
 }
 
-// rest reads the stream to its end.
-func (e *events) rest() answered {
+// Rest reads the stream to its end.
+func (e *Events) Rest() Answered {
 	e.t.Helper()
-	var a answered
+	var a Answered
 	for {
-		ev, ok := e.next()
+		ev, ok := e.Next()
 		if !ok {
 			return a
 		}
-		a.events = append(a.events, ev)
+		a.Events = append(a.Events, ev)
 		switch ev.Type {
 		case "done":
-			a.done = &ev
+			a.Done = &ev
 		case "error":
-			a.failed = &ev
+			a.Failed = &ev
 		default:
-			a.text += ev.Content
+			a.Text += ev.Content
 		}
 	}
 }
 
-// say sends a message and reads the streamed answer to its end.
-func (c *client) say(session, message string) answered {
-	c.t.Helper()
-	return readEvents(c.t, c.do(http.MethodPost, "/chat", ask{SessionID: session, Message: message})).rest()
+// Say sends a message and reads the streamed answer to its end.
+func (c *Client) Say(session, message string) Answered {
+	c.T.Helper()
+	return ReadEvents(c.T, c.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: message})).Rest()
 }
 
-// stored is a message of the history.
-type stored struct {
+// StoredMessage is a message of the history.
+type StoredMessage struct {
 	ID         string `json:"id"`
 	Role       string `json:"role"`
 	Content    string `json:"content"`
@@ -240,31 +240,31 @@ type stored struct {
 	Status     string `json:"status"`
 }
 
-type historyAnswer struct {
+type HistoryAnswer struct {
 	OK   bool `json:"ok"`
 	Data struct {
-		SessionID  string   `json:"sessionId"`
-		Messages   []stored `json:"messages"`
-		NextBefore string   `json:"nextBefore"`
+		SessionID  string          `json:"sessionId"`
+		Messages   []StoredMessage `json:"messages"`
+		NextBefore string          `json:"nextBefore"`
 	} `json:"data"`
 }
 
-// history returns the newest messages of a session, none where there is no
+// History returns the newest messages of a session, none where there is no
 // such session.
-func (c *client) history(session string) []stored {
-	c.t.Helper()
-	var h historyAnswer
-	status := c.call(http.MethodGet, "/chat/"+session+"/history?limit=1000", nil, &h)
+func (c *Client) History(session string) []StoredMessage {
+	c.T.Helper()
+	var h HistoryAnswer
+	status := c.Call(http.MethodGet, "/chat/"+session+"/history?limit=1000", nil, &h)
 	if status != http.StatusOK && status != http.StatusNotFound {
-		c.t.Fatalf("history answered %d", status)
+		c.T.Fatalf("history answered %d", status)
 	}
 	return h.Data.Messages
 }
 
-// decode reads a JSON answer into v.
-func decode(t testing.TB, resp *http.Response, v any) {
+// Decode reads a JSON answer into v.
+func Decode(t testing.TB, resp *http.Response, v any) {
 	t.Helper()
-	text := readAll(t, resp)
+	text := ReadAll(t, resp)
 	if err := json.Unmarshal([]byte(text), v); err != nil {
 		t.Fatalf("status %d, and no JSON: %v\n%s", resp.StatusCode, err, text)
 	}

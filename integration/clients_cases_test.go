@@ -235,18 +235,18 @@ func (b *caseBuilder) odd() {
 		want.Usage = &sightUsage{Input: 7, Output: 3, Total: 10}
 		b.cases = append(b.cases, b.making(name, "counted", model, want))
 	}
-	finish := func(reason string) string { return strings.Replace(finished, `"stop"`, `"`+reason+`"`, 1) }
+	finish := func(reason string) string { return strings.Replace(Finished, `"stop"`, `"`+reason+`"`, 1) }
 	stream("refusal", sight{Refusal: "I cannot help with that.", Finish: "stop"},
-		role, delta(`{"refusal":"I cannot "}`), delta(`{"refusal":"help with that."}`), finished, counted, endMark)
+		Role, Delta(`{"refusal":"I cannot "}`), Delta(`{"refusal":"help with that."}`), Finished, Counted, EndMark)
 	stream("filtered", sight{Text: "Once upon", Finish: "content_filter"},
-		role, content("Once"), content(" upon"), finish("content_filter"), counted, endMark)
+		Role, Content("Once"), Content(" upon"), finish("content_filter"), Counted, EndMark)
 	stream("length", sight{Text: "Once", Finish: "length"},
-		role, content("Once"), finish("length"), counted, endMark)
+		Role, Content("Once"), finish("length"), Counted, EndMark)
 }
 
 // refusals are what the gateway itself refuses.
 func (b *caseBuilder) refusals() {
-	b.stage("fast", played("application/json", wholeAnswer), providertest.Whole)
+	b.stage("fast", played("application/json", WholeAnswer), providertest.Whole)
 	broken := played("application/json", `{"error":{"message":"down"}}`)
 	broken.Response.Status = http.StatusServiceUnavailable
 	b.stage("broken", broken, providertest.Whole)

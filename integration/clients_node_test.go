@@ -33,7 +33,7 @@ func runScript(t *testing.T, name string, cases []clientCase) []sight {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", name+".mjs")
 	cmd.Dir = dir

@@ -12,9 +12,9 @@ import (
 // clientProviders are the providers that the clients talk to through the
 // gateway.
 var clientProviders = []clientProvider{
-	{name: "openai", typ: "openai", shape: "openai", block: "base_url %s/v1", vectors: openAIVectors},
-	{name: "azure", typ: "openai", shape: "openai", only: "azure-", block: "base_url %s\nazure", vectors: openAIVectors},
-	{name: "cloudflare", typ: "cloudflare", shape: "openai", only: "openai-", block: "base_url %s/compat\ngateway_id prod", vectors: openAIVectors},
+	{name: "openai", typ: "openai", shape: "openai", block: "base_url %s/v1", vectors: OpenAIVectors},
+	{name: "azure", typ: "openai", shape: "openai", only: "azure-", block: "base_url %s\nazure", vectors: OpenAIVectors},
+	{name: "cloudflare", typ: "cloudflare", shape: "openai", only: "openai-", block: "base_url %s/compat\ngateway_id prod", vectors: OpenAIVectors},
 	{name: "anthropic", typ: "anthropic", shape: "anthropic", block: "base_url %s"},
 	{name: "gemini", typ: "gemini", shape: "gemini", block: "base_url %s/v1beta", vectors: `{"embeddings":[{"values":[0.5,-0.25]},{"values":[0.125,1]}]}`},
 	{name: "bedrock", typ: "bedrock", made: bedrockStreams, block: "base_url %s\nregion us-east-1"},
@@ -31,8 +31,8 @@ type clientProvider struct {
 	vectors   string                                    // how it answers for two embeddings, where it has them
 }
 
-// openAIVectors are those below, as numbers.
-const openAIVectors = `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]},{"object":"embedding","index":1,"embedding":[0.125,1]}],"model":"up-1","usage":{"prompt_tokens":5,"total_tokens":5}}`
+// OpenAIVectors are those below, as numbers.
+const OpenAIVectors = `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]},{"object":"embedding","index":1,"embedding":[0.125,1]}],"model":"up-1","usage":{"prompt_tokens":5,"total_tokens":5}}`
 
 // clientVectors are what is embedded; 32 bits hold them without loss.
 var clientVectors = [][]float64{{0.5, -0.25}, {0.125, 1}}
@@ -103,11 +103,11 @@ func clientSite(up *replays) string {
 
 // openCircuit has the gateway below /broken fail, so that it asks its
 // provider no more.
-func openCircuit(t *testing.T, c *caddyProcess) {
+func openCircuit(t *testing.T, c *Caddy) {
 	t.Helper()
-	cl := newClient(c, "", "ann")
-	cl.url += "/broken"
-	cl.key = "acme-client-key"
-	a := cl.complete(newQuestion("broken"))
-	a.wantRefused(t, http.StatusBadGateway, "ai_error")
+	cl := NewClient(c, "", "ann")
+	cl.URL += "/broken"
+	cl.Key = "acme-client-key"
+	a := cl.Complete(NewQuestion("broken"))
+	a.WantRefused(t, http.StatusBadGateway, "ai_error")
 }

@@ -148,12 +148,12 @@ func TestClients(t *testing.T) {
 	t.Parallel()
 	up := newReplays(t)
 	cases := clientCases(t, up)
-	c := startCaddy(t, clientTenants(), clientSite(up))
+	c := Start(t, clientTenants(), clientSite(up))
 	openCircuit(t, c)
 	for _, client := range officialClients {
 		t.Run(client.name, func(t *testing.T) {
 			t.Parallel()
-			client.test(t, c.url, cases)
+			client.test(t, c.URL, cases)
 		})
 	}
 }

@@ -53,21 +53,21 @@ func TestDocsName(t *testing.T) {
 		}
 	})
 	t.Run("every metric", func(t *testing.T) {
-		wantNames(t, "metrics.md", found(t, "modules/chat/metrics.go", `"(caddy_(?:ai|chat)_\w+)"`))
+		wantNames(t, "metrics.md", Found(t, "modules/chat/metrics.go", `"(caddy_(?:ai|chat)_\w+)"`))
 	})
 	t.Run("no metric that is none", func(t *testing.T) {
-		code := found(t, "modules/chat/metrics.go", `"(caddy_(?:ai|chat)_\w+)"`)
-		for _, name := range found(t, "docs/metrics.md", "`(caddy_(?:ai|chat)_\\w+)`") {
+		code := Found(t, "modules/chat/metrics.go", `"(caddy_(?:ai|chat)_\w+)"`)
+		for _, name := range Found(t, "docs/metrics.md", "`(caddy_(?:ai|chat)_\\w+)`") {
 			if !slices.Contains(code, name) {
 				t.Errorf("metrics.md names %s, which is no metric", name)
 			}
 		}
 	})
 	t.Run("every field of the access log", func(t *testing.T) {
-		wantNames(t, "metrics.md", found(t, "modules/chat/request.go", `extra\.Set\(zap\.\w+\("(\w+)"`))
+		wantNames(t, "metrics.md", Found(t, "modules/chat/request.go", `extra\.Set\(zap\.\w+\("(\w+)"`))
 	})
 	t.Run("every error code", func(t *testing.T) {
-		wantNames(t, "errors.md", found(t, "modules/apierror/error.go", `Code: "(\w+)"`))
+		wantNames(t, "errors.md", Found(t, "modules/apierror/error.go", `Code: "(\w+)"`))
 	})
 }
 
@@ -98,8 +98,8 @@ func jsonNames(typ reflect.Type) []string {
 	return names
 }
 
-// found returns what a pattern's group matches in a file of the repository.
-func found(t testing.TB, file, pattern string) []string {
+// Found returns what a pattern's group matches in a file of the repository.
+func Found(t testing.TB, file, pattern string) []string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", file))
 	if err != nil {
@@ -116,7 +116,7 @@ func found(t testing.TB, file, pattern string) []string {
 // files require directly.
 func TestDocsDependencies(t *testing.T) {
 	used := importedBy(t)
-	direct := found(t, "go.mod", `(?m)^\t(\S+) v\S+$`)
+	direct := Found(t, "go.mod", `(?m)^\t(\S+) v\S+$`)
 	var product, testsOnly []string
 	for _, mod := range direct {
 		if slices.ContainsFunc(used, func(pkg string) bool { return pkg == mod || strings.HasPrefix(pkg, mod+"/") }) {
@@ -125,12 +125,12 @@ func TestDocsDependencies(t *testing.T) {
 			testsOnly = append(testsOnly, mod)
 		}
 	}
-	tools := func(file string) []string { return found(t, file, `(?m)^tool (\S+?)(?:/v\d+)?/cmd/\S+$`) }
+	tools := func(file string) []string { return Found(t, file, `(?m)^tool (\S+?)(?:/v\d+)?/cmd/\S+$`) }
 
 	shown := dependencyRows(t)
 	wantRows(t, "In the binary", product, shown)
 	wantRows(t, "In tests only", testsOnly, shown)
-	wantRows(t, "For building", append(found(t, "xcaddy-build/go.mod", `(?m)^\t(\S+) v\S+$`), tools("xcaddy-build/go.mod")...), shown)
+	wantRows(t, "For building", append(Found(t, "xcaddy-build/go.mod", `(?m)^\t(\S+) v\S+$`), tools("xcaddy-build/go.mod")...), shown)
 	wantRows(t, "For linting", tools(".ci/tools/go.mod"), shown)
 	for _, mod := range shown["In the binary"] {
 		if !slices.Contains(direct, mod) {

@@ -154,10 +154,10 @@ func adaptPage(t testing.TB, p page, b block, dir string) string {
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(b.text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := &caddyProcess{t: t, dir: dir, env: docsEnv(p.text)}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	c := &Caddy{T: t, Dir: dir, Env: docsEnv(p.text)}
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	cmd := c.command(ctx, "adapt", "--config", "Caddyfile", "--validate")
+	cmd := c.Command(ctx, "adapt", "--config", "Caddyfile", "--validate")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -253,7 +253,7 @@ func runCommands(t testing.TB, p page) {
 	dir := t.TempDir()
 	writeTenants(t, p, dir)
 	c := serveDocs(t, dir, configs[0].text, docsEnv(p.text)...)
-	site, admin := strings.TrimPrefix(c.url, "http://"), strings.TrimPrefix(c.admin, "http://")
+	site, admin := strings.TrimPrefix(c.URL, "http://"), strings.TrimPrefix(c.Admin, "http://")
 
 	commands := p.commands()
 	var script strings.Builder
@@ -280,40 +280,40 @@ func runCommands(t testing.TB, p page) {
 
 // serveDocs runs a page's Caddyfile as it is, but for the ports and what
 // keeps it on the loopback interface.
-func serveDocs(t testing.TB, dir, config string, env ...string) *caddyProcess {
+func serveDocs(t testing.TB, dir, config string, env ...string) *Caddy {
 	t.Helper()
-	c := &caddyProcess{
-		t:     t,
-		dir:   dir,
-		url:   fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
-		admin: fmt.Sprintf("http://127.0.0.1:%d", freePort(t)),
-		env:   env,
+	c := &Caddy{
+		T:     t,
+		Dir:   dir,
+		URL:   fmt.Sprintf("http://127.0.0.1:%d", FreePort(t)),
+		Admin: fmt.Sprintf("http://127.0.0.1:%d", FreePort(t)),
+		Env:   env,
 	}
-	options := fmt.Sprintf("{\n\tadmin %s\n\tdefault_bind 127.0.0.1\n", strings.TrimPrefix(c.admin, "http://"))
+	options := fmt.Sprintf("{\n\tadmin %s\n\tdefault_bind 127.0.0.1\n", strings.TrimPrefix(c.Admin, "http://"))
 	if rest, ok := strings.CutPrefix(config, "{\n"); ok {
 		config = options + rest
 	} else {
 		config = options + "}\n" + config
 	}
-	config = strings.ReplaceAll(config, ":8080", strings.TrimPrefix(c.url, "http://127.0.0.1"))
+	config = strings.ReplaceAll(config, ":8080", strings.TrimPrefix(c.URL, "http://127.0.0.1"))
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.run()
+	c.Run()
 	return c
 }
 
 // shell runs a script beside the server and returns all that it printed.
-func (c *caddyProcess) shell(script string) string {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience)
+func (c *Caddy) shell(script string) string {
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(c.T.Context(), 2*Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
-	cmd.Dir = c.dir
-	cmd.Env = append(append(os.Environ(), c.env...), "HOME="+c.dir, "LC_ALL=C.UTF-8")
+	cmd.Dir = c.Dir
+	cmd.Env = append(append(os.Environ(), c.Env...), "HOME="+c.Dir, "LC_ALL=C.UTF-8")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		c.t.Errorf("shell: %v\n%s", err, out)
+		c.T.Errorf("shell: %v\n%s", err, out)
 	}
 	return string(out)
 }

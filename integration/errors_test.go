@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	upstreamKey  = "sk-upstream-0123456789abcdef"
-	upstreamTold = "UPSTREAM-SAID-THIS"
+	UpstreamKey  = "sk-upstream-0123456789abcdef"
+	UpstreamTold = "UPSTREAM-SAID-THIS"
 )
 
 // failingUpstream fails as the model's name says. Its waiting answers begin
@@ -41,9 +41,9 @@ func (u *failingUpstream) serve(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewDecoder(r.Body).Decode(&req)
 	refuse := func(status int, typ, code string) {
 		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("X-Upstream", upstreamTold)
+		w.Header().Set("X-Upstream", UpstreamTold)
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `{"error":{"message":%q,"type":%q,"code":%q}}`, upstreamTold+" "+upstreamKey+" at /srv/app.py", typ, code)
+		fmt.Fprintf(w, `{"error":{"message":%q,"type":%q,"code":%q}}`, UpstreamTold+" "+UpstreamKey+" at /srv/app.py", typ, code)
 	}
 	switch req.Model {
 	case "limited":
@@ -59,7 +59,7 @@ func (u *failingUpstream) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusInternalServerError, "server_error", "")
 	case "html":
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprint(w, "<h1>"+upstreamTold+"</h1>")
+		fmt.Fprint(w, "<h1>"+UpstreamTold+"</h1>")
 	case "waiting":
 		u.asked <- struct{}{}
 		select {
@@ -116,56 +116,56 @@ const errorSite = `
 	}
 `
 
-// refusal is a request and how it is refused.
-type refusal struct {
-	name   string
-	method string // POST by default
-	path   string
-	tenant string
-	body   any
-	header []string
+// Refusal is a request and how it is refused.
+type Refusal struct {
+	Name   string
+	Method string // POST by default
+	Path   string
+	Tenant string
+	Body   any
+	Header []string
 
-	status int
-	code   string
-	names  string // the field that the message begins with
-	head   map[string]string
+	Status int
+	Code   string
+	Names  string // the field that the message begins with
+	Head   map[string]string
 }
 
-func (r refusal) check(t testing.TB, c *caddyProcess) {
+func (r Refusal) Check(t testing.TB, c *Caddy) {
 	t.Helper()
-	method := r.method
+	method := r.Method
 	if method == "" {
 		method = http.MethodPost
 	}
-	cl := newClient(c, r.tenant, "ann")
-	cl.t = t
-	resp := cl.do(method, r.path, r.body, r.header...)
-	r.checkAnswer(t, c, resp)
+	cl := NewClient(c, r.Tenant, "ann")
+	cl.T = t
+	resp := cl.Do(method, r.Path, r.Body, r.Header...)
+	r.CheckAnswer(t, c, resp)
 }
 
-func (r refusal) checkAnswer(t testing.TB, c *caddyProcess, resp *http.Response) {
+func (r Refusal) CheckAnswer(t testing.TB, c *Caddy, resp *http.Response) {
 	t.Helper()
-	text := readAll(t, resp)
+	text := ReadAll(t, resp)
 	resp.Body = io.NopCloser(strings.NewReader(text))
-	f := wantFailure(t, resp, r.status, r.code)
+	f := WantFailure(t, resp, r.Status, r.Code)
 	if ct := resp.Header.Get("Content-Type"); ct != "application/json" {
 		t.Errorf("Content-Type %q", ct)
 	}
-	if r.names != "" && !strings.HasPrefix(f.Error.Message, r.names+": ") {
-		t.Errorf("message %q does not name %s", f.Error.Message, r.names)
+	if r.Names != "" && !strings.HasPrefix(f.Error.Message, r.Names+": ") {
+		t.Errorf("message %q does not name %s", f.Error.Message, r.Names)
 	}
 	if f.Error.Message == "" {
 		t.Error("no message")
 	}
-	checkShape(t, text, strings.HasPrefix(r.path, "/v1/"))
-	checkDiscretion(t, c, resp, text)
-	for name, want := range r.head {
+	checkShape(t, text, strings.HasPrefix(r.Path, "/v1/"))
+	CheckDiscretion(t, c, resp, text)
+	for name, want := range r.Head {
 		if got := resp.Header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
 	for _, name := range []string{"Allow", "Retry-After", "WWW-Authenticate"} {
-		if _, wanted := r.head[name]; !wanted && resp.Header.Get(name) != "" {
+		if _, wanted := r.Head[name]; !wanted && resp.Header.Get(name) != "" {
 			t.Errorf("%s is %q, want none", name, resp.Header.Get(name))
 		}
 	}
@@ -200,29 +200,31 @@ func checkShape(t testing.TB, text string, openAI bool) {
 	}
 }
 
-// checkDiscretion looks for what a client must not see.
-func checkDiscretion(t testing.TB, c *caddyProcess, resp *http.Response, text string) {
+// CheckDiscretion looks for what a client must not see.
+func CheckDiscretion(t testing.TB, c *Caddy, resp *http.Response, text string) {
 	t.Helper()
 	all := text + fmt.Sprint(resp.Header)
-	for _, secret := range []string{upstreamTold, upstreamKey, "globex-secret-key", c.dir, "goroutine", "/var/lib", "/srv/", ".go:"} {
+	for _, secret := range []string{UpstreamTold, UpstreamKey, "globex-secret-key", c.Dir, "goroutine", "/var/lib", "/srv/", ".go:"} {
 		if strings.Contains(all, secret) {
 			t.Errorf("the answer shows %q: %s", secret, all)
 		}
 	}
 }
 
-const aSession = "0198f0e0-0000-7000-8000-000000000000"
+const SomeSession = "0198f0e0-0000-7000-8000-000000000000"
 
 // completion is a body of /v1/chat/completions.
-func completionOf(model string) map[string]any {
+func CompletionRequestFor(model string) map[string]any {
 	return map[string]any{"model": model, "messages": []map[string]string{{"role": "user", "content": "hi"}}}
 }
 
-func askOf(model string) ask { return ask{SessionID: newSession(), Message: "hi", ModelID: model} }
+func ChatRequestFor(model string) ChatRequest {
+	return ChatRequest{SessionID: NewSession(), Message: "hi", ModelID: model}
+}
 
 func TestErrors(t *testing.T) {
 	up := newFailingUpstream(t)
-	c := startCaddy(t, errorOptions, errorSite, "UPSTREAM="+up.url, "UPSTREAM_KEY="+upstreamKey)
+	c := Start(t, errorOptions, errorSite, "UPSTREAM="+up.url, "UPSTREAM_KEY="+UpstreamKey)
 
 	bearer := map[string]string{"WWW-Authenticate": "Bearer"}
 	big := strings.Repeat("x", 2000)
@@ -231,76 +233,76 @@ func TestErrors(t *testing.T) {
 		name, path string
 		body       func(model string) any
 	}{
-		{"chat", "/chat", func(m string) any { return askOf(m) }},
-		{"v1", "/v1/chat/completions", func(m string) any { return completionOf(m) }},
+		{"chat", "/chat", func(m string) any { return ChatRequestFor(m) }},
+		{"v1", "/v1/chat/completions", func(m string) any { return CompletionRequestFor(m) }},
 	} {
 		fine := d.body("fast")
-		text := fmt.Sprintf(`{"sessionId":%q,"message":"hi","messages":[{"role":"user","content":"hi"}]}`, newSession())
-		for _, r := range []refusal{
-			{name: "invalid_json", tenant: "acme", body: `{"message":`, status: 400, code: "invalid_json"},
-			{name: "invalid_json for a duplicate name", tenant: "acme", body: text[:len(text)-1] + `,"message":"hi"}`, status: 400, code: "invalid_json"},
-			{name: "invalid_request", tenant: "acme", body: `{}`, status: 400, code: "invalid_request"},
-			{name: "tenant_required", body: fine, status: 400, code: "tenant_required"},
-			{name: "content_filtered", tenant: "acme", body: d.body("up/filtered"), status: 400, code: "content_filtered"},
-			{name: "invalid_api_key for none", tenant: "globex", body: fine, status: 401, code: "invalid_api_key", head: bearer},
-			{name: "invalid_api_key for a wrong one", tenant: "globex", header: []string{"X-Api-Key", "wrong"}, body: fine, status: 401, code: "invalid_api_key", head: bearer},
-			{name: "tenant_mismatch", tenant: "acme", header: []string{"X-Api-Key", "globex-secret-key"}, body: fine, status: 403, code: "tenant_mismatch"},
-			{name: "model_not_allowed", tenant: "choosy", body: d.body("up/broken"), status: 403, code: "model_not_allowed"},
-			{name: "tenant_unknown", tenant: "nobody", body: fine, status: 404, code: "tenant_unknown"},
-			{name: "model_unknown", tenant: "acme", body: d.body("nosuch"), status: 404, code: "model_unknown"},
-			{name: "model_unknown upstream", tenant: "acme", body: d.body("up/missing"), status: 404, code: "model_unknown"},
-			{name: "payload_too_large", tenant: "acme", body: `{"message":"` + big + `"}`, status: 413, code: "payload_too_large"},
-			{name: "payload_too_large in chunks", tenant: "acme", body: io.MultiReader(strings.NewReader(`{"message":"` + big + `"}`)), status: 413, code: "payload_too_large"},
-			{name: "unsupported_media_type", tenant: "acme", body: fine, header: []string{"Content-Type", "text/plain"}, status: 415, code: "unsupported_media_type"},
-			{name: "provider_rate_limited", tenant: "acme", body: d.body("up/limited"), status: 429, code: "provider_rate_limited", head: map[string]string{"Retry-After": "7"}},
-			{name: "ai_error for a failing provider", tenant: "acme", body: d.body("up/broken"), status: 502, code: "ai_error"},
-			{name: "ai_error for a rejected key of ours", tenant: "acme", body: d.body("up/unauthorized"), status: 502, code: "ai_error"},
-			{name: "ai_error for an answer that is none", tenant: "acme", body: d.body("up/html"), status: 502, code: "ai_error"},
+		text := fmt.Sprintf(`{"sessionId":%q,"message":"hi","messages":[{"role":"user","content":"hi"}]}`, NewSession())
+		for _, r := range []Refusal{
+			{Name: "invalid_json", Tenant: "acme", Body: `{"message":`, Status: 400, Code: "invalid_json"},
+			{Name: "invalid_json for a duplicate name", Tenant: "acme", Body: text[:len(text)-1] + `,"message":"hi"}`, Status: 400, Code: "invalid_json"},
+			{Name: "invalid_request", Tenant: "acme", Body: `{}`, Status: 400, Code: "invalid_request"},
+			{Name: "tenant_required", Body: fine, Status: 400, Code: "tenant_required"},
+			{Name: "content_filtered", Tenant: "acme", Body: d.body("up/filtered"), Status: 400, Code: "content_filtered"},
+			{Name: "invalid_api_key for none", Tenant: "globex", Body: fine, Status: 401, Code: "invalid_api_key", Head: bearer},
+			{Name: "invalid_api_key for a wrong one", Tenant: "globex", Header: []string{"X-Api-Key", "wrong"}, Body: fine, Status: 401, Code: "invalid_api_key", Head: bearer},
+			{Name: "tenant_mismatch", Tenant: "acme", Header: []string{"X-Api-Key", "globex-secret-key"}, Body: fine, Status: 403, Code: "tenant_mismatch"},
+			{Name: "model_not_allowed", Tenant: "choosy", Body: d.body("up/broken"), Status: 403, Code: "model_not_allowed"},
+			{Name: "tenant_unknown", Tenant: "nobody", Body: fine, Status: 404, Code: "tenant_unknown"},
+			{Name: "model_unknown", Tenant: "acme", Body: d.body("nosuch"), Status: 404, Code: "model_unknown"},
+			{Name: "model_unknown upstream", Tenant: "acme", Body: d.body("up/missing"), Status: 404, Code: "model_unknown"},
+			{Name: "payload_too_large", Tenant: "acme", Body: `{"message":"` + big + `"}`, Status: 413, Code: "payload_too_large"},
+			{Name: "payload_too_large in chunks", Tenant: "acme", Body: io.MultiReader(strings.NewReader(`{"message":"` + big + `"}`)), Status: 413, Code: "payload_too_large"},
+			{Name: "unsupported_media_type", Tenant: "acme", Body: fine, Header: []string{"Content-Type", "text/plain"}, Status: 415, Code: "unsupported_media_type"},
+			{Name: "provider_rate_limited", Tenant: "acme", Body: d.body("up/limited"), Status: 429, Code: "provider_rate_limited", Head: map[string]string{"Retry-After": "7"}},
+			{Name: "ai_error for a failing provider", Tenant: "acme", Body: d.body("up/broken"), Status: 502, Code: "ai_error"},
+			{Name: "ai_error for a rejected key of ours", Tenant: "acme", Body: d.body("up/unauthorized"), Status: 502, Code: "ai_error"},
+			{Name: "ai_error for an answer that is none", Tenant: "acme", Body: d.body("up/html"), Status: 502, Code: "ai_error"},
 		} {
-			r.path = d.path
-			t.Run(d.name+"/"+r.name, func(t *testing.T) { r.check(t, c) })
+			r.Path = d.path
+			t.Run(d.name+"/"+r.Name, func(t *testing.T) { r.Check(t, c) })
 		}
 	}
 
-	for _, r := range []refusal{
-		{name: "session_not_found", method: "GET", path: "/chat/" + aSession + "/history", status: 404, code: "session_not_found"},
-		{name: "session_not_found on delete", method: "DELETE", path: "/chat/" + aSession, status: 404, code: "session_not_found"},
-		{name: "session_not_found on stream", method: "GET", path: "/chat/" + aSession + "/stream", status: 404, code: "session_not_found"},
-		{name: "session_not_found on cancel", path: "/chat/" + aSession + "/cancel", status: 404, code: "session_not_found"},
-		{name: "session_not_found for no UUID", method: "GET", path: "/chat/1/history", status: 404, code: "session_not_found"},
-		{name: "not_found", method: "GET", path: "/chat/" + aSession + "/nosuch", status: 404, code: "not_found"},
-		{name: "not_found below a route", method: "GET", path: "/chat/" + aSession + "/history/1", status: 404, code: "not_found"},
-		{name: "method_not_allowed", method: "PUT", path: "/chat", status: 405, code: "method_not_allowed", head: map[string]string{"Allow": "GET, POST"}},
-		{name: "method_not_allowed on a session", method: "GET", path: "/chat/" + aSession, status: 405, code: "method_not_allowed", head: map[string]string{"Allow": "DELETE"}},
-		{name: "method_not_allowed on history", method: "POST", path: "/chat/" + aSession + "/history", status: 405, code: "method_not_allowed", head: map[string]string{"Allow": "GET"}},
-		{name: "method_not_allowed on cancel", method: "GET", path: "/chat/" + aSession + "/cancel", status: 405, code: "method_not_allowed", head: map[string]string{"Allow": "POST"}},
-		{name: "method_not_allowed on completions", method: "GET", path: "/v1/chat/completions", status: 405, code: "method_not_allowed", head: map[string]string{"Allow": "POST"}},
-		{name: "method_not_allowed on models", method: "DELETE", path: "/v1/models", status: 405, code: "method_not_allowed", head: map[string]string{"Allow": "GET"}},
-		{name: "method_not_allowed on health", method: "POST", path: "/v1/health", status: 405, code: "method_not_allowed", head: map[string]string{"Allow": "GET"}},
-		{name: "invalid_request names limit", method: "GET", path: "/chat?limit=0", status: 400, code: "invalid_request", names: "limit"},
-		{name: "invalid_request names before", method: "GET", path: "/chat?before=yesterday", status: 400, code: "invalid_request", names: "before"},
-		{name: "invalid_request names the history's limit", method: "GET", path: "/chat/" + aSession + "/history?limit=many", status: 400, code: "invalid_request", names: "limit"},
-		{name: "invalid_request names the history's before", method: "GET", path: "/chat/" + aSession + "/history?before=-1", status: 400, code: "invalid_request", names: "before"},
+	for _, r := range []Refusal{
+		{Name: "session_not_found", Method: "GET", Path: "/chat/" + SomeSession + "/history", Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found on delete", Method: "DELETE", Path: "/chat/" + SomeSession, Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found on stream", Method: "GET", Path: "/chat/" + SomeSession + "/stream", Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found on cancel", Path: "/chat/" + SomeSession + "/cancel", Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found for no UUID", Method: "GET", Path: "/chat/1/history", Status: 404, Code: "session_not_found"},
+		{Name: "not_found", Method: "GET", Path: "/chat/" + SomeSession + "/nosuch", Status: 404, Code: "not_found"},
+		{Name: "not_found below a route", Method: "GET", Path: "/chat/" + SomeSession + "/history/1", Status: 404, Code: "not_found"},
+		{Name: "method_not_allowed", Method: "PUT", Path: "/chat", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET, POST"}},
+		{Name: "method_not_allowed on a session", Method: "GET", Path: "/chat/" + SomeSession, Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "DELETE"}},
+		{Name: "method_not_allowed on history", Method: "POST", Path: "/chat/" + SomeSession + "/history", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET"}},
+		{Name: "method_not_allowed on cancel", Method: "GET", Path: "/chat/" + SomeSession + "/cancel", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "POST"}},
+		{Name: "method_not_allowed on completions", Method: "GET", Path: "/v1/chat/completions", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "POST"}},
+		{Name: "method_not_allowed on models", Method: "DELETE", Path: "/v1/models", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET"}},
+		{Name: "method_not_allowed on health", Method: "POST", Path: "/v1/health", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET"}},
+		{Name: "invalid_request names limit", Method: "GET", Path: "/chat?limit=0", Status: 400, Code: "invalid_request", Names: "limit"},
+		{Name: "invalid_request names before", Method: "GET", Path: "/chat?before=yesterday", Status: 400, Code: "invalid_request", Names: "before"},
+		{Name: "invalid_request names the history's limit", Method: "GET", Path: "/chat/" + SomeSession + "/history?limit=many", Status: 400, Code: "invalid_request", Names: "limit"},
+		{Name: "invalid_request names the history's before", Method: "GET", Path: "/chat/" + SomeSession + "/history?before=-1", Status: 400, Code: "invalid_request", Names: "before"},
 	} {
-		r.tenant = "acme"
-		t.Run(r.name, func(t *testing.T) { r.check(t, c) })
+		r.Tenant = "acme"
+		t.Run(r.Name, func(t *testing.T) { r.Check(t, c) })
 	}
 
 	t.Run("session_busy", func(t *testing.T) {
-		ann := newClient(c, "acme", "ann")
-		body := ask{SessionID: newSession(), Message: "hi", ModelID: "up/waiting"}
+		ann := NewClient(c, "acme", "ann")
+		body := ChatRequest{SessionID: NewSession(), Message: "hi", ModelID: "up/waiting"}
 		first := make(chan *http.Response, 1)
 		go func() {
-			resp, err := ann.http.Do(ann.request("POST", "/chat", body))
+			resp, err := ann.HTTP.Do(ann.Request("POST", "/chat", body))
 			if err != nil {
 				t.Error(err)
 			}
 			first <- resp
 		}()
 		<-up.asked
-		refusal{path: "/chat", tenant: "acme", body: body, status: 409, code: "session_busy"}.check(t, c)
+		Refusal{Path: "/chat", Tenant: "acme", Body: body, Status: 409, Code: "session_busy"}.Check(t, c)
 		close(up.release)
-		if a := readEvents(t, <-first).rest(); a.text != "hi" || a.done == nil {
+		if a := ReadEvents(t, <-first).Rest(); a.Text != "hi" || a.Done == nil {
 			t.Errorf("the running turn: %+v", a)
 		}
 	})
@@ -308,32 +310,32 @@ func TestErrors(t *testing.T) {
 	t.Run("rate_limited", func(t *testing.T) {
 		for _, path := range []string{"/chat", "/v1/models"} {
 			// the window of an hour has room for one
-			hasty := newClient(c, "hasty", path)
-			hasty.do("GET", path, nil).Body.Close()
-			resp := hasty.do("GET", path, nil)
+			hasty := NewClient(c, "hasty", path)
+			hasty.Do("GET", path, nil).Body.Close()
+			resp := hasty.Do("GET", path, nil)
 			after := resp.Header.Get("Retry-After")
 			if n, err := strconv.Atoi(after); err != nil || n < 1 || n > 3600 {
 				t.Errorf("Retry-After %q", after)
 			}
-			refusal{path: path + "/", status: 429, code: "rate_limited", head: map[string]string{"Retry-After": after}}.checkAnswer(t, c, resp)
+			Refusal{Path: path + "/", Status: 429, Code: "rate_limited", Head: map[string]string{"Retry-After": after}}.CheckAnswer(t, c, resp)
 		}
 	})
 
 	t.Run("storage_unavailable", func(t *testing.T) {
-		for _, r := range []refusal{
-			{name: "take", path: "/chat", body: askOf("")},
-			{name: "take", path: "/v1/chat/completions", body: completionOf("fast")},
-			{name: "claim", path: "/chat", body: askOf("")},
-			{name: "append", path: "/chat", body: askOf("")},
-			{name: "history", path: "/chat", body: askOf("")},
-			{name: "history", method: "GET", path: "/chat/" + aSession + "/history"},
-			{name: "history", method: "DELETE", path: "/chat/" + aSession},
-			{name: "sessions", method: "GET", path: "/chat"},
+		for _, r := range []Refusal{
+			{Name: "take", Path: "/chat", Body: ChatRequestFor("")},
+			{Name: "take", Path: "/v1/chat/completions", Body: CompletionRequestFor("fast")},
+			{Name: "claim", Path: "/chat", Body: ChatRequestFor("")},
+			{Name: "append", Path: "/chat", Body: ChatRequestFor("")},
+			{Name: "history", Path: "/chat", Body: ChatRequestFor("")},
+			{Name: "history", Method: "GET", Path: "/chat/" + SomeSession + "/history"},
+			{Name: "history", Method: "DELETE", Path: "/chat/" + SomeSession},
+			{Name: "sessions", Method: "GET", Path: "/chat"},
 		} {
-			r.tenant, r.status, r.code = "acme", 503, "storage_unavailable"
-			t.Run(r.name+" of "+r.path, func(t *testing.T) {
-				t.Cleanup(c.trouble(r.name))
-				r.check(t, c)
+			r.Tenant, r.Status, r.Code = "acme", 503, "storage_unavailable"
+			t.Run(r.Name+" of "+r.Path, func(t *testing.T) {
+				t.Cleanup(c.Trouble(r.Name))
+				r.Check(t, c)
 			})
 		}
 	})
@@ -341,15 +343,15 @@ func TestErrors(t *testing.T) {
 
 func TestErrorsOfSilence(t *testing.T) {
 	up := newFailingUpstream(t)
-	c := startCaddy(t, errorOptions, strings.Replace(errorSite, "passthrough up", "passthrough up\nresponse_timeout 50ms", 1),
-		"UPSTREAM="+up.url, "UPSTREAM_KEY="+upstreamKey)
-	refusal{path: "/chat", tenant: "acme", body: askOf("up/waiting"), status: 504, code: "ai_timeout"}.check(t, c)
-	refusal{path: "/v1/chat/completions", tenant: "acme", body: completionOf("up/waiting"), status: 504, code: "ai_timeout"}.check(t, c)
+	c := Start(t, errorOptions, strings.Replace(errorSite, "passthrough up", "passthrough up\nresponse_timeout 50ms", 1),
+		"UPSTREAM="+up.url, "UPSTREAM_KEY="+UpstreamKey)
+	Refusal{Path: "/chat", Tenant: "acme", Body: ChatRequestFor("up/waiting"), Status: 504, Code: "ai_timeout"}.Check(t, c)
+	Refusal{Path: "/v1/chat/completions", Tenant: "acme", Body: CompletionRequestFor("up/waiting"), Status: 504, Code: "ai_timeout"}.Check(t, c)
 }
 
 func TestErrorsOfAbsence(t *testing.T) {
-	nobody := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
-	c := startCaddy(t, errorOptions, errorSite, "UPSTREAM="+nobody, "UPSTREAM_KEY="+upstreamKey)
-	refusal{path: "/chat", tenant: "acme", body: askOf("up/any"), status: 502, code: "ai_error"}.check(t, c)
-	refusal{path: "/v1/chat/completions", tenant: "acme", body: completionOf("up/any"), status: 502, code: "ai_error"}.check(t, c)
+	nobody := fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))
+	c := Start(t, errorOptions, errorSite, "UPSTREAM="+nobody, "UPSTREAM_KEY="+UpstreamKey)
+	Refusal{Path: "/chat", Tenant: "acme", Body: ChatRequestFor("up/any"), Status: 502, Code: "ai_error"}.Check(t, c)
+	Refusal{Path: "/v1/chat/completions", Tenant: "acme", Body: CompletionRequestFor("up/any"), Status: 502, Code: "ai_error"}.Check(t, c)
 }

@@ -22,8 +22,8 @@ func tryOllama(t *testing.T) {
 		fmt.Fprintln(w, `{"model":"llama3.2","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","prompt_eval_count":5,"eval_count":3}`)
 	}))
 	t.Cleanup(ollama.Close)
-	c := startExample(t, "ollama", "http://127.0.0.1:11434", ollama.URL)
-	wantAnswer(t, newClient(c, "", ""))
+	c := StartExample(t, "ollama", "http://127.0.0.1:11434", ollama.URL)
+	wantAnswer(t, NewClient(c, "", ""))
 	if got := asked.Load().(string); got != "/api/chat llama3.2" {
 		t.Errorf("upstream got %q", got)
 	}
@@ -46,32 +46,32 @@ func tryFallbacks(t *testing.T) {
 			`"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":3,"totalTokenCount":8}}`)
 	}))
 	t.Cleanup(gemini.Close)
-	c := startExample(t, "fallbacks",
+	c := StartExample(t, "fallbacks",
 		"provider openai {", "provider openai {\n base_url http://127.0.0.1:1/v1",
 		"provider gemini {", "provider gemini {\n base_url "+gemini.URL)
-	acme, globex, nobody := newClient(c, "", ""), newClient(c, "", ""), newClient(c, "", "")
-	acme.key, globex.key = "acme-key", "globex-key"
+	acme, globex, nobody := NewClient(c, "", ""), NewClient(c, "", ""), NewClient(c, "", "")
+	acme.Key, globex.Key = "acme-key", "globex-key"
 
 	const path = "/v1/chat/completions"
 	body := func(model string) string {
 		return fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"hi"}]}`, model)
 	}
 	for _, cached := range []string{"miss", "hit"} {
-		resp := acme.do(http.MethodPost, path, body("fast"))
-		wantHeader(t, resp.Header, map[string]string{"X-Ai-Provider": "gemini", "X-Ai-Fallback": "true", "X-Ai-Cache": cached})
-		if answer := readAll(t, resp); !strings.Contains(answer, "Hello from afar") {
+		resp := acme.Do(http.MethodPost, path, body("fast"))
+		WantHeader(t, resp.Header, map[string]string{"X-Ai-Provider": "gemini", "X-Ai-Fallback": "true", "X-Ai-Cache": cached})
+		if answer := ReadAll(t, resp); !strings.Contains(answer, "Hello from afar") {
 			t.Errorf("%s: %d %s", cached, resp.StatusCode, answer)
 		}
 	}
 	if n := calls.Load(); n != 1 {
 		t.Errorf("%d calls upstream, want 1: the second answer is cached", n)
 	}
-	if used, ok := c.metrics()[`caddy_ai_budget_used_ratio{period="day",tenant="acme"}`]; !ok || used <= 0 {
+	if used, ok := c.Metrics()[`caddy_ai_budget_used_ratio{period="day",tenant="acme"}`]; !ok || used <= 0 {
 		t.Errorf("of acme's budget %v (%v) is used", used, ok)
 	}
-	wantFailure(t, globex.do(http.MethodPost, path, body("smart")), http.StatusForbidden, "model_not_allowed")
-	wantFailure(t, nobody.do(http.MethodPost, path, body("fast")), http.StatusBadRequest, "tenant_required")
-	if status := nobody.call(http.MethodGet, "/health", nil, new(any)); status != http.StatusOK {
+	WantFailure(t, globex.Do(http.MethodPost, path, body("smart")), http.StatusForbidden, "model_not_allowed")
+	WantFailure(t, nobody.Do(http.MethodPost, path, body("fast")), http.StatusBadRequest, "tenant_required")
+	if status := nobody.Call(http.MethodGet, "/health", nil, new(any)); status != http.StatusOK {
 		t.Errorf("health: %d", status)
 	}
 }

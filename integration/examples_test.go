@@ -17,10 +17,10 @@ import (
 	"testing"
 )
 
-const examplesDir = "../caddyfile-examples"
+const ExamplesDir = "../caddyfile-examples"
 
-// exampleEnv is the environment that the examples ask for.
-var exampleEnv = []string{
+// ExampleEnv is the environment that the examples ask for.
+var ExampleEnv = []string{
 	"OPENAI_API_KEY=sk-the-providers",
 	"ANTHROPIC_API_KEY=sk-ant-the-providers",
 	"GEMINI_API_KEY=gemini-the-providers",
@@ -42,7 +42,7 @@ var exampleTests = map[string]func(*testing.T){
 
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	entries, err := os.ReadDir(examplesDir)
+	entries, err := os.ReadDir(ExamplesDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +53,11 @@ func TestExamples(t *testing.T) {
 				t.Fatalf("nothing tries out %s", e.Name())
 			}
 			t.Run("is_formatted_and_adapts", func(t *testing.T) {
-				file := exampleFile(t, e.Name())
-				if out, err := caddy(t, t.TempDir(), "fmt", "--diff", file); err != nil {
+				file := CaddyfileOf(t, e.Name())
+				if out, err := RunCaddy(t, t.TempDir(), "fmt", "--diff", file); err != nil {
 					t.Errorf("caddy fmt: %v\n%s", err, out)
 				}
-				if out, err := caddy(t, t.TempDir(), "adapt", "--config", file); err != nil {
+				if out, err := RunCaddy(t, t.TempDir(), "adapt", "--config", file); err != nil {
 					t.Errorf("caddy adapt: %v\n%s", err, out)
 				}
 			})
@@ -69,23 +69,23 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-func exampleFile(t testing.TB, name string) string {
+func CaddyfileOf(t testing.TB, name string) string {
 	t.Helper()
-	file, err := filepath.Abs(filepath.Join(examplesDir, name, "Caddyfile"))
+	file, err := filepath.Abs(filepath.Join(ExamplesDir, name, "Caddyfile"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return file
 }
 
-// startExample runs an example in a copy of its folder, on free ports. edits
+// StartExample runs an example in a copy of its folder, on free ports. edits
 // are pairs of what stands in its Caddyfile and what the test's own world has
 // instead.
-func startExample(t testing.TB, name string, edits ...string) *caddyProcess {
+func StartExample(t testing.TB, name string, edits ...string) *Caddy {
 	t.Helper()
-	c := &caddyProcess{t: t, dir: t.TempDir(), env: exampleEnv}
-	copyExample(t, c.dir, filepath.Join(examplesDir, name))
-	file := filepath.Join(c.dir, "Caddyfile")
+	c := &Caddy{T: t, Dir: t.TempDir(), Env: ExampleEnv}
+	copyExample(t, c.Dir, filepath.Join(ExamplesDir, name))
+	file := filepath.Join(c.Dir, "Caddyfile")
 	config, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -100,11 +100,11 @@ func startExample(t testing.TB, name string, edits ...string) *caddyProcess {
 	if err := os.WriteFile(file, []byte(edited), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := c.command(t.Context(), "validate", "--config", "Caddyfile").CombinedOutput()
+	out, err := c.Command(t.Context(), "validate", "--config", "Caddyfile").CombinedOutput()
 	if err != nil {
 		t.Fatalf("caddy validate: %v\n%s", err, out)
 	}
-	c.run()
+	c.Run()
 	return c
 }
 
@@ -136,13 +136,13 @@ func copyExample(t testing.TB, to, from string) {
 
 // onFreePorts moves an example's ports, Caddy's own and the site's on 8080 to
 // ones that nobody uses, and lets no certificate authority be asked.
-func (c *caddyProcess) onFreePorts(config string) string {
-	c.t.Helper()
-	site, admin := freePort(c.t), freePort(c.t)
-	c.url = fmt.Sprintf("http://127.0.0.1:%d", site)
-	c.admin = fmt.Sprintf("http://127.0.0.1:%d", admin)
+func (c *Caddy) onFreePorts(config string) string {
+	c.T.Helper()
+	site, admin := FreePort(c.T), FreePort(c.T)
+	c.URL = fmt.Sprintf("http://127.0.0.1:%d", site)
+	c.Admin = fmt.Sprintf("http://127.0.0.1:%d", admin)
 	options := fmt.Sprintf("\tadmin 127.0.0.1:%d\n\thttp_port %d\n\thttps_port %d\n\tlocal_certs\n\tskip_install_trust\n",
-		admin, freePort(c.t), freePort(c.t))
+		admin, FreePort(c.T), FreePort(c.T))
 	config = strings.Replace(config, "\n:8080 {\n", fmt.Sprintf("\n:%d {\n", site), 1)
 	if before, after, ok := strings.Cut(config, "\n{\n"); ok {
 		return before + "\n{\n" + options + after
@@ -151,13 +151,13 @@ func (c *caddyProcess) onFreePorts(config string) string {
 }
 
 // wantAnswer says something and expects the model server's answer.
-func wantAnswer(t testing.TB, c *client) {
+func wantAnswer(t testing.TB, c *Client) {
 	t.Helper()
-	session := newSession()
-	if a := c.say(session, "hi"); a.text != "Hello from afar" || a.done == nil || a.done.FinishReason != "stop" {
-		t.Fatalf("got %q, done %+v", a.text, a.done)
+	session := NewSession()
+	if a := c.Say(session, "hi"); a.Text != "Hello from afar" || a.Done == nil || a.Done.FinishReason != "stop" {
+		t.Fatalf("got %q, done %+v", a.Text, a.Done)
 	}
-	if n := len(c.history(session)); n != 2 {
+	if n := len(c.History(session)); n != 2 {
 		t.Errorf("%d messages stored, want 2", n)
 	}
 }
@@ -172,11 +172,11 @@ type demoCompletion struct {
 }
 
 // wantCompletion asks under /v1 and expects the model server's answer.
-func wantCompletion(t testing.TB, c *client, model string) {
+func wantCompletion(t testing.TB, c *Client, model string) {
 	t.Helper()
 	var a demoCompletion
 	body := map[string]any{"model": model, "messages": []map[string]string{{"role": "user", "content": "hi"}}}
-	if status := c.call(http.MethodPost, "/v1/chat/completions", body, &a); status != http.StatusOK {
+	if status := c.Call(http.MethodPost, "/v1/chat/completions", body, &a); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
 	if len(a.Choices) != 1 || a.Choices[0].Message.Content != "Hello from afar" {
@@ -185,16 +185,16 @@ func wantCompletion(t testing.TB, c *client, model string) {
 }
 
 func tryQuickstart(t *testing.T) {
-	c := startExample(t, "quickstart")
-	acme := newClient(c, "acme", "")
-	if a := acme.say(newSession(), "one two three"); a.text != "one two three" {
-		t.Errorf("got %q", a.text)
+	c := StartExample(t, "quickstart")
+	acme := NewClient(c, "acme", "")
+	if a := acme.Say(NewSession(), "one two three"); a.Text != "one two three" {
+		t.Errorf("got %q", a.Text)
 	}
-	resp := newClient(c, "", "").do(http.MethodGet, "/", nil)
-	if page := readAll(t, resp); !strings.Contains(page, `data-testid="composer"`) {
+	resp := NewClient(c, "", "").Do(http.MethodGet, "/", nil)
+	if page := ReadAll(t, resp); !strings.Contains(page, `data-testid="composer"`) {
 		t.Errorf("the page: %d %s", resp.StatusCode, page)
 	}
-	wantFailure(t, newClient(c, "", "").do(http.MethodGet, "/health", nil), http.StatusBadRequest, "tenant_required")
+	WantFailure(t, NewClient(c, "", "").Do(http.MethodGet, "/health", nil), http.StatusBadRequest, "tenant_required")
 }
 
 func tryExistingSite(t *testing.T) {
@@ -204,24 +204,24 @@ func tryExistingSite(t *testing.T) {
 	}))
 	t.Cleanup(site.Close)
 	model := newModelServer(t)
-	c := startExample(t, "existing-site",
+	c := StartExample(t, "existing-site",
 		"reverse_proxy 127.0.0.1:3000", "reverse_proxy "+site.Listener.Addr().String(),
 		"ai_gateway @chat openai {env.OPENAI_API_KEY}",
 		"ai_gateway @chat {\n provider openai {\n api_key {env.OPENAI_API_KEY}\n base_url "+model.URL+"/v1\n }\n default_model gpt-4o-mini\n }")
 
-	nobody := newClient(c, "", "")
+	nobody := NewClient(c, "", "")
 	for _, path := range []string{"/", "/health", "/v1/health", "/v1/orders", "/chatter"} {
-		resp := nobody.do(http.MethodPost, path, `{"a":1}`)
-		if got, want := readAll(t, resp), "the site: POST "+path+` {"a":1}`; got != want || resp.StatusCode != http.StatusOK {
+		resp := nobody.Do(http.MethodPost, path, `{"a":1}`)
+		if got, want := ReadAll(t, resp), "the site: POST "+path+` {"a":1}`; got != want || resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %q, want %q", path, resp.StatusCode, got, want)
 		}
 		if trace := resp.Header.Get("X-Trace-Id"); trace != "" {
 			t.Errorf("%s went through the chain, trace id %s", path, trace)
 		}
 	}
-	wantFailure(t, nobody.do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
+	WantFailure(t, nobody.Do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
 
-	wantAnswer(t, newClient(c, "acme", "ann"))
+	wantAnswer(t, NewClient(c, "acme", "ann"))
 	if got := model.only(t); got.authorization != "Bearer sk-the-providers" || got.path != "/v1/chat/completions" {
 		t.Errorf("upstream got %+v", got)
 	}
@@ -229,46 +229,46 @@ func tryExistingSite(t *testing.T) {
 
 func tryOpenAIGateway(t *testing.T) {
 	model := newModelServer(t)
-	c := startExample(t, "openai-gateway",
+	c := StartExample(t, "openai-gateway",
 		"provider openai {", "provider openai {\n base_url "+model.URL+"/v1")
-	acme, globex := newClient(c, "", ""), newClient(c, "", "")
-	acme.key, globex.key = "acme-key", "globex-key"
+	acme, globex := NewClient(c, "", ""), NewClient(c, "", "")
+	acme.Key, globex.Key = "acme-key", "globex-key"
 
 	wantCompletion(t, acme, "smart")
 	if got := model.only(t); got.Model != "gpt-4.1" || got.authorization != "Bearer sk-the-providers" {
 		t.Errorf("upstream got %+v", got)
 	}
 	body := `{"model":"smart","messages":[{"role":"user","content":"hi"}]}`
-	wantFailure(t, globex.do(http.MethodPost, "/v1/chat/completions", body), http.StatusForbidden, "model_not_allowed")
-	wantFailure(t, newClient(c, "", "").do(http.MethodPost, "/v1/chat/completions", body), http.StatusUnauthorized, "invalid_api_key")
+	WantFailure(t, globex.Do(http.MethodPost, "/v1/chat/completions", body), http.StatusForbidden, "model_not_allowed")
+	WantFailure(t, NewClient(c, "", "").Do(http.MethodPost, "/v1/chat/completions", body), http.StatusUnauthorized, "invalid_api_key")
 }
 
 func tryProduction(t *testing.T) {
 	model := newModelServer(t)
 	data := t.TempDir()
-	httpsPort, metricsPort := freePort(t), freePort(t)
-	c := startExample(t, "production",
+	httpsPort, metricsPort := FreePort(t), FreePort(t)
+	c := StartExample(t, "production",
 		"tenants /etc/caddy/tenants/*.json", "tenants tenants/*.json",
 		"/var/lib/caddy/chat", data,
 		"provider openai {", "provider openai {\n base_url "+model.URL+"/v1",
 		"chat.example.com {", fmt.Sprintf("chat.example.com:%d {", httpsPort),
 		":9180 {", fmt.Sprintf(":%d {", metricsPort))
 
-	nobody := newClient(c, "", "ann")
-	nobody.url = "https://chat.example.com"
-	nobody.http = trusting(t, c, httpsPort)
+	nobody := NewClient(c, "", "ann")
+	nobody.URL = "https://chat.example.com"
+	nobody.HTTP = trusting(t, c, httpsPort)
 	acme := *nobody
-	acme.key = "acme-key"
+	acme.Key = "acme-key"
 
 	wantAnswer(t, &acme)
-	wantFailure(t, nobody.do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
-	wantFailure(t, nobody.do(http.MethodGet, "/v1/models", nil), http.StatusBadRequest, "tenant_required")
+	WantFailure(t, nobody.Do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
+	WantFailure(t, nobody.Do(http.MethodGet, "/v1/models", nil), http.StatusBadRequest, "tenant_required")
 	var health struct {
 		Data struct {
 			Status string `json:"status"`
 		} `json:"data"`
 	}
-	if status := nobody.call(http.MethodGet, "/health", nil, &health); status != http.StatusOK || health.Data.Status != "ok" {
+	if status := nobody.Call(http.MethodGet, "/health", nil, &health); status != http.StatusOK || health.Data.Status != "ok" {
 		t.Errorf("health: %d %+v", status, health)
 	}
 
@@ -276,7 +276,7 @@ func tryProduction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := readAll(t, metrics); !strings.Contains(text, `caddy_chat_requests_total{code="200",tenant="acme"}`) {
+	if text := ReadAll(t, metrics); !strings.Contains(text, `caddy_chat_requests_total{code="200",tenant="acme"}`) {
 		t.Errorf("metrics without acme's requests:\n%s", text)
 	}
 	wantAccessLog(t, c)
@@ -287,11 +287,11 @@ func tryProduction(t *testing.T) {
 
 // trusting returns an HTTP client that trusts the process's own certificate
 // authority, and finds every host at one port of the loopback interface.
-func trusting(t testing.TB, c *caddyProcess, port int) *http.Client {
+func trusting(t testing.TB, c *Caddy, port int) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
-	root := filepath.Join(c.dir, "caddy", "pki", "authorities", "local", "root.crt")
-	eventually(t, "Caddy has made its root certificate", func() bool {
+	root := filepath.Join(c.Dir, "caddy", "pki", "authorities", "local", "root.crt")
+	Eventually(t, "Caddy has made its root certificate", func() bool {
 		pem, err := os.ReadFile(root)
 		return err == nil && roots.AppendCertsFromPEM(pem)
 	})
@@ -304,7 +304,7 @@ func trusting(t testing.TB, c *caddyProcess, port int) *http.Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	client := &http.Client{Transport: transport}
 	// the site's certificate is made in the background, too
-	eventually(t, "Caddy has its certificate", func() bool {
+	Eventually(t, "Caddy has its certificate", func() bool {
 		resp, err := client.Get("https://chat.example.com/health")
 		if err != nil {
 			return false
@@ -316,7 +316,7 @@ func trusting(t testing.TB, c *caddyProcess, port int) *http.Client {
 }
 
 // wantAccessLog looks for the log line of the one chat, in JSON.
-func wantAccessLog(t testing.TB, c *caddyProcess) {
+func wantAccessLog(t testing.TB, c *Caddy) {
 	t.Helper()
 	type line struct {
 		Logger    string `json:"logger"`
@@ -325,8 +325,8 @@ func wantAccessLog(t testing.TB, c *caddyProcess) {
 		TokensOut int    `json:"tokens_out"`
 	}
 	want := line{Logger: "http.log.access.log0", Tenant: "acme", Model: "fast", TokensOut: 3}
-	eventually(t, fmt.Sprintf("the log has %+v", want), func() bool {
-		for text := range strings.Lines(c.log.String()) {
+	Eventually(t, fmt.Sprintf("the log has %+v", want), func() bool {
+		for text := range strings.Lines(c.Log.String()) {
 			var l line
 			if json.Unmarshal([]byte(text), &l) == nil && l == want {
 				return true

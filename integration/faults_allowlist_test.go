@@ -25,12 +25,12 @@ const allowTenants = `
 // the fallback of others.
 func newAllowSite(t testing.TB, policy string) *faultSite {
 	t.Helper()
-	targets := newTargets(t, "one", "two", "three")
-	return newFaultSite(t, faultConfig{
-		targets: targets,
-		tenants: allowTenants,
-		fast:    policy + "\nto one/up-one\nto two/up-two\n",
-		gateway: `
+	targets := NewTargets(t, "one", "two", "three")
+	return newFaultSite(t, TargetConfig{
+		Targets: targets,
+		Tenants: allowTenants,
+		Fast:    policy + "\nto one/up-one\nto two/up-two\n",
+		Gateway: `
 		model smart {
 			to three/up-three
 		}
@@ -49,8 +49,8 @@ func newAllowSite(t testing.TB, policy string) *faultSite {
 func TestAllowList(t *testing.T) {
 	t.Parallel()
 	s := newAllowSite(t, "")
-	one, two := s.targets[0], s.targets[1]
-	acme := newClient(s.c, "acme", "ann")
+	one, two := s.Targets[0], s.Targets[1]
+	acme := NewClient(s.C, "acme", "ann")
 
 	const rest = `"input":"hi","messages":[{"role":"user","content":"hi"}]`
 	body := func(model string) string { return `{"model":` + model + `,` + rest + `}` }
@@ -94,57 +94,57 @@ func TestAllowList(t *testing.T) {
 		"letters that are no UTF-8":     {body("\"hidden\xff\""), "model_not_allowed invalid_json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, path := range []string{completions, "/v1/embeddings"} {
+			for _, path := range []string{CompletionsPath, "/v1/embeddings"} {
 				calls := s.counts()
-				resp := acme.do(http.MethodPost, path, tc.body)
-				got := readCompletion(t, resp)
-				if got.status < 400 || !strings.Contains(tc.code, got.code) || got.code == "" {
-					t.Errorf("%s: %d %s (%s), want %s", path, got.status, got.code, got.error, tc.code)
+				resp := acme.Do(http.MethodPost, path, tc.body)
+				got := ReadCompletion(t, resp)
+				if got.Status < 400 || !strings.Contains(tc.code, got.Code) || got.Code == "" {
+					t.Errorf("%s: %d %s (%s), want %s", path, got.Status, got.Code, got.Error, tc.code)
 				}
 				if now := s.counts(); fmt.Sprint(now) != fmt.Sprint(calls) {
 					t.Errorf("%s: the targets saw %v calls, and now %v", path, calls, now)
 				}
 			}
 			if model := gjson.Get(tc.body, "model"); model.Type == gjson.String && gjson.Valid(tc.body) && tc.code == "model_not_allowed" {
-				resp := acme.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", ModelID: model.Str})
-				wantFailure(t, resp, http.StatusForbidden, "model_not_allowed")
+				resp := acme.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi", ModelID: model.Str})
+				WantFailure(t, resp, http.StatusForbidden, "model_not_allowed")
 			}
 		})
 	}
 	// what goes through goes to the allowed model's target alone
-	for name, do := range map[string]func() completion{
-		"beside another spelling of the name": func() completion {
-			return acme.complete(`{"model":"fast","Model":"up-two","MODEL":"hidden",` + rest + `}`)
+	for name, do := range map[string]func() Completion{
+		"beside another spelling of the name": func() Completion {
+			return acme.Complete(`{"model":"fast","Model":"up-two","MODEL":"hidden",` + rest + `}`)
 		},
-		"beside names within": func() completion {
-			return acme.complete(`{"model":"fast","metadata":{"model":"hidden"},` + rest + `}`)
+		"beside names within": func() Completion {
+			return acme.Complete(`{"model":"fast","metadata":{"model":"hidden"},` + rest + `}`)
 		},
-		"beside the query": func() completion {
-			return readCompletion(t, acme.do(http.MethodPost, completions+"?model=hidden&modelId=hidden", body(`"fast"`)))
+		"beside the query": func() Completion {
+			return ReadCompletion(t, acme.Do(http.MethodPost, CompletionsPath+"?model=hidden&modelId=hidden", body(`"fast"`)))
 		},
-		"beside headers": func() completion {
-			return acme.complete(body(`"fast"`), "X-Model-Id", "hidden", "X-Model", "hidden", "X-Ai-Provider", "two", "X-Ai-Model", "hidden")
+		"beside headers": func() Completion {
+			return acme.Complete(body(`"fast"`), "X-Model-Id", "hidden", "X-Model", "hidden", "X-Ai-Provider", "two", "X-Ai-Model", "hidden")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := do()
-			got.wantText(t, "Hello")
-			last := one.last().body
+			got.WantText(t, "Hello")
+			last := one.Last().Body
 			if gjson.Get(last, "model").Str != "up-one" || strings.Contains(last, "up-two") {
 				t.Errorf("upstream went %s", last)
 			}
 		})
 	}
 	t.Run("another tenant's header", func(t *testing.T) {
-		got := acme.complete(newQuestion("hidden"), "X-Tenant", "globex", "Tenant-Id", "globex")
-		got.wantRefused(t, http.StatusForbidden, "model_not_allowed")
+		got := acme.Complete(NewQuestion("hidden"), "X-Tenant", "globex", "Tenant-Id", "globex")
+		got.WantRefused(t, http.StatusForbidden, "model_not_allowed")
 	})
-	if n := two.count(); n != 0 {
-		t.Errorf("the hidden target saw %d calls: %+v", n, two.requests())
+	if n := two.Count(); n != 0 {
+		t.Errorf("the hidden target saw %d calls: %+v", n, two.Requests())
 	}
 	t.Run("it is told of nowhere", func(t *testing.T) {
 		for _, path := range []string{"/v1/models", "/v1/health"} {
-			text := readAll(t, acme.do(http.MethodGet, path, nil))
+			text := ReadAll(t, acme.Do(http.MethodGet, path, nil))
 			if strings.Contains(text, "hidden") || strings.Contains(text, "up-two") {
 				t.Errorf("%s tells %s", path, text)
 			}
@@ -156,22 +156,22 @@ func TestAllowList(t *testing.T) {
 // only some tenants may use.
 func TestAllowListOfFallbacks(t *testing.T) {
 	t.Parallel()
-	q := newQuestion("fast").withUsage()
+	q := NewQuestion("fast").WithUsage()
 
-	for name, do := range map[string]behaviour{
-		"500": refuses(500, "x"), "401": refuses(401, "x"), "reset": reset, "too long": refuses(400, "context_length_exceeded"),
+	for name, do := range map[string]Behaviour{
+		"500": Refuses(500, "x"), "401": Refuses(401, "x"), "reset": Reset, "too long": Refuses(400, "context_length_exceeded"),
 	} {
 		t.Run("of a failure/"+name, func(t *testing.T) {
 			s := newAllowSite(t, "")
-			one, two := s.targets[0], s.targets[1]
-			one.plays(do)
-			acme := newClient(s.c, "acme", "ann")
-			got := acme.complete(q)
-			if got.status == http.StatusOK || got.code == "" || two.count() != 0 || one.count() != 1 {
-				t.Errorf("%d %s, the targets saw %v calls", got.status, got.code, s.counts())
+			one, two := s.Targets[0], s.Targets[1]
+			one.Plays(do)
+			acme := NewClient(s.C, "acme", "ann")
+			got := acme.Complete(q)
+			if got.Status == http.StatusOK || got.Code == "" || two.Count() != 0 || one.Count() != 1 {
+				t.Errorf("%d %s, the targets saw %v calls", got.Status, got.Code, s.counts())
 			}
 			tr := s.try(t, q) // as globex, which may use all
-			tr.wantText(t, "Hello")
+			tr.WantText(t, "Hello")
 			tr.wantCalls(t, 1, 1, 0)
 			if fallback := s.health(t).FallbackModelID; fallback == nil {
 				t.Error("health tells of no fallback, where there is one")
@@ -180,65 +180,65 @@ func TestAllowListOfFallbacks(t *testing.T) {
 	}
 	t.Run("of a cut stream", func(t *testing.T) {
 		s := newAllowSite(t, "")
-		one, two := s.targets[0], s.targets[1]
-		one.plays(steps(begins("Hel"), reset), refuses(500, "x"))
-		got := newClient(s.c, "acme", "ann").complete(q)
-		got.wantCut(t, "Hel", "ai_error")
-		if two.count() != 0 {
+		one, two := s.Targets[0], s.Targets[1]
+		one.Plays(Steps(Begins("Hel"), Reset), Refuses(500, "x"))
+		got := NewClient(s.C, "acme", "ann").Complete(q)
+		got.WantCut(t, "Hel", "ai_error")
+		if two.Count() != 0 {
 			t.Errorf("the targets saw %v calls", s.counts())
 		}
-		one.plays(steps(begins("Hel"), reset), refuses(500, "x"))
+		one.Plays(Steps(Begins("Hel"), Reset), Refuses(500, "x"))
 		tr := s.try(t, q)
-		tr.wantText(t, "Hello")
+		tr.WantText(t, "Hello")
 		tr.wantCalls(t, 2, 1, 0)
 	})
 	for _, policy := range []string{"round_robin", "weighted_random", "least_conn", "lowest_latency"} {
 		t.Run("of "+policy, func(t *testing.T) {
 			s := newAllowSite(t, "lb_policy "+policy)
-			two := s.targets[1]
-			acme := newClient(s.c, "acme", "ann")
+			two := s.Targets[1]
+			acme := NewClient(s.C, "acme", "ann")
 			for range 12 {
-				got := acme.complete(q)
-				got.wantText(t, "Hello")
-				wantHeader(t, got.header, map[string]string{"X-Ai-Provider": "one", "X-Ai-Fallback": ""})
+				got := acme.Complete(q)
+				got.WantText(t, "Hello")
+				WantHeader(t, got.Header, map[string]string{"X-Ai-Provider": "one", "X-Ai-Fallback": ""})
 			}
-			if two.count() != 0 {
+			if two.Count() != 0 {
 				t.Errorf("the targets saw %v calls", s.counts())
 			}
 			// which is not because nobody gets there
-			eventually(t, "the other tenant gets to both", func() bool {
-				got := s.globex.complete(q)
-				return got.header.Get("X-Ai-Provider") == "two"
+			Eventually(t, "the other tenant gets to both", func() bool {
+				got := s.Globex.Complete(q)
+				return got.Header.Get("X-Ai-Provider") == "two"
 			})
 		})
 	}
 	t.Run("of an open circuit", func(t *testing.T) {
-		targets := newTargets(t, "one", "two")
-		targets[0].plays(refuses(500, "x"))
-		s := newFaultSite(t, faultConfig{targets: targets, tenants: allowTenants, gateway: "retries 0\ncircuit_breaker 1 10m\nmodel hidden {\nto two/up-two\n}"})
-		acme := newClient(s.c, "acme", "ann")
-		got := acme.complete(q)
-		got.wantRefused(t, http.StatusBadGateway, "ai_error")
-		got = acme.complete(q)
-		got.wantRefused(t, http.StatusServiceUnavailable, "ai_unavailable")
-		if targets[1].count() != 0 {
+		targets := NewTargets(t, "one", "two")
+		targets[0].Plays(Refuses(500, "x"))
+		s := newFaultSite(t, TargetConfig{Targets: targets, Tenants: allowTenants, Gateway: "retries 0\ncircuit_breaker 1 10m\nmodel hidden {\nto two/up-two\n}"})
+		acme := NewClient(s.C, "acme", "ann")
+		got := acme.Complete(q)
+		got.WantRefused(t, http.StatusBadGateway, "ai_error")
+		got = acme.Complete(q)
+		got.WantRefused(t, http.StatusServiceUnavailable, "ai_unavailable")
+		if targets[1].Count() != 0 {
 			t.Errorf("the targets saw %v calls", s.counts())
 		}
 	})
 	t.Run("on the list is used", func(t *testing.T) {
-		targets := newTargets(t, "one", "two")
-		targets[0].plays(refuses(500, "x"))
-		s := newFaultSite(t, faultConfig{targets: targets, tenants: allowTenants, gateway: "retries 0\nmodel smart {\nto two/up-two\n}\nmodel hidden {\nto two/up-two\n}"})
-		got := newClient(s.c, "acme", "ann").complete(q)
-		got.wantText(t, "Hello")
-		wantHeader(t, got.header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Fallback": "true"})
+		targets := NewTargets(t, "one", "two")
+		targets[0].Plays(Refuses(500, "x"))
+		s := newFaultSite(t, TargetConfig{Targets: targets, Tenants: allowTenants, Gateway: "retries 0\nmodel smart {\nto two/up-two\n}\nmodel hidden {\nto two/up-two\n}"})
+		got := NewClient(s.C, "acme", "ann").Complete(q)
+		got.WantText(t, "Hello")
+		WantHeader(t, got.Header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Fallback": "true"})
 	})
 	t.Run("that is no model of its own is used", func(t *testing.T) {
-		targets := newTargets(t, "one", "two")
-		targets[0].plays(refuses(500, "x"))
-		s := newFaultSite(t, faultConfig{targets: targets, tenants: allowTenants, gateway: "retries 0\nmodel hidden {\nto two/up-other\n}"})
-		got := newClient(s.c, "acme", "ann").complete(q)
-		got.wantText(t, "Hello")
-		wantHeader(t, got.header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Fallback": "true"})
+		targets := NewTargets(t, "one", "two")
+		targets[0].Plays(Refuses(500, "x"))
+		s := newFaultSite(t, TargetConfig{Targets: targets, Tenants: allowTenants, Gateway: "retries 0\nmodel hidden {\nto two/up-other\n}"})
+		got := NewClient(s.C, "acme", "ann").Complete(q)
+		got.WantText(t, "Hello")
+		WantHeader(t, got.Header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Fallback": "true"})
 	})
 }

@@ -12,10 +12,10 @@ func (s *faultSite) answeredBy(t testing.TB, n int) []string {
 	t.Helper()
 	var list []string
 	for range n {
-		got := s.globex.complete(newQuestion("fast").withUsage())
-		got.wantText(t, "Hello")
-		wantHeader(t, got.header, map[string]string{"X-Ai-Fallback": "", "X-Ai-Attempts": "1"})
-		list = append(list, got.header.Get("X-Ai-Provider"))
+		got := s.Globex.Complete(NewQuestion("fast").WithUsage())
+		got.WantText(t, "Hello")
+		WantHeader(t, got.Header, map[string]string{"X-Ai-Fallback": "", "X-Ai-Attempts": "1"})
+		list = append(list, got.Header.Get("X-Ai-Provider"))
 	}
 	return list
 }
@@ -36,72 +36,72 @@ func TestBalance(t *testing.T) {
 
 	t.Run("first", func(t *testing.T) {
 		t.Parallel()
-		s := newFaultSite(t, faultConfig{targets: newTargets(t, "one", "two", "three"), fast: "lb_policy first\n" + to})
+		s := newFaultSite(t, TargetConfig{Targets: NewTargets(t, "one", "two", "three"), Fast: "lb_policy first\n" + to})
 		if got := s.answeredBy(t, 9); share(got, "one") != 9 {
 			t.Errorf("answered by %v", got)
 		}
 	})
 	t.Run("round_robin", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two", "three")
-		s := newFaultSite(t, faultConfig{targets: targets, fast: "lb_policy round_robin\n" + to, gateway: "retries 0"})
+		targets := NewTargets(t, "one", "two", "three")
+		s := newFaultSite(t, TargetConfig{Targets: targets, Fast: "lb_policy round_robin\n" + to, Gateway: "retries 0"})
 		got := s.answeredBy(t, 9)
 		if want := []string{"one", "two", "three"}; !slices.Equal(got, slices.Repeat(want, 3)) {
 			t.Errorf("answered by %v, want %v in turn", got, want)
 		}
 		// whose turn it is and cannot answer has another one do it
-		targets[1].plays(refuses(500, "x"))
+		targets[1].Plays(Refuses(500, "x"))
 		fallbacks := 0
 		for range 6 {
-			tr := s.try(t, newQuestion("fast"))
-			tr.wantText(t, "Hello")
-			if tr.header.Get("X-Ai-Fallback") == "true" {
+			tr := s.try(t, NewQuestion("fast"))
+			tr.WantText(t, "Hello")
+			if tr.Header.Get("X-Ai-Fallback") == "true" {
 				fallbacks++
 				tr.wantFrom(t, "three", 2, true)
 			}
 		}
-		if fallbacks != 2 || targets[1].count() != 3+2 {
-			t.Errorf("%d fallbacks of 6, %d calls of the one that fails; want 2, and 2 more than 3", fallbacks, targets[1].count())
+		if fallbacks != 2 || targets[1].Count() != 3+2 {
+			t.Errorf("%d fallbacks of 6, %d calls of the one that fails; want 2, and 2 more than 3", fallbacks, targets[1].Count())
 		}
 	})
 	t.Run("weighted_random", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two")
-		s := newFaultSite(t, faultConfig{targets: targets, fast: "lb_policy weighted_random\nto one/up-one 9\nto two/up-two 1\n"})
+		targets := NewTargets(t, "one", "two")
+		s := newFaultSite(t, TargetConfig{Targets: targets, Fast: "lb_policy weighted_random\nto one/up-one 9\nto two/up-two 1\n"})
 		// 40 are expected; less than 8 or more than 90 come once in many millions
 		if n := share(s.answeredBy(t, 400), "two"); n < 8 || n > 90 {
 			t.Errorf("a target with a tenth of the weight answers %d of 400", n)
 		}
-		targets[0].plays(refuses(401, "x"))
-		tr := s.try(t, newQuestion("fast"))
-		tr.wantText(t, "Hello")
-		if by := tr.header.Get("X-Ai-Provider"); by != "two" {
+		targets[0].Plays(Refuses(401, "x"))
+		tr := s.try(t, NewQuestion("fast"))
+		tr.WantText(t, "Hello")
+		if by := tr.Header.Get("X-Ai-Provider"); by != "two" {
 			t.Errorf("answered by %s", by)
 		}
 	})
 	t.Run("weights without a policy", func(t *testing.T) {
 		t.Parallel()
-		s := newFaultSite(t, faultConfig{targets: newTargets(t, "one", "two"), fast: "to one/up-one 1\nto two/up-two 9\n"})
+		s := newFaultSite(t, TargetConfig{Targets: NewTargets(t, "one", "two"), Fast: "to one/up-one 1\nto two/up-two 9\n"})
 		if got := s.answeredBy(t, 5); share(got, "one") != 5 {
 			t.Errorf("answered by %v, want the first one unless lb_policy says otherwise", got)
 		}
 	})
 	t.Run("least_conn", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two", "three")
-		s := newFaultSite(t, faultConfig{targets: targets, fast: "lb_policy least_conn\n" + to, gateway: patient})
+		targets := NewTargets(t, "one", "two", "three")
+		s := newFaultSite(t, TargetConfig{Targets: targets, Fast: "lb_policy least_conn\n" + to, Gateway: Patient})
 		ends := make(map[string]chan struct{})
 		for _, f := range targets {
 			end := make(chan struct{})
-			ends[f.name] = end
-			f.plays(steps(begins("Hel"), waits(end), sendsOf(func(w wire) []string {
-				return []string{w.text("lo"), w.finish("stop"), w.usage(11, 5), endMark}
+			ends[f.Name] = end
+			f.Plays(Steps(Begins("Hel"), Waits(end), SendsOf(func(w Wire) []string {
+				return []string{w.Text("lo"), w.Finish("stop"), w.Usage(11, 5), EndMark}
 			})))
 		}
 		// each stream that is held goes to a target that has none yet
 		held := make(map[string]*http.Response)
 		for range targets {
-			resp := s.globex.do(http.MethodPost, completions, newQuestion("fast").withUsage())
+			resp := s.Globex.Do(http.MethodPost, CompletionsPath, NewQuestion("fast").WithUsage())
 			by := resp.Header.Get("X-Ai-Provider")
 			if held[by] != nil {
 				t.Errorf("%s gets a second stream", by)
@@ -110,28 +110,28 @@ func TestBalance(t *testing.T) {
 		}
 		// and the next ones to the target whose stream has ended
 		close(ends["two"])
-		got := readCompletion(t, held["two"])
-		got.wantText(t, "Hello")
-		s.c.accessLog(got.header.Get("X-Trace-Id"))
-		targets[1].plays(says(11, 5, "Hello"))
+		got := ReadCompletion(t, held["two"])
+		got.WantText(t, "Hello")
+		s.C.AccessLog(got.Header.Get("X-Trace-Id"))
+		targets[1].Plays(Says(11, 5, "Hello"))
 		for range 5 {
-			tr := s.try(t, newQuestion("fast").withUsage())
-			tr.wantText(t, "Hello")
+			tr := s.try(t, NewQuestion("fast").WithUsage())
+			tr.WantText(t, "Hello")
 			tr.wantFrom(t, "two", 1, false)
 		}
 		close(ends["one"])
 		close(ends["three"])
 		for _, name := range []string{"one", "three"} {
-			got := readCompletion(t, held[name])
-			got.wantText(t, "Hello")
+			got := ReadCompletion(t, held[name])
+			got.WantText(t, "Hello")
 		}
 	})
 	t.Run("lowest_latency", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two", "three")
-		s := newFaultSite(t, faultConfig{targets: targets, fast: "lb_policy lowest_latency\n" + to})
+		targets := NewTargets(t, "one", "two", "three")
+		s := newFaultSite(t, TargetConfig{Targets: targets, Fast: "lb_policy lowest_latency\n" + to})
 		for _, f := range targets[:2] {
-			f.plays(steps(headerOnly, takes(2*time.Second), says(11, 5, "Hello")))
+			f.Plays(Steps(HeaderOnly, Takes(2*time.Second), Says(11, 5, "Hello")))
 		}
 		got := s.answeredBy(t, 23)
 		if n := share(got, "three"); n < 20 {

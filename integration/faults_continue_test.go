@@ -10,9 +10,9 @@ import (
 func TestRescueByContinuing(t *testing.T) {
 	t.Parallel()
 	const text = "Once upon a time, in a grün land"
-	targets := newTargets(t, "one")
+	targets := NewTargets(t, "one")
 	one := targets[0]
-	s := newFaultSite(t, faultConfig{targets: targets, provider: "continue on", gateway: patient})
+	s := newFaultSite(t, TargetConfig{Targets: targets, Provider: "continue on", Gateway: Patient})
 
 	for _, tc := range []struct {
 		name  string
@@ -25,11 +25,11 @@ func TestRescueByContinuing(t *testing.T) {
 		{"behind a comma", []string{"Once ", "upon a time,"}, "Once upon a time,"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			one.plays(steps(begins(tc.begin...), reset), knows(11, 5, text))
-			tr := s.try(t, newQuestion("fast").withUsage())
-			tr.wantText(t, text)
+			one.Plays(Steps(Begins(tc.begin...), Reset), Knows(11, 5, text))
+			tr := s.try(t, NewQuestion("fast").WithUsage())
+			tr.WantText(t, text)
 			tr.wantCalls(t, 2)
-			body := one.last().body
+			body := one.Last().Body
 			if n := gjson.Get(body, "messages.#").Int(); n != 2 || gjson.Get(body, "messages.1.role").Str != "assistant" ||
 				gjson.Get(body, "messages.1.content").Str != tc.asks {
 				t.Errorf("the target is to go on with %q, but is asked %s", tc.asks, body)
@@ -38,41 +38,41 @@ func TestRescueByContinuing(t *testing.T) {
 			if out := tr.logged["tokens_out"]; out != 5+carried {
 				t.Errorf("%v tokens out are logged, want %v", out, 5+carried)
 			}
-			if u := tr.usage; u.Get("completion_tokens").Num != 5+carried || !u.Get("estimated").Bool() {
+			if u := tr.Usage; u.Get("completion_tokens").Num != 5+carried || !u.Get("estimated").Bool() {
 				t.Errorf("usage %s, want an estimate of %v tokens out", u, 5+carried)
 			}
 
-			one.plays(steps(begins(tc.begin...), reset), knows(11, 5, text))
+			one.Plays(Steps(Begins(tc.begin...), Reset), Knows(11, 5, text))
 			tn := s.turn(t)
-			tn.wantStored(t, s.globex, text)
+			tn.wantStored(t, s.Globex, text)
 			tn.wantCalls(t, 2)
 		})
 	}
 	t.Run("white space alone is nothing to go on with", func(t *testing.T) {
-		one.plays(steps(begins("\n\n"), reset), knows(11, 5, "\n\nOnce upon a time"))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantText(t, "\n\nOnce upon a time")
+		one.Plays(Steps(Begins("\n\n"), Reset), Knows(11, 5, "\n\nOnce upon a time"))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantText(t, "\n\nOnce upon a time")
 		tr.wantCalls(t, 2)
 	})
 	t.Run("a target that refuses is asked for all again", func(t *testing.T) {
-		one.plays(steps(begins("Once ", "upon "), reset), refuses(400, "x"), says(11, 5, text))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantText(t, text)
+		one.Plays(Steps(Begins("Once ", "upon "), Reset), Refuses(400, "x"), Says(11, 5, text))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantText(t, text)
 		tr.wantCalls(t, 3)
 		tr.wantBilled(t, "one", 11, 5)
 	})
 	t.Run("the continued answer is cut, too", func(t *testing.T) {
-		one.plays(steps(begins("Once "), reset), steps(begins(" upon"), reset), says(11, 5, text))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantText(t, text)
+		one.Plays(Steps(Begins("Once "), Reset), Steps(Begins(" upon"), Reset), Says(11, 5, text))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantText(t, text)
 		tr.wantCalls(t, 3)
 		tr.wantBilled(t, "one", 11, 5)
 	})
 	t.Run("and so on, with an end", func(t *testing.T) {
-		one.plays(steps(begins("Once"), reset), steps(begins(" upon"), reset), steps(begins("Once upon a"), reset), says(11, 5, text))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantCut(t, "Once upon a", "ai_error")
-		tr.wantOne(t)
+		one.Plays(Steps(Begins("Once"), Reset), Steps(Begins(" upon"), Reset), Steps(Begins("Once upon a"), Reset), Says(11, 5, text))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantCut(t, "Once upon a", "ai_error")
+		tr.WantOne(t)
 		tr.wantCalls(t, 3)
 	})
 }

@@ -30,7 +30,7 @@ type overheard struct {
 }
 
 func (o *overheard) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := transport.RoundTrip(req)
+	resp, err := Transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
@@ -88,41 +88,41 @@ func keyedTypes() map[string]string {
 }
 
 // leaks are answers that repeat the key that a call was made with, and others.
-func leaks(c *targetCall) string {
-	return fmt.Sprintf("%s in https://user:%[1]s@api.example.com/v1?key=%[1]s, %v", seeded("Told"), c.r.Header)
+func leaks(c *TargetCall) string {
+	return fmt.Sprintf("%s in https://user:%[1]s@api.example.com/v1?key=%[1]s, %v", seeded("Told"), c.R.Header)
 }
 
 // leaking answers with a status and keys in all places.
-func leaking(status int, code string) behaviour {
-	return func(c *targetCall) {
+func leaking(status int, code string) Behaviour {
+	return func(c *TargetCall) {
 		for _, name := range []string{"X-Secret", "Set-Cookie", "Location", "X-Ai-Provider", "X-Request-Id", "Www-Authenticate"} {
-			c.w.Header().Set(name, "k="+seeded("Header"))
+			c.W.Header().Set(name, "k="+seeded("Header"))
 		}
-		body := fmt.Sprintf(`{"error":{"message":%s,"type":%s,"param":%[2]s,"code":%[3]q}}`, quote(leaks(c)), quote(seeded("Type")), code)
-		document(status, body)(c.w, c.r)
+		body := fmt.Sprintf(`{"error":{"message":%s,"type":%s,"param":%[2]s,"code":%[3]q}}`, Quote(leaks(c)), Quote(seeded("Type")), code)
+		Document(status, body)(c.W, c.R)
 	}
 }
 
 // leakingFrame is an event with keys in it.
-func leakingFrame(format string) behaviour {
-	return func(c *targetCall) { c.send("data: " + fmt.Sprintf(format, quote(leaks(c))) + "\n\n") }
+func leakingFrame(format string) Behaviour {
+	return func(c *TargetCall) { c.Send("data: " + fmt.Sprintf(format, Quote(leaks(c))) + "\n\n") }
 }
 
 // TestKeysStayHere seeds keys everywhere and looks for them in everything
 // that comes out: answers, logs at the level that tells the most, metrics.
 func TestKeysStayHere(t *testing.T) {
 	t.Parallel()
-	up := newTarget(t, "up", says(7, 3, "Hello"))
-	gone := newTarget(t, "gone", says(7, 3, "Hello"))
-	gone.down()
+	up := NewTarget(t, "up", Says(7, 3, "Hello"))
+	gone := NewTarget(t, "gone", Says(7, 3, "Hello"))
+	gone.Down()
 
 	var providers strings.Builder
 	var names []string
 	for typ, options := range keyedTypes() {
-		for _, f := range []*target{up, gone} {
-			name := typ + "-" + f.name
+		for _, f := range []*Target{up, gone} {
+			name := typ + "-" + f.Name
 			names = append(names, name)
-			fmt.Fprintf(&providers, "provider %s %s {\nbase_url %s\n%s\nheader X-Extra %s\n}\n", name, typ, f.url, options, seeded("Extra"))
+			fmt.Fprintf(&providers, "provider %s %s {\nbase_url %s\n%s\nheader X-Extra %s\n}\n", name, typ, f.URL, options, seeded("Extra"))
 		}
 	}
 	if len(names) < 2 {
@@ -142,7 +142,7 @@ func TestKeysStayHere(t *testing.T) {
 		}
 	}
 `, seeded("Tenant"), seeded("Credential"), seededText, seeded("Other"))
-	c := startCaddy(t, tenants, productionLog(t)+fmt.Sprintf(`
+	c := Start(t, tenants, productionLog(t)+fmt.Sprintf(`
 	tenant_resolve
 	chat_ratelimit {
 		requests 100000 1m
@@ -162,70 +162,70 @@ func TestKeysStayHere(t *testing.T) {
 `, providers.String()))
 
 	heard := new(overheard)
-	as := func(tenant, key string) *client {
-		cl := newClient(c, tenant, "ann")
-		cl.key, cl.http = key, &http.Client{Transport: heard}
+	as := func(tenant, key string) *Client {
+		cl := NewClient(c, tenant, "ann")
+		cl.Key, cl.HTTP = key, &http.Client{Transport: heard}
 		return cl
 	}
 	keyed, globex := as("", seeded("Tenant")), as("globex", "")
 
 	// what is asked, of each provider and of the model with a fallback
-	askAll := func(cl *client) {
+	askAll := func(cl *Client) {
 		for _, model := range append([]string{"fast"}, namesWithModel(names)...) {
 			for _, stream := range []bool{false, true} {
-				q := question{Model: model, Messages: []said{{"user", seededText + " sk-" + seededText + "7f3a9c1e5b8d2046"}}, Stream: stream}
-				readAll(t, cl.do(http.MethodPost, completions, q))
+				q := Question{Model: model, Messages: []Message{{"user", seededText + " sk-" + seededText + "7f3a9c1e5b8d2046"}}, Stream: stream}
+				ReadAll(t, cl.Do(http.MethodPost, CompletionsPath, q))
 			}
 		}
 		for _, stream := range []bool{false, true} {
-			readAll(t, cl.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: seededText + " sk-" + seededText + "7f3a9c1e5b8d2046", Stream: &stream}))
+			ReadAll(t, cl.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: seededText + " sk-" + seededText + "7f3a9c1e5b8d2046", Stream: &stream}))
 		}
 	}
-	for _, do := range []behaviour{
-		says(7, 3, "Hello"),
+	for _, do := range []Behaviour{
+		Says(7, 3, "Hello"),
 		leaking(400, "bad_value"), leaking(400, "context_length_exceeded"), leaking(400, "content_filter"),
 		leaking(401, "invalid_api_key"), leaking(403, "x"), leaking(404, "model_not_found"), leaking(307, "x"),
 		leaking(429, "rate_limit_exceeded"), leaking(500, "server_error"), leaking(200, "server_error"),
-		func(c *targetCall) { document(503, leaks(c), "Content-Type", "text/html")(c.w, c.r) },
-		func(c *targetCall) { document(200, leaks(c), "Content-Type", "text/html")(c.w, c.r) },
-		func(c *targetCall) { document(200, `{"odd":`+quote(leaks(c))+`}`)(c.w, c.r) },
-		steps(begins("Hel"), leakingFrame(`{"error":{"message":%s}}`)),
-		steps(begins("Hel"), leakingFrame(`{"error":{"message":%s,"code":400}}`)),
-		steps(begins("Hel"), leakingFrame(`{"no json": %s`), reset),
-		steps(headerOnly, leakingFrame(`{"error":{"message":%s,"code":"invalid_api_key"}}`)),
-		steps(begins(), func(c *targetCall) { c.send("event: error\ndata: " + leaks(c) + "\n\n") }),
-		reset,
+		func(c *TargetCall) { Document(503, leaks(c), "Content-Type", "text/html")(c.W, c.R) },
+		func(c *TargetCall) { Document(200, leaks(c), "Content-Type", "text/html")(c.W, c.R) },
+		func(c *TargetCall) { Document(200, `{"odd":`+Quote(leaks(c))+`}`)(c.W, c.R) },
+		Steps(Begins("Hel"), leakingFrame(`{"error":{"message":%s}}`)),
+		Steps(Begins("Hel"), leakingFrame(`{"error":{"message":%s,"code":400}}`)),
+		Steps(Begins("Hel"), leakingFrame(`{"no json": %s`), Reset),
+		Steps(HeaderOnly, leakingFrame(`{"error":{"message":%s,"code":"invalid_api_key"}}`)),
+		Steps(Begins(), func(c *TargetCall) { c.Send("event: error\ndata: " + leaks(c) + "\n\n") }),
+		Reset,
 	} {
-		up.plays(do)
+		up.Plays(do)
 		askAll(keyed)
 		askAll(globex)
 	}
-	up.plays(says(7, 3, "Hello"))
+	up.Plays(Says(7, 3, "Hello"))
 
 	// keys that are nobody's, another tenant's, or where none belongs
 	wrong := seeded("Wrong")
-	for _, cl := range []*client{as("", wrong), as("keyed", wrong), as("keyed", seeded("Other")), as("globex", wrong), as("globex", seeded("Tenant")), as("", "")} {
+	for _, cl := range []*Client{as("", wrong), as("keyed", wrong), as("keyed", seeded("Other")), as("globex", wrong), as("globex", seeded("Tenant")), as("", "")} {
 		for _, path := range []string{"/v1/models", "/v1/health", "/chat", "/elsewhere"} {
 			for _, header := range [][]string{nil, {"X-Api-Key", wrong}, {"X-Api-Key", seeded("Tenant")}, {"X-Api-Key", seeded("Other"), "X-Tenant-Id", "keyed"}, {"Cookie", "key=" + wrong}} {
-				readAll(t, cl.do(http.MethodGet, path, nil, header...))
+				ReadAll(t, cl.Do(http.MethodGet, path, nil, header...))
 			}
 		}
-		readAll(t, cl.do(http.MethodPost, completions, newQuestion("fast"), "Proxy-Authorization", "Basic "+wrong))
+		ReadAll(t, cl.Do(http.MethodPost, CompletionsPath, NewQuestion("fast"), "Proxy-Authorization", "Basic "+wrong))
 	}
 	for _, body := range []string{
 		`{"model":"` + wrong + `","messages":[{"role":"user","content":"hi"}]}`,
 		`{"model":"fast","messages":[{"role":"user","content":"hi"}],"stream":"` + wrong + `"}`,
 		`{"model":"fast","` + wrong + `":1,"` + wrong + `":2}`, wrong, `{"message":["` + wrong + `"]}`, `{"sessionId":"` + wrong + `","message":"hi"}`,
 	} {
-		readAll(t, keyed.do(http.MethodPost, completions, body))
-		readAll(t, keyed.do(http.MethodPost, "/chat", body))
+		ReadAll(t, keyed.Do(http.MethodPost, CompletionsPath, body))
+		ReadAll(t, keyed.Do(http.MethodPost, "/chat", body))
 	}
-	readAll(t, globex.do(http.MethodGet, "/v1/models", nil, "X-Trace-Id", "trace-last"))
-	c.accessLog("trace-last")
+	ReadAll(t, globex.Do(http.MethodGet, "/v1/models", nil, "X-Trace-Id", "trace-last"))
+	c.AccessLog("trace-last")
 
-	metrics := readAll(t, globex.doAt(c.admin+"/metrics"))
-	c.stop()
-	log := c.log.String()
+	metrics := ReadAll(t, globex.doAt(c.Admin+"/metrics"))
+	c.Stop()
+	log := c.Log.String()
 	if !strings.Contains(log, `"level":"debug"`) || !strings.Contains(log, "a model call failed") || !strings.Contains(log, "REDACTED") {
 		t.Error("the log does not tell the most")
 	}
@@ -251,11 +251,11 @@ func TestKeysStayHere(t *testing.T) {
 }
 
 // doAt gets another address than the site's.
-func (c *client) doAt(url string) *http.Response {
-	c.t.Helper()
+func (c *Client) doAt(url string) *http.Response {
+	c.T.Helper()
 	resp, err := http.Get(url)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return resp
 }
@@ -270,11 +270,11 @@ func namesWithModel(providers []string) []string {
 
 // wantKeys checks that the target got its own keys, or those that a tenant
 // has for it, and no client's.
-func wantKeys(t testing.TB, up *target) {
+func wantKeys(t testing.TB, up *Target) {
 	t.Helper()
 	seen := make(map[string]bool)
-	for _, a := range up.requests() {
-		headers := fmt.Sprint(a.header)
+	for _, a := range up.Requests() {
+		headers := fmt.Sprint(a.Header)
 		for _, key := range []string{"Tenant", "Other", "Wrong"} {
 			if strings.Contains(headers, seeded(key)) {
 				t.Fatalf("a client's key went upstream: %s", headers)
@@ -293,8 +293,8 @@ func wantKeys(t testing.TB, up *target) {
 // of one's own often do, and a provider that repeats it in its reason.
 func TestShortKeyStaysHere(t *testing.T) {
 	t.Parallel()
-	up := newTarget(t, "up", answersWith(400, `{"error":{"message":"upstream-words from Zq9-word","code":"bad_value"}}`))
-	c := startCaddy(t, "debug\n"+gatewayTenants, fmt.Sprintf(`
+	up := NewTarget(t, "up", AnswersWith(400, `{"error":{"message":"upstream-words from Zq9-word","code":"bad_value"}}`))
+	c := Start(t, "debug\n"+GatewayTenants, fmt.Sprintf(`
 	tenant_resolve
 	ai_gateway {
 		provider openai {
@@ -305,12 +305,12 @@ func TestShortKeyStaysHere(t *testing.T) {
 			to openai/up-1
 		}
 	}
-`, up.url))
-	got := newClient(c, "globex", "ann").complete(newQuestion("fast"))
-	got.wantRefused(t, http.StatusBadRequest, "invalid_request")
-	wantReason(t, got.error, true)
-	c.stop()
-	for what, text := range map[string]string{"the answer": got.error, "the log": c.log.String()} {
+`, up.URL))
+	got := NewClient(c, "globex", "ann").Complete(NewQuestion("fast"))
+	got.WantRefused(t, http.StatusBadRequest, "invalid_request")
+	WantReason(t, got.Error, true)
+	c.Stop()
+	for what, text := range map[string]string{"the answer": got.Error, "the log": c.Log.String()} {
 		if strings.Contains(text, "Zq9-word") {
 			t.Errorf("%s holds the key", what)
 		}

@@ -6,26 +6,26 @@ import (
 )
 
 // cuts are the ways in which a stream breaks off.
-var cuts = map[string]behaviour{
-	"reset":              reset,
-	"torn off":           tornOff,
-	"end":                eof,
-	"half an event":      halfEvent,
-	"error frame":        errorFrame,
-	"error event":        errorEvent,
-	"429 in a frame":     func(c *targetCall) { c.send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":429}}\n\n") },
-	"400 in a frame":     func(c *targetCall) { c.send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":400}}\n\n") },
-	"a comment, a reset": func(c *targetCall) { c.send(": x\n\n"); reset(c) },
-	"garbage, an end":    func(c *targetCall) { c.send("data: garb\n\n") },
+var cuts = map[string]Behaviour{
+	"reset":              Reset,
+	"torn off":           TornOff,
+	"end":                EOF,
+	"half an event":      HalfEvent,
+	"error frame":        ErrorFrame,
+	"error event":        ErrorEvent,
+	"429 in a frame":     func(c *TargetCall) { c.Send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":429}}\n\n") },
+	"400 in a frame":     func(c *TargetCall) { c.Send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":400}}\n\n") },
+	"a comment, a reset": func(c *TargetCall) { c.Send(": x\n\n"); Reset(c) },
+	"garbage, an end":    func(c *TargetCall) { c.Send("data: garb\n\n") },
 }
 
 // wantLost checks that a stream ended with an error frame, behind exactly
 // this text, and that no more than this text was billed.
 func (tr *trial) wantLost(t testing.TB, text, provider string) {
 	t.Helper()
-	tr.wantCut(t, text, "ai_error")
-	tr.wantOne(t)
-	if all := strings.Join(tr.frames, "\n"); strings.Contains(all, "upstream-words") {
+	tr.WantCut(t, text, "ai_error")
+	tr.WantOne(t)
+	if all := strings.Join(tr.Frames, "\n"); strings.Contains(all, "upstream-words") {
 		t.Errorf("the provider's words reach the client: %s", all)
 	}
 	if tr.logged["error_code"] != "ai_error" || tr.logged["provider"] != provider {
@@ -35,13 +35,13 @@ func (tr *trial) wantLost(t testing.TB, text, provider string) {
 }
 
 // wantStored checks a turn that the client got whole.
-func (tn *turn) wantStored(t testing.TB, cl *client, text string) {
+func (tn *turn) wantStored(t testing.TB, cl *Client, text string) {
 	t.Helper()
-	if tn.text != text || tn.failed != nil || tn.done == nil || tn.done.FinishReason != "stop" {
-		t.Errorf("/chat: text %q, error %+v, done %+v, want %q", tn.text, tn.failed, tn.done, text)
+	if tn.Text != text || tn.Failed != nil || tn.Done == nil || tn.Done.FinishReason != "stop" {
+		t.Errorf("/chat: text %q, error %+v, done %+v, want %q", tn.Text, tn.Failed, tn.Done, text)
 	}
-	wantIDs(t, tn.events)
-	if msgs := cl.history(tn.session); len(msgs) != 2 || msgs[1].Content != text || msgs[1].Status != "complete" {
+	WantIDs(t, tn.Events)
+	if msgs := cl.History(tn.session); len(msgs) != 2 || msgs[1].Content != text || msgs[1].Status != "complete" {
 		t.Errorf("stored are %+v, want %q, complete", msgs, text)
 	}
 }
@@ -51,86 +51,86 @@ func (tn *turn) wantStored(t testing.TB, cl *client, text string) {
 func TestRescue(t *testing.T) {
 	t.Parallel()
 	const text = "Once upon a time"
-	first := begins("Once ", "upon ")
-	second := says(11, 5, "On", "ce up", "on a ti", "me")
+	first := Begins("Once ", "upon ")
+	second := Says(11, 5, "On", "ce up", "on a ti", "me")
 
 	t.Run("by the same target", func(t *testing.T) {
-		targets := newTargets(t, "one", "two")
+		targets := NewTargets(t, "one", "two")
 		one := targets[0]
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
 		for name, cut := range cuts {
 			t.Run(name, func(t *testing.T) {
-				one.plays(steps(first, cut), second)
-				tr := s.try(t, newQuestion("fast").withUsage())
-				tr.wantText(t, text)
+				one.Plays(Steps(first, cut), second)
+				tr := s.try(t, NewQuestion("fast").WithUsage())
+				tr.WantText(t, text)
 				tr.wantCalls(t, 2, 0)
 				tr.wantBilled(t, "one", 11, 5)
-				if tr.usage.Raw != tokens(11, 5) {
-					t.Errorf("usage %s, want the second answer's", tr.usage.Raw)
+				if tr.Usage.Raw != UsageOf(11, 5) {
+					t.Errorf("usage %s, want the second answer's", tr.Usage.Raw)
 				}
-				if got := one.requests(); got[len(got)-1].body != got[len(got)-2].body {
-					t.Errorf("the second request is another one: %s", got[len(got)-1].body)
+				if got := one.Requests(); got[len(got)-1].Body != got[len(got)-2].Body {
+					t.Errorf("the second request is another one: %s", got[len(got)-1].Body)
 				}
-				one.plays(steps(first, cut), second)
+				one.Plays(Steps(first, cut), second)
 				tn := s.turn(t)
-				tn.wantStored(t, s.globex, text)
+				tn.wantStored(t, s.Globex, text)
 				tn.wantCalls(t, 2, 0)
 				tn.wantBilled(t, "one", 11, 5)
 			})
 		}
 	})
 	t.Run("by another target", func(t *testing.T) {
-		targets := newTargets(t, "one", "two")
+		targets := NewTargets(t, "one", "two")
 		one, two := targets[0], targets[1]
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
-		two.plays(second)
-		for name, then := range map[string]behaviour{
-			"as the first one is gone":             refuses(500, "x"),
-			"as the first one is reset":            reset,
-			"as the first one says something else": says(12, 6, "Long ago"),
-			"as the first one says less":           says(12, 6, "Once upon"),
-			"as the first one is too busy":         refuses(429, "x"),
-			"as the first one refuses":             refuses(400, "x"),
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
+		two.Plays(second)
+		for name, then := range map[string]Behaviour{
+			"as the first one is gone":             Refuses(500, "x"),
+			"as the first one is reset":            Reset,
+			"as the first one says something else": Says(12, 6, "Long ago"),
+			"as the first one says less":           Says(12, 6, "Once upon"),
+			"as the first one is too busy":         Refuses(429, "x"),
+			"as the first one refuses":             Refuses(400, "x"),
 		} {
 			t.Run(name, func(t *testing.T) {
-				one.plays(steps(first, reset), then)
-				tr := s.try(t, newQuestion("fast").withUsage())
-				tr.wantText(t, text)
+				one.Plays(Steps(first, Reset), then)
+				tr := s.try(t, NewQuestion("fast").WithUsage())
+				tr.WantText(t, text)
 				tr.wantCalls(t, 2, 1)
 				tr.wantBilled(t, "two", 11, 5)
 
-				one.plays(steps(first, reset), then)
+				one.Plays(Steps(first, Reset), then)
 				tn := s.turn(t)
-				tn.wantStored(t, s.globex, text)
+				tn.wantStored(t, s.Globex, text)
 				tn.wantCalls(t, 2, 1)
 			})
 		}
 		t.Run("behind a fallback", func(t *testing.T) {
-			one.plays(refuses(401, "x"), second)
-			two.plays(steps(first, reset), refuses(500, "x"))
-			tr := s.try(t, newQuestion("fast").withUsage())
-			tr.wantText(t, text)
+			one.Plays(Refuses(401, "x"), second)
+			two.Plays(Steps(first, Reset), Refuses(500, "x"))
+			tr := s.try(t, NewQuestion("fast").WithUsage())
+			tr.WantText(t, text)
 			tr.wantCalls(t, 2, 2)
 			tr.wantBilled(t, "one", 11, 5)
-			wantHeader(t, tr.header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Attempts": "2", "X-Ai-Fallback": "true"})
+			WantHeader(t, tr.Header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Attempts": "2", "X-Ai-Fallback": "true"})
 		})
 	})
 	t.Run("off", func(t *testing.T) {
-		targets := newTargets(t, "one", "two")
+		targets := NewTargets(t, "one", "two")
 		one := targets[0]
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: patient + "\nrescue off"})
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient + "\nrescue off"})
 		for name, cut := range cuts {
 			t.Run(name, func(t *testing.T) {
-				one.plays(steps(first, cut), second)
-				tr := s.try(t, newQuestion("fast").withUsage())
+				one.Plays(Steps(first, cut), second)
+				tr := s.try(t, NewQuestion("fast").WithUsage())
 				tr.wantCalls(t, 1, 0)
-				if name != "400 in a frame" || tr.code == "ai_error" {
-					tr.wantCut(t, "Once upon ", tr.code)
+				if name != "400 in a frame" || tr.Code == "ai_error" {
+					tr.WantCut(t, "Once upon ", tr.Code)
 				}
-				one.plays(steps(first, cut), second)
+				one.Plays(Steps(first, cut), second)
 				tn := s.turn(t)
 				tn.wantCalls(t, 1, 0)
-				wantCutTurn(t, s.globex, tn.session, tn.answered, "Once upon ", tr.code)
+				WantCutTurn(t, s.Globex, tn.session, tn.Answered, "Once upon ", tr.Code)
 			})
 		}
 	})
@@ -140,18 +140,18 @@ func TestRescue(t *testing.T) {
 // asked again.
 func TestRescueOfStall(t *testing.T) {
 	t.Parallel()
-	targets := newTargets(t, "one", "two")
+	targets := NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patientBut("stall_timeout", soon)})
-	for name, stall := range map[string]behaviour{
-		"between events":  stalls,
-		"within an event": steps(halfEvent, stalls),
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: patientBut("stall_timeout", soon)})
+	for name, stall := range map[string]Behaviour{
+		"between events":  Stalls,
+		"within an event": Steps(HalfEvent, Stalls),
 	} {
 		t.Run(name, func(t *testing.T) {
-			one.plays(steps(begins("Once ", "upon "), stall))
-			two.plays(says(11, 5, "Once upon a time"))
-			tr := s.try(t, newQuestion("fast").withUsage())
-			tr.wantText(t, "Once upon a time")
+			one.Plays(Steps(Begins("Once ", "upon "), stall))
+			two.Plays(Says(11, 5, "Once upon a time"))
+			tr := s.try(t, NewQuestion("fast").WithUsage())
+			tr.WantText(t, "Once upon a time")
 			tr.wantCalls(t, 1, 1)
 			tr.wantBilled(t, "two", 11, 5)
 			if n := tr.attempts("one", "timeout"); n != 1 {
@@ -160,9 +160,9 @@ func TestRescueOfStall(t *testing.T) {
 		})
 	}
 	t.Run("of all", func(t *testing.T) {
-		two.plays(steps(begins("Once upon a "), stalls))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantCut(t, "Once upon a ", "ai_timeout")
+		two.Plays(Steps(Begins("Once upon a "), Stalls))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantCut(t, "Once upon a ", "ai_timeout")
 		if tr.saw[0] > 2 || tr.saw[1] > 2 {
 			t.Errorf("the targets saw %v calls", tr.saw)
 		}
@@ -173,67 +173,67 @@ func TestRescueOfStall(t *testing.T) {
 // stream ends with an error, behind exactly what the first one said.
 func TestNoRescue(t *testing.T) {
 	t.Parallel()
-	targets := newTargets(t, "one", "two")
+	targets := NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
-	for name, second := range map[string]behaviour{
-		"another text":             says(12, 6, "Long ago and far away"),
-		"another end of the begin": says(12, 6, "Once upom a time"),
-		"other white space":        says(12, 6, "Once upon\u00a0a time"),
-		"a space before it":        says(12, 6, " Once upon a time"),
-		"another case":             says(12, 6, "once upon a time"),
-		"less":                     says(12, 6, "Once", " upon"),
-		"nothing":                  says(12, 6),
-		"the same as a refusal": sendsOf(func(w wire) []string {
-			return []string{w.role(), w.event(`{"refusal":"Once upon a time"}`, ""), w.finish("stop"), w.usage(12, 6), endMark}
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
+	for name, second := range map[string]Behaviour{
+		"another text":             Says(12, 6, "Long ago and far away"),
+		"another end of the begin": Says(12, 6, "Once upom a time"),
+		"other white space":        Says(12, 6, "Once upon\u00a0a time"),
+		"a space before it":        Says(12, 6, " Once upon a time"),
+		"another case":             Says(12, 6, "once upon a time"),
+		"less":                     Says(12, 6, "Once", " upon"),
+		"nothing":                  Says(12, 6),
+		"the same as a refusal": SendsOf(func(w Wire) []string {
+			return []string{w.Role(), w.Event(`{"refusal":"Once upon a time"}`, ""), w.Finish("stop"), w.Usage(12, 6), EndMark}
 		}),
-		"the same as reasoning": sendsOf(func(w wire) []string {
-			return []string{w.role(), w.event(`{"reasoning_content":"Once upon a time"}`, ""), w.finish("stop"), w.usage(12, 6), endMark}
+		"the same as reasoning": SendsOf(func(w Wire) []string {
+			return []string{w.Role(), w.Event(`{"reasoning_content":"Once upon a time"}`, ""), w.Finish("stop"), w.Usage(12, 6), EndMark}
 		}),
-		"a tool call": sendsOf(func(w wire) []string {
-			return []string{w.role(), w.text("Once "), w.tool(0, "call-a", "upon", "{}"), w.finish("tool_calls"), w.usage(12, 6), endMark}
+		"a tool call": SendsOf(func(w Wire) []string {
+			return []string{w.Role(), w.Text("Once "), w.Tool(0, "call-a", "upon", "{}"), w.Finish("tool_calls"), w.Usage(12, 6), EndMark}
 		}),
-		"a cut before it": steps(begins("Once"), reset),
-		"an error":        refuses(500, "x"),
-		"a reset":         reset,
+		"a cut before it": Steps(Begins("Once"), Reset),
+		"an error":        Refuses(500, "x"),
+		"a reset":         Reset,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, f := range targets {
-				f.plays(second)
+				f.Plays(second)
 			}
-			one.plays(steps(begins("Once ", "upon "), reset), second)
-			tr := s.try(t, newQuestion("fast").withUsage())
+			one.Plays(Steps(Begins("Once ", "upon "), Reset), second)
+			tr := s.try(t, NewQuestion("fast").WithUsage())
 			tr.wantLost(t, "Once upon ", "one")
 			tr.wantCalls(t, 2, 1)
 
-			one.plays(steps(begins("Once ", "upon "), reset), second)
+			one.Plays(Steps(Begins("Once ", "upon "), Reset), second)
 			tn := s.turn(t)
-			wantCutTurn(t, s.globex, tn.session, tn.answered, "Once upon ", "ai_error")
+			WantCutTurn(t, s.Globex, tn.session, tn.Answered, "Once upon ", "ai_error")
 			tn.wantCalls(t, 2, 1)
 			tn.wantBilled(t, "one", tn.logged["tokens_in"].(float64), 3)
 		})
 	}
 	t.Run("what the provider's policy has stopped", func(t *testing.T) {
-		one.plays(steps(begins("Once ", "upon "), func(c *targetCall) {
-			c.send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":\"content_filter\"}}\n\n")
-		}), says(11, 5, "Once upon a time"))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantCut(t, "Once upon ", "content_filtered")
+		one.Plays(Steps(Begins("Once ", "upon "), func(c *TargetCall) {
+			c.Send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":\"content_filter\"}}\n\n")
+		}), Says(11, 5, "Once upon a time"))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantCut(t, "Once upon ", "content_filtered")
 		tr.wantCalls(t, 1, 0)
 	})
 	t.Run("all are cut, again and again", func(t *testing.T) {
-		one.plays(steps(begins("Once "), reset), steps(begins("Once upon "), reset), steps(begins("Once upon a time, there"), reset))
-		two.plays(steps(begins("Once upon a "), reset), steps(begins("Once upon a time, "), reset))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantCut(t, "Once upon a ", "ai_error")
-		tr.wantOne(t)
+		one.Plays(Steps(Begins("Once "), Reset), Steps(Begins("Once upon "), Reset), Steps(Begins("Once upon a time, there"), Reset))
+		two.Plays(Steps(Begins("Once upon a "), Reset), Steps(Begins("Once upon a time, "), Reset))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantCut(t, "Once upon a ", "ai_error")
+		tr.WantOne(t)
 		tr.wantCalls(t, 2, 1)
 	})
 	t.Run("a cut that is rescued twice", func(t *testing.T) {
-		one.plays(steps(begins("Once "), reset), steps(begins("Once upon "), reset))
-		two.plays(says(11, 5, "Once upon a time"))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantText(t, "Once upon a time")
+		one.Plays(Steps(Begins("Once "), Reset), Steps(Begins("Once upon "), Reset))
+		two.Plays(Says(11, 5, "Once upon a time"))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantText(t, "Once upon a time")
 		tr.wantCalls(t, 2, 1)
 		tr.wantBilled(t, "two", 11, 5)
 	})

@@ -21,23 +21,23 @@ var invented = regexp.MustCompile(`(?i)w[0-9a-f]{8}-`)
 func TestSeriesStayConstant(t *testing.T) {
 	t.Parallel()
 	const requests, workers = 10_000, 16
-	targets := newTargets(t, "one", "two")
+	targets := NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	one.plays(func(c *targetCall) {
+	one.Plays(func(c *TargetCall) {
 		// an upstream model that exists, another one that fails
-		if strings.HasSuffix(c.model, "7") {
-			refuses(500, c.model)(c)
+		if strings.HasSuffix(c.Model, "7") {
+			Refuses(500, c.Model)(c)
 			return
 		}
-		says(7, 3, "Hello")(c)
+		Says(7, 3, "Hello")(c)
 	})
-	two.plays(refuses(404, "model_not_found"))
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: "passthrough\nretries 0\ncircuit_breaker 3 1s"})
+	two.Plays(Refuses(404, "model_not_found"))
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: "passthrough\nretries 0\ncircuit_breaker 3 1s"})
 
 	// ask makes a request with a word in all places where one goes
 	ask := func(i int) error {
 		word := fmt.Sprintf("w%08x-%d", uint32(i)*2654435761, i)
-		method, path, body := http.MethodPost, completions, fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"hi"}],"user":%[1]q}`, word)
+		method, path, body := http.MethodPost, CompletionsPath, fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"hi"}],"user":%[1]q}`, word)
 		header := map[string]string{
 			"X-Tenant-Id": "globex", "X-User-Id": word, "X-Trace-Id": word, "X-Session-Id": uuid.NewString(), "User-Agent": word,
 		}
@@ -60,7 +60,7 @@ func TestSeriesStayConstant(t *testing.T) {
 		case 8: // a path and a method
 			method, path, body = "X"+strings.ToUpper(word[1:9]), "/v1/models", ""
 		}
-		req, err := http.NewRequestWithContext(t.Context(), method, s.c.url+path, strings.NewReader(body))
+		req, err := http.NewRequestWithContext(t.Context(), method, s.C.URL+path, strings.NewReader(body))
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func TestSeriesStayConstant(t *testing.T) {
 		for name, value := range header {
 			req.Header.Set(name, value)
 		}
-		resp, err := s.globex.http.Do(req)
+		resp, err := s.Globex.HTTP.Do(req)
 		if err != nil {
 			return err
 		}
@@ -97,16 +97,16 @@ func TestSeriesStayConstant(t *testing.T) {
 	}
 	counted := func(want float64) []string {
 		var series map[string]float64
-		eventually(t, "all requests are counted", func() bool {
-			series = s.c.metrics()
-			return requestsIn(series) >= want
+		Eventually(t, "all requests are counted", func() bool {
+			series = s.C.Metrics()
+			return RequestsIn(series) >= want
 		})
-		return ours(series)
+		return OurMetrics(series)
 	}
 
 	const warmUp = 400
 	askMany(0, warmUp)
-	s.globex.complete(newQuestion("fast"))
+	s.Globex.Complete(NewQuestion("fast"))
 	before := counted(warmUp + 1)
 	askMany(warmUp, requests)
 	after := counted(requests + 1)
@@ -123,7 +123,7 @@ func TestSeriesStayConstant(t *testing.T) {
 			t.Errorf("a request made the series %s", name)
 		}
 	}
-	if n := one.count(); n == 0 || two.count() == 0 {
+	if n := one.Count(); n == 0 || two.Count() == 0 {
 		t.Errorf("the targets saw %v calls", s.counts())
 	}
 }

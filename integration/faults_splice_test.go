@@ -9,9 +9,9 @@ import (
 // TestRescueEdges has cuts at places that are easily got wrong.
 func TestRescueEdges(t *testing.T) {
 	t.Parallel()
-	targets := newTargets(t, "one")
+	targets := NewTargets(t, "one")
 	one := targets[0]
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
 	const family = "👩\u200d👩\u200d👧"
 	for _, tc := range []struct {
 		name  string
@@ -32,16 +32,16 @@ func TestRescueEdges(t *testing.T) {
 		{"text with what JSON escapes", []string{"a \"b\" \\", "\u2028<x>\t"}, []string{"a \"b\" \\\u2028", "<x>\t\u0000!"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for name, second := range map[string]behaviour{
-				"stream": says(11, 5, tc.whole...),
-				"document": func(c *targetCall) {
-					document(http.StatusOK, c.document(11, 5, strings.Join(tc.whole, "")))(c.w, c.r)
+			for name, second := range map[string]Behaviour{
+				"stream": Says(11, 5, tc.whole...),
+				"document": func(c *TargetCall) {
+					Document(http.StatusOK, c.Document(11, 5, strings.Join(tc.whole, "")))(c.W, c.R)
 				},
 			} {
 				t.Run(name, func(t *testing.T) {
-					one.plays(steps(begins(tc.begin...), reset), second)
-					tr := s.try(t, newQuestion("fast").withUsage())
-					tr.wantText(t, strings.Join(tc.whole, ""))
+					one.Plays(Steps(Begins(tc.begin...), Reset), second)
+					tr := s.try(t, NewQuestion("fast").WithUsage())
+					tr.WantText(t, strings.Join(tc.whole, ""))
 					tr.wantCalls(t, 2)
 					tr.wantBilled(t, "one", 11, 5)
 				})
@@ -49,39 +49,39 @@ func TestRescueEdges(t *testing.T) {
 		})
 	}
 	t.Run("a finish and no end mark is no cut", func(t *testing.T) {
-		for _, end := range []behaviour{reset, eof, tornOff, errorFrame, halfEvent} {
-			one.plays(steps(begins("Once"), sendsOf(func(w wire) []string { return []string{w.finish("stop"), w.usage(11, 5)} }), end))
-			tr := s.try(t, newQuestion("fast").withUsage())
-			tr.wantText(t, "Once")
+		for _, end := range []Behaviour{Reset, EOF, TornOff, ErrorFrame, HalfEvent} {
+			one.Plays(Steps(Begins("Once"), SendsOf(func(w Wire) []string { return []string{w.Finish("stop"), w.Usage(11, 5)} }), end))
+			tr := s.try(t, NewQuestion("fast").WithUsage())
+			tr.WantText(t, "Once")
 			tr.wantCalls(t, 1)
 			tr.wantBilled(t, "one", 11, 5)
 		}
 	})
 	t.Run("a cut at its length is none either", func(t *testing.T) {
-		one.plays(steps(begins("Once"), sendsOf(func(w wire) []string { return []string{w.finish("length"), w.usage(11, 5), endMark} })))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		if tr.Text != "Once" || tr.Finish != "length" || !tr.done {
-			t.Errorf("%q, %q: %v", tr.Text, tr.Finish, tr.frames)
+		one.Plays(Steps(Begins("Once"), SendsOf(func(w Wire) []string { return []string{w.Finish("length"), w.Usage(11, 5), EndMark} })))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		if tr.Text != "Once" || tr.Finish != "length" || !tr.Done {
+			t.Errorf("%q, %q: %v", tr.Text, tr.Finish, tr.Frames)
 		}
 		tr.wantCalls(t, 1)
 	})
 	t.Run("the client goes away meanwhile", func(t *testing.T) {
 		asked, gone := make(chan struct{}), make(chan struct{})
-		one.plays(steps(begins("Once "), reset), func(c *targetCall) {
+		one.Plays(Steps(Begins("Once "), Reset), func(c *TargetCall) {
 			close(asked)
-			<-c.r.Context().Done()
+			<-c.R.Context().Done()
 			close(gone)
 		})
-		a := s.globex.start(s.globex.request(http.MethodPost, completions, newQuestion("fast").streamed()))
-		resp := a.answer()
+		a := s.Globex.Start(s.Globex.Request(http.MethodPost, CompletionsPath, NewQuestion("fast").Streamed()))
+		resp := a.Answer()
 		defer resp.Body.Close()
 		for _, ch := range []chan struct{}{asked, gone} {
 			select {
 			case <-ch:
-			case <-timeUp(t):
+			case <-TimeUp(t):
 				t.Fatal("the second call is not made, or goes on without a client")
 			}
-			a.goAway()
+			a.GoAway()
 		}
 	})
 }
@@ -89,70 +89,70 @@ func TestRescueEdges(t *testing.T) {
 // TestRescueBesideText has answers that are not text alone.
 func TestRescueBesideText(t *testing.T) {
 	t.Parallel()
-	targets := newTargets(t, "one", "two")
+	targets := NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
-	thinks := func(w wire, s string) string { return w.event(`{"reasoning_content":`+quote(s)+`}`, "") }
-	refuse := func(w wire, s string) string { return w.event(`{"refusal":`+quote(s)+`}`, "") }
-	end := func(w wire) []string { return []string{w.finish("stop"), w.usage(11, 5), endMark} }
-	answer := func(begin func(wire) []string) behaviour {
-		return sendsOf(func(w wire) []string { return append(append([]string{w.role()}, begin(w)...), end(w)...) })
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
+	thinks := func(w Wire, s string) string { return w.Event(`{"reasoning_content":`+Quote(s)+`}`, "") }
+	refuse := func(w Wire, s string) string { return w.Event(`{"refusal":`+Quote(s)+`}`, "") }
+	end := func(w Wire) []string { return []string{w.Finish("stop"), w.Usage(11, 5), EndMark} }
+	answer := func(begin func(Wire) []string) Behaviour {
+		return SendsOf(func(w Wire) []string { return append(append([]string{w.Role()}, begin(w)...), end(w)...) })
 	}
-	cut := func(begin func(wire) []string) behaviour {
-		return steps(sendsOf(func(w wire) []string { return append([]string{w.role()}, begin(w)...) }), reset)
+	cut := func(begin func(Wire) []string) Behaviour {
+		return Steps(SendsOf(func(w Wire) []string { return append([]string{w.Role()}, begin(w)...) }), Reset)
 	}
 
 	for _, tc := range []struct {
 		name            string
-		first, second   func(wire) []string
+		first, second   func(Wire) []string
 		text, reasoning string // that the client has in the end
 		cut             bool   // and then an error
 	}{
 		{
 			name:      "reasoning is another one, the text the same",
-			first:     func(w wire) []string { return []string{thinks(w, "Let me see."), w.text("Once ")} },
-			second:    func(w wire) []string { return []string{thinks(w, "Well, "), thinks(w, "well."), w.text("Once upon")} },
+			first:     func(w Wire) []string { return []string{thinks(w, "Let me see."), w.Text("Once ")} },
+			second:    func(w Wire) []string { return []string{thinks(w, "Well, "), thinks(w, "well."), w.Text("Once upon")} },
 			text:      "Once upon",
 			reasoning: "Let me see.",
 		},
 		{
 			name:      "reasoning and text are the same",
-			first:     func(w wire) []string { return []string{thinks(w, "Let me "), thinks(w, "see."), w.text("Once ")} },
-			second:    func(w wire) []string { return []string{thinks(w, "Let me see."), w.text("Once upon")} },
+			first:     func(w Wire) []string { return []string{thinks(w, "Let me "), thinks(w, "see."), w.Text("Once ")} },
+			second:    func(w Wire) []string { return []string{thinks(w, "Let me see."), w.Text("Once upon")} },
 			text:      "Once upon",
 			reasoning: "Let me see.",
 		},
 		{
 			name:      "cut while reasoning, the same",
-			first:     func(w wire) []string { return []string{thinks(w, "Let me ")} },
-			second:    func(w wire) []string { return []string{thinks(w, "Let"), thinks(w, " me see."), w.text("Once upon")} },
+			first:     func(w Wire) []string { return []string{thinks(w, "Let me ")} },
+			second:    func(w Wire) []string { return []string{thinks(w, "Let"), thinks(w, " me see."), w.Text("Once upon")} },
 			text:      "Once upon",
 			reasoning: "Let me see.",
 		},
 		{
 			name:      "cut while reasoning, another one",
-			first:     func(w wire) []string { return []string{thinks(w, "Let me ")} },
-			second:    func(w wire) []string { return []string{thinks(w, "Well, well."), w.text("Once upon")} },
+			first:     func(w Wire) []string { return []string{thinks(w, "Let me ")} },
+			second:    func(w Wire) []string { return []string{thinks(w, "Well, well."), w.Text("Once upon")} },
 			reasoning: "Let me ",
 			cut:       true,
 		},
 		{
 			name:      "cut while reasoning, none",
-			first:     func(w wire) []string { return []string{thinks(w, "Let me ")} },
-			second:    func(w wire) []string { return []string{w.text("Let me think.")} },
+			first:     func(w Wire) []string { return []string{thinks(w, "Let me ")} },
+			second:    func(w Wire) []string { return []string{w.Text("Let me think.")} },
 			reasoning: "Let me ",
 			cut:       true,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			one.plays(cut(tc.first), answer(tc.second))
-			two.plays(answer(tc.second))
-			tr := s.try(t, newQuestion("fast").withUsage())
+			one.Plays(cut(tc.first), answer(tc.second))
+			two.Plays(answer(tc.second))
+			tr := s.try(t, NewQuestion("fast").WithUsage())
 			if tc.cut {
-				tr.wantCut(t, tc.text, "ai_error")
-				tr.wantOne(t)
+				tr.WantCut(t, tc.text, "ai_error")
+				tr.WantOne(t)
 			} else {
-				tr.wantText(t, tc.text)
+				tr.WantText(t, tc.text)
 				tr.wantBilled(t, "one", 11, 5)
 			}
 			if tr.Reasoning != tc.reasoning {
@@ -162,58 +162,58 @@ func TestRescueBesideText(t *testing.T) {
 	}
 
 	t.Run("a refusal is whole or cut", func(t *testing.T) {
-		one.plays(cut(func(w wire) []string { return []string{refuse(w, "I must ")} }),
-			answer(func(w wire) []string { return []string{refuse(w, "I must not.")} }))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		if tr.Text != "" || tr.done && tr.Refusal != "I must not." || !tr.done && (tr.Refusal != "I must " || tr.code != "ai_error") {
-			t.Errorf("text %q, refusal %q, error %q", tr.Text, tr.Refusal, tr.code)
+		one.Plays(cut(func(w Wire) []string { return []string{refuse(w, "I must ")} }),
+			answer(func(w Wire) []string { return []string{refuse(w, "I must not.")} }))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		if tr.Text != "" || tr.Done && tr.Refusal != "I must not." || !tr.Done && (tr.Refusal != "I must " || tr.Code != "ai_error") {
+			t.Errorf("text %q, refusal %q, error %q", tr.Text, tr.Refusal, tr.Code)
 		}
-		tr.wantOne(t)
+		tr.WantOne(t)
 	})
 	t.Run("a refusal is no text", func(t *testing.T) {
 		for _, f := range targets {
-			f.plays(answer(func(w wire) []string { return []string{w.text("I must not say that.")} }))
+			f.Plays(answer(func(w Wire) []string { return []string{w.Text("I must not say that.")} }))
 		}
-		one.plays(cut(func(w wire) []string { return []string{refuse(w, "I must ")} }),
-			answer(func(w wire) []string { return []string{w.text("I must not say that.")} }))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		if tr.Text != "" || tr.Refusal != "I must " || tr.code != "ai_error" || tr.done {
-			t.Errorf("text %q, refusal %q, error %q", tr.Text, tr.Refusal, tr.code)
+		one.Plays(cut(func(w Wire) []string { return []string{refuse(w, "I must ")} }),
+			answer(func(w Wire) []string { return []string{w.Text("I must not say that.")} }))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		if tr.Text != "" || tr.Refusal != "I must " || tr.Code != "ai_error" || tr.Done {
+			t.Errorf("text %q, refusal %q, error %q", tr.Text, tr.Refusal, tr.Code)
 		}
 	})
-	for name, first := range map[string]func(wire) []string{
-		"arguments": func(w wire) []string {
-			return []string{w.tool(0, "call-a", "weather", ""), w.tool(0, "", "", `{"city":"K`)}
+	for name, first := range map[string]func(Wire) []string{
+		"arguments": func(w Wire) []string {
+			return []string{w.Tool(0, "call-a", "weather", ""), w.Tool(0, "", "", `{"city":"K`)}
 		},
-		"arguments behind text": func(w wire) []string {
-			return []string{w.text("Let me look."), w.tool(0, "call-a", "weather", `{"city":"K`)}
+		"arguments behind text": func(w Wire) []string {
+			return []string{w.Text("Let me look."), w.Tool(0, "call-a", "weather", `{"city":"K`)}
 		},
-		"arguments of the second call": func(w wire) []string {
-			return []string{w.tool(1, "call-b", "clock", `{}`), w.tool(0, "call-a", "weather", `{"city":"K`)}
+		"arguments of the second call": func(w Wire) []string {
+			return []string{w.Tool(1, "call-b", "clock", `{}`), w.Tool(0, "call-a", "weather", `{"city":"K`)}
 		},
-		"a name alone": func(w wire) []string { return []string{w.tool(0, "call-a", "weather", "")} },
+		"a name alone": func(w Wire) []string { return []string{w.Tool(0, "call-a", "weather", "")} },
 	} {
 		t.Run("tool calls are never spliced/"+name, func(t *testing.T) {
-			whole := answer(func(w wire) []string { return append(first(w), w.tool(0, "", "", `öln"}`)) })
-			one.plays(cut(first), whole)
-			two.plays(whole)
-			tr := s.try(t, newQuestion("fast").withUsage())
-			if tr.code != "ai_error" || tr.done || strings.Contains(tr.calls[0].Arguments, "öln") || strings.Count(tr.calls[0].Arguments, "{") > 1 {
-				t.Errorf("error %q, end mark %v, %s", tr.code, tr.done, tr.frames)
+			whole := answer(func(w Wire) []string { return append(first(w), w.Tool(0, "", "", `öln"}`)) })
+			one.Plays(cut(first), whole)
+			two.Plays(whole)
+			tr := s.try(t, NewQuestion("fast").WithUsage())
+			if tr.Code != "ai_error" || tr.Done || strings.Contains(tr.Calls[0].Arguments, "öln") || strings.Count(tr.Calls[0].Arguments, "{") > 1 {
+				t.Errorf("error %q, end mark %v, %s", tr.Code, tr.Done, tr.Frames)
 			}
-			tr.wantOne(t)
+			tr.WantOne(t)
 			tr.wantCalls(t, 1, 0)
 		})
 	}
 	t.Run("a tool call behind spliced text is the second answer's own", func(t *testing.T) {
-		one.plays(cut(func(w wire) []string { return []string{w.text("Let me ")} }), sendsOf(func(w wire) []string {
-			return []string{w.role(), w.text("Let me look."), w.tool(0, "call-a", "weather", `{"city":`), w.tool(0, "", "", `"Köln"}`), w.finish("tool_calls"), w.usage(11, 5), endMark}
+		one.Plays(cut(func(w Wire) []string { return []string{w.Text("Let me ")} }), SendsOf(func(w Wire) []string {
+			return []string{w.Role(), w.Text("Let me look."), w.Tool(0, "call-a", "weather", `{"city":`), w.Tool(0, "", "", `"Köln"}`), w.Finish("tool_calls"), w.Usage(11, 5), EndMark}
 		}))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		if tr.Text != "Let me look." || tr.Finish != "tool_calls" || !tr.done || tr.calls[0].Arguments != `{"city":"Köln"}` || tr.calls[0].ID != "call-a" {
-			t.Errorf("%s", tr.frames)
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		if tr.Text != "Let me look." || tr.Finish != "tool_calls" || !tr.Done || tr.Calls[0].Arguments != `{"city":"Köln"}` || tr.Calls[0].ID != "call-a" {
+			t.Errorf("%s", tr.Frames)
 		}
-		tr.wantOne(t)
+		tr.WantOne(t)
 		tr.wantCalls(t, 2, 0)
 		tr.wantBilled(t, "one", 11, 5)
 	})

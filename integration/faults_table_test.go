@@ -11,41 +11,41 @@ import (
 // fails before its first content.
 type faultRow struct {
 	name string
-	do   behaviour
+	do   Behaviour
 	both bool // also where no stream was asked for
 }
 
 // again are the failures after which the same target is asked again.
 var again = []faultRow{
-	{"reset before the header", reset, true},
-	{"end before the header", tornOff, true},
-	{"reset behind the header", steps(headerOnly, reset), false},
-	{"end behind the header", steps(headerOnly, eof), false},
-	{"end behind the role", steps(begins(), eof), false},
-	{"end within the first event", steps(headerOnly, halfEvent), false},
-	{"500", refuses(500, "server_error"), true},
-	{"502", refuses(502, "server_error"), true},
-	{"503", answersWith(503, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
-	{"504", refuses(504, "server_error"), true},
-	{"408", refuses(408, "timeout"), true},
-	{"409", refuses(409, "conflict"), true},
-	{"429", refuses(429, "rate_limit_exceeded"), true},
-	{"429 with Retry-After", refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "50"), true},
-	{"429 with a Retry-After of an hour", refuses(429, "rate_limit_exceeded", "Retry-After", "3600"), true},
-	{"200 that is no JSON", answersWith(200, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
-	{"200 that is no completion", answersWith(200, `{"upstream-words":1}`), true},
-	{"200 with an error", refuses(200, "server_error"), true},
-	{"error in the first event", steps(headerOnly, errorFrame), false},
-	{"error event first", steps(headerOnly, errorEvent), false},
-	{"error behind the role", steps(begins(), errorFrame), false},
+	{"reset before the header", Reset, true},
+	{"end before the header", TornOff, true},
+	{"reset behind the header", Steps(HeaderOnly, Reset), false},
+	{"end behind the header", Steps(HeaderOnly, EOF), false},
+	{"end behind the role", Steps(Begins(), EOF), false},
+	{"end within the first event", Steps(HeaderOnly, HalfEvent), false},
+	{"500", Refuses(500, "server_error"), true},
+	{"502", Refuses(502, "server_error"), true},
+	{"503", AnswersWith(503, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
+	{"504", Refuses(504, "server_error"), true},
+	{"408", Refuses(408, "timeout"), true},
+	{"409", Refuses(409, "conflict"), true},
+	{"429", Refuses(429, "rate_limit_exceeded"), true},
+	{"429 with Retry-After", Refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "50"), true},
+	{"429 with a Retry-After of an hour", Refuses(429, "rate_limit_exceeded", "Retry-After", "3600"), true},
+	{"200 that is no JSON", AnswersWith(200, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
+	{"200 that is no completion", AnswersWith(200, `{"upstream-words":1}`), true},
+	{"200 with an error", Refuses(200, "server_error"), true},
+	{"error in the first event", Steps(HeaderOnly, ErrorFrame), false},
+	{"error event first", Steps(HeaderOnly, ErrorEvent), false},
+	{"error behind the role", Steps(Begins(), ErrorFrame), false},
 }
 
 // atOnce are those after which the next target is asked.
 var atOnce = []faultRow{
-	{"400 context length", refuses(400, "context_length_exceeded"), true},
-	{"401", refuses(401, "invalid_api_key"), true},
-	{"403", refuses(403, "permission_denied"), true},
-	{"404", refuses(404, "model_not_found"), true},
+	{"400 context length", Refuses(400, "context_length_exceeded"), true},
+	{"401", Refuses(401, "invalid_api_key"), true},
+	{"403", Refuses(403, "permission_denied"), true},
+	{"404", Refuses(404, "model_not_found"), true},
 }
 
 // refusals are those after which nobody is asked.
@@ -53,52 +53,52 @@ var refusals = []struct {
 	faultRow
 	code string
 }{
-	{faultRow{"400 content filter", refuses(400, "content_filter"), true}, "content_filtered"},
-	{faultRow{"400 content policy", refuses(400, "content_policy_violation"), true}, "content_filtered"},
-	{faultRow{"400", refuses(400, "bad_value"), true}, "invalid_request"},
-	{faultRow{"402", refuses(402, "payment"), true}, "invalid_request"},
-	{faultRow{"422", refuses(422, "bad_value"), true}, "invalid_request"},
+	{faultRow{"400 content filter", Refuses(400, "content_filter"), true}, "content_filtered"},
+	{faultRow{"400 content policy", Refuses(400, "content_policy_violation"), true}, "content_filtered"},
+	{faultRow{"400", Refuses(400, "bad_value"), true}, "invalid_request"},
+	{faultRow{"402", Refuses(402, "payment"), true}, "invalid_request"},
+	{faultRow{"422", Refuses(422, "bad_value"), true}, "invalid_request"},
 }
 
 // questions are the ways to ask that a row is tried with.
-func (r faultRow) questions() map[string]question {
-	m := map[string]question{"stream": newQuestion("fast").withUsage()}
+func (r faultRow) questions() map[string]Question {
+	m := map[string]Question{"stream": NewQuestion("fast").WithUsage()}
 	if r.both {
-		m["document"] = newQuestion("fast")
+		m["document"] = NewQuestion("fast")
 	}
 	return m
 }
 
 func TestFailureTable(t *testing.T) {
 	t.Parallel()
-	targets := newTargets(t, "one", "two")
+	targets := NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
-	good := says(11, 5, "Hello ", "there")
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
+	good := Says(11, 5, "Hello ", "there")
 
-	each := func(t *testing.T, r faultRow, do func(*testing.T, question)) {
+	each := func(t *testing.T, r faultRow, do func(*testing.T, Question)) {
 		for name, q := range r.questions() {
 			t.Run(r.name+"/"+name, func(t *testing.T) { do(t, q) })
 		}
 	}
 	for _, r := range again {
 		t.Run("the same target again", func(t *testing.T) {
-			each(t, r, func(t *testing.T, q question) {
-				one.plays(r.do, good)
-				two.plays(good)
+			each(t, r, func(t *testing.T, q Question) {
+				one.Plays(r.do, good)
+				two.Plays(good)
 				tr := s.try(t, q)
-				tr.wantText(t, "Hello there")
+				tr.WantText(t, "Hello there")
 				tr.wantCalls(t, 2, 0)
 				tr.wantFrom(t, "one", 2, false)
 				tr.wantBilled(t, "one", 11, 5)
 			})
 		})
 		t.Run("then the next one", func(t *testing.T) {
-			each(t, r, func(t *testing.T, q question) {
-				one.plays(r.do)
-				two.plays(good)
+			each(t, r, func(t *testing.T, q Question) {
+				one.Plays(r.do)
+				two.Plays(good)
 				tr := s.try(t, q)
-				tr.wantText(t, "Hello there")
+				tr.WantText(t, "Hello there")
 				tr.wantCalls(t, 2, 1)
 				tr.wantFrom(t, "two", 3, true)
 				tr.wantBilled(t, "two", 11, 5)
@@ -110,11 +110,11 @@ func TestFailureTable(t *testing.T) {
 	}
 	for _, r := range atOnce {
 		t.Run("the next one at once", func(t *testing.T) {
-			each(t, r, func(t *testing.T, q question) {
-				one.plays(r.do)
-				two.plays(good)
+			each(t, r, func(t *testing.T, q Question) {
+				one.Plays(r.do)
+				two.Plays(good)
 				tr := s.try(t, q)
-				tr.wantText(t, "Hello there")
+				tr.WantText(t, "Hello there")
 				tr.wantCalls(t, 1, 1)
 				tr.wantFrom(t, "two", 2, true)
 				tr.wantBilled(t, "two", 11, 5)
@@ -123,12 +123,12 @@ func TestFailureTable(t *testing.T) {
 	}
 	for _, r := range refusals {
 		t.Run("nobody", func(t *testing.T) {
-			each(t, r.faultRow, func(t *testing.T, q question) {
-				one.plays(r.do)
-				two.plays(good)
+			each(t, r.faultRow, func(t *testing.T, q Question) {
+				one.Plays(r.do)
+				two.Plays(good)
 				tr := s.try(t, q)
-				tr.wantRefused(t, http.StatusBadRequest, r.code)
-				wantReason(t, tr.error, r.code == "invalid_request")
+				tr.WantRefused(t, http.StatusBadRequest, r.code)
+				WantReason(t, tr.Error, r.code == "invalid_request")
 				tr.wantCalls(t, 1, 0)
 				tr.wantNothingBilled(t)
 			})
@@ -140,36 +140,36 @@ func TestFailureTable(t *testing.T) {
 // shape and with none of the provider's words.
 func TestOutOfTargets(t *testing.T) {
 	t.Parallel()
-	targets := newTargets(t, "one", "two")
+	targets := NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
 	for _, tc := range []struct {
 		name       string
-		one, two   behaviour
+		one, two   Behaviour
 		calls      []int
 		status     int
 		code       string
 		retryAfter string
 	}{
-		{"500 and 503", refuses(500, "x"), refuses(503, "x"), []int{2, 2}, 502, "ai_error", ""},
-		{"500 and 401", refuses(500, "x"), refuses(401, "x"), []int{2, 1}, 502, "ai_error", ""},
-		{"429 and 500", refuses(429, "x"), refuses(500, "x"), []int{2, 2}, 502, "ai_error", ""},
-		{"500 and 429", refuses(500, "x"), refuses(429, "x", "Retry-After", "3600"), []int{2, 2}, 429, "provider_rate_limited", "3600"},
-		{"500 and 429 without more", refuses(500, "x"), refuses(429, "x"), []int{2, 2}, 429, "provider_rate_limited", "1"},
-		{"429 and a content filter", refuses(429, "x"), refuses(400, "content_filter"), []int{2, 1}, 400, "content_filtered", ""},
-		{"500 and a bad request", refuses(500, "x"), refuses(422, "x"), []int{2, 1}, 400, "invalid_request", ""},
-		{"too long for both", refuses(400, "context_length_exceeded"), refuses(400, "context_length_exceeded"), []int{1, 1}, 400, "invalid_request", ""},
-		{"no such model at both", refuses(404, "x"), refuses(404, "x"), []int{1, 1}, 502, "ai_error", ""},
-		{"reset and nonsense", reset, answersWith(200, "upstream-words"), []int{2, 2}, 502, "ai_error", ""},
+		{"500 and 503", Refuses(500, "x"), Refuses(503, "x"), []int{2, 2}, 502, "ai_error", ""},
+		{"500 and 401", Refuses(500, "x"), Refuses(401, "x"), []int{2, 1}, 502, "ai_error", ""},
+		{"429 and 500", Refuses(429, "x"), Refuses(500, "x"), []int{2, 2}, 502, "ai_error", ""},
+		{"500 and 429", Refuses(500, "x"), Refuses(429, "x", "Retry-After", "3600"), []int{2, 2}, 429, "provider_rate_limited", "3600"},
+		{"500 and 429 without more", Refuses(500, "x"), Refuses(429, "x"), []int{2, 2}, 429, "provider_rate_limited", "1"},
+		{"429 and a content filter", Refuses(429, "x"), Refuses(400, "content_filter"), []int{2, 1}, 400, "content_filtered", ""},
+		{"500 and a bad request", Refuses(500, "x"), Refuses(422, "x"), []int{2, 1}, 400, "invalid_request", ""},
+		{"too long for both", Refuses(400, "context_length_exceeded"), Refuses(400, "context_length_exceeded"), []int{1, 1}, 400, "invalid_request", ""},
+		{"no such model at both", Refuses(404, "x"), Refuses(404, "x"), []int{1, 1}, 502, "ai_error", ""},
+		{"reset and nonsense", Reset, AnswersWith(200, "upstream-words"), []int{2, 2}, 502, "ai_error", ""},
 	} {
 		for name, q := range (faultRow{both: true}).questions() {
 			t.Run(tc.name+"/"+name, func(t *testing.T) {
-				one.plays(tc.one)
-				two.plays(tc.two)
+				one.Plays(tc.one)
+				two.Plays(tc.two)
 				tr := s.try(t, q)
-				tr.wantRefused(t, tc.status, tc.code)
-				wantHeader(t, tr.header, map[string]string{"Retry-After": tc.retryAfter, "Content-Type": "application/json"})
-				wantReason(t, tr.error, tc.code == "invalid_request")
+				tr.WantRefused(t, tc.status, tc.code)
+				WantHeader(t, tr.Header, map[string]string{"Retry-After": tc.retryAfter, "Content-Type": "application/json"})
+				WantReason(t, tr.Error, tc.code == "invalid_request")
 				tr.wantCalls(t, tc.calls...)
 				tr.wantNothingBilled(t)
 				if tr.logged["error_code"] != tc.code {
@@ -179,13 +179,13 @@ func TestOutOfTargets(t *testing.T) {
 		}
 	}
 	t.Run("/chat", func(t *testing.T) {
-		one.plays(refuses(500, "x"))
-		two.plays(refuses(429, "x", "Retry-After", "3600"))
+		one.Plays(Refuses(500, "x"))
+		two.Plays(Refuses(429, "x", "Retry-After", "3600"))
 		for _, stream := range []bool{false, true} {
 			e := s.observe(func(traceID string) {
-				resp := s.globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", Stream: &stream}, "X-Trace-Id", traceID)
-				wantHeader(t, resp.Header, map[string]string{"Retry-After": "3600"})
-				wantFailure(t, resp, http.StatusTooManyRequests, "provider_rate_limited")
+				resp := s.Globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi", Stream: &stream}, "X-Trace-Id", traceID)
+				WantHeader(t, resp.Header, map[string]string{"Retry-After": "3600"})
+				WantFailure(t, resp, http.StatusTooManyRequests, "provider_rate_limited")
 			})
 			e.wantCalls(t, 2, 2)
 			e.wantNothingBilled(t)
@@ -196,16 +196,16 @@ func TestOutOfTargets(t *testing.T) {
 // TestUnreachable has a target whose port is closed.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	targets := newTargets(t, "one", "two")
+	targets := NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	one.down()
-	two.plays(says(11, 5, "Hello"))
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
+	one.Down()
+	two.Plays(Says(11, 5, "Hello"))
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
 	for name, q := range (faultRow{both: true}).questions() {
 		t.Run(name, func(t *testing.T) {
 			tr := s.try(t, q)
-			tr.wantText(t, "Hello")
-			wantHeader(t, tr.header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Attempts": "3", "X-Ai-Fallback": "true"})
+			tr.WantText(t, "Hello")
+			WantHeader(t, tr.Header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Attempts": "3", "X-Ai-Fallback": "true"})
 			if got := []float64{tr.attempts("one", "failed"), tr.attempts("two", "ok")}; got[0] != 2 || got[1] != 1 {
 				t.Errorf("%v attempts are counted, want 2 that failed and 1 that did not", got)
 			}
@@ -225,22 +225,22 @@ func TestRetries(t *testing.T) {
 		calls  int
 	}{{"retries 0", 1}, {"", 3}, {"retries 3", 4}} {
 		t.Run(tc.option, func(t *testing.T) {
-			targets := newTargets(t, "one")
-			targets[0].plays(refuses(500, "x"))
-			s := newFaultSite(t, faultConfig{targets: targets, gateway: "circuit_breaker 100000 1s\n" + tc.option})
-			tr := s.try(t, newQuestion("fast"))
-			tr.wantRefused(t, http.StatusBadGateway, "ai_error")
+			targets := NewTargets(t, "one")
+			targets[0].Plays(Refuses(500, "x"))
+			s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: "circuit_breaker 100000 1s\n" + tc.option})
+			tr := s.try(t, NewQuestion("fast"))
+			tr.WantRefused(t, http.StatusBadGateway, "ai_error")
 			tr.wantCalls(t, tc.calls)
 
 			// the first wait is 200 ms, half of it at least, and it doubles
-			asked := targets[0].requests()
+			asked := targets[0].Requests()
 			for i := 1; i < len(asked); i++ {
 				least := 100 << (i - 1)
-				if waited := asked[i].at.Sub(asked[i-1].at).Milliseconds(); waited < int64(least) {
+				if waited := asked[i].At.Sub(asked[i-1].At).Milliseconds(); waited < int64(least) {
 					t.Errorf("call %d came %d ms after the one before it, want at least %d", i+1, waited, least)
 				}
-				if asked[i].body != asked[0].body || asked[i].path != asked[0].path {
-					t.Errorf("call %d differs from the first: %s", i+1, asked[i].body)
+				if asked[i].Body != asked[0].Body || asked[i].Path != asked[0].Path {
+					t.Errorf("call %d differs from the first: %s", i+1, asked[i].Body)
 				}
 			}
 		})
@@ -251,16 +251,16 @@ func TestRetries(t *testing.T) {
 // own request, with that target's name and key.
 func TestFallbackRequest(t *testing.T) {
 	t.Parallel()
-	targets := newTargets(t, "one", "two")
-	targets[0].plays(refuses(500, "x"))
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
+	targets := NewTargets(t, "one", "two")
+	targets[0].Plays(Refuses(500, "x"))
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
 	const q = `{"model":"fast","messages":[{"role":"user","content":"h\u00e9"}],"seed":1.50,"x_custom":{"é":[1, 2 ]}}`
 	tr := s.try(t, q)
-	tr.wantText(t, "Hello")
-	got := targets[1].last()
-	if want := strings.Replace(q, `"fast"`, `"up-two"`, 1); got.body != want {
-		t.Errorf("two got\n%s\nwant\n%s", got.body, want)
+	tr.WantText(t, "Hello")
+	got := targets[1].Last()
+	if want := strings.Replace(q, `"fast"`, `"up-two"`, 1); got.Body != want {
+		t.Errorf("two got\n%s\nwant\n%s", got.Body, want)
 	}
-	wantHeader(t, got.header, map[string]string{"Authorization": "Bearer two-upstream-key", "X-Request-Id": tr.header.Get("X-Trace-Id")})
-	wantHeader(t, targets[0].last().header, map[string]string{"Authorization": "Bearer one-upstream-key", "X-Request-Id": tr.header.Get("X-Trace-Id")})
+	WantHeader(t, got.Header, map[string]string{"Authorization": "Bearer two-upstream-key", "X-Request-Id": tr.Header.Get("X-Trace-Id")})
+	WantHeader(t, targets[0].Last().Header, map[string]string{"Authorization": "Bearer one-upstream-key", "X-Request-Id": tr.Header.Get("X-Trace-Id")})
 }

@@ -14,13 +14,13 @@ const soon = "4s"
 const slack = 20 * time.Millisecond
 
 // waited is how long a target was left alone between two calls.
-func (f *target) waited(t testing.TB, call int) time.Duration {
+func (f *Target) waited(t testing.TB, call int) time.Duration {
 	t.Helper()
-	list := f.requests()
+	list := f.Requests()
 	if len(list) <= call {
-		t.Fatalf("%s saw %d calls", f.name, len(list))
+		t.Fatalf("%s saw %d calls", f.Name, len(list))
 	}
-	return list[call].at.Sub(list[call-1].at)
+	return list[call].At.Sub(list[call-1].At)
 }
 
 func TestRetryAfter(t *testing.T) {
@@ -35,12 +35,12 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			targets := newTargets(t, "one", "two")
+			targets := NewTargets(t, "one", "two")
 			one := targets[0]
-			s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
-			one.plays(refuses(429, "rate_limit_exceeded", tc.header, tc.value), says(11, 5, "Hello"))
-			tr := s.try(t, newQuestion("fast").withUsage())
-			tr.wantText(t, "Hello")
+			s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
+			one.Plays(Refuses(429, "rate_limit_exceeded", tc.header, tc.value), Says(11, 5, "Hello"))
+			tr := s.try(t, NewQuestion("fast").WithUsage())
+			tr.WantText(t, "Hello")
 			tr.wantCalls(t, 2, 0)
 			tr.wantFrom(t, "one", 2, false)
 			if got := one.waited(t, 1); got < tc.least-slack {
@@ -50,33 +50,33 @@ func TestRetryAfter(t *testing.T) {
 	}
 	t.Run("as a date", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two")
+		targets := NewTargets(t, "one", "two")
 		one := targets[0]
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
 		// a date has whole seconds: this one is two to three away
 		at := time.Now().Add(3 * time.Second).Truncate(time.Second)
-		one.plays(refuses(429, "rate_limit_exceeded", "Retry-After", at.UTC().Format(http.TimeFormat)), says(11, 5, "Hello"))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantText(t, "Hello")
+		one.Plays(Refuses(429, "rate_limit_exceeded", "Retry-After", at.UTC().Format(http.TimeFormat)), Says(11, 5, "Hello"))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantText(t, "Hello")
 		tr.wantCalls(t, 2, 0)
-		if again := one.requests()[1].at; again.Before(at.Add(-slack)) {
+		if again := one.Requests()[1].At; again.Before(at.Add(-slack)) {
 			t.Errorf("called again at %v, want %v or later", again, at)
 		}
 	})
 	t.Run("up to retry_after_max", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two")
+		targets := NewTargets(t, "one", "two")
 		one := targets[0]
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: patient + "\nretry_after_max 800ms"})
-		one.plays(refuses(429, "rate_limit_exceeded", "Retry-After", "3600"))
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantText(t, "Hello")
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient + "\nretry_after_max 800ms"})
+		one.Plays(Refuses(429, "rate_limit_exceeded", "Retry-After", "3600"))
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantText(t, "Hello")
 		tr.wantCalls(t, 2, 1)
 		tr.wantFrom(t, "two", 3, true)
 
-		one.plays(refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "800"), says(11, 5, "Hello"))
-		before := one.count()
-		tr = s.try(t, newQuestion("fast").withUsage())
+		one.Plays(Refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "800"), Says(11, 5, "Hello"))
+		before := one.Count()
+		tr = s.try(t, NewQuestion("fast").WithUsage())
 		tr.wantFrom(t, "one", 2, false)
 		if got := one.waited(t, before+1); got < 800*time.Millisecond-slack {
 			t.Errorf("called again after %v", got)
@@ -84,27 +84,27 @@ func TestRetryAfter(t *testing.T) {
 	})
 	t.Run("beyond try_duration goes to the next target", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two")
+		targets := NewTargets(t, "one", "two")
 		one, two := targets[0], targets[1]
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: "try_duration 30s\nretry_after_max 10m"})
-		one.plays(refuses(429, "rate_limit_exceeded", "Retry-After", "300"))
-		tr := s.try(t, newQuestion("fast"))
-		tr.wantText(t, "Hello")
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: "try_duration 30s\nretry_after_max 10m"})
+		one.Plays(Refuses(429, "rate_limit_exceeded", "Retry-After", "300"))
+		tr := s.try(t, NewQuestion("fast"))
+		tr.WantText(t, "Hello")
 		tr.wantCalls(t, 1, 1)
 		tr.wantFrom(t, "two", 2, true)
 
-		two.plays(refuses(429, "rate_limit_exceeded", "Retry-After", "400"))
-		tr = s.try(t, newQuestion("fast"))
-		tr.wantRefused(t, http.StatusTooManyRequests, "provider_rate_limited")
-		wantHeader(t, tr.header, map[string]string{"Retry-After": "400"})
+		two.Plays(Refuses(429, "rate_limit_exceeded", "Retry-After", "400"))
+		tr = s.try(t, NewQuestion("fast"))
+		tr.WantRefused(t, http.StatusTooManyRequests, "provider_rate_limited")
+		WantHeader(t, tr.Header, map[string]string{"Retry-After": "400"})
 		tr.wantCalls(t, 1, 1)
 	})
 	t.Run("is for 429 alone", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two")
-		targets[0].plays(refuses(503, "overloaded", "Retry-After", "86400"), says(11, 5, "Hello"))
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: patient})
-		tr := s.try(t, newQuestion("fast"))
+		targets := NewTargets(t, "one", "two")
+		targets[0].Plays(Refuses(503, "overloaded", "Retry-After", "86400"), Says(11, 5, "Hello"))
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: Patient})
+		tr := s.try(t, NewQuestion("fast"))
 		tr.wantCalls(t, 2, 0)
 		tr.wantFrom(t, "one", 2, false)
 	})
@@ -114,15 +114,15 @@ func TestTryDuration(t *testing.T) {
 	t.Parallel()
 	t.Run("ends trying", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one", "two")
-		targets[0].plays(refuses(500, "x"))
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: "circuit_breaker 100000 1s\nretries 10\ntry_duration 2s"})
-		tr := s.try(t, newQuestion("fast").withUsage())
+		targets := NewTargets(t, "one", "two")
+		targets[0].Plays(Refuses(500, "x"))
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: "circuit_breaker 100000 1s\nretries 10\ntry_duration 2s"})
+		tr := s.try(t, NewQuestion("fast").WithUsage())
 		// whether there was time for the second target is a matter of chance
-		if tr.status == http.StatusOK {
-			tr.wantText(t, "Hello")
+		if tr.Status == http.StatusOK {
+			tr.WantText(t, "Hello")
 		} else {
-			tr.wantRefused(t, http.StatusBadGateway, "ai_error")
+			tr.WantRefused(t, http.StatusBadGateway, "ai_error")
 		}
 		if n := tr.saw[0]; n < 2 || n > 20 {
 			t.Errorf("%d calls within 2 s of backoff that doubles", n)
@@ -130,13 +130,13 @@ func TestTryDuration(t *testing.T) {
 	})
 	t.Run("ends waiting", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one")
-		targets[0].plays(stalls)
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: "response_timeout 10m\ntry_duration 1s"})
+		targets := NewTargets(t, "one")
+		targets[0].Plays(Stalls)
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: "response_timeout 10m\ntry_duration 1s"})
 		for name, q := range (faultRow{both: true}).questions() {
 			t.Run(name, func(t *testing.T) {
 				tr := s.try(t, q)
-				tr.wantRefused(t, http.StatusGatewayTimeout, "ai_timeout")
+				tr.WantRefused(t, http.StatusGatewayTimeout, "ai_timeout")
 				tr.wantCalls(t, 1)
 				tr.wantNothingBilled(t)
 			})
@@ -144,13 +144,13 @@ func TestTryDuration(t *testing.T) {
 	})
 	t.Run("does not end an answer", func(t *testing.T) {
 		t.Parallel()
-		targets := newTargets(t, "one")
-		targets[0].plays(steps(begins("Hel"), takes(3*time.Second), sendsOf(func(w wire) []string {
-			return []string{w.text("lo"), w.finish("stop"), w.usage(11, 5), endMark}
+		targets := NewTargets(t, "one")
+		targets[0].Plays(Steps(Begins("Hel"), Takes(3*time.Second), SendsOf(func(w Wire) []string {
+			return []string{w.Text("lo"), w.Finish("stop"), w.Usage(11, 5), EndMark}
 		})))
-		s := newFaultSite(t, faultConfig{targets: targets, gateway: "try_duration 2s"})
-		tr := s.try(t, newQuestion("fast").withUsage())
-		tr.wantText(t, "Hello")
+		s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: "try_duration 2s"})
+		tr := s.try(t, NewQuestion("fast").WithUsage())
+		tr.WantText(t, "Hello")
 		tr.wantCalls(t, 1)
 	})
 }
@@ -161,26 +161,26 @@ func TestSilentTarget(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, option string
-		do           behaviour
+		do           Behaviour
 		both         bool
 	}{
-		{"no header", "response_timeout", stalls, true},
-		{"only the header", "first_token_timeout", steps(headerOnly, stalls), false},
-		{"only the role", "first_token_timeout", steps(begins(), stalls), false},
-		{"only comments", "first_token_timeout", steps(headerOnly, func(c *targetCall) { c.send(": ping\n\n", ": ping\n\n") }, stalls), false},
-		{"half an event", "first_token_timeout", steps(headerOnly, halfEvent, stalls), false},
+		{"no header", "response_timeout", Stalls, true},
+		{"only the header", "first_token_timeout", Steps(HeaderOnly, Stalls), false},
+		{"only the role", "first_token_timeout", Steps(Begins(), Stalls), false},
+		{"only comments", "first_token_timeout", Steps(HeaderOnly, func(c *TargetCall) { c.Send(": ping\n\n", ": ping\n\n") }, Stalls), false},
+		{"half an event", "first_token_timeout", Steps(HeaderOnly, HalfEvent, Stalls), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			targets := newTargets(t, "one", "two")
+			targets := NewTargets(t, "one", "two")
 			one, two := targets[0], targets[1]
-			s := newFaultSite(t, faultConfig{targets: targets, gateway: patientBut(tc.option, soon)})
-			one.plays(tc.do)
+			s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: patientBut(tc.option, soon)})
+			one.Plays(tc.do)
 			for name, q := range (faultRow{both: tc.both}).questions() {
 				t.Run(name, func(t *testing.T) {
-					two.plays(says(11, 5, "Hello"))
+					two.Plays(Says(11, 5, "Hello"))
 					tr := s.try(t, q)
-					tr.wantText(t, "Hello")
+					tr.WantText(t, "Hello")
 					tr.wantCalls(t, 1, 1)
 					tr.wantFrom(t, "two", 2, true)
 					tr.wantBilled(t, "two", 11, 5)
@@ -190,20 +190,20 @@ func TestSilentTarget(t *testing.T) {
 				})
 			}
 			t.Run("then a failure", func(t *testing.T) {
-				two.plays(refuses(500, "x"))
-				tr := s.try(t, newQuestion("fast").streamed())
-				tr.wantRefused(t, http.StatusBadGateway, "ai_error")
+				two.Plays(Refuses(500, "x"))
+				tr := s.try(t, NewQuestion("fast").Streamed())
+				tr.WantRefused(t, http.StatusBadGateway, "ai_error")
 				tr.wantCalls(t, 1, 2)
 				tr.wantNothingBilled(t)
 			})
 			t.Run("behind a failure", func(t *testing.T) {
-				one.plays(refuses(401, "x"))
-				two.plays(tc.do)
-				tr := s.try(t, newQuestion("fast").streamed())
-				tr.wantRefused(t, http.StatusGatewayTimeout, "ai_timeout")
+				one.Plays(Refuses(401, "x"))
+				two.Plays(tc.do)
+				tr := s.try(t, NewQuestion("fast").Streamed())
+				tr.WantRefused(t, http.StatusGatewayTimeout, "ai_timeout")
 				tr.wantCalls(t, 1, 1)
 				tr.wantNothingBilled(t)
-				one.plays(tc.do)
+				one.Plays(tc.do)
 			})
 		})
 	}
@@ -213,24 +213,24 @@ func TestSilentTarget(t *testing.T) {
 func TestRateLimitStorm(t *testing.T) {
 	t.Parallel()
 	const clients = 20
-	targets := newTargets(t, "one", "two")
+	targets := NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	s := newFaultSite(t, faultConfig{targets: targets, gateway: "retries 1\ncircuit_breaker 5 10m"})
-	one.plays(refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "100"))
-	two.plays(says(11, 5, "Hello"))
-	var list []*asking
+	s := newFaultSite(t, TargetConfig{Targets: targets, Gateway: "retries 1\ncircuit_breaker 5 10m"})
+	one.Plays(Refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "100"))
+	two.Plays(Says(11, 5, "Hello"))
+	var list []*Pending
 	for range clients {
-		list = append(list, s.globex.start(s.globex.request(http.MethodPost, completions, newQuestion("fast").withUsage())))
+		list = append(list, s.Globex.Start(s.Globex.Request(http.MethodPost, CompletionsPath, NewQuestion("fast").WithUsage())))
 	}
 	for _, a := range list {
-		got := readCompletion(t, a.answer())
-		got.wantText(t, "Hello")
-		wantHeader(t, got.header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Attempts": "3", "X-Ai-Fallback": "true"})
+		got := ReadCompletion(t, a.Answer())
+		got.WantText(t, "Hello")
+		WantHeader(t, got.Header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Attempts": "3", "X-Ai-Fallback": "true"})
 	}
-	if one.count() != 2*clients || two.count() != clients {
-		t.Errorf("the targets saw %d and %d calls, want %d and %d", one.count(), two.count(), 2*clients, clients)
+	if one.Count() != 2*clients || two.Count() != clients {
+		t.Errorf("the targets saw %d and %d calls, want %d and %d", one.Count(), two.Count(), 2*clients, clients)
 	}
-	s.c.wantMetrics(map[string]float64{
+	s.C.WantMetrics(map[string]float64{
 		`caddy_ai_attempts_total{model="fast",provider="one",result="rate_limited"}`:              2 * clients,
 		`caddy_ai_attempts_total{model="fast",provider="two",result="ok"}`:                        clients,
 		`caddy_ai_tokens_total{model="fast",provider="two",tenant="globex",type="output"}`:        5 * clients,
@@ -239,7 +239,7 @@ func TestRateLimitStorm(t *testing.T) {
 		`caddy_ai_circuit_open{model="fast",provider="one"}`:                                      0,
 		`caddy_ai_time_to_first_token_seconds_count{model="fast",provider="two",tenant="globex"}`: clients,
 	})
-	one.plays(says(11, 5, "Hello"))
-	tr := s.try(t, newQuestion("fast"))
+	one.Plays(Says(11, 5, "Hello"))
+	tr := s.try(t, NewQuestion("fast"))
 	tr.wantFrom(t, "one", 1, false)
 }

@@ -14,27 +14,26 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// faultSite is a gateway whose model fast goes to targets, first the first
+// TargetSite is a gateway whose model fast goes to targets, first the first
 // one. A token costs one dollar in and two dollars out.
-type faultSite struct {
-	t       testing.TB
-	c       *caddyProcess
-	globex  *client
-	targets []*target
-	seen    int // requests observed
+type TargetSite struct {
+	T       testing.TB
+	C       *Caddy
+	Globex  *Client
+	Targets []*Target
 }
 
-// faultConfig is what differs from site to site, as lines of a Caddyfile.
-type faultConfig struct {
-	targets  []*target
-	tenants  string // the global option chat; gatewayTenants where empty
-	provider string // more lines of each provider
-	fast     string // lines of the model fast; all targets in order where empty
-	gateway  string // more lines of ai_gateway
+// TargetConfig is what differs from site to site, as lines of a Caddyfile.
+type TargetConfig struct {
+	Targets  []*Target
+	Tenants  string // the global option chat; GatewayTenants where empty
+	Provider string // more lines of each provider
+	Fast     string // lines of the model fast; all targets in order where empty
+	Gateway  string // more lines of ai_gateway
 }
 
-// patient is what most tests need: no breaker in their way, and no timeout.
-const patient = `
+// Patient is what most tests need: no breaker in their way, and no timeout.
+const Patient = `
 		retries 1
 		circuit_breaker 100000 1s
 		response_timeout 5m
@@ -44,25 +43,25 @@ const patient = `
 
 // patientBut is patient, with another value for one of its options.
 func patientBut(option, value string) string {
-	lines := strings.Split(patient, "\n")
+	lines := strings.Split(Patient, "\n")
 	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), option+" ") })
 	return strings.Join(append(lines, option+" "+value), "\n")
 }
 
-func newFaultSite(t testing.TB, cfg faultConfig) *faultSite {
+func NewTargetSite(t testing.TB, cfg TargetConfig) *TargetSite {
 	t.Helper()
 	var providers, to strings.Builder
-	for _, f := range cfg.targets {
-		fmt.Fprintf(&providers, "provider %s openai {\nbase_url %s\napi_key %[1]s-upstream-key\n%[3]s\n}\n", f.name, f.url, cfg.provider)
-		fmt.Fprintf(&to, "to %s/up-%[1]s\n", f.name)
+	for _, f := range cfg.Targets {
+		fmt.Fprintf(&providers, "provider %s openai {\nbase_url %s\napi_key %[1]s-upstream-key\n%[3]s\n}\n", f.Name, f.URL, cfg.Provider)
+		fmt.Fprintf(&to, "to %s/up-%[1]s\n", f.Name)
 	}
-	if cfg.fast == "" {
-		cfg.fast = to.String()
+	if cfg.Fast == "" {
+		cfg.Fast = to.String()
 	}
-	if cfg.tenants == "" {
-		cfg.tenants = gatewayTenants
+	if cfg.Tenants == "" {
+		cfg.Tenants = GatewayTenants
 	}
-	c := startCaddy(t, cfg.tenants, fmt.Sprintf(`
+	c := Start(t, cfg.Tenants, fmt.Sprintf(`
 	log
 	tenant_resolve
 	chat_session
@@ -74,8 +73,19 @@ func newFaultSite(t testing.TB, cfg faultConfig) *faultSite {
 		}
 		%s
 	}
-`, providers.String(), cfg.fast, cfg.gateway))
-	return &faultSite{t: t, c: c, globex: newClient(c, "globex", "ann"), targets: cfg.targets}
+`, providers.String(), cfg.Fast, cfg.Gateway))
+	return &TargetSite{T: t, C: c, Globex: NewClient(c, "globex", "ann"), Targets: cfg.Targets}
+}
+
+// faultSite is a TargetSite whose requests are observed at all ends.
+type faultSite struct {
+	*TargetSite
+	seen int // requests observed
+}
+
+func newFaultSite(t testing.TB, cfg TargetConfig) *faultSite {
+	t.Helper()
+	return &faultSite{TargetSite: NewTargetSite(t, cfg)}
 }
 
 // effects are what a request came to at all ends but the client's.
@@ -88,16 +98,16 @@ type effects struct {
 // observe makes a request under a trace id and waits until it is logged. Of
 // one site only one request is observed at a time.
 func (s *faultSite) observe(do func(traceID string)) effects {
-	s.t.Helper()
+	s.T.Helper()
 	s.seen++
 	id := fmt.Sprintf("trace-%d", s.seen)
-	calls, series := s.counts(), s.c.metrics()
+	calls, series := s.counts(), s.C.Metrics()
 	do(id)
-	e := effects{logged: s.c.accessLog(id), counted: make(map[string]float64)}
+	e := effects{logged: s.C.AccessLog(id), counted: make(map[string]float64)}
 	for i, n := range s.counts() {
 		e.saw = append(e.saw, n-calls[i])
 	}
-	for name, value := range s.c.metrics() {
+	for name, value := range s.C.Metrics() {
 		if rise := value - series[name]; rise != 0 && strings.HasPrefix(name, "caddy_ai_") {
 			e.counted[name] = rise
 		}
@@ -107,15 +117,15 @@ func (s *faultSite) observe(do func(traceID string)) effects {
 
 func (s *faultSite) counts() []int {
 	var list []int
-	for _, f := range s.targets {
-		list = append(list, f.count())
+	for _, f := range s.Targets {
+		list = append(list, f.Count())
 	}
 	return list
 }
 
 // trial is a request under /v1 and all that it came to.
 type trial struct {
-	completion
+	Completion
 	effects
 }
 
@@ -124,24 +134,24 @@ func (s *faultSite) try(t testing.TB, q any) trial {
 	t.Helper()
 	var tr trial
 	tr.effects = s.observe(func(traceID string) {
-		tr.completion = s.globex.complete(q, "X-Trace-Id", traceID)
+		tr.Completion = s.Globex.Complete(q, "X-Trace-Id", traceID)
 	})
 	return tr
 }
 
 // turn is a message of a session, under /chat, and all that it came to.
 type turn struct {
-	answered
+	Answered
 	effects
 	session string
 }
 
 func (s *faultSite) turn(t testing.TB) turn {
 	t.Helper()
-	tn := turn{session: newSession()}
+	tn := turn{session: NewSession()}
 	tn.effects = s.observe(func(traceID string) {
-		resp := s.globex.do(http.MethodPost, "/chat", ask{SessionID: tn.session, Message: "hi"}, "X-Trace-Id", traceID)
-		tn.answered = readEvents(t, resp).rest()
+		resp := s.Globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: tn.session, Message: "hi"}, "X-Trace-Id", traceID)
+		tn.Answered = ReadEvents(t, resp).Rest()
 	})
 	return tn
 }
@@ -175,29 +185,29 @@ func (e *effects) wantCalls(t testing.TB, want ...int) {
 func (e *effects) attempts(provider, result string) float64 {
 	var n float64
 	for name, rise := range e.counted {
-		if !strings.HasPrefix(name, "caddy_ai_attempts_total{") || label(name, "provider") != provider {
+		if !strings.HasPrefix(name, "caddy_ai_attempts_total{") || Label(name, "provider") != provider {
 			continue
 		}
-		if got := label(name, "result"); got == result || result == "failed" && got != "ok" {
+		if got := Label(name, "result"); got == result || result == "failed" && got != "ok" {
 			n += rise
 		}
 	}
 	return n
 }
 
-// estimatedInput is what newQuestion's messages are taken for where a
+// estimatedInput is what NewQuestion's messages are taken for where a
 // provider does not count them.
 func estimatedInput(t testing.TB) float64 {
 	t.Helper()
-	doc, err := json.Marshal(newQuestion("").Messages)
+	doc, err := json.Marshal(NewQuestion("").Messages)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return float64(provider.EstimateTokens(len(doc)))
 }
 
-// label is the value of a series' label.
-func label(series, name string) string {
+// Label is the value of a series' label.
+func Label(series, name string) string {
 	_, rest, _ := strings.Cut(series, name+`="`)
 	value, _, _ := strings.Cut(rest, `"`)
 	return value
@@ -254,7 +264,7 @@ func (tr *trial) wantFrom(t testing.TB, provider string, attempts int, fallback 
 	if fallback {
 		want["X-Ai-Fallback"] = "true"
 	}
-	wantHeader(t, tr.header, want)
+	WantHeader(t, tr.Header, want)
 	if tr.logged["provider"] != provider {
 		t.Errorf("provider %v is logged, want %s", tr.logged["provider"], provider)
 	}
@@ -264,37 +274,37 @@ func (tr *trial) wantFrom(t testing.TB, provider string, attempts int, fallback 
 	if failed := tr.attempts(provider, "failed"); !fallback && failed != float64(attempts-1) {
 		t.Errorf("%v attempts of %s are counted as failed, want %d: %v", failed, provider, attempts-1, tr.counted)
 	}
-	for _, frame := range tr.frames {
+	for _, frame := range tr.Frames {
 		if frame != "[DONE]" && gjson.Get(frame, "model").Str != "up-"+provider {
 			t.Errorf("model is not the upstream's own: %s", frame)
 		}
 	}
 }
 
-// wantText checks that the answer is whole: a document, or a stream that
+// WantText checks that the answer is whole: a document, or a stream that
 // reads as if it had come in one go.
-func (a *completion) wantText(t testing.TB, text string) {
+func (a *Completion) WantText(t testing.TB, text string) {
 	t.Helper()
-	if a.header.Get("Content-Type") != "text/event-stream" {
-		if a.status != http.StatusOK || a.Text != text || a.Finish != "stop" {
-			t.Errorf("status %d, text %.200q, finish %q, want %.200q\n%.500s", a.status, a.Text, a.Finish, text, a.frames)
+	if a.Header.Get("Content-Type") != "text/event-stream" {
+		if a.Status != http.StatusOK || a.Text != text || a.Finish != "stop" {
+			t.Errorf("status %d, text %.200q, finish %q, want %.200q\n%.500s", a.Status, a.Text, a.Finish, text, a.Frames)
 		}
 		return
 	}
-	if a.status != http.StatusOK || a.Text != text || a.Finish != "stop" || a.code != "" || !a.done {
+	if a.Status != http.StatusOK || a.Text != text || a.Finish != "stop" || a.Code != "" || !a.Done {
 		t.Errorf("status %d, text %.200q, finish %q, error %q, end mark %v; want text %.200q, complete\n%.2000s",
-			a.status, a.Text, a.Finish, a.code, a.done, text, a.frames)
+			a.Status, a.Text, a.Finish, a.Code, a.Done, text, a.Frames)
 	}
-	a.wantOne(t)
+	a.WantOne(t)
 }
 
-// wantOne checks that the chunks of a stream are those of one answer: with
+// WantOne checks that the chunks of a stream are those of one answer: with
 // one id, one role, and at the end one finish reason and one usage.
-func (a *completion) wantOne(t testing.TB) {
+func (a *Completion) WantOne(t testing.TB) {
 	t.Helper()
 	var ids, roles, reasons []string
 	var usages int
-	for i, frame := range a.frames {
+	for i, frame := range a.Frames {
 		if frame == "[DONE]" {
 			continue
 		}
@@ -314,12 +324,12 @@ func (a *completion) wantOne(t testing.TB) {
 			t.Errorf("behind the finish reason comes frame %d: %s", i, frame)
 		}
 		if doc.Get("usage").IsObject() {
-			if usages++; i != len(a.frames)-2 {
-				t.Errorf("the usage comes in frame %d of %d", i, len(a.frames))
+			if usages++; i != len(a.Frames)-2 {
+				t.Errorf("the usage comes in frame %d of %d", i, len(a.Frames))
 			}
 		}
 	}
 	if len(ids) != 1 || len(roles) > 1 || len(reasons) > 1 || usages > 1 {
-		t.Errorf("ids %q, roles %q, finish reasons %q, %d usages, want one answer's\n%.2000s", ids, roles, reasons, usages, a.frames)
+		t.Errorf("ids %q, roles %q, finish reasons %q, %d usages, want one answer's\n%.2000s", ids, roles, reasons, usages, a.Frames)
 	}
 }

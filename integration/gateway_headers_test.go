@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// wantHeader checks an answer's headers; "#" stands for a number, "*" for
+// WantHeader checks an answer's headers; "#" stands for a number, "*" for
 // anything but nothing, and an empty value for a header that is not there.
-func wantHeader(t testing.TB, got http.Header, want map[string]string) {
+func WantHeader(t testing.TB, got http.Header, want map[string]string) {
 	t.Helper()
 	for name, value := range want {
 		values := got.Values(name)
@@ -34,9 +34,9 @@ func wantHeader(t testing.TB, got http.Header, want map[string]string) {
 }
 
 func TestAnswerHeaders(t *testing.T) {
-	up := newFakeProvider(t, silent)
-	c := startCaddy(t, gatewayTenants, strings.Replace(gatewaySite(up), "\tchat_session", "\tchat_ratelimit\n\tchat_session", 1))
-	globex := newClient(c, "globex", "ann")
+	up := NewFakeProvider(t, Silent)
+	c := Start(t, GatewayTenants, strings.Replace(GatewaySite(up), "\tchat_session", "\tchat_ratelimit\n\tchat_session", 1))
+	globex := NewClient(c, "globex", "ann")
 	always := func(more map[string]string) map[string]string {
 		maps.Copy(more, map[string]string{
 			"X-Tenant-Id": "globex", "X-Trace-Id": "trace-1", "X-Model-Id": "fast",
@@ -44,42 +44,42 @@ func TestAnswerHeaders(t *testing.T) {
 		})
 		return more
 	}
-	whole := document(http.StatusOK, wholeAnswer)
-	stream := sends(role, content("Hello"), finished, counted, endMark)
+	whole := Document(http.StatusOK, WholeAnswer)
+	stream := Sends(Role, Content("Hello"), Finished, Counted, EndMark)
 
 	t.Run("a stream of /chat", func(t *testing.T) {
-		up.answers(stream)
+		up.Answers(stream)
 		for _, modelID := range []string{"", "fast"} {
-			resp := globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1")
-			wantHeader(t, resp.Header, always(map[string]string{
+			resp := globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1")
+			WantHeader(t, resp.Header, always(map[string]string{
 				"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Tokens-In": "#",
 			}))
-			readEvents(t, resp).rest()
+			ReadEvents(t, resp).Rest()
 		}
 	})
 	t.Run("a document of /chat", func(t *testing.T) {
-		up.answers(whole)
-		resp := globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", Stream: new(false)}, "X-Trace-Id", "trace-1")
-		readAll(t, resp)
-		wantHeader(t, resp.Header, always(map[string]string{
+		up.Answers(whole)
+		resp := globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi", Stream: new(false)}, "X-Trace-Id", "trace-1")
+		ReadAll(t, resp)
+		WantHeader(t, resp.Header, always(map[string]string{
 			"Content-Type": "application/json", "X-Tokens-In": "7", "X-Tokens-Out": "3", "X-Tokens-Total": "10", "X-Ai-Latency-Ms": "#",
 		}))
 	})
-	for name, q := range map[string]question{"a stream": newQuestion("").streamed(), "a document": newQuestion("fast")} {
+	for name, q := range map[string]Question{"a stream": NewQuestion("").Streamed(), "a document": NewQuestion("fast")} {
 		t.Run(name+" of /v1", func(t *testing.T) {
-			up.answers(whole)
+			up.Answers(whole)
 			typ := map[string]string{"Content-Type": "application/json"}
 			if q.Stream {
-				up.answers(stream)
+				up.Answers(stream)
 				typ = map[string]string{"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 			}
-			a := globex.complete(q, "X-Trace-Id", "trace-1")
-			wantHeader(t, a.header, always(typ))
-			wantHeader(t, a.header, map[string]string{
+			a := globex.Complete(q, "X-Trace-Id", "trace-1")
+			WantHeader(t, a.Header, always(typ))
+			WantHeader(t, a.Header, map[string]string{
 				"X-Ai-Provider": "openai", "X-Ai-Attempts": "1", "X-Ai-Fallback": "", "X-Request-Id": "trace-1",
 				"X-Ratelimit-Limit-Requests": "#", "X-Ratelimit-Remaining-Requests": "#", "X-Ratelimit-Reset-Requests": "*",
 			})
-			for _, frame := range a.frames {
+			for _, frame := range a.Frames {
 				if frame != "[DONE]" && !strings.Contains(frame, `"model":"up-1"`) {
 					t.Errorf("model is not the upstream's own: %s", frame)
 				}
@@ -87,9 +87,9 @@ func TestAnswerHeaders(t *testing.T) {
 		})
 	}
 	t.Run("an error", func(t *testing.T) {
-		up.answers(document(http.StatusInternalServerError, "{}"))
-		a := globex.complete(newQuestion("fast"), "X-Trace-Id", "trace-1")
-		wantHeader(t, a.header, map[string]string{"X-Trace-Id": "trace-1", "X-Tenant-Id": "globex", "X-RateLimit-Limit": "#"})
+		up.Answers(Document(http.StatusInternalServerError, "{}"))
+		a := globex.Complete(NewQuestion("fast"), "X-Trace-Id", "trace-1")
+		WantHeader(t, a.Header, map[string]string{"X-Trace-Id": "trace-1", "X-Tenant-Id": "globex", "X-RateLimit-Limit": "#"})
 	})
 }
 
@@ -101,47 +101,47 @@ func TestKeepAliveWithUpstream(t *testing.T) {
 	// until the first comment to say so.
 	for modelID, interval := range map[string]string{"fast": "20ms", "": "1s"} {
 		t.Run("model "+strconv.Quote(modelID), func(t *testing.T) {
-			g := newGate()
-			up := newFakeProvider(t, g.serve)
-			c := startCaddy(t, gatewayTenants, keptAlive(up, interval))
-			globex := newClient(c, "globex", "ann")
-			session := newSession()
+			g := NewGate()
+			up := NewFakeProvider(t, g.Serve)
+			c := Start(t, GatewayTenants, keptAlive(up, interval))
+			globex := NewClient(c, "globex", "ann")
+			session := NewSession()
 
 			// the answer begins before there is a token
-			resp := globex.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1")
+			resp := globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1")
 			defer resp.Body.Close()
-			wantHeader(t, resp.Header, map[string]string{
+			WantHeader(t, resp.Header, map[string]string{
 				"Content-Type": "text/event-stream", "X-Tenant-Id": "globex", "X-Trace-Id": "trace-1", "X-Model-Id": "fast", "X-Tokens-In": "#",
 			})
 			lines := bufio.NewScanner(resp.Body)
 			wantComments(t, lines)
-			g.say(t, content("Hello"))
+			g.Say(t, Content("Hello"))
 			wantLine(t, lines, `"content":"Hello"`)
 			wantComments(t, lines)
-			g.say(t, finished)
-			g.say(t, endMark)
-			close(g.events)
+			g.Say(t, Finished)
+			g.Say(t, EndMark)
+			close(g.Events)
 			wantLine(t, lines, `"finishReason":"stop"`)
-			if msgs := globex.history(session); len(msgs) != 2 || msgs[1].Content != "Hello" || msgs[1].Status != "complete" {
+			if msgs := globex.History(session); len(msgs) != 2 || msgs[1].Content != "Hello" || msgs[1].Status != "complete" {
 				t.Errorf("stored are %+v", msgs)
 			}
 		})
 	}
 
 	t.Run("a failure after a comment is an event", func(t *testing.T) {
-		g := newGate()
-		up := newFakeProvider(t, g.serve)
-		c := startCaddy(t, gatewayTenants, keptAlive(up, "20ms"))
-		stream := readEvents(t, newClient(c, "globex", "ann").do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi"}))
-		close(g.events)
-		if a := stream.rest(); a.text != "" || a.failed == nil || a.failed.Code != "ai_error" || a.done == nil || a.done.FinishReason != "error" {
+		g := NewGate()
+		up := NewFakeProvider(t, g.Serve)
+		c := Start(t, GatewayTenants, keptAlive(up, "20ms"))
+		stream := ReadEvents(t, NewClient(c, "globex", "ann").Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi"}))
+		close(g.Events)
+		if a := stream.Rest(); a.Text != "" || a.Failed == nil || a.Failed.Code != "ai_error" || a.Done == nil || a.Done.FinishReason != "error" {
 			t.Errorf("%+v", a)
 		}
 	})
 }
 
-func keptAlive(f *fakeProvider, interval string) string {
-	return strings.Replace(gatewaySite(f), "\tchat_session", "\tchat_session {\n\t\tkeep_alive "+interval+"\n\t}", 1)
+func keptAlive(f *FakeProvider, interval string) string {
+	return strings.Replace(GatewaySite(f), "\tchat_session", "\tchat_session {\n\t\tkeep_alive "+interval+"\n\t}", 1)
 }
 
 // wantComments reads comments, and nothing else.

@@ -10,12 +10,12 @@ import (
 )
 
 func TestHealth(t *testing.T) {
-	up := newFakeProvider(t, silent)
-	c := startCaddy(t, gatewayTenants, gatewaySite(up, "health_path /health"))
+	up := NewFakeProvider(t, Silent)
+	c := Start(t, GatewayTenants, GatewaySite(up, "health_path /health"))
 	for _, tc := range []struct{ tenant, model string }{{"acme", "smart"}, {"globex", "fast"}} {
 		for _, path := range []string{"/v1/health", "/health"} {
 			t.Run(tc.tenant+path, func(t *testing.T) {
-				cl := newClient(c, tc.tenant, "ann")
+				cl := NewClient(c, tc.tenant, "ann")
 				var h struct {
 					OK   bool `json:"ok"`
 					Data struct {
@@ -29,7 +29,7 @@ func TestHealth(t *testing.T) {
 					} `json:"data"`
 					TraceID string `json:"traceId"`
 				}
-				status := cl.call(http.MethodGet, path, nil, &h, "X-Trace-Id", "trace-1")
+				status := cl.Call(http.MethodGet, path, nil, &h, "X-Trace-Id", "trace-1")
 				if status != http.StatusOK || !h.OK || h.TraceID != "trace-1" || h.Data.Status != "ok" ||
 					h.Data.TenantID != tc.tenant || h.Data.ModelID != tc.model || h.Data.FallbackModelID != nil {
 					t.Errorf("%d, %+v", status, h)
@@ -38,19 +38,19 @@ func TestHealth(t *testing.T) {
 					t.Errorf("providers %+v", h.Data.Providers)
 				}
 
-				head := cl.do(http.MethodHead, path, nil)
-				if text := readAll(t, head); head.StatusCode != http.StatusOK || text != "" || head.Header.Get("X-Trace-Id") == "" {
+				head := cl.Do(http.MethodHead, path, nil)
+				if text := ReadAll(t, head); head.StatusCode != http.StatusOK || text != "" || head.Header.Get("X-Trace-Id") == "" {
 					t.Errorf("HEAD: %d, %q, %v", head.StatusCode, text, head.Header)
 				}
-				resp := cl.do(http.MethodPost, path, struct{}{})
+				resp := cl.Do(http.MethodPost, path, struct{}{})
 				if allow := resp.Header.Get("Allow"); allow != http.MethodGet {
 					t.Errorf("POST: Allow %q", allow)
 				}
-				wantFailure(t, resp, http.StatusMethodNotAllowed, "method_not_allowed")
+				WantFailure(t, resp, http.StatusMethodNotAllowed, "method_not_allowed")
 			})
 		}
 	}
-	if up.count() > 0 {
+	if up.Count() > 0 {
 		t.Error("the provider was asked")
 	}
 }
@@ -58,7 +58,7 @@ func TestHealth(t *testing.T) {
 // TestPassesOn has a site behind the handlers whose files lie beside their
 // routes.
 func TestPassesOn(t *testing.T) {
-	up := newFakeProvider(t, silent)
+	up := NewFakeProvider(t, Silent)
 	dir := t.TempDir()
 	files := []string{
 		"index.txt", "health", "chatter", "chat.txt", "v1/other", "v1/models.txt", "v1/chat/completions.txt", "v2/models",
@@ -72,26 +72,26 @@ func TestPassesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fileSite := startCaddy(t, gatewayTenants, gatewaySite(up)+"\n\troot "+dir+"\n\tfile_server\n")
-	respondSite := startCaddy(t, gatewayTenants, gatewaySite(up)+"\n\trespond \"file {path}\" 200\n")
+	fileSite := Start(t, GatewayTenants, GatewaySite(up)+"\n\troot "+dir+"\n\tfile_server\n")
+	respondSite := Start(t, GatewayTenants, GatewaySite(up)+"\n\trespond \"file {path}\" 200\n")
 	for _, name := range files {
 		t.Run(name, func(t *testing.T) {
-			for c, want := range map[*caddyProcess]string{fileSite: "file " + name, respondSite: "file /" + name} {
-				resp := newClient(c, "globex", "ann").do(http.MethodGet, "/"+name, nil)
-				if got := readAll(t, resp); resp.StatusCode != http.StatusOK || got != want {
+			for c, want := range map[*Caddy]string{fileSite: "file " + name, respondSite: "file /" + name} {
+				resp := NewClient(c, "globex", "ann").Do(http.MethodGet, "/"+name, nil)
+				if got := ReadAll(t, resp); resp.StatusCode != http.StatusOK || got != want {
 					t.Errorf("%d, %q; want %q", resp.StatusCode, got, want)
 				}
 			}
 		})
 	}
 	t.Run("any method", func(t *testing.T) {
-		resp := newClient(respondSite, "globex", "ann").do(http.MethodPut, "/v1/other", "body")
-		if got := readAll(t, resp); got != "file /v1/other" {
+		resp := NewClient(respondSite, "globex", "ann").Do(http.MethodPut, "/v1/other", "body")
+		if got := ReadAll(t, resp); got != "file /v1/other" {
 			t.Errorf("%d, %q", resp.StatusCode, got)
 		}
 	})
 	t.Run("but not the gateway's own routes", func(t *testing.T) {
-		resp := newClient(respondSite, "globex", "ann").do(http.MethodGet, "/v1/chat/completions", nil)
-		wantFailure(t, resp, http.StatusMethodNotAllowed, "method_not_allowed")
+		resp := NewClient(respondSite, "globex", "ann").Do(http.MethodGet, "/v1/chat/completions", nil)
+		WantFailure(t, resp, http.StatusMethodNotAllowed, "method_not_allowed")
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// gatewayTenants are tenants with settings of their own, and one without.
-const gatewayTenants = `
+// GatewayTenants are tenants with settings of their own, and one without.
+const GatewayTenants = `
 	chat {
 		tenant acme {
 			model smart
@@ -29,10 +29,10 @@ const gatewayTenants = `
 	}
 `
 
-// gatewaySite is a gateway before a provider, behind the session handler,
+// GatewaySite is a gateway before a provider, behind the session handler,
 // with more lines in its block. It calls the provider once for each request,
 // whatever comes of it.
-func gatewaySite(f *fakeProvider, more ...string) string {
+func GatewaySite(f *FakeProvider, more ...string) string {
 	return fmt.Sprintf(`
 	tenant_resolve
 	chat_session
@@ -59,69 +59,69 @@ func gatewaySite(f *fakeProvider, more ...string) string {
 		circuit_breaker off
 		%s
 	}
-`, f.url, strings.Join(more, "\n\t\t"))
+`, f.URL, strings.Join(more, "\n\t\t"))
 }
 
 func TestGatewayRequest(t *testing.T) {
-	up := newFakeProvider(t, document(http.StatusOK, wholeAnswer))
-	c := startCaddy(t, gatewayTenants, gatewaySite(up))
-	globex := newClient(c, "globex", "ann")
+	up := NewFakeProvider(t, Document(http.StatusOK, WholeAnswer))
+	c := Start(t, GatewayTenants, GatewaySite(up))
+	globex := NewClient(c, "globex", "ann")
 
 	const odd = `{ "model" : "fast", "messages":[{"role":"user","content":"h\u00e9"}] , "seed":1.50,"big":12345678901234567890,` +
 		`"x_custom":{"é":[1, 2 ,{"y":null}],"model":"inner"}%s }`
 
 	t.Run("unknown fields reach the provider untouched", func(t *testing.T) {
-		a := globex.complete(fmt.Sprintf(odd, ""))
-		if a.status != http.StatusOK {
-			t.Fatalf("status %d: %v", a.status, a.frames)
+		a := globex.Complete(fmt.Sprintf(odd, ""))
+		if a.Status != http.StatusOK {
+			t.Fatalf("status %d: %v", a.Status, a.Frames)
 		}
 		want := strings.Replace(fmt.Sprintf(odd, ""), `"fast"`, `"up-fast"`, 1)
-		if got := up.last(); got.body != want || got.path != "/v1/chat/completions" {
-			t.Errorf("%s got\n%s\nwant\n%s", got.path, got.body, want)
+		if got := up.Last(); got.Body != want || got.Path != "/v1/chat/completions" {
+			t.Errorf("%s got\n%s\nwant\n%s", got.Path, got.Body, want)
 		}
 	})
 	t.Run("of a stream only the usage is asked for", func(t *testing.T) {
-		up.answers(sends(content("Hello"), finished, endMark))
+		up.Answers(Sends(Content("Hello"), Finished, EndMark))
 		const options = `,"stream":true,"stream_options":{"x": [1 ]%s}`
-		globex.complete(fmt.Sprintf(odd, fmt.Sprintf(options, "")))
+		globex.Complete(fmt.Sprintf(odd, fmt.Sprintf(options, "")))
 		want := strings.Replace(fmt.Sprintf(odd, fmt.Sprintf(options, `,"include_usage":true`)), `"fast"`, `"up-fast"`, 1)
-		if got := up.last().body; got != want {
+		if got := up.Last().Body; got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 	})
-	up.answers(document(http.StatusOK, wholeAnswer))
+	up.Answers(Document(http.StatusOK, WholeAnswer))
 
 	t.Run("the client's credentials stay here", func(t *testing.T) {
-		keyed := newClient(c, "keyed", "ann")
-		keyed.key = "keyed-client-key"
-		for cl, want := range map[*client]string{
+		keyed := NewClient(c, "keyed", "ann")
+		keyed.Key = "keyed-client-key"
+		for cl, want := range map[*Client]string{
 			globex:                        "Bearer own-upstream-key",
-			newClient(c, "acme", "ann"):   "Bearer acme-upstream-key",
+			NewClient(c, "acme", "ann"):   "Bearer acme-upstream-key",
 			keyed:                         "Bearer own-upstream-key",
-			newClient(c, "globex", "bob"): "Bearer own-upstream-key",
+			NewClient(c, "globex", "bob"): "Bearer own-upstream-key",
 		} {
 			header := []string{"Cookie", "session=client-secret", "X-Other", "client-secret"}
-			if cl.key == "" {
+			if cl.Key == "" {
 				header = append(header, "Authorization", "Bearer client-secret", "X-Api-Key", "client-secret")
 			}
-			if a := cl.complete(newQuestion("fast"), header...); a.status != http.StatusOK {
-				t.Fatalf("%s: status %d: %v", cl.tenant, a.status, a.frames)
+			if a := cl.Complete(NewQuestion("fast"), header...); a.Status != http.StatusOK {
+				t.Fatalf("%s: status %d: %v", cl.Tenant, a.Status, a.Frames)
 			}
-			got := up.last()
-			if auth := got.header.Values("Authorization"); !slices.Equal(auth, []string{want}) {
-				t.Errorf("%s: Authorization %q, want %q", cl.tenant, auth, want)
+			got := up.Last()
+			if auth := got.Header.Values("Authorization"); !slices.Equal(auth, []string{want}) {
+				t.Errorf("%s: Authorization %q, want %q", cl.Tenant, auth, want)
 			}
-			if all := fmt.Sprint(got.header, got.body); strings.Contains(all, "client-secret") || strings.Contains(all, "client-key") {
-				t.Errorf("%s: the provider got %s", cl.tenant, all)
+			if all := fmt.Sprint(got.Header, got.Body); strings.Contains(all, "client-secret") || strings.Contains(all, "client-key") {
+				t.Errorf("%s: the provider got %s", cl.Tenant, all)
 			}
-			if team := got.header.Get("X-Team"); team != "ops" {
+			if team := got.Header.Get("X-Team"); team != "ops" {
 				t.Errorf("X-Team %q, want the provider's header", team)
 			}
 		}
 	})
 	t.Run("a provider without a key gets none", func(t *testing.T) {
-		globex.complete(newQuestion("hidden"), "Authorization", "Bearer client-secret")
-		if auth := up.last().header.Values("Authorization"); len(auth) > 0 {
+		globex.Complete(NewQuestion("hidden"), "Authorization", "Bearer client-secret")
+		if auth := up.Last().Header.Values("Authorization"); len(auth) > 0 {
 			t.Errorf("Authorization %q", auth)
 		}
 	})
@@ -136,23 +136,23 @@ func TestGatewayRequest(t *testing.T) {
 			{"trace-1", []string{"X-Trace-Id", "trace-1", "X-Request-Id", "req-1"}},
 			{id, []string{"Traceparent", "00-" + id + "-00f067aa0ba902b7-01", "X-Trace-Id", "trace-1"}},
 		} {
-			a := globex.complete(newQuestion("fast"), tc.header...)
-			got := up.last().header.Get("X-Request-Id")
-			if got == "" || got != a.header.Get("X-Trace-Id") || tc.want != "" && got != tc.want {
-				t.Errorf("%v: X-Request-Id %q upstream, X-Trace-Id %q", tc.header, got, a.header.Get("X-Trace-Id"))
+			a := globex.Complete(NewQuestion("fast"), tc.header...)
+			got := up.Last().Header.Get("X-Request-Id")
+			if got == "" || got != a.Header.Get("X-Trace-Id") || tc.want != "" && got != tc.want {
+				t.Errorf("%v: X-Request-Id %q upstream, X-Trace-Id %q", tc.header, got, a.Header.Get("X-Trace-Id"))
 			}
 		}
 	})
 }
 
 func TestModelPrecedence(t *testing.T) {
-	up := newFakeProvider(t, document(http.StatusOK, wholeAnswer))
-	plain := startCaddy(t, gatewayTenants, gatewaySite(up, "default_model fast"))
-	override := startCaddy(t, gatewayTenants, gatewaySite(up, "default_model fast", "model_override hidden"))
+	up := NewFakeProvider(t, Document(http.StatusOK, WholeAnswer))
+	plain := Start(t, GatewayTenants, GatewaySite(up, "default_model fast"))
+	override := Start(t, GatewayTenants, GatewaySite(up, "default_model fast", "model_override hidden"))
 
 	for _, tc := range []struct {
 		name        string
-		c           *caddyProcess
+		c           *Caddy
 		tenant      string
 		asked       string
 		model, goes string
@@ -164,43 +164,43 @@ func TestModelPrecedence(t *testing.T) {
 		{"then the default", plain, "globex", "", "fast", "up-fast"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cl := newClient(tc.c, tc.tenant, "ann")
-			a := cl.complete(newQuestion(tc.asked))
-			if id := a.header.Get("X-Model-Id"); a.status != http.StatusOK || id != tc.model {
-				t.Errorf("/v1: status %d, X-Model-Id %q, want %q", a.status, id, tc.model)
+			cl := NewClient(tc.c, tc.tenant, "ann")
+			a := cl.Complete(NewQuestion(tc.asked))
+			if id := a.Header.Get("X-Model-Id"); a.Status != http.StatusOK || id != tc.model {
+				t.Errorf("/v1: status %d, X-Model-Id %q, want %q", a.Status, id, tc.model)
 			}
-			if got := gjson.Get(up.last().body, "model").Str; got != tc.goes {
+			if got := gjson.Get(up.Last().Body, "model").Str; got != tc.goes {
 				t.Errorf("/v1: %q went upstream, want %q", got, tc.goes)
 			}
 
-			resp := cl.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", ModelID: tc.asked, Stream: new(false)})
-			readAll(t, resp)
+			resp := cl.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi", ModelID: tc.asked, Stream: new(false)})
+			ReadAll(t, resp)
 			if id := resp.Header.Get("X-Model-Id"); resp.StatusCode != http.StatusOK || id != tc.model {
 				t.Errorf("/chat: status %d, X-Model-Id %q, want %q", resp.StatusCode, id, tc.model)
 			}
-			if got := gjson.Get(up.last().body, "model").Str; got != tc.goes {
+			if got := gjson.Get(up.Last().Body, "model").Str; got != tc.goes {
 				t.Errorf("/chat: %q went upstream, want %q", got, tc.goes)
 			}
 		})
 	}
 
 	t.Run("the route's is under the allow list too", func(t *testing.T) {
-		a := newClient(override, "acme", "ann").complete(newQuestion(""))
-		a.wantRefused(t, http.StatusForbidden, "model_not_allowed")
+		a := NewClient(override, "acme", "ann").Complete(NewQuestion(""))
+		a.WantRefused(t, http.StatusForbidden, "model_not_allowed")
 	})
 }
 
 func TestModels(t *testing.T) {
 	t.Parallel()
-	up := newFakeProvider(t, document(http.StatusOK, wholeAnswer))
-	closed := startCaddy(t, gatewayTenants, gatewaySite(up))
-	some := startCaddy(t, gatewayTenants, gatewaySite(up, "passthrough openai"))
-	open := startCaddy(t, gatewayTenants, gatewaySite(up, "passthrough"))
-	single := startCaddy(t, gatewayTenants, fmt.Sprintf("tenant_resolve\nchat_session\nai_gateway {\nprovider openai {\nbase_url %s\n}\n}", up.url))
+	up := NewFakeProvider(t, Document(http.StatusOK, WholeAnswer))
+	closed := Start(t, GatewayTenants, GatewaySite(up))
+	some := Start(t, GatewayTenants, GatewaySite(up, "passthrough openai"))
+	open := Start(t, GatewayTenants, GatewaySite(up, "passthrough"))
+	single := Start(t, GatewayTenants, fmt.Sprintf("tenant_resolve\nchat_session\nai_gateway {\nprovider openai {\nbase_url %s\n}\n}", up.URL))
 
 	for _, tc := range []struct {
 		name   string
-		c      *caddyProcess
+		c      *Caddy
 		tenant string
 		model  string
 		goes   string // upstream, where it may be used
@@ -226,37 +226,37 @@ func TestModels(t *testing.T) {
 		{"no model and no default", single, "globex", "", "", http.StatusBadRequest, "invalid_request"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cl := newClient(tc.c, tc.tenant, "ann")
-			before := up.count()
-			a := cl.complete(newQuestion(tc.model))
-			message := ask{SessionID: newSession(), Message: "hi", ModelID: tc.model, Stream: new(false)}
-			resp := cl.do(http.MethodPost, "/chat", message)
+			cl := NewClient(tc.c, tc.tenant, "ann")
+			before := up.Count()
+			a := cl.Complete(NewQuestion(tc.model))
+			message := ChatRequest{SessionID: NewSession(), Message: "hi", ModelID: tc.model, Stream: new(false)}
+			resp := cl.Do(http.MethodPost, "/chat", message)
 			if tc.code != "" {
-				a.wantRefused(t, tc.status, tc.code)
-				wantFailure(t, resp, tc.status, tc.code)
-				if up.count() != before {
+				a.WantRefused(t, tc.status, tc.code)
+				WantFailure(t, resp, tc.status, tc.code)
+				if up.Count() != before {
 					t.Error("the provider was asked")
 				}
 				return
 			}
-			text := readAll(t, resp)
-			if a.status != http.StatusOK || resp.StatusCode != http.StatusOK {
-				t.Fatalf("/v1 %d: %v, /chat %d: %s", a.status, a.frames, resp.StatusCode, text)
+			text := ReadAll(t, resp)
+			if a.Status != http.StatusOK || resp.StatusCode != http.StatusOK {
+				t.Fatalf("/v1 %d: %v, /chat %d: %s", a.Status, a.Frames, resp.StatusCode, text)
 			}
-			if got := gjson.Get(up.last().body, "model").Str; got != tc.goes || up.count() != before+2 {
+			if got := gjson.Get(up.Last().Body, "model").Str; got != tc.goes || up.Count() != before+2 {
 				t.Errorf("%q went upstream, want %q", got, tc.goes)
 			}
 			if used := gjson.Get(text, "data.usage.modelId").Str; used != tc.model {
 				t.Errorf("modelId %q, want %q", used, tc.model)
 			}
-			if a.header.Get("X-Model-Id") != tc.model || resp.Header.Get("X-Model-Id") != tc.model {
-				t.Errorf("X-Model-Id %q and %q, want %q", a.header.Get("X-Model-Id"), resp.Header.Get("X-Model-Id"), tc.model)
+			if a.Header.Get("X-Model-Id") != tc.model || resp.Header.Get("X-Model-Id") != tc.model {
+				t.Errorf("X-Model-Id %q and %q, want %q", a.Header.Get("X-Model-Id"), resp.Header.Get("X-Model-Id"), tc.model)
 			}
 		})
 	}
 
 	for _, tc := range []struct {
-		c      *caddyProcess
+		c      *Caddy
 		tenant string
 		want   []string
 	}{
@@ -274,7 +274,7 @@ func TestModels(t *testing.T) {
 					OwnedBy string `json:"owned_by"`
 				} `json:"data"`
 			}
-			status := newClient(tc.c, tc.tenant, "ann").call(http.MethodGet, "/v1/models", nil, &list)
+			status := NewClient(tc.c, tc.tenant, "ann").Call(http.MethodGet, "/v1/models", nil, &list)
 			var got []string
 			for _, m := range list.Data {
 				if m.Object != "model" || m.Created == 0 || m.OwnedBy == "" {

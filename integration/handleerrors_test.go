@@ -12,7 +12,7 @@ import (
 // not answer, ours stands.
 func TestHandleErrors(t *testing.T) {
 	up := newFailingUpstream(t)
-	c := startSites(t, errorOptions, `
+	c := StartSites(t, errorOptions, `
 		(chain) {
 			`+errorSite+`
 		}
@@ -60,17 +60,17 @@ func TestHandleErrors(t *testing.T) {
 				error 500
 			}
 		}
-	`, "UPSTREAM="+up.url, "UPSTREAM_KEY="+upstreamKey)
+	`, "UPSTREAM="+up.url, "UPSTREAM_KEY="+UpstreamKey)
 
 	get := func(t *testing.T, host, path, tenant string) (*http.Response, string) {
 		t.Helper()
-		resp := visit(c, "GET", path, host, "X-Tenant-Id", tenant, "X-Trace-Id", "trace-1")
-		return resp, readAll(t, resp)
+		resp := Visit(c, "GET", path, host, "X-Tenant-Id", tenant, "X-Trace-Id", "trace-1")
+		return resp, ReadAll(t, resp)
 	}
-	if err := os.WriteFile(filepath.Join(c.dir, "page.txt"), []byte("a page"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(c.Dir, "page.txt"), []byte("a page"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	missing := "/chat/" + aSession + "/history"
+	missing := "/chat/" + SomeSession + "/history"
 
 	t.Run("replaces the body", func(t *testing.T) {
 		resp, text := get(t, "own.test", missing, "acme")
@@ -92,25 +92,25 @@ func TestHandleErrors(t *testing.T) {
 				t.Errorf("%s is %q, want %q", name, got, want)
 			}
 		}
-		resp = visit(c, "PUT", "/chat", "own.test", "X-Tenant-Id", "acme")
-		if text := readAll(t, resp); resp.Header.Get("Allow") != "GET, POST" || resp.Header.Get("X-RateLimit-Limit") == "" {
+		resp = Visit(c, "PUT", "/chat", "own.test", "X-Tenant-Id", "acme")
+		if text := ReadAll(t, resp); resp.Header.Get("Allow") != "GET, POST" || resp.Header.Get("X-RateLimit-Limit") == "" {
 			t.Errorf("headers %v of %q", resp.Header, text)
 		}
 	})
 	t.Run("shows nothing of the cause", func(t *testing.T) {
-		cl := newClient(c, "acme", "ann")
+		cl := NewClient(c, "acme", "ann")
 		for _, model := range []string{"up/broken", "up/unauthorized", "up/limited"} {
-			req := cl.request("POST", "/v1/chat/completions", completionOf(model))
+			req := cl.Request("POST", "/v1/chat/completions", CompletionRequestFor(model))
 			req.Host = "own.test"
-			resp, err := cl.http.Do(req)
+			resp, err := cl.HTTP.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
-			text := readAll(t, resp)
+			text := ReadAll(t, resp)
 			if !strings.HasPrefix(text, "own ") {
 				t.Errorf("got %q", text)
 			}
-			checkDiscretion(t, c, resp, text)
+			CheckDiscretion(t, c, resp, text)
 		}
 	})
 	t.Run("of a status answers that status", func(t *testing.T) {
@@ -124,13 +124,13 @@ func TestHandleErrors(t *testing.T) {
 		}
 	})
 	t.Run("redirects", func(t *testing.T) {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url+missing, nil)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL+missing, nil)
 		req.Host = "empty.test"
 		resp, err := http.DefaultTransport.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := readAll(t, resp); resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://status.test/" || text != "" {
+		if text := ReadAll(t, resp); resp.StatusCode != http.StatusFound || resp.Header.Get("Location") != "https://status.test/" || text != "" {
 			t.Errorf("got %d %q %v", resp.StatusCode, text, resp.Header)
 		}
 	})
@@ -142,10 +142,10 @@ func TestHandleErrors(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			head := map[string]string{"X-Site": r.header, "X-Own": "", "X-Trace-Id": "trace-1"}
-			resp := visit(c, "GET", "/chat?limit=0", r.host, "X-Tenant-Id", "acme", "X-Trace-Id", "trace-1")
-			refusal{path: "/chat", status: 400, code: "invalid_request", names: "limit", head: head}.checkAnswer(t, c, resp)
-			resp = visit(c, "GET", "/v1/models", r.host, "X-Trace-Id", "trace-1")
-			refusal{path: "/v1/models", status: 400, code: "tenant_required", head: head}.checkAnswer(t, c, resp)
+			resp := Visit(c, "GET", "/chat?limit=0", r.host, "X-Tenant-Id", "acme", "X-Trace-Id", "trace-1")
+			Refusal{Path: "/chat", Status: 400, Code: "invalid_request", Names: "limit", Head: head}.CheckAnswer(t, c, resp)
+			resp = Visit(c, "GET", "/v1/models", r.host, "X-Trace-Id", "trace-1")
+			Refusal{Path: "/v1/models", Status: 400, Code: "tenant_required", Head: head}.CheckAnswer(t, c, resp)
 		})
 	}
 }

@@ -9,17 +9,17 @@ import (
 )
 
 // once starts a message under a key.
-func (c *client) once(key string, body any) *asking {
-	c.t.Helper()
-	return c.start(c.request(http.MethodPost, "/chat", body, "Idempotency-Key", key))
+func (c *Client) once(key string, body any) *Pending {
+	c.T.Helper()
+	return c.Start(c.Request(http.MethodPost, "/chat", body, "Idempotency-Key", key))
 }
 
 // wantNoCall checks that the upstream was not called.
-func (u *wireUpstream) wantNoCall() {
-	u.t.Helper()
+func (u *WireUpstream) wantNoCall() {
+	u.T.Helper()
 	select {
-	case c := <-u.calls:
-		u.t.Errorf("the upstream was called: %s", c.body)
+	case c := <-u.Calls:
+		u.T.Errorf("the upstream was called: %s", c.Body)
 	default:
 	}
 }
@@ -28,91 +28,91 @@ func (u *wireUpstream) wantNoCall() {
 type whole struct {
 	Data struct {
 		SessionID, Message, FinishReason string
-		Usage                            usage
+		Usage                            Usage
 	}
 }
 
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	c := startCaddy(t, plainTenants, up.proxied(""))
-	ann := newClient(c, "acme", "ann")
+	up := NewWireUpstream(t)
+	c := Start(t, PlainTenants, up.Proxied(""))
+	ann := NewClient(c, "acme", "ann")
 	no := false
 
 	t.Run("is one to 255 visible characters", func(t *testing.T) {
-		message := ask{SessionID: newSession(), Message: "hi"}
+		message := ChatRequest{SessionID: NewSession(), Message: "hi"}
 		for _, key := range []string{"", "a b", "a\tb", "ü", strings.Repeat("k", 256)} {
-			f := wantFailure(t, ann.once(key, message).answer(), 400, "invalid_request")
+			f := WantFailure(t, ann.once(key, message).Answer(), 400, "invalid_request")
 			if !strings.HasPrefix(f.Error.Message, "Idempotency-Key: ") {
 				t.Errorf("%q: %s", key, f.Error.Message)
 			}
 		}
-		req := ann.request(http.MethodPost, "/chat", message)
+		req := ann.Request(http.MethodPost, "/chat", message)
 		req.Header["Idempotency-Key"] = []string{"a", "b"}
-		wantFailure(t, ann.start(req).answer(), 400, "invalid_request")
+		WantFailure(t, ann.Start(req).Answer(), 400, "invalid_request")
 		up.wantNoCall()
 		for _, key := range []string{"!", strings.Repeat("~", 255)} {
-			a := ann.once(key, ask{SessionID: newSession(), Message: "hi"})
-			call := up.call()
-			if got := call.header.Values("Idempotency-Key"); len(got) != 0 {
+			a := ann.once(key, ChatRequest{SessionID: NewSession(), Message: "hi"})
+			call := up.Call()
+			if got := call.Header.Values("Idempotency-Key"); len(got) != 0 {
 				t.Errorf("the model server got %q", got)
 			}
-			call.answer("ok")
-			a.events().rest()
+			call.Answer("ok")
+			a.Events().Rest()
 		}
 	})
 
 	t.Run("a stream is followed while it runs", func(t *testing.T) {
-		session := newSession()
-		first := ann.once("follow", ask{SessionID: session, Message: "go"})
-		call := up.call()
-		call.event(chunkOf(`{"content":"one "}`))
-		a := first.events()
-		all := a.text("one ")
-		b := ann.once("follow", ask{SessionID: session, Message: "go"}).events()
-		if got := b.text("one "); got[0].ID != all[0].ID {
+		session := NewSession()
+		first := ann.once("follow", ChatRequest{SessionID: session, Message: "go"})
+		call := up.Call()
+		call.Event(ChunkOf(`{"content":"one "}`))
+		a := first.Events()
+		all := a.Text("one ")
+		b := ann.once("follow", ChatRequest{SessionID: session, Message: "go"}).Events()
+		if got := b.Text("one "); got[0].ID != all[0].ID {
 			t.Errorf("the event ids are %s and %s", all[0].ID, got[0].ID)
 		}
-		call.event(chunkOf(`{"content":"two"}`))
-		b.text("two")
-		call.stream(endOf("stop"))
-		a.text("two")
-		wantRest(t, b, a.rest().events)
+		call.Event(ChunkOf(`{"content":"two"}`))
+		b.Text("two")
+		call.Stream(EndOf("stop"))
+		a.Text("two")
+		WantRest(t, b, a.Rest().Events)
 		up.wantNoCall()
-		wantList(t, "history", contents(ann.history(session)), []string{"user: go", "assistant: one two"})
+		WantList(t, "history", Contents(ann.History(session)), []string{"user: go", "assistant: one two"})
 	})
 
 	t.Run("a stream is replayed afterwards", func(t *testing.T) {
-		session := newSession()
-		first := ann.once("replay", ask{SessionID: session, Message: "go"})
-		call := up.call()
-		call.event(chunkOf(`{"content":"one "}`))
-		call.stream(chunkOf(`{"content":"two"}`), endOf("length"))
-		want := first.events().rest()
+		session := NewSession()
+		first := ann.once("replay", ChatRequest{SessionID: session, Message: "go"})
+		call := up.Call()
+		call.Event(ChunkOf(`{"content":"one "}`))
+		call.Stream(ChunkOf(`{"content":"two"}`), EndOf("length"))
+		want := first.Events().Rest()
 		for range 3 {
-			resp := ann.once("replay", ask{SessionID: session, Message: "go"}).answer()
-			wantHeader(t, resp.Header, map[string]string{"X-Model-Id": "up", "X-Tenant-Id": "acme", "X-Trace-Id": "*"})
-			got := readEvents(t, resp).rest()
-			if got.text != want.text || got.done == nil || got.done.ID != want.done.ID || got.done.FinishReason != "length" || got.done.Usage != want.done.Usage {
-				t.Errorf("got %+v, want %+v", got.events, want.events)
+			resp := ann.once("replay", ChatRequest{SessionID: session, Message: "go"}).Answer()
+			WantHeader(t, resp.Header, map[string]string{"X-Model-Id": "up", "X-Tenant-Id": "acme", "X-Trace-Id": "*"})
+			got := ReadEvents(t, resp).Rest()
+			if got.Text != want.Text || got.Done == nil || got.Done.ID != want.Done.ID || got.Done.FinishReason != "length" || got.Done.Usage != want.Done.Usage {
+				t.Errorf("got %+v, want %+v", got.Events, want.Events)
 			}
 		}
 		up.wantNoCall()
-		if n := len(ann.history(session)); n != 2 {
+		if n := len(ann.History(session)); n != 2 {
 			t.Errorf("%d messages", n)
 		}
 	})
 
 	t.Run("a document is waited for and replayed", func(t *testing.T) {
-		message := ask{SessionID: newSession(), Message: "go", Stream: &no}
+		message := ChatRequest{SessionID: NewSession(), Message: "go", Stream: &no}
 		a, b := ann.once("document", message), ann.once("document", message)
-		up.call().answer("whole <b>")
+		up.Call().Answer("whole <b>")
 		var first, second, third whole
-		decode(t, a.answer(), &first)
-		decode(t, b.answer(), &second)
-		resp := ann.once("document", message).answer()
-		wantHeader(t, resp.Header, map[string]string{"X-Tokens-In": "11", "X-Tokens-Out": "7", "X-Tokens-Total": "18", "X-Ai-Latency-Ms": "#"})
-		decode(t, resp, &third)
+		Decode(t, a.Answer(), &first)
+		Decode(t, b.Answer(), &second)
+		resp := ann.once("document", message).Answer()
+		WantHeader(t, resp.Header, map[string]string{"X-Tokens-In": "11", "X-Tokens-Out": "7", "X-Tokens-Total": "18", "X-Ai-Latency-Ms": "#"})
+		Decode(t, resp, &third)
 		if first.Data.Message != "whole <b>" || first.Data.FinishReason != "stop" || first != second || first != third {
 			t.Errorf("got %+v, %+v, %+v", first, second, third)
 		}
@@ -120,61 +120,61 @@ func TestIdempotencyKey(t *testing.T) {
 	})
 
 	t.Run("with another body it is refused", func(t *testing.T) {
-		session := newSession()
-		a := ann.once("reused", ask{SessionID: session, Message: "go"})
-		call := up.call()
+		session := NewSession()
+		a := ann.once("reused", ChatRequest{SessionID: session, Message: "go"})
+		call := up.Call()
 		refused := func() {
 			t.Helper()
-			for _, other := range []ask{
-				{SessionID: session, Message: "stop"}, {SessionID: newSession(), Message: "go"}, {SessionID: session, Message: "go", Stream: &no},
+			for _, other := range []ChatRequest{
+				{SessionID: session, Message: "stop"}, {SessionID: NewSession(), Message: "go"}, {SessionID: session, Message: "go", Stream: &no},
 			} {
-				f := wantFailure(t, ann.once("reused", other).answer(), 422, "idempotency_key_reused")
+				f := WantFailure(t, ann.once("reused", other).Answer(), 422, "idempotency_key_reused")
 				if !strings.Contains(f.Error.Message, "send a new one") {
 					t.Errorf("the message is %q", f.Error.Message)
 				}
 			}
 		}
 		refused()
-		call.answer("done")
-		a.events().rest()
+		call.Answer("done")
+		a.Events().Rest()
 		refused()
 		up.wantNoCall()
 	})
 
 	t.Run("belongs to its tenant and user", func(t *testing.T) {
-		message := ask{SessionID: newSession(), Message: "go"}
-		for who, cl := range map[string]*client{
-			"ann": ann, "bob": newClient(c, "acme", "bob"), "nobody": newClient(c, "acme", ""), "ann elsewhere": newClient(c, "globex", "ann"),
+		message := ChatRequest{SessionID: NewSession(), Message: "go"}
+		for who, cl := range map[string]*Client{
+			"ann": ann, "bob": NewClient(c, "acme", "bob"), "nobody": NewClient(c, "acme", ""), "ann elsewhere": NewClient(c, "globex", "ann"),
 		} {
 			a := cl.once("mine", message)
-			up.call().answer("for " + who)
-			if got := a.events().rest().text; got != "for "+who {
+			up.Call().Answer("for " + who)
+			if got := a.Events().Rest().Text; got != "for "+who {
 				t.Errorf("%s got %q", who, got)
 			}
 		}
-		if got := ann.once("mine", message).events().rest().text; got != "for ann" {
+		if got := ann.once("mine", message).Events().Rest().Text; got != "for ann" {
 			t.Errorf("ann got %q", got)
 		}
 	})
 
 	t.Run("many at once are one", func(t *testing.T) {
 		for _, stream := range []*bool{nil, &no} {
-			message := ask{SessionID: newSession(), Message: "go", Stream: stream}
-			var list []*asking
+			message := ChatRequest{SessionID: NewSession(), Message: "go", Stream: stream}
+			var list []*Pending
 			for range 20 {
 				list = append(list, ann.once(fmt.Sprint("many", stream == nil), message))
 			}
-			up.call().answer("the one answer")
+			up.Call().Answer("the one answer")
 			var wg sync.WaitGroup
 			for _, a := range list {
 				wg.Go(func() {
-					if body := readAll(t, a.answer()); !strings.Contains(body, "the one answer") {
+					if body := ReadAll(t, a.Answer()); !strings.Contains(body, "the one answer") {
 						t.Errorf("got %s", body)
 					}
 				})
 			}
 			wg.Wait()
-			if n := len(ann.history(message.SessionID)); n != 2 {
+			if n := len(ann.History(message.SessionID)); n != 2 {
 				t.Errorf("%d messages", n)
 			}
 		}
@@ -182,81 +182,81 @@ func TestIdempotencyKey(t *testing.T) {
 	})
 
 	t.Run("of a busy session it is free again", func(t *testing.T) {
-		session := newSession()
-		a := ann.once("busy-1", ask{SessionID: session, Message: "one"})
-		call := up.call()
+		session := NewSession()
+		a := ann.once("busy-1", ChatRequest{SessionID: session, Message: "one"})
+		call := up.Call()
 		for range 2 {
-			wantFailure(t, ann.once("busy-2", ask{SessionID: session, Message: "two"}).answer(), 409, "session_busy")
+			WantFailure(t, ann.once("busy-2", ChatRequest{SessionID: session, Message: "two"}).Answer(), 409, "session_busy")
 		}
-		call.answer("1")
-		a.events().rest()
-		a = ann.once("busy-2", ask{SessionID: session, Message: "two"})
-		up.call().answer("2")
-		if got := a.events().rest().text; got != "2" {
+		call.Answer("1")
+		a.Events().Rest()
+		a = ann.once("busy-2", ChatRequest{SessionID: session, Message: "two"})
+		up.Call().Answer("2")
+		if got := a.Events().Rest().Text; got != "2" {
 			t.Errorf("got %q", got)
 		}
 	})
 
 	t.Run("other turns do not disturb it", func(t *testing.T) {
-		session := newSession()
-		a := ann.once("earlier", ask{SessionID: session, Message: "one"})
-		up.call().answer("1")
-		a.events().rest()
-		b := ann.ask(session, "two")
-		call := up.call()
-		if got := ann.once("earlier", ask{SessionID: session, Message: "one"}).events().rest(); got.text != "1" || got.done == nil {
-			t.Errorf("got %+v", got.events)
+		session := NewSession()
+		a := ann.once("earlier", ChatRequest{SessionID: session, Message: "one"})
+		up.Call().Answer("1")
+		a.Events().Rest()
+		b := ann.Ask(session, "two")
+		call := up.Call()
+		if got := ann.once("earlier", ChatRequest{SessionID: session, Message: "one"}).Events().Rest(); got.Text != "1" || got.Done == nil {
+			t.Errorf("got %+v", got.Events)
 		}
-		call.answer("2")
-		b.events().rest()
+		call.Answer("2")
+		b.Events().Rest()
 	})
 
 	t.Run("a deleted answer is forgotten", func(t *testing.T) {
-		message := ask{SessionID: newSession(), Message: "go"}
+		message := ChatRequest{SessionID: NewSession(), Message: "go"}
 		for i := range 2 {
 			a := ann.once("deleted", message)
-			up.call().answer(fmt.Sprint("secret ", i))
-			if got := a.events().rest().text; got != fmt.Sprint("secret ", i) {
+			up.Call().Answer(fmt.Sprint("secret ", i))
+			if got := a.Events().Rest().Text; got != fmt.Sprint("secret ", i) {
 				t.Errorf("got %q", got)
 			}
-			ann.do(http.MethodDelete, "/chat/"+message.SessionID, nil).Body.Close()
+			ann.Do(http.MethodDelete, "/chat/"+message.SessionID, nil).Body.Close()
 		}
 	})
 
 	t.Run("a restart forgets nothing", func(t *testing.T) {
-		message := ask{SessionID: newSession(), Message: "go"}
+		message := ChatRequest{SessionID: NewSession(), Message: "go"}
 		a := ann.once("restart", message)
-		call := up.call()
-		call.event(chunkOf(`{"content":"one "}`))
-		call.stream(chunkOf(`{"content":"two"}`), endOf("stop"))
-		want := a.events().rest()
-		c.kill()
-		c.restart()
-		got := ann.once("restart", message).events().rest()
-		if got.text != "one two" || got.done == nil || got.done.ID != want.done.ID || got.done.Usage != want.done.Usage {
-			t.Errorf("got %+v, want %+v", got.events, want.events)
+		call := up.Call()
+		call.Event(ChunkOf(`{"content":"one "}`))
+		call.Stream(ChunkOf(`{"content":"two"}`), EndOf("stop"))
+		want := a.Events().Rest()
+		c.Kill()
+		c.Restart()
+		got := ann.once("restart", message).Events().Rest()
+		if got.Text != "one two" || got.Done == nil || got.Done.ID != want.Done.ID || got.Done.Usage != want.Done.Usage {
+			t.Errorf("got %+v, want %+v", got.Events, want.Events)
 		}
-		if len(got.events) != 2 || got.events[0].ID != want.events[1].ID {
-			t.Errorf("the ids are %+v", got.events)
+		if len(got.Events) != 2 || got.Events[0].ID != want.Events[1].ID {
+			t.Errorf("the ids are %+v", got.Events)
 		}
 		up.wantNoCall()
 	})
 
 	t.Run("a kill in the middle frees it", func(t *testing.T) {
-		message := ask{SessionID: newSession(), Message: "go"}
+		message := ChatRequest{SessionID: NewSession(), Message: "go"}
 		a := ann.once("killed", message)
-		call := up.call()
-		call.event(chunkOf(`{"content":"half"}`))
-		e := a.events()
-		e.text("half")
-		c.kill()
-		call.wantGone()
-		c.restart()
+		call := up.Call()
+		call.Event(ChunkOf(`{"content":"half"}`))
+		e := a.Events()
+		e.Text("half")
+		c.Kill()
+		call.WantGone()
+		c.Restart()
 		a = ann.once("killed", message)
-		up.call().answer("whole")
-		if got := a.events().rest().text; got != "whole" {
+		up.Call().Answer("whole")
+		if got := a.Events().Rest().Text; got != "whole" {
 			t.Errorf("got %q", got)
 		}
-		wantList(t, "history", contents(ann.history(message.SessionID)), []string{"user: go", "assistant: whole"})
+		WantList(t, "history", Contents(ann.History(message.SessionID)), []string{"user: go", "assistant: whole"})
 	})
 }

@@ -28,34 +28,34 @@ func TestIsolation(t *testing.T) {
 	}
 `
 	const limit = 100000
-	up := newSteered(t)
-	c := startCaddy(t, tenants, `
+	up := NewSteered(t)
+	c := Start(t, tenants, `
 	header >X-Seen "{chat.tenant.id} {chat.user.id} {chat.session.id} {chat.tenant.metadata.plan} {http.request.header.X-Tenant-Id} {http.request.header.X-User-Id}"
-`+up.chain(""))
+`+up.Chain(""))
 
-	up.answer(func(call *upstreamCall) string {
-		texts := call.prompt.texts()
+	up.Answer(func(call *UpstreamCall) string {
+		texts := call.Prompt.Texts()
 		tenant := strings.TrimPrefix(texts[0], "system: mark ")
-		if got := call.header.Get("Authorization"); got != "Bearer "+tenant+"-upstream-key" {
+		if got := call.Header.Get("Authorization"); got != "Bearer "+tenant+"-upstream-key" {
 			t.Errorf("%s's prompt came with %q", tenant, got)
 		}
 		// <tenant>/<user>/<session> <n>
-		mark, _, _ := strings.Cut(call.prompt.question(), " ")
+		mark, _, _ := strings.Cut(call.Prompt.Question(), " ")
 		for _, text := range texts[1:] {
 			if !strings.Contains(text, mark+" ") || !strings.HasPrefix(mark, tenant+"/") {
 				t.Errorf("the prompt of %s holds %q", mark, text)
 			}
 		}
-		return "re: " + call.prompt.question()
+		return "re: " + call.Prompt.Question()
 	})
 
-	sessions := []string{newSession(), newSession()}
+	sessions := []string{NewSession(), NewSession()}
 	var wg sync.WaitGroup
 	for _, tenant := range []string{"acme", "globex"} {
 		for _, user := range []string{"ann", "bob", "carl"} {
-			p := &probe{client: newClient(c, tenant, user), left: limit, sessions: sessions}
+			p := &probe{Client: NewClient(c, tenant, user), left: limit, sessions: sessions}
 			if tenant == "acme" {
-				p.key = "acme-key"
+				p.Key = "acme-key"
 			}
 			wg.Go(p.talk)
 		}
@@ -65,7 +65,7 @@ func TestIsolation(t *testing.T) {
 
 // probe is one user who looks for traces of others.
 type probe struct {
-	*client
+	*Client
 	left     int // of the rate limit
 	sessions []string
 }
@@ -73,7 +73,7 @@ type probe struct {
 const rounds = 15
 
 func (p *probe) mark(session string) string {
-	return p.tenant + "/" + p.user + "/" + session[:8]
+	return p.Tenant + "/" + p.User + "/" + session[:8]
 }
 
 func (p *probe) talk() {
@@ -86,11 +86,11 @@ func (p *probe) talk() {
 
 // seen checks the header of an answer: nothing but this user's own counts.
 func (p *probe) seen(resp *http.Response, session string) {
-	p.t.Helper()
+	p.T.Helper()
 	p.left--
-	want := strings.Join([]string{p.tenant, p.user, session, p.tenant + "-plan", p.tenant, p.user}, " ")
-	wantHeaders(p.t, resp.Header, map[string]string{
-		"X-Tenant-Id":           p.tenant,
+	want := strings.Join([]string{p.Tenant, p.User, session, p.Tenant + "-plan", p.Tenant, p.User}, " ")
+	WantHeader(p.T, resp.Header, map[string]string{
+		"X-Tenant-Id":           p.Tenant,
 		"X-Seen":                want,
 		"X-RateLimit-Remaining": strconv.Itoa(p.left),
 	})
@@ -101,44 +101,44 @@ func (p *probe) round(session string, n int) {
 	question := fmt.Sprintf("%s %d", mark, n)
 	trace := strings.ReplaceAll(mark, "/", ".") + strconv.Itoa(n)
 
-	resp := p.do(http.MethodPost, "/chat", ask{SessionID: session, Message: question}, "X-Trace-Id", trace)
+	resp := p.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: question}, "X-Trace-Id", trace)
 	p.seen(resp, session)
-	answer := readEvents(p.t, resp).rest()
-	if answer.text != "re: "+question || answer.done == nil {
-		p.t.Errorf("%s asked %q and got %q", mark, question, answer.text)
+	answer := ReadEvents(p.T, resp).Rest()
+	if answer.Text != "re: "+question || answer.Done == nil {
+		p.T.Errorf("%s asked %q and got %q", mark, question, answer.Text)
 	}
-	for _, ev := range answer.events[:len(answer.events)-1] {
-		if ev.TenantID != p.tenant || ev.SessionID != session || ev.TraceID != trace {
-			p.t.Errorf("%s got the event %s", mark, ev.Data)
+	for _, ev := range answer.Events[:len(answer.Events)-1] {
+		if ev.TenantID != p.Tenant || ev.SessionID != session || ev.TraceID != trace {
+			p.T.Errorf("%s got the event %s", mark, ev.Data)
 		}
 	}
 
-	resp = p.do(http.MethodGet, "/chat/"+session+"/stream", nil)
+	resp = p.Do(http.MethodGet, "/chat/"+session+"/stream", nil)
 	p.seen(resp, session)
-	if again := readEvents(p.t, resp).rest(); again.text != answer.text {
-		p.t.Errorf("%s followed %q and got %q", mark, answer.text, again.text)
+	if again := ReadEvents(p.T, resp).Rest(); again.Text != answer.Text {
+		p.T.Errorf("%s followed %q and got %q", mark, answer.Text, again.Text)
 	}
 
-	resp = p.do(http.MethodGet, "/chat/"+session+"/history?limit=1000", nil)
+	resp = p.Do(http.MethodGet, "/chat/"+session+"/history?limit=1000", nil)
 	p.seen(resp, session)
-	var h historyAnswer
-	decode(p.t, resp, &h)
+	var h HistoryAnswer
+	Decode(p.T, resp, &h)
 	if len(h.Data.Messages) != 2*(n+1) {
-		p.t.Errorf("%s has %d messages after %d rounds", mark, len(h.Data.Messages), n+1)
+		p.T.Errorf("%s has %d messages after %d rounds", mark, len(h.Data.Messages), n+1)
 	}
 	for _, m := range h.Data.Messages {
 		if !strings.Contains(m.Content, mark+" ") {
-			p.t.Errorf("%s finds %q", mark, m.Content)
+			p.T.Errorf("%s finds %q", mark, m.Content)
 		}
 	}
 
-	resp = p.do(http.MethodGet, "/chat", nil)
+	resp = p.Do(http.MethodGet, "/chat", nil)
 	p.seen(resp, "")
-	var l listAnswer
-	decode(p.t, resp, &l)
+	var l SessionList
+	Decode(p.T, resp, &l)
 	for _, s := range l.Data.Sessions {
 		if !strings.HasPrefix(s.Title, p.mark(s.SessionID)+" ") {
-			p.t.Errorf("%s is shown the title %q", mark, s.Title)
+			p.T.Errorf("%s is shown the title %q", mark, s.Title)
 		}
 	}
 }

@@ -16,65 +16,65 @@ import (
 // running is an answer in its middle.
 type running struct {
 	session string
-	stream  *events
-	call    *upstreamCall
-	seen    []event
+	stream  *Events
+	call    *UpstreamCall
+	seen    []Event
 }
 
 // midStream brings n answers to the point where each has said "part one".
-func midStream(cl *client, up *steered, n int) []*running {
-	cl.t.Helper()
+func midStream(cl *Client, up *Steered, n int) []*running {
+	cl.T.Helper()
 	list := make([]*running, n)
 	for i := range list {
-		r := &running{session: newSession()}
-		a := cl.ask(r.session, fmt.Sprint("question ", i))
-		r.call = up.call()
-		r.call.say("part one")
-		r.stream = a.events()
-		r.seen = r.stream.text("part one")
+		r := &running{session: NewSession()}
+		a := cl.Ask(r.session, fmt.Sprint("question ", i))
+		r.call = up.Call()
+		r.call.Say("part one")
+		r.stream = a.Events()
+		r.seen = r.stream.Text("part one")
 		list[i] = r
 	}
 	return list
 }
 
 // tryReload loads the Caddyfile as it is now, which may fail.
-func (c *caddyProcess) tryReload() (string, error) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+func (c *Caddy) tryReload() (string, error) {
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(c.T.Context(), Patience)
 	defer cancel()
-	out, err := c.command(ctx, "reload", "--config", "Caddyfile", "--force", "--address", strings.TrimPrefix(c.admin, "http://")).CombinedOutput()
+	out, err := c.Command(ctx, "reload", "--config", "Caddyfile", "--force", "--address", strings.TrimPrefix(c.Admin, "http://")).CombinedOutput()
 	return string(out), err
 }
 
 func TestReload(t *testing.T) {
 	t.Run("loses none of 100 streams", func(t *testing.T) {
-		up := newSteered(t)
-		c := startCaddy(t, plainTenants, up.chain(""))
-		ann := newClient(c, "acme", "ann")
+		up := NewSteered(t)
+		c := Start(t, PlainTenants, up.Chain(""))
+		ann := NewClient(c, "acme", "ann")
 		list := midStream(ann, up, 100)
 		for i := range 2 {
-			c.writeConfig(plainTenants, up.chain(fmt.Sprintf("system \"number %d\"", i)))
-			c.reload()
+			c.WriteConfig(PlainTenants, up.Chain(fmt.Sprintf("system \"number %d\"", i)))
+			c.Reload()
 			for _, r := range list {
-				r.call.say(fmt.Sprintf(", part %d", i+2))
+				r.call.Say(fmt.Sprintf(", part %d", i+2))
 			}
 			// the new configuration serves new requests meanwhile
-			a := ann.ask(newSession(), "new")
-			call := up.call()
-			wantList(t, "what the model gets", call.prompt.texts(), []string{fmt.Sprintf("system: number %d", i), "user: new"})
-			call.finish("stop")
-			a.events().rest()
+			a := ann.Ask(NewSession(), "new")
+			call := up.Call()
+			WantList(t, "what the model gets", call.Prompt.Texts(), []string{fmt.Sprintf("system: number %d", i), "user: new"})
+			call.Finish("stop")
+			a.Events().Rest()
 		}
 		for i, r := range list {
-			wantFailure(t, ann.do(http.MethodPost, "/chat", ask{SessionID: r.session, Message: "busy?"}), 409, "session_busy")
-			r.call.finish("stop")
-			end := r.stream.rest()
-			wantIDs(t, append(r.seen, end.events...))
-			if end.text != ", part 2, part 3" || end.done == nil || end.done.FinishReason != "stop" {
-				t.Errorf("stream %d ended with %+v", i, end.events)
+			WantFailure(t, ann.Do(http.MethodPost, "/chat", ChatRequest{SessionID: r.session, Message: "busy?"}), 409, "session_busy")
+			r.call.Finish("stop")
+			end := r.stream.Rest()
+			WantIDs(t, append(r.seen, end.Events...))
+			if end.Text != ", part 2, part 3" || end.Done == nil || end.Done.FinishReason != "stop" {
+				t.Errorf("stream %d ended with %+v", i, end.Events)
 			}
-			msgs := ann.history(r.session)
-			wantList(t, "history", contents(msgs), []string{fmt.Sprint("user: question ", i), "assistant: part one, part 2, part 3"})
+			msgs := ann.History(r.session)
+			WantList(t, "history", Contents(msgs), []string{fmt.Sprint("user: question ", i), "assistant: part one, part 2, part 3"})
 			if msgs[1].Status != "complete" {
 				t.Errorf("status is %s", msgs[1].Status)
 			}
@@ -82,32 +82,32 @@ func TestReload(t *testing.T) {
 	})
 
 	t.Run("keeps a follower and a cancel working", func(t *testing.T) {
-		up := newSteered(t)
-		c := startCaddy(t, plainTenants, up.chain(""))
-		ann := newClient(c, "acme", "ann")
+		up := NewSteered(t)
+		c := Start(t, PlainTenants, up.Chain(""))
+		ann := NewClient(c, "acme", "ann")
 		r := midStream(ann, up, 1)[0]
-		before := ann.follow(r.session, "").events()
-		before.text("part one")
-		c.reload()
-		after := ann.follow(r.session, "").events()
-		after.text("part one")
-		if !ann.cancelTurn(r.session) {
+		before := ann.Follow(r.session, "").Events()
+		before.Text("part one")
+		c.Reload()
+		after := ann.Follow(r.session, "").Events()
+		after.Text("part one")
+		if !ann.CancelTurn(r.session) {
 			t.Error("the new configuration does not know of the turn")
 		}
-		r.call.wantGone()
-		end := r.stream.rest().events
-		wantRest(t, before, end)
-		wantRest(t, after, end)
+		r.call.WantGone()
+		end := r.stream.Rest().Events
+		WantRest(t, before, end)
+		WantRest(t, after, end)
 	})
 
 	t.Run("refuses other options of an open store", func(t *testing.T) {
-		up := newSteered(t)
+		up := NewSteered(t)
 		options := func(block string) string { return "chat {\n\tstore badger data " + block + "\n\ttenant acme\n}" }
-		c := startCaddy(t, options(""), up.chain(""))
-		ann := newClient(c, "acme", "ann")
+		c := Start(t, options(""), up.Chain(""))
+		ann := NewClient(c, "acme", "ann")
 		r := midStream(ann, up, 1)[0]
 		for _, block := range []string{"{\nsync_writes\n}", "{\nencryption_key 00112233445566778899aabbccddeeff\n}"} {
-			c.writeConfig(options(block), up.chain(""))
+			c.WriteConfig(options(block), up.Chain(""))
 			out, err := c.tryReload()
 			if err == nil || !strings.Contains(out, "restart needed") {
 				t.Errorf("%s: %v\n%s", block, err, out)
@@ -116,147 +116,147 @@ func TestReload(t *testing.T) {
 				t.Errorf("the error tells the key: %s", out)
 			}
 		}
-		r.call.finish("stop")
-		if end := r.stream.rest(); end.done == nil || end.done.FinishReason != "stop" {
-			t.Errorf("the stream ended with %+v", end.events)
+		r.call.Finish("stop")
+		if end := r.stream.Rest(); end.Done == nil || end.Done.FinishReason != "stop" {
+			t.Errorf("the stream ended with %+v", end.Events)
 		}
-		up.echo()
-		ann.say(r.session, "still there?")
-		if n := len(ann.history(r.session)); n != 4 {
+		up.Echo()
+		ann.Say(r.session, "still there?")
+		if n := len(ann.History(r.session)); n != 4 {
 			t.Errorf("%d messages", n)
 		}
-		c.writeConfig(options(""), up.chain(""))
-		c.reload()
+		c.WriteConfig(options(""), up.Chain(""))
+		c.Reload()
 	})
 }
 
 func TestKill(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, plainTenants, up.chain(""))
-	ann := newClient(c, "acme", "ann")
-	up.echo()
+	up := NewSteered(t)
+	c := Start(t, PlainTenants, up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
+	up.Echo()
 	var done []string
 	for i := range 20 {
-		session := newSession()
-		ann.say(session, fmt.Sprint("done ", i))
+		session := NewSession()
+		ann.Say(session, fmt.Sprint("done ", i))
 		done = append(done, session)
 	}
-	up.answer(nil)
+	up.Answer(nil)
 	list := midStream(ann, up, 20)
-	c.kill()
+	c.Kill()
 	for _, r := range list {
-		if end := r.stream.rest(); end.done != nil {
+		if end := r.stream.Rest(); end.Done != nil {
 			t.Error("a killed stream looks finished")
 		}
-		r.call.wantGone()
+		r.call.WantGone()
 	}
 
-	c.restart()
+	c.Restart()
 	for i, session := range done {
-		msgs := ann.history(session)
-		wantList(t, "a finished session", contents(msgs), []string{fmt.Sprint("user: done ", i), fmt.Sprint("assistant: re: done ", i)})
+		msgs := ann.History(session)
+		WantList(t, "a finished session", Contents(msgs), []string{fmt.Sprint("user: done ", i), fmt.Sprint("assistant: re: done ", i)})
 	}
-	up.echo()
+	up.Echo()
 	for i, r := range list {
 		question := fmt.Sprint("question ", i)
-		wantList(t, "an unfinished session", contents(ann.history(r.session)), []string{"user: " + question})
+		WantList(t, "an unfinished session", Contents(ann.History(r.session)), []string{"user: " + question})
 		// free at once, and the question is not stored again
-		if a := ann.say(r.session, question); a.done == nil {
+		if a := ann.Say(r.session, question); a.Done == nil {
 			t.Errorf("the answer to %s was cut", question)
 		}
-		wantList(t, "asked again", contents(ann.history(r.session)), []string{"user: " + question, "assistant: re: " + question})
+		WantList(t, "asked again", Contents(ann.History(r.session)), []string{"user: " + question, "assistant: re: " + question})
 	}
-	if l := ann.list("?limit=100"); len(l.Data.Sessions) != 40 {
+	if l := ann.List("?limit=100"); len(l.Data.Sessions) != 40 {
 		t.Errorf("%d sessions are listed", len(l.Data.Sessions))
 	}
 }
 
 func TestShutdown(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, plainTenants, up.chain(""))
-	ann := newClient(c, "acme", "ann")
+	up := NewSteered(t)
+	c := Start(t, PlainTenants, up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
 	list := midStream(ann, up, 20)
 	// a stream of an earlier configuration has to learn of the end too
-	c.reload()
+	c.Reload()
 	list = append(list, midStream(ann, up, 2)...)
-	follower := ann.follow(list[0].session, "").events()
-	follower.text("part one")
+	follower := ann.Follow(list[0].session, "").Events()
+	follower.Text("part one")
 	forsaken := midStream(ann, up, 1)[0]
-	forsaken.stream.resp.Body.Close()
+	forsaken.stream.Resp.Body.Close()
 
-	waiting, no := newSession(), false
-	early := ann.ask(waiting, "early")
-	earlyCall := up.call()
-	document := ann.start(ann.request(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "document", Stream: &no}))
-	documentCall := up.call()
-	plain := ann.start(ann.request(http.MethodPost, "/v1/chat/completions", `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`))
-	plainCall := up.call()
-	plainCall.say("part one")
-	plainResp := plain.answer()
+	waiting, no := NewSession(), false
+	early := ann.Ask(waiting, "early")
+	earlyCall := up.Call()
+	document := ann.Start(ann.Request(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "document", Stream: &no}))
+	documentCall := up.Call()
+	plain := ann.Start(ann.Request(http.MethodPost, "/v1/chat/completions", `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`))
+	plainCall := up.Call()
+	plainCall.Say("part one")
+	plainResp := plain.Answer()
 
-	c.signal(syscall.SIGTERM)
-	var last []event
+	c.Signal(syscall.SIGTERM)
+	var last []Event
 	for i, r := range list {
-		end := r.stream.rest()
-		if len(end.events) != 2 || end.failed == nil || end.done == nil {
-			t.Fatalf("stream %d ended with %+v", i, end.events)
+		end := r.stream.Rest()
+		if len(end.Events) != 2 || end.Failed == nil || end.Done == nil {
+			t.Fatalf("stream %d ended with %+v", i, end.Events)
 		}
-		wantIDs(t, append(r.seen, end.events...))
-		if end.failed.Code != "ai_unavailable" || end.done.FinishReason != "error" {
-			t.Errorf("stream %d ended with %+v", i, end.events)
+		WantIDs(t, append(r.seen, end.Events...))
+		if end.Failed.Code != "ai_unavailable" || end.Done.FinishReason != "error" {
+			t.Errorf("stream %d ended with %+v", i, end.Events)
 		}
-		r.call.wantGone()
+		r.call.WantGone()
 		if i == 0 {
-			last = end.events
+			last = end.Events
 		}
 	}
-	wantRest(t, follower, last)
-	forsaken.call.wantGone()
-	resp := early.answer()
+	WantRest(t, follower, last)
+	forsaken.call.WantGone()
+	resp := early.Answer()
 	if resp.Header.Get("Retry-After") == "" {
 		t.Error("before the first token: no Retry-After")
 	}
-	wantFailure(t, resp, 503, "ai_unavailable")
-	earlyCall.wantGone()
+	WantFailure(t, resp, 503, "ai_unavailable")
+	earlyCall.WantGone()
 	// a document may finish, as any request may that is being served
-	documentCall.say("whole")
-	documentCall.finish("stop")
-	if resp := document.answer(); resp.StatusCode != http.StatusOK {
-		t.Errorf("document: status %d: %s", resp.StatusCode, readAll(t, resp))
+	documentCall.Say("whole")
+	documentCall.Finish("stop")
+	if resp := document.Answer(); resp.StatusCode != http.StatusOK {
+		t.Errorf("document: status %d: %s", resp.StatusCode, ReadAll(t, resp))
 	}
-	if text := readAll(t, plainResp); !strings.Contains(text, `"ai_unavailable"`) || strings.Contains(text, "[DONE]") {
+	if text := ReadAll(t, plainResp); !strings.Contains(text, `"ai_unavailable"`) || strings.Contains(text, "[DONE]") {
 		t.Errorf("the OpenAI stream ended with %s", text)
 	}
-	<-c.exit
-	if c.err != nil {
-		t.Fatalf("Caddy ended with %v", c.err)
+	<-c.Exit
+	if c.Err != nil {
+		t.Fatalf("Caddy ended with %v", c.Err)
 	}
 
-	c.restart()
+	c.Restart()
 	for _, r := range append(list, forsaken) {
-		msgs := ann.history(r.session)
+		msgs := ann.History(r.session)
 		if len(msgs) != 2 || msgs[1].Content != "part one" || msgs[1].Status != "partial" {
 			t.Errorf("history: %+v", msgs)
 		}
 	}
-	wantList(t, "history", contents(ann.history(waiting)), []string{"user: early"})
-	wantFree(t, up, ann, waiting)
+	WantList(t, "history", Contents(ann.History(waiting)), []string{"user: early"})
+	WantFree(t, up, ann, waiting)
 }
 
 func TestEncryptedStore(t *testing.T) {
 	t.Parallel()
 	const key, other = "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"
-	up := newSteered(t)
-	up.echo()
+	up := NewSteered(t)
+	up.Echo()
 	options := func(line string) string {
 		return "chat {\n\tstore badger data {\n\t\t" + line + "\n\t}\n\ttenant acme\n}"
 	}
-	c := startCaddy(t, options("encryption_key {env.STORE_KEY}"), up.chain(""), "STORE_KEY="+key)
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	ann.say(session, "a very secret word")
-	c.stop()
-	for name, content := range filesIn(t, filepath.Join(c.dir, "data")) {
+	c := Start(t, options("encryption_key {env.STORE_KEY}"), up.Chain(""), "STORE_KEY="+key)
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	ann.Say(session, "a very secret word")
+	c.Stop()
+	for name, content := range filesIn(t, filepath.Join(c.Dir, "data")) {
 		if bytes.Contains(content, []byte("secret word")) {
 			t.Errorf("%s holds the message as it is", name)
 		}
@@ -264,10 +264,10 @@ func TestEncryptedStore(t *testing.T) {
 
 	refused := func(line, want string) {
 		t.Helper()
-		c.writeConfig(options(line), up.chain(""))
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		c.WriteConfig(options(line), up.Chain(""))
+		ctx, cancel := context.WithTimeout(t.Context(), Patience)
 		defer cancel()
-		out, err := c.command(ctx, "run", "--config", "Caddyfile").CombinedOutput()
+		out, err := c.Command(ctx, "run", "--config", "Caddyfile").CombinedOutput()
 		if err == nil || ctx.Err() != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%q: %v, want %q in\n%s", line, err, want, out)
 		}
@@ -279,20 +279,20 @@ func TestEncryptedStore(t *testing.T) {
 	refused("", "encryption_key is missing")
 	refused("encryption_key too-short", "want 16, 24 or 32 bytes as hex or base64")
 
-	c.writeConfig(options("encryption_key {env.STORE_KEY}"), up.chain(""))
-	c.restart()
-	wantList(t, "history", contents(ann.history(session)), []string{"user: a very secret word", "assistant: re: a very secret word"})
+	c.WriteConfig(options("encryption_key {env.STORE_KEY}"), up.Chain(""))
+	c.Restart()
+	WantList(t, "history", Contents(ann.History(session)), []string{"user: a very secret word", "assistant: re: a very secret word"})
 
 	t.Run("is one process's at a time", func(t *testing.T) {
-		second := &caddyProcess{t: t, dir: c.dir, env: c.env, url: fmt.Sprintf("http://127.0.0.1:%d", freePort(t)), admin: fmt.Sprintf("http://127.0.0.1:%d", freePort(t))}
-		second.writeConfig(options("encryption_key {env.STORE_KEY}"), up.chain(""))
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		second := &Caddy{T: t, Dir: c.Dir, Env: c.Env, URL: fmt.Sprintf("http://127.0.0.1:%d", FreePort(t)), Admin: fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))}
+		second.WriteConfig(options("encryption_key {env.STORE_KEY}"), up.Chain(""))
+		ctx, cancel := context.WithTimeout(t.Context(), Patience)
 		defer cancel()
-		out, err := second.command(ctx, "run", "--config", "Caddyfile").CombinedOutput()
+		out, err := second.Command(ctx, "run", "--config", "Caddyfile").CombinedOutput()
 		if err == nil || ctx.Err() != nil || !strings.Contains(string(out), "another process holds") {
 			t.Errorf("a second process: %v\n%s", err, out)
 		}
-		if n := len(ann.history(session)); n != 2 {
+		if n := len(ann.History(session)); n != 2 {
 			t.Errorf("the first one has %d messages", n)
 		}
 	})

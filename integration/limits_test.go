@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// limited is a site that answers ok to whoever is let through.
-func limited(limits string) string {
+// LimitedSite is a site that answers ok to whoever is let through.
+func LimitedSite(limits string) string {
 	return fmt.Sprintf(`
 	tenant_resolve
 	chat_ratelimit {
@@ -24,42 +24,29 @@ func limited(limits string) string {
 `, limits)
 }
 
-// get makes a request to a limited site and reads the answer.
-func (c *client) get(header ...string) *http.Response {
-	c.t.Helper()
-	resp := c.do(http.MethodGet, "/", nil, header...)
-	if body := readAll(c.t, resp); resp.StatusCode == http.StatusOK && body != "ok" {
-		c.t.Fatalf("got %q", body)
+// Get makes a request to a limited site and reads the answer.
+func (c *Client) Get(header ...string) *http.Response {
+	c.T.Helper()
+	resp := c.Do(http.MethodGet, "/", nil, header...)
+	if body := ReadAll(c.T, resp); resp.StatusCode == http.StatusOK && body != "ok" {
+		c.T.Fatalf("got %q", body)
 	}
 	return resp
 }
 
-// wantStatuses makes requests one after the other.
-func (c *client) wantStatuses(what string, want ...int) {
-	c.t.Helper()
+// WantStatuses makes requests one after the other.
+func (c *Client) WantStatuses(what string, want ...int) {
+	c.T.Helper()
 	for i, status := range want {
-		if got := c.get().StatusCode; got != status {
-			c.t.Errorf("%s: request %d answered %d, want %d", what, i+1, got, status)
+		if got := c.Get().StatusCode; got != status {
+			c.T.Errorf("%s: request %d answered %d, want %d", what, i+1, got, status)
 		}
 	}
 }
 
-func wantHeaders(t testing.TB, h http.Header, want map[string]string) {
-	t.Helper()
-	for name, value := range want {
-		got := h.Values(name)
-		if value == "" && len(got) == 0 {
-			continue
-		}
-		if len(got) != 1 || got[0] != value {
-			t.Errorf("%s is %q, want %q", name, got, value)
-		}
-	}
-}
-
-// within checks a number that a header gives in whole units, rounded up, of
+// WantWithin checks a number that a header gives in whole units, rounded up, of
 // a duration that depends on when the server looked at its clock.
-func within(t testing.TB, what, got string, unit, low, high time.Duration) {
+func WantWithin(t testing.TB, what, got string, unit, low, high time.Duration) {
 	t.Helper()
 	n, err := strconv.ParseInt(got, 10, 64)
 	up := func(d time.Duration) int64 { return int64((d + unit - 1) / unit) }
@@ -69,14 +56,14 @@ func within(t testing.TB, what, got string, unit, low, high time.Duration) {
 }
 
 func TestRateLimitHeaders(t *testing.T) {
-	c := startCaddy(t, plainTenants, limited("requests 3 1h"))
-	ann := newClient(c, "acme", "ann")
+	c := Start(t, PlainTenants, LimitedSite("requests 3 1h"))
+	ann := NewClient(c, "acme", "ann")
 	sinceEpoch := func(at time.Time) time.Duration { return time.Duration(at.UnixNano()) }
 
 	var first, firstSeen, last, lastSeen time.Time
 	for i := range 3 {
 		last = time.Now()
-		resp := ann.get()
+		resp := ann.Get()
 		lastSeen = time.Now()
 		if i == 0 {
 			first, firstSeen = last, lastSeen
@@ -84,7 +71,7 @@ func TestRateLimitHeaders(t *testing.T) {
 		if resp.StatusCode != http.StatusOK {
 			t.Fatalf("request %d answered %d", i+1, resp.StatusCode)
 		}
-		wantHeaders(t, resp.Header, map[string]string{
+		WantHeader(t, resp.Header, map[string]string{
 			"X-RateLimit-Limit":              "3",
 			"X-RateLimit-Remaining":          strconv.Itoa(2 - i),
 			"RateLimit-Policy":               `"requests";q=3;w=3600`,
@@ -92,42 +79,42 @@ func TestRateLimitHeaders(t *testing.T) {
 			"X-Ratelimit-Limit-Requests":     "",
 			"X-Ratelimit-Remaining-Requests": "",
 		})
-		within(t, "X-RateLimit-Reset", resp.Header.Get("X-RateLimit-Reset"), time.Millisecond,
+		WantWithin(t, "X-RateLimit-Reset", resp.Header.Get("X-RateLimit-Reset"), time.Millisecond,
 			sinceEpoch(last.Add(time.Hour)), sinceEpoch(lastSeen.Add(time.Hour)))
 		left := strings.TrimPrefix(resp.Header.Get("RateLimit"), fmt.Sprintf(`"requests";r=%d;t=`, 2-i))
-		within(t, "RateLimit's t", left, time.Second, time.Hour-lastSeen.Sub(last), time.Hour)
+		WantWithin(t, "RateLimit's t", left, time.Second, time.Hour-lastSeen.Sub(last), time.Hour)
 	}
 
 	for range 2 {
 		asked := time.Now()
-		resp := ann.do(http.MethodGet, "/", nil)
-		wantHeaders(t, resp.Header, map[string]string{
+		resp := ann.Do(http.MethodGet, "/", nil)
+		WantHeader(t, resp.Header, map[string]string{
 			"X-RateLimit-Limit":     "3",
 			"X-RateLimit-Remaining": "0",
 			"RateLimit-Policy":      `"requests";q=3;w=3600`,
 		})
-		wantFailure(t, resp, 429, "rate_limited")
+		WantFailure(t, resp, 429, "rate_limited")
 		answered := time.Now()
 		// the whole limit is free again when the last one granted is an hour old
-		within(t, "X-RateLimit-Reset", resp.Header.Get("X-RateLimit-Reset"), time.Millisecond,
+		WantWithin(t, "X-RateLimit-Reset", resp.Header.Get("X-RateLimit-Reset"), time.Millisecond,
 			sinceEpoch(last.Add(time.Hour)), sinceEpoch(lastSeen.Add(time.Hour)))
 		// and the next one is let through when the first one is
-		within(t, "Retry-After", resp.Header.Get("Retry-After"), time.Second,
+		WantWithin(t, "Retry-After", resp.Header.Get("Retry-After"), time.Second,
 			first.Add(time.Hour).Sub(answered), firstSeen.Add(time.Hour).Sub(asked))
 	}
 }
 
 func TestRateLimitTightest(t *testing.T) {
-	c := startCaddy(t, plainTenants, limited(`
+	c := Start(t, PlainTenants, LimitedSite(`
 		requests 5 1h
 		requests 100 2h per tenant
 		requests 50 1m per ip
 		requests 40 2m per ip
 		requests 30 1h per {http.request.header.X-Team}
 		burst 3 30m`))
-	ann := newClient(c, "acme", "ann")
-	resp := ann.get("X-Team", "red")
-	wantHeaders(t, resp.Header, map[string]string{"X-RateLimit-Limit": "3", "X-RateLimit-Remaining": "2"})
+	ann := NewClient(c, "acme", "ann")
+	resp := ann.Get("X-Team", "red")
+	WantHeader(t, resp.Header, map[string]string{"X-RateLimit-Limit": "3", "X-RateLimit-Remaining": "2"})
 	policy, state := resp.Header.Get("RateLimit-Policy"), resp.Header.Get("RateLimit")
 	for _, want := range []string{`"requests";q=5;w=3600`, `"requests-tenant";q=100;w=7200`, `"burst";q=3;w=1800`, `q=50;w=60`, `q=40;w=120`, `q=30;w=3600`} {
 		if !strings.Contains(policy, want) {
@@ -153,17 +140,17 @@ func TestRateLimitTightest(t *testing.T) {
 }
 
 func TestRateLimitUnderV1(t *testing.T) {
-	up := newSteered(t)
-	up.echo()
-	c := startCaddy(t, plainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\tchat_session\n"+up.gateway())
-	ann := newClient(c, "acme", "ann")
+	up := NewSteered(t)
+	up.Echo()
+	c := Start(t, PlainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\tchat_session\n"+up.Gateway())
+	ann := NewClient(c, "acme", "ann")
 	const body = `{"messages":[{"role":"user","content":"hi"}]}`
-	resp := newClient(c, "acme", "bob").do(http.MethodPost, "/v1/chat/completions", `{}`)
-	wantHeaders(t, resp.Header, map[string]string{"X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "1", "X-Ratelimit-Remaining-Requests": "1"})
-	wantFailure(t, resp, 400, "invalid_request")
+	resp := NewClient(c, "acme", "bob").Do(http.MethodPost, "/v1/chat/completions", `{}`)
+	WantHeader(t, resp.Header, map[string]string{"X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "1", "X-Ratelimit-Remaining-Requests": "1"})
+	WantFailure(t, resp, 400, "invalid_request")
 	for i := range 2 {
-		resp := ann.do(http.MethodPost, "/v1/chat/completions", body)
-		wantHeaders(t, resp.Header, map[string]string{
+		resp := ann.Do(http.MethodPost, "/v1/chat/completions", body)
+		WantHeader(t, resp.Header, map[string]string{
 			"X-Ratelimit-Limit-Requests":     "2",
 			"X-Ratelimit-Remaining-Requests": strconv.Itoa(1 - i),
 			"X-RateLimit-Limit":              "2",
@@ -173,82 +160,82 @@ func TestRateLimitUnderV1(t *testing.T) {
 		if err != nil || reset > time.Hour || reset < 50*time.Minute {
 			t.Errorf("reset is %v, %v", reset, err)
 		}
-		if text := readAll(t, resp); resp.StatusCode != http.StatusOK {
+		if text := ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("%d %s", resp.StatusCode, text)
 		}
 	}
-	resp = ann.do(http.MethodPost, "/v1/chat/completions", body)
-	wantHeaders(t, resp.Header, map[string]string{"X-Ratelimit-Limit-Requests": "2", "X-Ratelimit-Remaining-Requests": "0"})
-	if f := wantFailure(t, resp, 429, "rate_limited"); f.Error.Type != "rate_limit_error" || f.TraceID2 == "" {
+	resp = ann.Do(http.MethodPost, "/v1/chat/completions", body)
+	WantHeader(t, resp.Header, map[string]string{"X-Ratelimit-Limit-Requests": "2", "X-Ratelimit-Remaining-Requests": "0"})
+	if f := WantFailure(t, resp, 429, "rate_limited"); f.Error.Type != "rate_limit_error" || f.TraceID2 == "" {
 		t.Errorf("not OpenAI's error body: %+v", f)
 	}
-	resp = ann.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi"})
-	wantHeaders(t, resp.Header, map[string]string{"X-Ratelimit-Limit-Requests": "", "X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "0"})
-	if f := wantFailure(t, resp, 429, "rate_limited"); f.TraceID == "" {
+	resp = ann.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi"})
+	WantHeader(t, resp.Header, map[string]string{"X-Ratelimit-Limit-Requests": "", "X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "0"})
+	if f := WantFailure(t, resp, 429, "rate_limited"); f.TraceID == "" {
 		t.Errorf("not the native error body: %+v", f)
 	}
 }
 
-// from is a client that calls from another address of the loopback network.
-func (c *client) from(ip string) *client {
+// fromIP is a client that calls from another address of the loopback network.
+func (c *Client) fromIP(ip string) *Client {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
 	other := *c
-	other.http = &http.Client{Transport: &http.Transport{DialContext: d.DialContext}}
-	c.t.Cleanup(other.http.CloseIdleConnections)
+	other.HTTP = &http.Client{Transport: &http.Transport{DialContext: d.DialContext}}
+	c.T.Cleanup(other.HTTP.CloseIdleConnections)
 	return &other
 }
 
 func TestRateLimitScopes(t *testing.T) {
 	t.Parallel()
 	t.Run("user", func(t *testing.T) {
-		c := startCaddy(t, plainTenants, limited("requests 2 1h"))
-		newClient(c, "acme", "ann").wantStatuses("ann", 200, 200, 429)
-		newClient(c, "acme", "bob").wantStatuses("bob", 200, 200, 429)
-		newClient(c, "globex", "ann").wantStatuses("ann elsewhere", 200, 200, 429)
-		newClient(c, "acme", "ann").from("127.0.0.2").wantStatuses("ann from elsewhere", 429)
+		c := Start(t, PlainTenants, LimitedSite("requests 2 1h"))
+		NewClient(c, "acme", "ann").WantStatuses("ann", 200, 200, 429)
+		NewClient(c, "acme", "bob").WantStatuses("bob", 200, 200, 429)
+		NewClient(c, "globex", "ann").WantStatuses("ann elsewhere", 200, 200, 429)
+		NewClient(c, "acme", "ann").fromIP("127.0.0.2").WantStatuses("ann from elsewhere", 429)
 	})
 	t.Run("anonymous counts by address", func(t *testing.T) {
-		c := startCaddy(t, plainTenants, limited("requests 2 1h"))
-		newClient(c, "acme", "").wantStatuses("nobody", 200, 200, 429)
-		newClient(c, "acme", "anonymous").wantStatuses("anonymous by name", 429)
-		newClient(c, "acme", "").from("127.0.0.2").wantStatuses("nobody from elsewhere", 200, 200, 429)
-		newClient(c, "acme", "127.0.0.1").wantStatuses("one named like an address", 200)
-		if got := newClient(c, "acme", "").get("X-Forwarded-For", "10.1.2.3").StatusCode; got != 429 {
+		c := Start(t, PlainTenants, LimitedSite("requests 2 1h"))
+		NewClient(c, "acme", "").WantStatuses("nobody", 200, 200, 429)
+		NewClient(c, "acme", "anonymous").WantStatuses("anonymous by name", 429)
+		NewClient(c, "acme", "").fromIP("127.0.0.2").WantStatuses("nobody from elsewhere", 200, 200, 429)
+		NewClient(c, "acme", "127.0.0.1").WantStatuses("one named like an address", 200)
+		if got := NewClient(c, "acme", "").Get("X-Forwarded-For", "10.1.2.3").StatusCode; got != 429 {
 			t.Errorf("a claimed address answered %d", got)
 		}
 	})
 	t.Run("the user named in a body counts for nothing", func(t *testing.T) {
-		up := newSteered(t)
-		up.echo()
-		c := startCaddy(t, plainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\tchat_session\n"+up.gateway())
-		nobody := newClient(c, "acme", "")
+		up := NewSteered(t)
+		up.Echo()
+		c := Start(t, PlainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\tchat_session\n"+up.Gateway())
+		nobody := NewClient(c, "acme", "")
 		for i := range 2 {
-			readEvents(t, nobody.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", UserID: fmt.Sprint("user", i)})).rest()
+			ReadEvents(t, nobody.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi", UserID: fmt.Sprint("user", i)})).Rest()
 		}
-		wantFailure(t, nobody.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", UserID: "user2"}), 429, "rate_limited")
+		WantFailure(t, nobody.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi", UserID: "user2"}), 429, "rate_limited")
 	})
 	t.Run("ip", func(t *testing.T) {
-		c := startCaddy(t, plainTenants, limited("requests 2 1h per ip"))
-		newClient(c, "acme", "ann").wantStatuses("ann", 200)
-		newClient(c, "acme", "bob").wantStatuses("bob", 200, 429)
-		newClient(c, "acme", "bob").from("127.0.0.2").wantStatuses("bob from elsewhere", 200, 200, 429)
-		newClient(c, "globex", "ann").wantStatuses("another tenant", 200, 200, 429)
+		c := Start(t, PlainTenants, LimitedSite("requests 2 1h per ip"))
+		NewClient(c, "acme", "ann").WantStatuses("ann", 200)
+		NewClient(c, "acme", "bob").WantStatuses("bob", 200, 429)
+		NewClient(c, "acme", "bob").fromIP("127.0.0.2").WantStatuses("bob from elsewhere", 200, 200, 429)
+		NewClient(c, "globex", "ann").WantStatuses("another tenant", 200, 200, 429)
 	})
 	t.Run("tenant", func(t *testing.T) {
-		c := startCaddy(t, plainTenants, limited("requests 2 1h per tenant"))
-		newClient(c, "acme", "ann").wantStatuses("ann", 200)
-		newClient(c, "acme", "").wantStatuses("nobody", 200, 429)
-		newClient(c, "globex", "ann").wantStatuses("another tenant", 200, 200, 429)
+		c := Start(t, PlainTenants, LimitedSite("requests 2 1h per tenant"))
+		NewClient(c, "acme", "ann").WantStatuses("ann", 200)
+		NewClient(c, "acme", "").WantStatuses("nobody", 200, 429)
+		NewClient(c, "globex", "ann").WantStatuses("another tenant", 200, 200, 429)
 	})
 	t.Run("placeholder", func(t *testing.T) {
-		c := startCaddy(t, plainTenants, limited("requests 1 1h per {http.request.header.X-Team}"))
-		ann, bob := newClient(c, "acme", "ann"), newClient(c, "acme", "bob")
+		c := Start(t, PlainTenants, LimitedSite("requests 1 1h per {http.request.header.X-Team}"))
+		ann, bob := NewClient(c, "acme", "ann"), NewClient(c, "acme", "bob")
 		for i, tc := range []struct {
-			who    *client
+			who    *Client
 			team   string
 			status int
-		}{{ann, "red", 200}, {bob, "red", 429}, {bob, "blue", 200}, {ann, "blue", 429}, {newClient(c, "globex", "ann"), "red", 200}} {
-			if got := tc.who.get("X-Team", tc.team).StatusCode; got != tc.status {
+		}{{ann, "red", 200}, {bob, "red", 429}, {bob, "blue", 200}, {ann, "blue", 429}, {NewClient(c, "globex", "ann"), "red", 200}} {
+			if got := tc.who.Get("X-Team", tc.team).StatusCode; got != tc.status {
 				t.Errorf("request %d answered %d, want %d", i+1, got, tc.status)
 			}
 		}
@@ -271,8 +258,8 @@ func TestRateLimitPrecedence(t *testing.T) {
 		}
 	}
 `
-	policy := func(c *caddyProcess, tenant string) string {
-		return newClient(c, tenant, "ann").get().Header.Get("RateLimit-Policy")
+	policy := func(c *Caddy, tenant string) string {
+		return NewClient(c, tenant, "ann").Get().Header.Get("RateLimit-Policy")
 	}
 	for _, tc := range []struct{ limits, tenant, want string }{
 		{"", "bare", `"requests";q=60;w=60, "burst";q=20;w=10`},
@@ -287,26 +274,26 @@ func TestRateLimitPrecedence(t *testing.T) {
 		{"burst 9 1m", "quick", `"burst";q=1;w=1800`},
 		{"burst 9 1m", "loud", `"requests";q=4;w=3600, "burst";q=9;w=60`},
 	} {
-		c := startCaddy(t, tenants, limited(tc.limits))
+		c := Start(t, tenants, LimitedSite(tc.limits))
 		if got := policy(c, tc.tenant); got != tc.want {
 			t.Errorf("directive %q, tenant %s: %s, want %s", tc.limits, tc.tenant, got, tc.want)
 		}
-		c.stop()
+		c.Stop()
 	}
-	c := startCaddy(t, tenants, limited("requests 2 1h"))
-	newClient(c, "loud", "ann").wantStatuses("the tenant's own", 200, 200, 200, 200, 429)
-	newClient(c, "bare", "ann").wantStatuses("the directive's", 200, 200, 429)
-	newClient(c, "quick", "ann").wantStatuses("one of each", 200, 429)
+	c := Start(t, tenants, LimitedSite("requests 2 1h"))
+	NewClient(c, "loud", "ann").WantStatuses("the tenant's own", 200, 200, 200, 200, 429)
+	NewClient(c, "bare", "ann").WantStatuses("the directive's", 200, 200, 429)
+	NewClient(c, "quick", "ann").WantStatuses("one of each", 200, 429)
 }
 
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	t.Run("refused requests use up nothing", func(t *testing.T) {
-		c := startCaddy(t, plainTenants, limited("requests 2 1h\n\t\trequests 3 1h per tenant"))
-		ann, bob := newClient(c, "acme", "ann"), newClient(c, "acme", "bob")
-		ann.wantStatuses("ann", 200, 200, 429, 429, 429, 429)
-		bob.wantStatuses("bob", 200)
-		resp := bob.get()
+		c := Start(t, PlainTenants, LimitedSite("requests 2 1h\n\t\trequests 3 1h per tenant"))
+		ann, bob := NewClient(c, "acme", "ann"), NewClient(c, "acme", "bob")
+		ann.WantStatuses("ann", 200, 200, 429, 429, 429, 429)
+		bob.WantStatuses("bob", 200)
+		resp := bob.Get()
 		if resp.StatusCode != http.StatusTooManyRequests || !strings.Contains(resp.Header.Get("RateLimit"), `"requests";r=1;`) {
 			t.Errorf("%d, RateLimit %s: want bob's own window as it was", resp.StatusCode, resp.Header.Get("RateLimit"))
 		}
@@ -314,20 +301,20 @@ func TestRateLimit(t *testing.T) {
 
 	t.Run("slides exactly", func(t *testing.T) {
 		const length = 1500 * time.Millisecond
-		c := startCaddy(t, plainTenants, limited("requests 1 1500ms"))
-		ann := newClient(c, "acme", "ann")
+		c := Start(t, PlainTenants, LimitedSite("requests 1 1500ms"))
+		ann := NewClient(c, "acme", "ann")
 		sent := time.Now()
-		ann.wantStatuses("first", 200)
+		ann.WantStatuses("first", 200)
 		seen := time.Now()
 		refused := 0
-		eventually(t, "the window lets one through again", func() bool {
+		Eventually(t, "the window lets one through again", func() bool {
 			asked := time.Now()
-			resp := ann.get()
+			resp := ann.Get()
 			if resp.StatusCode == http.StatusOK {
 				return true
 			}
 			refused++
-			within(t, "Retry-After", resp.Header.Get("Retry-After"), time.Second, max(length-time.Since(sent), 1), max(length-asked.Sub(seen), 1))
+			WantWithin(t, "Retry-After", resp.Header.Get("Retry-After"), time.Second, max(length-time.Since(sent), 1), max(length-asked.Sub(seen), 1))
 			return false
 		})
 		if passed := time.Since(sent); passed < length || refused == 0 {
@@ -343,25 +330,25 @@ func TestRateLimit(t *testing.T) {
 			fmt.Fprint(w, "ok")
 		}))
 		t.Cleanup(app.Close)
-		c := startCaddy(t, plainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\treverse_proxy "+strings.TrimPrefix(app.URL, "http://"))
-		ann := newClient(c, "acme", "ann")
-		wantHeaders(t, ann.get().Header, map[string]string{"X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "1"})
+		c := Start(t, PlainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\treverse_proxy "+strings.TrimPrefix(app.URL, "http://"))
+		ann := NewClient(c, "acme", "ann")
+		WantHeader(t, ann.Get().Header, map[string]string{"X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "1"})
 		if seen.Load() != "acme/ann" {
 			t.Errorf("the app was told %q", seen.Load())
 		}
-		ann.wantStatuses("the rest", 200, 429)
+		ann.WantStatuses("the rest", 200, 429)
 	})
 
 	t.Run("lets exactly so many of 500 at once through", func(t *testing.T) {
-		c := startCaddy(t, plainTenants, limited("requests 100 1h per tenant\n\t\trequests 90 1h"))
+		c := Start(t, PlainTenants, LimitedSite("requests 100 1h per tenant\n\t\trequests 90 1h"))
 		statuses := map[int]*atomic.Int64{200: {}, 429: {}}
 		var wg sync.WaitGroup
 		start := make(chan struct{})
 		for i := range 500 {
 			wg.Go(func() {
-				cl := newClient(c, "acme", fmt.Sprint("user", i%2))
+				cl := NewClient(c, "acme", fmt.Sprint("user", i%2))
 				<-start
-				statuses[cl.get().StatusCode].Add(1)
+				statuses[cl.Get().StatusCode].Add(1)
 			})
 		}
 		close(start)
@@ -372,16 +359,16 @@ func TestRateLimit(t *testing.T) {
 	})
 
 	t.Run("is kept across reloads and a restart", func(t *testing.T) {
-		c := startCaddy(t, plainTenants, limited("requests 3 1h"))
-		ann := newClient(c, "acme", "ann")
-		ann.wantStatuses("first", 200)
-		c.reload()
-		ann.wantStatuses("after a reload", 200)
-		c.stop()
-		c.restart()
-		ann.wantStatuses("after a restart", 200, 429)
-		c.writeConfig(plainTenants, limited("requests 5 1h"))
-		c.reload()
-		ann.wantStatuses("with a new limit", 200, 200, 429)
+		c := Start(t, PlainTenants, LimitedSite("requests 3 1h"))
+		ann := NewClient(c, "acme", "ann")
+		ann.WantStatuses("first", 200)
+		c.Reload()
+		ann.WantStatuses("after a reload", 200)
+		c.Stop()
+		c.Restart()
+		ann.WantStatuses("after a restart", 200, 429)
+		c.WriteConfig(PlainTenants, LimitedSite("requests 5 1h"))
+		c.Reload()
+		ann.WantStatuses("with a new limit", 200, 200, 429)
 	})
 }

@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// accessLog waits for the access log's entry of a request, found by its
+// AccessLog waits for the access log's entry of a request, found by its
 // trace id.
-func (c *caddyProcess) accessLog(traceID string) map[string]any {
-	c.t.Helper()
+func (c *Caddy) AccessLog(traceID string) map[string]any {
+	c.T.Helper()
 	var found map[string]any
-	eventually(c.t, "the access log has "+traceID, func() bool {
-		for line := range strings.Lines(c.log.String()) {
+	Eventually(c.T, "the access log has "+traceID, func() bool {
+		for line := range strings.Lines(c.Log.String()) {
 			var entry map[string]any
 			if json.Unmarshal([]byte(line), &entry) != nil {
 				continue
@@ -36,9 +36,9 @@ var chatFields = []string{
 	"tokens_in", "tokens_out", "cost_usd", "ttft_ms", "error_code",
 }
 
-// wantFields checks the contract's fields of an entry: those that are there,
+// WantFields checks the contract's fields of an entry: those that are there,
 // and that the others are not. A nil stands for any value.
-func wantFields(t testing.TB, entry, want map[string]any) {
+func WantFields(t testing.TB, entry, want map[string]any) {
 	t.Helper()
 	for _, name := range chatFields {
 		got, there := entry[name]
@@ -55,43 +55,43 @@ func wantFields(t testing.TB, entry, want map[string]any) {
 }
 
 func TestAccessLog(t *testing.T) {
-	up := newFakeProvider(t, silent)
-	c := startCaddy(t, gatewayTenants, meteredSite(up)+"\tlog\n")
-	globex := newClient(c, "globex", "ann")
-	stream := sends(role, content("Hello"), finished, counted, endMark)
+	up := NewFakeProvider(t, Silent)
+	c := Start(t, GatewayTenants, meteredSite(up)+"\tlog\n")
+	globex := NewClient(c, "globex", "ann")
+	stream := Sends(Role, Content("Hello"), Finished, Counted, EndMark)
 
 	t.Run("of a chat", func(t *testing.T) {
-		up.answers(stream)
-		session := newSession()
-		readEvents(t, globex.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi"}, "X-Trace-Id", "trace-chat")).rest()
-		wantFields(t, c.accessLog("trace-chat"), map[string]any{
+		up.Answers(stream)
+		session := NewSession()
+		ReadEvents(t, globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hi"}, "X-Trace-Id", "trace-chat")).Rest()
+		WantFields(t, c.AccessLog("trace-chat"), map[string]any{
 			"tenant": "globex", "user": "ann", "session": session, "trace_id": "trace-chat", "model": "fast", "provider": "openai",
 			"attempts": 1.0, "tokens_in": 7.0, "tokens_out": 3.0, "cost_usd": 13.0, "ttft_ms": nil, "status": 200.0,
 		})
 	})
 	t.Run("of the gateway", func(t *testing.T) {
-		up.answers(document(http.StatusOK, wholeAnswer))
-		for name, q := range map[string]question{"trace-whole": newQuestion("fast"), "trace-stream": newQuestion("fast").streamed()} {
-			globex.complete(q, "X-Trace-Id", name)
-			wantFields(t, c.accessLog(name), map[string]any{
+		up.Answers(Document(http.StatusOK, WholeAnswer))
+		for name, q := range map[string]Question{"trace-whole": NewQuestion("fast"), "trace-stream": NewQuestion("fast").Streamed()} {
+			globex.Complete(q, "X-Trace-Id", name)
+			WantFields(t, c.AccessLog(name), map[string]any{
 				"tenant": "globex", "user": "ann", "trace_id": name, "model": "fast", "provider": "openai",
 				"attempts": 1.0, "tokens_in": 7.0, "tokens_out": 3.0, "cost_usd": 13.0, "ttft_ms": nil, "status": 200.0,
 			})
 		}
 	})
 	t.Run("of a failed call", func(t *testing.T) {
-		up.answers(document(http.StatusInternalServerError, "{}"))
-		globex.complete(newQuestion("fast"), "X-Trace-Id", "trace-failed")
-		wantFields(t, c.accessLog("trace-failed"), map[string]any{
+		up.Answers(Document(http.StatusInternalServerError, "{}"))
+		globex.Complete(NewQuestion("fast"), "X-Trace-Id", "trace-failed")
+		WantFields(t, c.AccessLog("trace-failed"), map[string]any{
 			"tenant": "globex", "user": "ann", "trace_id": "trace-failed", "model": "fast", "provider": "openai", "error_code": "ai_error",
 			"attempts": 1.0, "tokens_in": 0.0, "tokens_out": 0.0, "cost_usd": 0.0, "ttft_ms": 0.0, "status": 502.0,
 		})
 	})
 	t.Run("of a stream that breaks off", func(t *testing.T) {
-		up.answers(sends(content("Hello")))
-		session := newSession()
-		globex.complete(newQuestion("fast").streamed(), "X-Trace-Id", "trace-cut-1")
-		readEvents(t, globex.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi"}, "X-Trace-Id", "trace-cut-2")).rest()
+		up.Answers(Sends(Content("Hello")))
+		session := NewSession()
+		globex.Complete(NewQuestion("fast").Streamed(), "X-Trace-Id", "trace-cut-1")
+		ReadEvents(t, globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hi"}, "X-Trace-Id", "trace-cut-2")).Rest()
 		for _, name := range []string{"trace-cut-1", "trace-cut-2"} {
 			want := map[string]any{
 				"tenant": "globex", "user": "ann", "trace_id": name, "model": "fast", "provider": "openai", "error_code": "ai_error",
@@ -100,16 +100,16 @@ func TestAccessLog(t *testing.T) {
 			if name == "trace-cut-2" {
 				want["session"] = session
 			}
-			wantFields(t, c.accessLog(name), want)
+			WantFields(t, c.AccessLog(name), want)
 		}
 	})
 	t.Run("of a refused request", func(t *testing.T) {
-		globex.complete(newQuestion("nobody"), "X-Trace-Id", "trace-refused")
-		wantFields(t, c.accessLog("trace-refused"), map[string]any{
+		globex.Complete(NewQuestion("nobody"), "X-Trace-Id", "trace-refused")
+		WantFields(t, c.AccessLog("trace-refused"), map[string]any{
 			"tenant": "globex", "user": "ann", "trace_id": "trace-refused", "error_code": "model_unknown", "status": 404.0,
 		})
-		newClient(c, "nobody", "ann").complete(newQuestion("fast"), "X-Trace-Id", "trace-nobody")
-		wantFields(t, c.accessLog("trace-nobody"), map[string]any{
+		NewClient(c, "nobody", "ann").Complete(NewQuestion("fast"), "X-Trace-Id", "trace-nobody")
+		WantFields(t, c.AccessLog("trace-nobody"), map[string]any{
 			"trace_id": "trace-nobody", "error_code": "tenant_unknown", "status": 404.0,
 		})
 	})
@@ -119,8 +119,8 @@ func TestAccessLog(t *testing.T) {
 // asks for it under /v1 and by /chat, streamed and whole.
 func TestAccessLogOfFallbacks(t *testing.T) {
 	t.Parallel()
-	down, up := newFakeProvider(t, silent), newFakeProvider(t, silent)
-	c := startCaddy(t, gatewayTenants, fmt.Sprintf(`
+	down, up := NewFakeProvider(t, Silent), NewFakeProvider(t, Silent)
+	c := Start(t, GatewayTenants, fmt.Sprintf(`
 	log
 	tenant_resolve
 	chat_session
@@ -139,12 +139,12 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 		retries 1
 		circuit_breaker off
 	}
-`, down.url, up.url))
-	globex := newClient(c, "globex", "ann")
-	whole, stream := document(http.StatusOK, wholeAnswer), sends(role, content("Hello"), finished, counted, endMark)
-	unauthorized := document(http.StatusUnauthorized, "{}")
-	unavailable := []http.HandlerFunc{document(http.StatusServiceUnavailable, "{}")}
-	cut := slices.Concat([]http.HandlerFunc{sends(role, content("Hel"))}, unavailable)
+`, down.URL, up.URL))
+	globex := NewClient(c, "globex", "ann")
+	whole, stream := Document(http.StatusOK, WholeAnswer), Sends(Role, Content("Hello"), Finished, Counted, EndMark)
+	unauthorized := Document(http.StatusUnauthorized, "{}")
+	unavailable := []http.HandlerFunc{Document(http.StatusServiceUnavailable, "{}")}
+	cut := slices.Concat([]http.HandlerFunc{Sends(Role, Content("Hel"))}, unavailable)
 
 	// two calls of the first target, and one of the second
 	answered := map[string]any{"provider": "second", "attempts": 3.0, "tokens_in": 7.0, "tokens_out": 3.0, "cost_usd": 13.0, "ttft_ms": nil, "status": 200.0}
@@ -168,29 +168,29 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, streamed := range []bool{true, false} {
-				for _, path := range []string{completions, "/chat"} {
-					down.answers(inTurn(tc.down...))
-					up.answers(tc.up)
+				for _, path := range []string{CompletionsPath, "/chat"} {
+					down.Answers(inTurn(tc.down...))
+					up.Answers(tc.up)
 					if !streamed {
 						if tc.whole == nil {
 							continue // only a stream can be cut
 						}
-						up.answers(tc.whole)
+						up.Answers(tc.whole)
 					}
-					session := newSession()
-					var body any = question{Model: "steady", Messages: []said{{"user", "hi"}}, Stream: streamed}
+					session := NewSession()
+					var body any = Question{Model: "steady", Messages: []Message{{"user", "hi"}}, Stream: streamed}
 					if path == "/chat" {
-						body = ask{SessionID: session, Message: "hi", Stream: &streamed}
+						body = ChatRequest{SessionID: session, Message: "hi", Stream: &streamed}
 					}
-					resp := globex.do(http.MethodPost, path, body)
-					readAll(t, resp)
+					resp := globex.Do(http.MethodPost, path, body)
+					ReadAll(t, resp)
 					id := resp.Header.Get("X-Trace-Id")
 					want := map[string]any{"tenant": "globex", "user": "ann", "trace_id": id, "model": "steady"}
 					maps.Copy(want, tc.want)
 					if path == "/chat" {
 						want["session"] = session
 					}
-					wantFields(t, c.accessLog(id), want)
+					WantFields(t, c.AccessLog(id), want)
 				}
 			}
 		})
@@ -200,7 +200,7 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 // TestLogSecrets says all that can be said and sends all keys, at the level
 // at which Caddy tells the most. Every secret has the same letters in it.
 func TestLogSecrets(t *testing.T) {
-	up := newFakeProvider(t, silent)
+	up := NewFakeProvider(t, Silent)
 	const options = `debug
 	chat {
 		tenant keyed {
@@ -213,7 +213,7 @@ func TestLogSecrets(t *testing.T) {
 		}
 	}
 `
-	proxy := "\treverse_proxy " + strings.TrimPrefix(strings.TrimSuffix(up.url, "/v1"), "http://")
+	proxy := "\treverse_proxy " + strings.TrimPrefix(strings.TrimSuffix(up.URL, "/v1"), "http://")
 	gateway := fmt.Sprintf(`
 	ai_gateway {
 		provider openai {
@@ -225,13 +225,13 @@ func TestLogSecrets(t *testing.T) {
 			to openai/up-fast
 		}
 	}
-`, up.url)
+`, up.URL)
 	for name, site := range map[string]string{"gateway": gateway + proxy, "reverse_proxy": proxy} {
 		t.Run(name, func(t *testing.T) {
-			c := startCaddy(t, options, "\tlog\n\ttenant_resolve\n\tchat_session\n"+site)
+			c := Start(t, options, "\tlog\n\ttenant_resolve\n\tchat_session\n"+site)
 			sayEverything(t, c, up)
-			c.stop()
-			log := c.log.String()
+			c.Stop()
+			log := c.Log.String()
 			if !strings.Contains(log, `"level":"debug"`) || !strings.Contains(log, "request failed") {
 				t.Fatal("the log does not tell the most")
 			}
@@ -246,40 +246,40 @@ func TestLogSecrets(t *testing.T) {
 
 // sayEverything makes requests that succeed and fail in all ways, and returns
 // when they are logged.
-func sayEverything(t testing.TB, c *caddyProcess, up *fakeProvider) {
-	keyed, wrong, globex := newClient(c, "", "ann"), newClient(c, "", "ann"), newClient(c, "globex", "ann")
-	keyed.key, wrong.key = "Zq9SeedTenantKey", "Zq9SeedWrongKey"
+func sayEverything(t testing.TB, c *Caddy, up *FakeProvider) {
+	keyed, wrong, globex := NewClient(c, "", "ann"), NewClient(c, "", "ann"), NewClient(c, "globex", "ann")
+	keyed.Key, wrong.Key = "Zq9SeedTenantKey", "Zq9SeedWrongKey"
 	const refusal = `{"error":{"message":"Incorrect API key provided: Zq9SeedProviderKey, was sk-Zq9SeedOther","code":"invalid_api_key"}}`
 	for _, answer := range []http.HandlerFunc{
-		document(http.StatusOK, strings.Replace(wholeAnswer, "Hello", "Zq9SeedAnswer", 1)),
-		sends(role, content("Zq9SeedAnswer"), finished, counted, endMark),
-		sends(role, content("Zq9SeedAnswer")),
-		sends("data: Zq9SeedNoJSON\n\n", content("Zq9SeedAnswer"), "data: "+refusal+"\n\n"),
-		document(http.StatusOK, "Zq9SeedNoJSON"),
-		document(http.StatusOK, `{"odd":"Zq9SeedAnswer"}`),
-		document(http.StatusOK, refusal),
-		document(http.StatusInternalServerError, "<html>Zq9SeedAnswer"),
-		document(http.StatusUnauthorized, refusal),
-		document(http.StatusBadRequest, refusal),
+		Document(http.StatusOK, strings.Replace(WholeAnswer, "Hello", "Zq9SeedAnswer", 1)),
+		Sends(Role, Content("Zq9SeedAnswer"), Finished, Counted, EndMark),
+		Sends(Role, Content("Zq9SeedAnswer")),
+		Sends("data: Zq9SeedNoJSON\n\n", Content("Zq9SeedAnswer"), "data: "+refusal+"\n\n"),
+		Document(http.StatusOK, "Zq9SeedNoJSON"),
+		Document(http.StatusOK, `{"odd":"Zq9SeedAnswer"}`),
+		Document(http.StatusOK, refusal),
+		Document(http.StatusInternalServerError, "<html>Zq9SeedAnswer"),
+		Document(http.StatusUnauthorized, refusal),
+		Document(http.StatusBadRequest, refusal),
 	} {
-		up.answers(answer)
+		up.Answers(answer)
 		for _, stream := range []bool{false, true} {
-			q := question{Model: "fast", Messages: []said{{"user", "Zq9SeedQuestion"}}, Stream: stream}
-			readAll(t, keyed.do(http.MethodPost, completions, q))
-			message := ask{SessionID: newSession(), Message: "Zq9SeedQuestion", Stream: &stream}
-			readAll(t, keyed.do(http.MethodPost, "/chat", message))
-			readAll(t, globex.do(http.MethodPost, "/chat", message, "Authorization", "Bearer Zq9SeedOwn"))
+			q := Question{Model: "fast", Messages: []Message{{"user", "Zq9SeedQuestion"}}, Stream: stream}
+			ReadAll(t, keyed.Do(http.MethodPost, CompletionsPath, q))
+			message := ChatRequest{SessionID: NewSession(), Message: "Zq9SeedQuestion", Stream: &stream}
+			ReadAll(t, keyed.Do(http.MethodPost, "/chat", message))
+			ReadAll(t, globex.Do(http.MethodPost, "/chat", message, "Authorization", "Bearer Zq9SeedOwn"))
 		}
 	}
 	for _, body := range []string{
 		`{"model":"fast","messages":"Zq9Seed`, `{"messages":[{"role":"user","content":"Zq9SeedQuestion"}],"stream":"Zq9Seed"}`,
 		`{"message":["Zq9Seed"]}`, `{"message":1,"stream":"Zq9Seed"}`, `Zq9Seed`,
 	} {
-		readAll(t, keyed.do(http.MethodPost, completions, body))
-		readAll(t, keyed.do(http.MethodPost, "/chat", body))
+		ReadAll(t, keyed.Do(http.MethodPost, CompletionsPath, body))
+		ReadAll(t, keyed.Do(http.MethodPost, "/chat", body))
 	}
-	readAll(t, wrong.do(http.MethodGet, "/v1/models", nil))
-	last := keyed.do(http.MethodGet, "/elsewhere", nil)
-	readAll(t, last)
-	c.accessLog(last.Header.Get("X-Trace-Id"))
+	ReadAll(t, wrong.Do(http.MethodGet, "/v1/models", nil))
+	last := keyed.Do(http.MethodGet, "/elsewhere", nil)
+	ReadAll(t, last)
+	c.AccessLog(last.Header.Get("X-Trace-Id"))
 }

@@ -10,20 +10,20 @@ import (
 	"testing"
 )
 
-// metrics are the series on the admin endpoint, as they are written there.
-func (c *caddyProcess) metrics() map[string]float64 {
-	c.t.Helper()
-	return c.metricsAt(c.admin + "/metrics")
+// Metrics are the series on the admin endpoint, as they are written there.
+func (c *Caddy) Metrics() map[string]float64 {
+	c.T.Helper()
+	return c.MetricsAt(c.Admin + "/metrics")
 }
 
-func (c *caddyProcess) metricsAt(url string) map[string]float64 {
-	c.t.Helper()
+func (c *Caddy) MetricsAt(url string) map[string]float64 {
+	c.T.Helper()
 	resp, err := http.Get(url)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	series := make(map[string]float64)
-	for line := range strings.Lines(readAll(c.t, resp)) {
+	for line := range strings.Lines(ReadAll(c.T, resp)) {
 		line = strings.TrimSpace(line)
 		at := strings.LastIndexByte(line, ' ')
 		if line == "" || line[0] == '#' {
@@ -31,27 +31,27 @@ func (c *caddyProcess) metricsAt(url string) map[string]float64 {
 		}
 		value, err := strconv.ParseFloat(line[at+1:], 64)
 		if err != nil {
-			c.t.Fatalf("metrics: %q: %v", line, err)
+			c.T.Fatalf("metrics: %q: %v", line, err)
 		}
 		series[line[:at]] = value
 	}
 	return series
 }
 
-// wantMetrics waits for series to have their values: a request is counted
+// WantMetrics waits for series to have their values: a request is counted
 // when it is over, which its client may know first.
-func (c *caddyProcess) wantMetrics(want map[string]float64) {
-	c.t.Helper()
+func (c *Caddy) WantMetrics(want map[string]float64) {
+	c.T.Helper()
 	for name, value := range want {
-		eventually(c.t, fmt.Sprintf("%s is %v", name, value), func() bool {
-			got, ok := c.metrics()[name]
+		Eventually(c.T, fmt.Sprintf("%s is %v", name, value), func() bool {
+			got, ok := c.Metrics()[name]
 			return ok && got == value
 		})
 	}
 }
 
-// ours are the names of the series that this project exports.
-func ours(series map[string]float64) []string {
+// OurMetrics are the names of the series that this project exports.
+func OurMetrics(series map[string]float64) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(series)), func(name string) bool {
 		return !strings.HasPrefix(name, "caddy_chat_") && !strings.HasPrefix(name, "caddy_ai_")
 	})
@@ -64,7 +64,7 @@ const (
 
 // meteredSite has a price, the site's own /metrics and names that pass
 // through.
-func meteredSite(f *fakeProvider) string {
+func meteredSite(f *FakeProvider) string {
 	return fmt.Sprintf(`
 	@rest not path /metrics
 	tenant_resolve @rest
@@ -84,36 +84,36 @@ func meteredSite(f *fakeProvider) string {
 		circuit_breaker off
 	}
 	metrics /metrics
-`, f.url)
+`, f.URL)
 }
 
 func TestMetrics(t *testing.T) {
-	up := newFakeProvider(t, silent)
-	c := startCaddy(t, gatewayTenants, meteredSite(up))
-	globex := newClient(c, "globex", "ann")
+	up := NewFakeProvider(t, Silent)
+	c := Start(t, GatewayTenants, meteredSite(up))
+	globex := NewClient(c, "globex", "ann")
 
 	t.Run("of a chat", func(t *testing.T) {
-		g := newGate()
-		up.answers(g.serve)
+		g := NewGate()
+		up.Answers(g.Serve)
 		go func() {
-			for _, ev := range []string{role, content("Hello")} {
-				g.events <- ev
+			for _, ev := range []string{Role, Content("Hello")} {
+				g.Events <- ev
 			}
 		}()
-		stream := readEvents(t, globex.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi"}))
-		if ev, ok := stream.next(); !ok || ev.Content != "Hello" {
+		stream := ReadEvents(t, globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi"}))
+		if ev, ok := stream.Next(); !ok || ev.Content != "Hello" {
 			t.Fatalf("%+v", ev)
 		}
-		if open := c.metrics()[`caddy_chat_open_streams{tenant="globex"}`]; open != 1 {
+		if open := c.Metrics()[`caddy_chat_open_streams{tenant="globex"}`]; open != 1 {
 			t.Errorf("%v open streams, want 1", open)
 		}
-		g.say(t, finished)
-		g.say(t, detailed)
-		g.say(t, endMark)
-		close(g.events)
-		stream.rest()
+		g.Say(t, Finished)
+		g.Say(t, detailed)
+		g.Say(t, EndMark)
+		close(g.Events)
+		stream.Rest()
 		const call = `model="fast",provider="openai",tenant="globex"`
-		c.wantMetrics(map[string]float64{
+		c.WantMetrics(map[string]float64{
 			`caddy_chat_open_streams{tenant="globex"}`:                            0,
 			`caddy_chat_requests_total{code="200",tenant="globex"}`:               1,
 			`caddy_ai_requests_total{code="200",` + call + `}`:                    1,
@@ -127,34 +127,34 @@ func TestMetrics(t *testing.T) {
 			`caddy_ai_tokens_total{` + call + `,type="reasoning"}`:                2,
 			`caddy_ai_cost_usd_total{` + call + `}`:                               13,
 		})
-		if n := c.metrics()["caddy_chat_store_bytes"]; n <= 0 {
+		if n := c.Metrics()["caddy_chat_store_bytes"]; n <= 0 {
 			t.Errorf("the store has %v bytes", n)
 		}
 	})
 	t.Run("of a stream of the gateway", func(t *testing.T) {
-		g := newGate()
-		up.answers(g.serve)
-		go func() { g.events <- content("Hello") }()
-		resp := globex.do(http.MethodPost, completions, newQuestion("openai/up-any").streamed())
-		if open := c.metrics()[`caddy_chat_open_streams{tenant="globex"}`]; open != 1 {
+		g := NewGate()
+		up.Answers(g.Serve)
+		go func() { g.Events <- Content("Hello") }()
+		resp := globex.Do(http.MethodPost, CompletionsPath, NewQuestion("openai/up-any").Streamed())
+		if open := c.Metrics()[`caddy_chat_open_streams{tenant="globex"}`]; open != 1 {
 			t.Errorf("%v open streams, want 1", open)
 		}
-		g.say(t, finished)
-		close(g.events)
-		readAll(t, resp)
-		c.wantMetrics(map[string]float64{
+		g.Say(t, Finished)
+		close(g.Events)
+		ReadAll(t, resp)
+		c.WantMetrics(map[string]float64{
 			`caddy_chat_open_streams{tenant="globex"}`:                                                  0,
 			`caddy_ai_requests_total{code="200",model="passthrough",provider="openai",tenant="globex"}`: 1,
 			`caddy_ai_attempts_total{model="passthrough",provider="openai",result="ok"}`:                1,
 		})
 	})
 	t.Run("of failures", func(t *testing.T) {
-		up.answers(document(http.StatusInternalServerError, "{}"))
-		globex.complete(newQuestion("fast"))
-		globex.complete(newQuestion("nobody"))
-		newClient(c, "acme", "ann").complete(newQuestion("openai/up-1"))
-		newClient(c, "nobody", "ann").complete(newQuestion("fast"))
-		c.wantMetrics(map[string]float64{
+		up.Answers(Document(http.StatusInternalServerError, "{}"))
+		globex.Complete(NewQuestion("fast"))
+		globex.Complete(NewQuestion("nobody"))
+		NewClient(c, "acme", "ann").Complete(NewQuestion("openai/up-1"))
+		NewClient(c, "nobody", "ann").Complete(NewQuestion("fast"))
+		c.WantMetrics(map[string]float64{
 			`caddy_chat_requests_total{code="502",tenant="globex"}`:                              1,
 			`caddy_ai_requests_total{code="502",model="fast",provider="openai",tenant="globex"}`: 1,
 			`caddy_ai_attempts_total{model="fast",provider="openai",result="error"}`:             1,
@@ -165,17 +165,17 @@ func TestMetrics(t *testing.T) {
 		})
 	})
 	t.Run("on a site", func(t *testing.T) {
-		want := ours(c.metrics())
-		if got := ours(c.metricsAt(c.url + "/metrics")); len(want) == 0 || !slices.Equal(got, want) {
+		want := OurMetrics(c.Metrics())
+		if got := OurMetrics(c.MetricsAt(c.URL + "/metrics")); len(want) == 0 || !slices.Equal(got, want) {
 			t.Errorf("got %v, want what the admin endpoint has: %v", got, want)
 		}
 	})
 	t.Run("survive a reload", func(t *testing.T) {
-		up.answers(document(http.StatusOK, wholeAnswer))
-		before := c.metrics()
-		c.writeConfig(gatewayTenants, meteredSite(up)+"\theader X-Config 2\n")
-		c.reload()
-		globex.complete(newQuestion("fast"))
+		up.Answers(Document(http.StatusOK, WholeAnswer))
+		before := c.Metrics()
+		c.WriteConfig(GatewayTenants, meteredSite(up)+"\theader X-Config 2\n")
+		c.Reload()
+		globex.Complete(NewQuestion("fast"))
 		want := make(map[string]float64)
 		for name, more := range map[string]float64{
 			`caddy_chat_requests_total{code="200",tenant="globex"}`:                                   1,
@@ -187,41 +187,41 @@ func TestMetrics(t *testing.T) {
 		} {
 			want[name] = before[name] + more
 		}
-		c.wantMetrics(want)
+		c.WantMetrics(want)
 	})
 }
 
 // TestMetricLabels repeats requests with values of the client's own
 // invention, of which none may become a label.
 func TestMetricLabels(t *testing.T) {
-	up := newFakeProvider(t, silent)
-	c := startCaddy(t, gatewayTenants, meteredSite(up))
+	up := NewFakeProvider(t, Silent)
+	c := Start(t, GatewayTenants, meteredSite(up))
 	var names []string // of the series after the first round
 	sent := 0.0
 	for i := range 5 {
 		word := fmt.Sprintf("invented%d", i)
-		up.answers(document(http.StatusOK, strings.ReplaceAll(wholeAnswer, "up-1", word)))
-		globex := newClient(c, "globex", word)
-		for _, cl := range []*client{globex, newClient(c, word, word), newClient(c, "", word)} {
-			cl.complete(newQuestion("fast"))
-			cl.complete(newQuestion(word))
-			cl.complete(newQuestion("openai/"+word), "X-Trace-Id", word, "User-Agent", word, "X-Session-Id", newSession())
-			readAll(t, cl.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: word, UserID: word, Stream: new(false)}))
-			readAll(t, cl.do(http.MethodPost, "/chat", ask{SessionID: word, Message: word}))
-			readAll(t, cl.do(http.MethodGet, "/chat/"+word+"/history", nil))
-			readAll(t, cl.do(strings.ToUpper(word), "/chat", nil))
+		up.Answers(Document(http.StatusOK, strings.ReplaceAll(WholeAnswer, "up-1", word)))
+		globex := NewClient(c, "globex", word)
+		for _, cl := range []*Client{globex, NewClient(c, word, word), NewClient(c, "", word)} {
+			cl.Complete(NewQuestion("fast"))
+			cl.Complete(NewQuestion(word))
+			cl.Complete(NewQuestion("openai/"+word), "X-Trace-Id", word, "User-Agent", word, "X-Session-Id", NewSession())
+			ReadAll(t, cl.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: word, UserID: word, Stream: new(false)}))
+			ReadAll(t, cl.Do(http.MethodPost, "/chat", ChatRequest{SessionID: word, Message: word}))
+			ReadAll(t, cl.Do(http.MethodGet, "/chat/"+word+"/history", nil))
+			ReadAll(t, cl.Do(strings.ToUpper(word), "/chat", nil))
 			sent += 7
 		}
-		globex.key = word
-		readAll(t, globex.do(http.MethodGet, "/v1/models", nil, "X-Tenant-Id", "keyed"))
+		globex.Key = word
+		ReadAll(t, globex.Do(http.MethodGet, "/v1/models", nil, "X-Tenant-Id", "keyed"))
 		sent++
 
 		var series map[string]float64
-		eventually(t, "all requests are counted", func() bool {
-			series = c.metrics()
-			return requestsIn(series) == sent
+		Eventually(t, "all requests are counted", func() bool {
+			series = c.Metrics()
+			return RequestsIn(series) == sent
 		})
-		got := ours(series)
+		got := OurMetrics(series)
 		for _, name := range got {
 			if strings.Contains(strings.ToLower(name), "invented") {
 				t.Errorf("a request made the series %s", name)
@@ -236,9 +236,9 @@ func TestMetricLabels(t *testing.T) {
 	}
 }
 
-// requestsIn is how many requests were counted: under their tenants, and as
+// RequestsIn is how many requests were counted: under their tenants, and as
 // refused where they have none.
-func requestsIn(series map[string]float64) float64 {
+func RequestsIn(series map[string]float64) float64 {
 	var n float64
 	for name, value := range series {
 		if strings.HasPrefix(name, "caddy_chat_requests_total{") ||

@@ -110,7 +110,7 @@ func TestDashboard(t *testing.T) {
 		}
 	})
 	t.Run("every metric is on it", func(t *testing.T) {
-		code := found(t, "modules/chat/metrics.go", `"(caddy_(?:ai|chat)_\w+)"`)
+		code := Found(t, "modules/chat/metrics.go", `"(caddy_(?:ai|chat)_\w+)"`)
 		shown := metricsIn(readMonitoring(t, "grafana-dashboard.json"))
 		for _, name := range code {
 			if !slices.Contains(shown, name) {
@@ -144,7 +144,7 @@ func TestAlerts(t *testing.T) {
 	t.Run("they fire when they should", func(t *testing.T) {
 		promtool(t, "test", "rules", "alerts_test.yml")
 	})
-	alerts := found(t, "docs/monitoring/alerts.yml", `- alert: (\w+)`)
+	alerts := Found(t, "docs/monitoring/alerts.yml", `- alert: (\w+)`)
 	t.Run("each is tested", func(t *testing.T) {
 		tests := readMonitoring(t, "alerts_test.yml")
 		for _, name := range alerts {
@@ -154,7 +154,7 @@ func TestAlerts(t *testing.T) {
 		}
 	})
 	t.Run("each has its part of the page", func(t *testing.T) {
-		if got := found(t, "docs/monitoring.md", `(?m)^### (\w+)$`); !slices.Equal(got, alerts) {
+		if got := Found(t, "docs/monitoring.md", `(?m)^### (\w+)$`); !slices.Equal(got, alerts) {
 			t.Errorf("monitoring.md has %v, want %v", got, alerts)
 		}
 	})
@@ -162,7 +162,7 @@ func TestAlerts(t *testing.T) {
 
 // monitoredSite has all that there are metrics of: a provider that is down, one
 // that sends broken chunks and has no price, a cache and a small budget.
-func monitoredSite(down, odd *fakeProvider) (options, site string) {
+func monitoredSite(down, odd *FakeProvider) (options, site string) {
 	options = `
 	chat {
 		tenant acme {
@@ -212,52 +212,52 @@ func monitoredSite(down, odd *fakeProvider) (options, site string) {
 		circuit_breaker 3 100ms
 		cache 10m
 	}
-`, down.url, odd.url)
+`, down.URL, odd.URL)
 	return options, site
 }
 
 // wave makes a hundred requests and more, of every kind. n makes its
 // questions new ones.
-func wave(t testing.TB, c *caddyProcess, n int) {
+func wave(t testing.TB, c *Caddy, n int) {
 	t.Helper()
 	const rounds = 10
 	var wg sync.WaitGroup
 	for _, tenant := range []string{"acme", "globex"} {
 		wg.Go(func() {
-			cl := newClient(c, tenant, "ann")
+			cl := NewClient(c, tenant, "ann")
 			for i := range rounds {
-				fresh := func(model string) question {
-					return question{Model: model, Messages: []said{{"user", fmt.Sprintf("question %d of wave %d", i, n)}}}
+				fresh := func(model string) Question {
+					return Question{Model: model, Messages: []Message{{"user", fmt.Sprintf("question %d of wave %d", i, n)}}}
 				}
-				for _, q := range []question{
-					fresh("fast"), fresh("fast"), fresh("fast").streamed(), newQuestion("fast"),
-					fresh("steady").streamed(), fresh("broken"), fresh("strange").streamed(), fresh("nobody"),
+				for _, q := range []Question{
+					fresh("fast"), fresh("fast"), fresh("fast").Streamed(), NewQuestion("fast"),
+					fresh("steady").Streamed(), fresh("broken"), fresh("strange").Streamed(), fresh("nobody"),
 				} {
-					cl.send(completions, q)
+					cl.send(CompletionsPath, q)
 				}
-				cl.send("/chat", ask{SessionID: newSession(), Message: "hi"})
+				cl.send("/chat", ChatRequest{SessionID: NewSession(), Message: "hi"})
 			}
 		})
 	}
 	wg.Go(func() {
-		long := question{Model: "fast", Messages: []said{{"user", fmt.Sprint(n, strings.Repeat(" a", 400))}}}
-		newClient(c, "initech", "ann").send(completions, long.streamed())
-		newClient(c, "nobody", "ann").send(completions, newQuestion("fast"))
+		long := Question{Model: "fast", Messages: []Message{{"user", fmt.Sprint(n, strings.Repeat(" a", 400))}}}
+		NewClient(c, "initech", "ann").send(CompletionsPath, long.Streamed())
+		NewClient(c, "nobody", "ann").send(CompletionsPath, NewQuestion("fast"))
 	})
 	wg.Wait()
 }
 
 // send makes a request and reads the answer, whatever it is. It may be called
 // from any goroutine.
-func (c *client) send(path string, body any) {
-	resp, err := c.http.Do(c.request(http.MethodPost, path, body))
+func (c *Client) send(path string, body any) {
+	resp, err := c.HTTP.Do(c.Request(http.MethodPost, path, body))
 	if err != nil {
-		c.t.Errorf("%s: %v", path, err)
+		c.T.Errorf("%s: %v", path, err)
 		return
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		c.t.Errorf("%s: %v", path, err)
+		c.T.Errorf("%s: %v", path, err)
 	}
 }
 
@@ -266,17 +266,17 @@ func (c *client) send(path string, body any) {
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	prometheusTool(t, "prometheus")
-	down := newFakeProvider(t, document(http.StatusInternalServerError, "{}"))
-	odd := newFakeProvider(t, sends(role, "data: no JSON\n\n", content("Hello"), finished, detailed, endMark))
+	down := NewFakeProvider(t, Document(http.StatusInternalServerError, "{}"))
+	odd := NewFakeProvider(t, Sends(Role, "data: no JSON\n\n", Content("Hello"), Finished, detailed, EndMark))
 	options, site := monitoredSite(down, odd)
-	c := startCaddy(t, options, site)
+	c := Start(t, options, site)
 	p := startPrometheus(t, c)
 
 	// Rates need two readings, with requests in between: so there are waves
 	// until everything is there.
 	waiting := p.dashboardQueries(readDashboard(t))
 	active := []string{"ModelFailing", "ModelErrors", "ProviderDown", "ProviderFailing", "CircuitOpen", "BudgetUsedUp", "UnpricedModel"}
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(Patience)
 	for n := 0; len(waiting)+len(active) > 0; n++ {
 		if time.Now().After(deadline) {
 			t.Errorf("no data: %q", waiting)
@@ -349,7 +349,7 @@ func (p *prometheusProcess) dashboardQueries(d dashboard) []string {
 func (p *prometheusProcess) checkRules() {
 	p.t.Helper()
 	rules := p.rules()
-	if want := len(found(p.t, "docs/monitoring/alerts.yml", `- alert: (\w+)`)); len(rules) != want {
+	if want := len(Found(p.t, "docs/monitoring/alerts.yml", `- alert: (\w+)`)); len(rules) != want {
 		p.t.Errorf("%d alerts are loaded, want %d", len(rules), want)
 	}
 	by := regexp.MustCompile(`\bby ?\(([^)]*)\)`)

@@ -16,68 +16,68 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// timeUp tells when a test has waited long enough.
-func timeUp(t testing.TB) <-chan time.Time {
-	timer := time.NewTimer(patience)
+// TimeUp tells when a test has waited long enough.
+func TimeUp(t testing.TB) <-chan time.Time {
+	timer := time.NewTimer(Patience)
 	t.Cleanup(func() { timer.Stop() })
 	return timer.C
 }
 
-// question is a chat completions request.
-type question struct {
+// Question is a chat completions request.
+type Question struct {
 	Model         string         `json:"model,omitempty"`
-	Messages      []said         `json:"messages"`
+	Messages      []Message      `json:"messages"`
 	Stream        bool           `json:"stream,omitempty"`
 	StreamOptions map[string]any `json:"stream_options,omitempty"`
 }
 
-type said struct {
+type Message struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
 }
 
-func newQuestion(model string) question {
-	return question{Model: model, Messages: []said{{"user", "hi"}}}
+func NewQuestion(model string) Question {
+	return Question{Model: model, Messages: []Message{{"user", "hi"}}}
 }
 
-func (q question) streamed() question {
+func (q Question) Streamed() Question {
 	q.Stream = true
 	return q
 }
 
-func (q question) withUsage() question {
+func (q Question) WithUsage() Question {
 	q.StreamOptions = map[string]any{"include_usage": true}
-	return q.streamed()
+	return q.Streamed()
 }
 
-const completions = "/v1/chat/completions"
+const CompletionsPath = "/v1/chat/completions"
 
-// completion is what an OpenAI client makes of an answer.
-type completion struct {
-	status int
-	header http.Header
-	frames []string
+// Completion is what an OpenAI client makes of an answer.
+type Completion struct {
+	Status int
+	Header http.Header
+	Frames []string
 	providertest.Answer
-	usage gjson.Result // as it came
-	code  string       // of the error, if any
-	error string       // its message
-	done  bool         // a stream ended with its end mark
-	calls map[int64]*providertest.ToolCall
+	Usage gjson.Result // as it came
+	Code  string       // of the error, if any
+	Error string       // its message
+	Done  bool         // a stream ended with its end mark
+	Calls map[int64]*providertest.ToolCall
 }
 
-// complete asks for a completion and reads the whole answer, as an OpenAI
+// Complete asks for a completion and reads the whole answer, as an OpenAI
 // client does.
-func (c *client) complete(q any, header ...string) completion {
-	c.t.Helper()
-	return readCompletion(c.t, c.do(http.MethodPost, completions, q, header...))
+func (c *Client) Complete(q any, header ...string) Completion {
+	c.T.Helper()
+	return ReadCompletion(c.T, c.Do(http.MethodPost, CompletionsPath, q, header...))
 }
 
-// readCompletion reads an answer to its end.
-func readCompletion(t testing.TB, resp *http.Response) completion {
+// ReadCompletion reads an answer to its end.
+func ReadCompletion(t testing.TB, resp *http.Response) Completion {
 	t.Helper()
-	a := completion{status: resp.StatusCode, header: resp.Header}
+	a := Completion{Status: resp.StatusCode, Header: resp.Header}
 	if resp.Header.Get("Content-Type") != "text/event-stream" {
-		a.document(t, readAll(t, resp))
+		a.document(t, ReadAll(t, resp))
 		return a
 	}
 	defer resp.Body.Close()
@@ -95,14 +95,14 @@ func readCompletion(t testing.TB, resp *http.Response) completion {
 }
 
 // frame takes in one event of a stream.
-func (a *completion) frame(t testing.TB, data string) {
+func (a *Completion) frame(t testing.TB, data string) {
 	t.Helper()
-	if a.done || a.Err != nil {
+	if a.Done || a.Err != nil {
 		t.Errorf("after the end comes %s", data)
 	}
-	a.frames = append(a.frames, data)
+	a.Frames = append(a.Frames, data)
 	if data == "[DONE]" {
-		a.done = true
+		a.Done = true
 		return
 	}
 	root := gjson.Parse(data)
@@ -117,9 +117,9 @@ func (a *completion) frame(t testing.TB, data string) {
 }
 
 // document takes in an answer that is not streamed.
-func (a *completion) document(t testing.TB, body string) {
+func (a *Completion) document(t testing.TB, body string) {
 	t.Helper()
-	a.frames = append(a.frames, body)
+	a.Frames = append(a.Frames, body)
 	root := gjson.Parse(body)
 	if root.Get("error").Exists() {
 		a.fail(root)
@@ -131,14 +131,14 @@ func (a *completion) document(t testing.TB, body string) {
 	a.take(t, root, "message")
 }
 
-func (a *completion) fail(root gjson.Result) {
-	a.code, a.error = root.Get("error.code").Str, root.Get("error.message").Str
-	a.Err = &provider.Error{Message: a.error}
+func (a *Completion) fail(root gjson.Result) {
+	a.Code, a.Error = root.Get("error.code").Str, root.Get("error.message").Str
+	a.Err = &provider.Error{Message: a.Error}
 }
 
 // take puts the first choice together: text is appended, and tool calls are
 // told apart by their index.
-func (a *completion) take(t testing.TB, root gjson.Result, where string) {
+func (a *Completion) take(t testing.TB, root gjson.Result, where string) {
 	t.Helper()
 	parse := provider.ParseChunk
 	if where == "message" {
@@ -148,7 +148,7 @@ func (a *completion) take(t testing.TB, root gjson.Result, where string) {
 	a.OutputBytes += facts.OutputBytes
 	a.Content = a.Content || facts.Content
 	if u := root.Get("usage"); u.IsObject() {
-		a.usage = u
+		a.Usage = u
 		if !u.Get("estimated").Bool() {
 			a.Counted = facts.Usage
 		}
@@ -185,14 +185,14 @@ func (a *completion) take(t testing.TB, root gjson.Result, where string) {
 	}
 }
 
-func (a *completion) call(index int64, call gjson.Result) {
-	if a.calls == nil {
-		a.calls = make(map[int64]*providertest.ToolCall)
+func (a *Completion) call(index int64, call gjson.Result) {
+	if a.Calls == nil {
+		a.Calls = make(map[int64]*providertest.ToolCall)
 	}
-	c := a.calls[index]
+	c := a.Calls[index]
 	if c == nil {
 		c = new(providertest.ToolCall)
-		a.calls[index] = c
+		a.Calls[index] = c
 	}
 	if id := call.Get("id").Str; id != "" {
 		c.ID = id
@@ -201,43 +201,43 @@ func (a *completion) call(index int64, call gjson.Result) {
 	c.Arguments += call.Get("function.arguments").Str
 }
 
-// recorded is the answer in the form that recordings are compared with. They
+// Recorded is the answer in the form that recordings are compared with. They
 // count a refusal among the text.
-func (a *completion) recorded() providertest.Answer {
+func (a *Completion) Recorded() providertest.Answer {
 	out := a.Answer
 	out.Text += out.Refusal
-	for _, index := range slices.Sorted(maps.Keys(a.calls)) {
-		out.ToolCalls = append(out.ToolCalls, *a.calls[index])
+	for _, index := range slices.Sorted(maps.Keys(a.Calls)) {
+		out.ToolCalls = append(out.ToolCalls, *a.Calls[index])
 	}
-	if out.Err == nil && a.header.Get("Content-Type") == "text/event-stream" && !a.done {
+	if out.Err == nil && a.Header.Get("Content-Type") == "text/event-stream" && !a.Done {
 		out.Err = provider.ErrCut
 	}
 	return out
 }
 
-// wantRefused checks that an answer is an error with that status and code.
-func (a *completion) wantRefused(t testing.TB, status int, code string) {
+// WantRefused checks that an answer is an error with that status and code.
+func (a *Completion) WantRefused(t testing.TB, status int, code string) {
 	t.Helper()
-	if a.status != status || a.code != code {
-		t.Errorf("got %d %s (%s), want %d %s", a.status, a.code, a.error, status, code)
+	if a.Status != status || a.Code != code {
+		t.Errorf("got %d %s (%s), want %d %s", a.Status, a.Code, a.Error, status, code)
 	}
 }
 
-// wantCut checks that a stream ended with an error frame and nothing behind
+// WantCut checks that a stream ended with an error frame and nothing behind
 // it.
-func (a *completion) wantCut(t testing.TB, text, code string) {
+func (a *Completion) WantCut(t testing.TB, text, code string) {
 	t.Helper()
-	if a.status != http.StatusOK || a.Text != text || a.code != code || a.done {
+	if a.Status != http.StatusOK || a.Text != text || a.Code != code || a.Done {
 		t.Errorf("status %d, text %q, error %q, end mark %v; want text %q and the error %s alone\n%v",
-			a.status, a.Text, a.code, a.done, text, code, a.frames)
+			a.Status, a.Text, a.Code, a.Done, text, code, a.Frames)
 	}
 }
 
-// wantWhole checks that a stream is complete.
-func (a *completion) wantWhole(t testing.TB, text string) {
+// WantWhole checks that a stream is complete.
+func (a *Completion) WantWhole(t testing.TB, text string) {
 	t.Helper()
-	if a.status != http.StatusOK || a.Text != text || a.Finish != "stop" || a.code != "" || !a.done {
+	if a.Status != http.StatusOK || a.Text != text || a.Finish != "stop" || a.Code != "" || !a.Done {
 		t.Errorf("status %d, text %q, finish %q, error %q, end mark %v; want text %q, complete\n%v",
-			a.status, a.Text, a.Finish, a.code, a.done, text, a.frames)
+			a.Status, a.Text, a.Finish, a.Code, a.Done, text, a.Frames)
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // The placeholders, in an answer's header and in the access log.
 func TestPlaceholders(t *testing.T) {
-	up := newCompletingUpstream(t)
+	up := NewCompletingUpstream(t)
 	names := []string{
 		"tenant.id", "tenant.source", "user.id", "session.id", "trace_id", "model", "provider",
 		"tokens.in", "tokens.out", "cost_usd", "error.code", "tenant.metadata.plan",
@@ -19,7 +19,7 @@ func TestPlaceholders(t *testing.T) {
 	for _, name := range names {
 		fmt.Fprintf(&appends, "log_append p.%s {chat.%s}\n", name, name)
 	}
-	c := startSites(t, `
+	c := StartSites(t, `
 		chat {
 			tenant acme {
 				metadata plan gold
@@ -43,11 +43,11 @@ func TestPlaceholders(t *testing.T) {
 			}
 			respond "{chat.tenant.id}|{chat.tenant.source}|{chat.user.id}|{chat.session.id}|{chat.trace_id}|{chat.model}|{chat.tenant.metadata.plan}|{chat.tenant.metadata.none}|{chat.nosuch}"
 		}
-	`, "UPSTREAM="+up.url)
-	cl := newClient(c, "acme", "ann")
+	`, "UPSTREAM="+up.URL)
+	cl := NewClient(c, "acme", "ann")
 
 	t.Run("before a model is called", func(t *testing.T) {
-		text := readAll(t, cl.do("GET", "/elsewhere", nil, "X-Trace-Id", "t-1"))
+		text := ReadAll(t, cl.Do("GET", "/elsewhere", nil, "X-Trace-Id", "t-1"))
 		// what is no placeholder is left as it stands, as everywhere in Caddy
 		const want = "acme|header|ann||t-1||gold||{chat.nosuch}"
 		if text != want {
@@ -58,8 +58,8 @@ func TestPlaceholders(t *testing.T) {
 	logged := func(t *testing.T, trace string) string {
 		t.Helper()
 		var all []string
-		eventually(t, "the access log has "+trace, func() bool {
-			for line := range strings.Lines(c.log.String()) {
+		Eventually(t, "the access log has "+trace, func() bool {
+			for line := range strings.Lines(c.Log.String()) {
 				var entry map[string]any
 				if json.Unmarshal([]byte(line), &entry) != nil || entry["p.trace_id"] != trace {
 					continue
@@ -73,7 +73,7 @@ func TestPlaceholders(t *testing.T) {
 		})
 		return strings.Join(all, "|")
 	}
-	session := newSession()
+	session := NewSession()
 	stream := false
 	for _, tt := range []struct {
 		trace  string
@@ -83,16 +83,16 @@ func TestPlaceholders(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"t-chat", "POST", "/chat", ask{SessionID: strings.ToUpper(session), Message: "hi", Stream: &stream}, 200, "acme|header|ann|" + session + "|t-chat|fast|up|3|5|0.00305||gold"},
-		{"t-stream", "POST", "/chat", ask{SessionID: session, Message: "hi"}, 200, "acme|header|ann|" + session + "|t-stream|fast|up|3|5|0.00305||gold"},
-		{"t-v1", "POST", "/v1/chat/completions", completionOf("fast"), 200, "acme|header|ann||t-v1|fast|up|3|5|0.00305||gold"},
+		{"t-chat", "POST", "/chat", ChatRequest{SessionID: strings.ToUpper(session), Message: "hi", Stream: &stream}, 200, "acme|header|ann|" + session + "|t-chat|fast|up|3|5|0.00305||gold"},
+		{"t-stream", "POST", "/chat", ChatRequest{SessionID: session, Message: "hi"}, 200, "acme|header|ann|" + session + "|t-stream|fast|up|3|5|0.00305||gold"},
+		{"t-v1", "POST", "/v1/chat/completions", CompletionRequestFor("fast"), 200, "acme|header|ann||t-v1|fast|up|3|5|0.00305||gold"},
 		{"t-history", "GET", "/chat/" + session + "/history", nil, 200, "acme|header|ann|" + session + "|t-history|||0|0|0||gold"},
-		{"t-unknown", "POST", "/v1/chat/completions", completionOf("slow"), 404, "acme|header|ann||t-unknown|||0|0|0|model_unknown|gold"},
+		{"t-unknown", "POST", "/v1/chat/completions", CompletionRequestFor("slow"), 404, "acme|header|ann||t-unknown|||0|0|0|model_unknown|gold"},
 	} {
 		t.Run(tt.trace, func(t *testing.T) {
-			cl.t = t
-			resp := cl.do(tt.method, tt.path, tt.body, "X-Trace-Id", tt.trace)
-			readAll(t, resp)
+			cl.T = t
+			resp := cl.Do(tt.method, tt.path, tt.body, "X-Trace-Id", tt.trace)
+			ReadAll(t, resp)
 			if resp.StatusCode != tt.status {
 				t.Errorf("got %d", resp.StatusCode)
 			}

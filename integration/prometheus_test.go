@@ -34,7 +34,7 @@ func prometheusTool(t testing.TB, name string) string {
 // promtool runs promtool in the folder of the monitoring files.
 func promtool(t testing.TB, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, prometheusTool(t, "promtool"), args...)
 	cmd.Dir = monitoringDir
@@ -52,16 +52,16 @@ type prometheusProcess struct {
 // startPrometheus runs Prometheus with the configuration that the docs show,
 // but for the target, which is a Caddy's admin endpoint, and its haste. It
 // ends with the test.
-func startPrometheus(t testing.TB, c *caddyProcess) *prometheusProcess {
+func startPrometheus(t testing.TB, c *Caddy) *prometheusProcess {
 	t.Helper()
 	dir := t.TempDir()
 	copyEdited(t, dir, "alerts.yml")
 	copyEdited(t, dir, "prometheus.yml",
-		"127.0.0.1:9180", strings.TrimPrefix(c.admin, "http://"),
+		"127.0.0.1:9180", strings.TrimPrefix(c.Admin, "http://"),
 		"scrape_interval: 15s", "scrape_interval: 1s",
 		"evaluation_interval: 15s", "evaluation_interval: 1s")
-	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	log := new(logBuffer)
+	listen := fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+	log := new(LogBuffer)
 	cmd := exec.CommandContext(context.Background(), prometheusTool(t, "prometheus"),
 		"--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address="+listen)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
@@ -77,14 +77,14 @@ func startPrometheus(t testing.TB, c *caddyProcess) *prometheusProcess {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
-		case <-time.After(patience):
+		case <-time.After(Patience):
 			_ = cmd.Process.Kill()
 			<-ended
 			t.Errorf("Prometheus did not end:\n%s", log)
 		}
 	})
 	p := &prometheusProcess{t: t, url: "http://" + listen}
-	eventually(t, "Prometheus is ready", func() bool {
+	Eventually(t, "Prometheus is ready", func() bool {
 		select {
 		case <-ended:
 			t.Fatalf("Prometheus ended:\n%s", log)
@@ -132,7 +132,7 @@ func (p *prometheusProcess) api(path string, form url.Values, v any) error {
 		Error  string          `json:"error"`
 		Data   json.RawMessage `json:"data"`
 	}
-	decode(p.t, resp, &answer)
+	Decode(p.t, resp, &answer)
 	if answer.Status != "success" {
 		return fmt.Errorf("prometheus: %s", answer.Error)
 	}
@@ -177,7 +177,7 @@ func (p *prometheusProcess) nextScrape() {
 		return values[0]
 	}
 	before := scrapes()
-	eventually(p.t, "Prometheus reads the metrics", func() bool { return scrapes() > before })
+	Eventually(p.t, "Prometheus reads the metrics", func() bool { return scrapes() > before })
 }
 
 // alertRule is a rule as Prometheus has it.

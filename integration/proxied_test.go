@@ -11,65 +11,65 @@ import (
 )
 
 // proxied is chat_session in front of a plain reverse_proxy to the upstream.
-func (s *steered) proxied() string {
-	return fmt.Sprintf("tenant_resolve\nchat_session\nreverse_proxy %s\n", strings.TrimSuffix(s.url, "/v1"))
+func (s *Steered) proxied() string {
+	return fmt.Sprintf("tenant_resolve\nchat_session\nreverse_proxy %s\n", strings.TrimSuffix(s.URL, "/v1"))
 }
 
 // reverse_proxy panics when its upstream breaks off, so that a broken answer
 // looks broken. The turn must end as it does behind ai_gateway all the same.
 func TestReverseProxyBehindSession(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, plainTenants, up.proxied())
-	ann := newClient(c, "acme", "ann")
+	up := NewSteered(t)
+	c := Start(t, PlainTenants, up.proxied())
+	ann := NewClient(c, "acme", "ann")
 
 	// begin is a stream that has got as far as its first words.
-	begin := func(session string) (*upstreamCall, *eventsOf) {
-		a := ann.ask(session, "hello")
-		call := up.call()
-		call.say("part one")
-		e := a.events()
-		e.text("part one")
-		return call, &eventsOf{e.rest}
+	begin := func(session string) (*UpstreamCall, *eventsOf) {
+		a := ann.Ask(session, "hello")
+		call := up.Call()
+		call.Say("part one")
+		e := a.Events()
+		e.Text("part one")
+		return call, &eventsOf{e.Rest}
 	}
 
 	t.Run("a cut answer is kept as partial", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		call, e := begin(session)
-		call.cut()
+		call.Cut()
 		end := e.rest()
-		if end.failed == nil || end.failed.Code != "ai_error" || end.done == nil || end.done.FinishReason != "error" {
-			t.Errorf("ended with %+v", end.events)
+		if end.Failed == nil || end.Failed.Code != "ai_error" || end.Done == nil || end.Done.FinishReason != "error" {
+			t.Errorf("ended with %+v", end.Events)
 		}
-		ann.wantLast(session, "part one", "partial")
+		ann.WantLast(session, "part one", "partial")
 	})
 
 	t.Run("a cancelled answer is kept as partial", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		call, e := begin(session)
-		ann.do(http.MethodPost, "/chat/"+session+"/cancel", nil).Body.Close()
+		ann.Do(http.MethodPost, "/chat/"+session+"/cancel", nil).Body.Close()
 		end := e.rest()
-		if end.failed != nil || end.done == nil || end.done.FinishReason != "cancelled" {
-			t.Errorf("ended with %+v", end.events)
+		if end.Failed != nil || end.Done == nil || end.Done.FinishReason != "cancelled" {
+			t.Errorf("ended with %+v", end.Events)
 		}
-		call.wantGone()
-		ann.wantLast(session, "part one", "partial")
+		call.WantGone()
+		ann.WantLast(session, "part one", "partial")
 	})
 
 	t.Run("the end of the process ends the stream", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		_, e := begin(session)
-		c.signal(syscall.SIGTERM)
+		c.Signal(syscall.SIGTERM)
 		end := e.rest()
-		if end.failed == nil || end.failed.Code != "ai_unavailable" || end.done == nil || end.done.FinishReason != "error" {
-			t.Errorf("ended with %+v", end.events)
+		if end.Failed == nil || end.Failed.Code != "ai_unavailable" || end.Done == nil || end.Done.FinishReason != "error" {
+			t.Errorf("ended with %+v", end.Events)
 		}
-		<-c.exit
-		c.restart()
-		ann.wantLast(session, "part one", "partial")
+		<-c.Exit
+		c.Restart()
+		ann.WantLast(session, "part one", "partial")
 	})
 }
 
-type eventsOf struct{ rest func() answered }
+type eventsOf struct{ rest func() Answered }
 
 // An upstream that never stops talking must not fill the memory, and what it
 // said up to the limit is kept.
@@ -95,17 +95,17 @@ func TestRunawayUpstream(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	c := startCaddy(t, plainTenants, fmt.Sprintf("tenant_resolve\nchat_ratelimit\nchat_session\nai_gateway {\n\tprovider openai {\n\t\tbase_url %s\n\t}\n}\n", srv.URL))
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
+	c := Start(t, PlainTenants, fmt.Sprintf("tenant_resolve\nchat_ratelimit\nchat_session\nai_gateway {\n\tprovider openai {\n\t\tbase_url %s\n\t}\n}\n", srv.URL))
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
 
-	resp := ann.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hello", ModelID: "m"})
-	end := readEvents(t, resp).rest()
-	if end.done == nil || end.failed == nil || end.failed.Code != "ai_error" {
-		t.Fatalf("the stream did not end with an error, after %d bytes", len(end.text))
+	resp := ann.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hello", ModelID: "m"})
+	end := ReadEvents(t, resp).Rest()
+	if end.Done == nil || end.Failed == nil || end.Failed.Code != "ai_error" {
+		t.Fatalf("the stream did not end with an error, after %d bytes", len(end.Text))
 	}
 	<-gone
-	ann.wantLast(session, end.text, "partial")
+	ann.WantLast(session, end.Text, "partial")
 }
 
 // A client cannot have the next proxy drop what the chain tells it.
@@ -113,9 +113,9 @@ func TestConnectionHeaderDropsNothing(t *testing.T) {
 	got := make(chan http.Header, 1)
 	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
 	defer app.Close()
-	c := startCaddy(t, plainTenants, "tenant_resolve\nreverse_proxy "+app.URL)
-	resp := newClient(c, "acme", "ann").do(http.MethodGet, "/", nil, "Connection", "X-Tenant-Id, x-user-id, X-Trace-Id")
-	readAll(t, resp)
+	c := Start(t, PlainTenants, "tenant_resolve\nreverse_proxy "+app.URL)
+	resp := NewClient(c, "acme", "ann").Do(http.MethodGet, "/", nil, "Connection", "X-Tenant-Id, x-user-id, X-Trace-Id")
+	ReadAll(t, resp)
 	h := <-got
 	for name, want := range map[string]string{"X-Tenant-Id": "acme", "X-User-Id": "ann", "X-Trace-Id": resp.Header.Get("X-Trace-Id")} {
 		if h.Get(name) != want {
@@ -126,7 +126,7 @@ func TestConnectionHeaderDropsNothing(t *testing.T) {
 
 // A handler may stand twice in a chain.
 func TestHandlersTwice(t *testing.T) {
-	c := startCaddy(t, `
+	c := Start(t, `
 	chat {
 		tenant acme {
 			api_key {env.ACME_KEY}
@@ -145,13 +145,13 @@ func TestHandlersTwice(t *testing.T) {
 		respond ok
 	}
 `, "ACME_KEY=acme-secret")
-	acme := newClient(c, "", "ann")
-	acme.key = "acme-secret"
+	acme := NewClient(c, "", "ann")
+	acme.Key = "acme-secret"
 	for want := 4; want >= 0; want-- {
-		resp := acme.do(http.MethodGet, "/", nil)
-		if body := readAll(t, resp); resp.StatusCode != http.StatusOK {
+		resp := acme.Do(http.MethodGet, "/", nil)
+		if body := ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("status %d: %s", resp.StatusCode, body)
 		}
 	}
-	wantFailure(t, acme.do(http.MethodGet, "/", nil), 429, "rate_limited")
+	WantFailure(t, acme.Do(http.MethodGet, "/", nil), 429, "rate_limited")
 }

@@ -43,15 +43,15 @@ func TestReadme(t *testing.T) {
 }
 
 func adaptBlock(t testing.TB, code string) {
-	c := &caddyProcess{t: t, dir: t.TempDir(), env: exampleEnv}
-	if err := os.WriteFile(filepath.Join(c.dir, "Caddyfile"), []byte(code), 0o600); err != nil {
+	c := &Caddy{T: t, Dir: t.TempDir(), Env: ExampleEnv}
+	if err := os.WriteFile(filepath.Join(c.Dir, "Caddyfile"), []byte(code), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{
 		{"fmt", "--diff", "Caddyfile"},
 		{"adapt", "--validate", "--config", "Caddyfile"},
 	} {
-		if out, err := c.command(t.Context(), args...).CombinedOutput(); err != nil {
+		if out, err := c.Command(t.Context(), args...).CombinedOutput(); err != nil {
 			t.Errorf("caddy %s: %v\n%s", args[0], err, out)
 		}
 	}
@@ -62,11 +62,11 @@ func runReadme(t testing.TB, commands []string) {
 	if len(commands) != len(readmeAnswers) {
 		t.Fatalf("%d blocks with curl, answers for %d", len(commands), len(readmeAnswers))
 	}
-	c := startExample(t, "quickstart")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	c := StartExample(t, "quickstart")
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	for i, code := range commands {
-		script := strings.ReplaceAll(code, "localhost:8080", strings.TrimPrefix(c.url, "http://"))
+		script := strings.ReplaceAll(code, "localhost:8080", strings.TrimPrefix(c.URL, "http://"))
 		if script == code {
 			t.Errorf("no localhost:8080 in\n%s", code)
 			continue

@@ -21,7 +21,7 @@ func TestRecordings(t *testing.T) {
 	t.Parallel()
 	recordings := providertest.Load(t, providertest.Folder(t), "openai")
 	replay := providertest.NewReplay(t)
-	c := startCaddy(t, "", fmt.Sprintf(`
+	c := Start(t, "", fmt.Sprintf(`
 		tenant_resolve
 		chat_session
 		ai_gateway {
@@ -36,11 +36,11 @@ func TestRecordings(t *testing.T) {
 			rescue off
 			circuit_breaker off
 		}`, replay.URL))
-	cl := newClient(c, "", "ann")
+	cl := NewClient(c, "", "ann")
 	for _, rec := range recordings {
 		t.Run(rec.Kind+"/"+rec.Name, func(t *testing.T) {
 			cl := *cl
-			cl.t = t
+			cl.T = t
 			r := recordingTest{t: t, rec: rec, replay: replay, client: &cl}
 			switch rec.Kind {
 			case "stream":
@@ -60,14 +60,14 @@ type recordingTest struct {
 	t      testing.TB
 	rec    providertest.Recording
 	replay *providertest.Replay
-	client *client
+	client *Client
 }
 
 func (r recordingTest) stream() {
 	for _, manner := range []providertest.Manner{providertest.Whole, providertest.Bytes} {
 		r.replay.Play(r.rec, manner)
-		a := r.client.complete(newQuestion("fast").withUsage())
-		r.rec.Check(r.t, a.recorded())
+		a := r.client.Complete(NewQuestion("fast").WithUsage())
+		r.rec.Check(r.t, a.Recorded())
 		if len(r.rec.Expected.Errors) > 0 {
 			r.brokenOff(a)
 			continue
@@ -80,23 +80,23 @@ func (r recordingTest) stream() {
 }
 
 // chat asks the same of /chat, and looks at what it stored.
-func (r recordingTest) chat(a completion) {
+func (r recordingTest) chat(a Completion) {
 	r.t.Helper()
-	session := newSession()
-	got := r.client.say(session, "hi")
+	session := NewSession()
+	got := r.client.Say(session, "hi")
 	want := r.rec.Expected.Text + r.rec.Expected.Refusal
-	if got.text != want || got.failed != nil || got.done == nil {
-		r.t.Fatalf("/chat: error %+v, done %+v, text\n got %q\nwant %q", got.failed, got.done, got.text, want)
+	if got.Text != want || got.Failed != nil || got.Done == nil {
+		r.t.Fatalf("/chat: error %+v, done %+v, text\n got %q\nwant %q", got.Failed, got.Done, got.Text, want)
 	}
-	if finish := cmp.Or(r.rec.Expected.Finish, "stop"); got.done.FinishReason != finish {
-		r.t.Errorf("/chat: finish reason %q, want %q", got.done.FinishReason, finish)
+	if finish := cmp.Or(r.rec.Expected.Finish, "stop"); got.Done.FinishReason != finish {
+		r.t.Errorf("/chat: finish reason %q, want %q", got.Done.FinishReason, finish)
 	}
-	r.counted(got.done.Usage, a.Counted)
+	r.counted(got.Done.Usage, a.Counted)
 	r.stored(session, want, "complete")
 }
 
 // counted compares what /chat says was used with what was counted.
-func (r recordingTest) counted(u usage, want *provider.Usage) {
+func (r recordingTest) counted(u Usage, want *provider.Usage) {
 	r.t.Helper()
 	if u.Estimated != (want == nil) {
 		r.t.Errorf("/chat: usage %+v, counted were %+v", u, want)
@@ -108,7 +108,7 @@ func (r recordingTest) counted(u usage, want *provider.Usage) {
 
 func (r recordingTest) stored(session, text, status string) {
 	r.t.Helper()
-	msgs := r.client.history(session)
+	msgs := r.client.History(session)
 	if len(msgs) != 2 || msgs[1].Role != "assistant" || msgs[1].Content != text || msgs[1].Status != status {
 		r.t.Errorf("stored are %+v, want an answer that is %s: %q", msgs, status, text)
 	}
@@ -116,13 +116,13 @@ func (r recordingTest) stored(session, text, status string) {
 
 // brokenOff checks an answer in the middle of which the provider reported an
 // error: nobody takes it for a whole one, and the provider's words stay here.
-func (r recordingTest) brokenOff(a completion) {
+func (r recordingTest) brokenOff(a Completion) {
 	r.t.Helper()
-	a.wantCut(r.t, r.rec.Expected.Text, "ai_error")
-	session := newSession()
-	got := r.client.say(session, "hi")
-	if got.text != r.rec.Expected.Text || got.failed == nil || got.failed.Code != "ai_error" || got.done == nil || got.done.FinishReason != "error" {
-		r.t.Errorf("/chat: text %q, error %+v, done %+v", got.text, got.failed, got.done)
+	a.WantCut(r.t, r.rec.Expected.Text, "ai_error")
+	session := NewSession()
+	got := r.client.Say(session, "hi")
+	if got.Text != r.rec.Expected.Text || got.Failed == nil || got.Failed.Code != "ai_error" || got.Done == nil || got.Done.FinishReason != "error" {
+		r.t.Errorf("/chat: text %q, error %+v, done %+v", got.Text, got.Failed, got.Done)
 	}
 	r.stored(session, r.rec.Expected.Text, "partial")
 	for _, e := range r.rec.Expected.Errors {
@@ -130,7 +130,7 @@ func (r recordingTest) brokenOff(a completion) {
 		if said == "" {
 			r.t.Fatalf("the recording's error says nothing: %s", e)
 		}
-		if strings.Contains(strings.Join(a.frames, "\n"), said) || got.failed != nil && strings.Contains(got.failed.Data, said) {
+		if strings.Contains(strings.Join(a.Frames, "\n"), said) || got.Failed != nil && strings.Contains(got.Failed.Data, said) {
 			r.t.Errorf("the provider's words reach the client: %q", said)
 		}
 	}
@@ -145,33 +145,33 @@ func (r recordingTest) cut(at int) {
 		return // brokenOff
 	}
 	r.replay.Answer(r.rec.Response.Status, r.rec.Response.Headers, body, providertest.Whole)
-	a := r.client.complete(newQuestion("fast").streamed())
-	session := newSession()
-	resp := r.client.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi"})
+	a := r.client.Complete(NewQuestion("fast").Streamed())
+	session := NewSession()
+	resp := r.client.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hi"})
 	switch {
 	case whole:
-		if a.Text+a.Refusal != text || !a.done || a.code != "" {
-			r.t.Errorf("cut after %d bytes, but whole: text %q, end mark %v, error %q; want %q", at, a.Text, a.done, a.code, text)
+		if a.Text+a.Refusal != text || !a.Done || a.Code != "" {
+			r.t.Errorf("cut after %d bytes, but whole: text %q, end mark %v, error %q; want %q", at, a.Text, a.Done, a.Code, text)
 		}
-		got := readEvents(r.t, resp).rest()
-		if got.text != text || got.failed != nil || got.done == nil {
-			r.t.Errorf("cut after %d bytes, but whole: /chat: text %q, error %+v, done %+v; want %q", at, got.text, got.failed, got.done, text)
+		got := ReadEvents(r.t, resp).Rest()
+		if got.Text != text || got.Failed != nil || got.Done == nil {
+			r.t.Errorf("cut after %d bytes, but whole: /chat: text %q, error %+v, done %+v; want %q", at, got.Text, got.Failed, got.Done, text)
 		}
 		r.stored(session, text, "complete")
 		return
 	case begun:
 		a.Text += a.Refusal
-		a.wantCut(r.t, text, "ai_error")
+		a.WantCut(r.t, text, "ai_error")
 	default:
-		a.wantRefused(r.t, http.StatusBadGateway, "ai_error")
+		a.WantRefused(r.t, http.StatusBadGateway, "ai_error")
 	}
 	if text == "" {
-		wantFailure(r.t, resp, http.StatusBadGateway, "ai_error")
+		WantFailure(r.t, resp, http.StatusBadGateway, "ai_error")
 		return
 	}
-	got := readEvents(r.t, resp).rest()
-	if got.text != text || got.failed == nil || got.failed.Code != "ai_error" || got.done == nil || got.done.FinishReason != "error" {
-		r.t.Errorf("cut after %d bytes: /chat: text %q, error %+v, done %+v; want %q", at, got.text, got.failed, got.done, text)
+	got := ReadEvents(r.t, resp).Rest()
+	if got.Text != text || got.Failed == nil || got.Failed.Code != "ai_error" || got.Done == nil || got.Done.FinishReason != "error" {
+		r.t.Errorf("cut after %d bytes: /chat: text %q, error %+v, done %+v; want %q", at, got.Text, got.Failed, got.Done, text)
 	}
 	r.stored(session, text, "partial")
 }
@@ -222,18 +222,18 @@ func sseBoundaries(body []byte) []int {
 func (r recordingTest) plain() {
 	for _, manner := range []providertest.Manner{providertest.Whole, providertest.Bytes} {
 		r.replay.Play(r.rec, manner)
-		a := r.client.complete(newQuestion("fast"))
-		r.rec.Check(r.t, a.recorded())
+		a := r.client.Complete(NewQuestion("fast"))
+		r.rec.Check(r.t, a.Recorded())
 
-		session := newSession()
+		session := NewSession()
 		var doc struct {
 			Data struct {
 				Message      string `json:"message"`
 				FinishReason string `json:"finishReason"`
-				Usage        usage  `json:"usage"`
+				Usage        Usage  `json:"usage"`
 			} `json:"data"`
 		}
-		status := r.client.call(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi", Stream: new(false)}, &doc)
+		status := r.client.Call(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hi", Stream: new(false)}, &doc)
 		want := r.rec.Expected.Text + r.rec.Expected.Refusal
 		// where the provider gives no reason, the model stopped
 		finish := cmp.Or(r.rec.Expected.Finish, "stop")
@@ -259,12 +259,12 @@ func (r recordingTest) refused() {
 	}
 	r.replay.Play(r.rec, providertest.Whole)
 	for _, stream := range []bool{true, false} {
-		q := newQuestion("fast")
+		q := NewQuestion("fast")
 		q.Stream = stream
-		a := r.client.complete(q)
-		a.wantRefused(r.t, status, code)
-		f := wantFailure(r.t, r.client.do(http.MethodPost, "/chat", ask{SessionID: newSession(), Message: "hi", Stream: &stream}), status, code)
-		for _, told := range []string{a.error, f.Error.Message} {
+		a := r.client.Complete(q)
+		a.WantRefused(r.t, status, code)
+		f := WantFailure(r.t, r.client.Do(http.MethodPost, "/chat", ChatRequest{SessionID: NewSession(), Message: "hi", Stream: &stream}), status, code)
+		for _, told := range []string{a.Error, f.Error.Message} {
 			if passedOn := told == provider.Redact(said); passedOn != (status == http.StatusBadRequest) {
 				r.t.Errorf("the client is told %q, the provider said %q", told, said)
 			}

@@ -114,7 +114,7 @@ func (p *play) wantEnded(t testing.TB) {
 	t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		t.Error("the upstream call goes on")
 	}
 }

@@ -7,20 +7,20 @@ import (
 	"testing"
 )
 
-// follow asks for the events of a session after one, all where it is empty.
-func (c *client) follow(session, lastEventID string) *asking {
-	c.t.Helper()
-	req := c.request(http.MethodGet, "/chat/"+session+"/stream", nil)
+// Follow asks for the events of a session after one, all where it is empty.
+func (c *Client) Follow(session, lastEventID string) *Pending {
+	c.T.Helper()
+	req := c.Request(http.MethodGet, "/chat/"+session+"/stream", nil)
 	if lastEventID != "" {
 		req.Header.Set("Last-Event-ID", lastEventID)
 	}
-	return c.start(req)
+	return c.Start(req)
 }
 
-// wantRest checks that a stream goes on with exactly these events.
-func wantRest(t testing.TB, e *events, want []event) {
+// WantRest checks that a stream goes on with exactly these events.
+func WantRest(t testing.TB, e *Events, want []Event) {
 	t.Helper()
-	got := e.rest().events
+	got := e.Rest().Events
 	if len(got) != len(want) {
 		t.Fatalf("got %d events, want %d: %+v", len(got), len(want), got)
 	}
@@ -31,8 +31,8 @@ func wantRest(t testing.TB, e *events, want []event) {
 	}
 }
 
-// wantIDs checks that events are numbered from 1 under one turn.
-func wantIDs(t testing.TB, list []event) {
+// WantIDs checks that events are numbered from 1 under one turn.
+func WantIDs(t testing.TB, list []Event) {
 	t.Helper()
 	turn, _, _ := strings.Cut(list[0].ID, ":")
 	for i, ev := range list {
@@ -44,156 +44,156 @@ func wantIDs(t testing.TB, list []event) {
 
 func TestResume(t *testing.T) {
 	t.Parallel()
-	up := newSteered(t)
-	c := startCaddy(t, plainTenants, up.chain(""))
-	ann := newClient(c, "acme", "ann")
+	up := NewSteered(t)
+	c := Start(t, PlainTenants, up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
 
 	t.Run("a running turn is replayed and followed", func(t *testing.T) {
-		session := newSession()
-		first := ann.ask(session, "go")
-		call := up.call()
-		call.say("one ", "two ", "three ")
-		stream := first.events()
-		all := stream.text("one two three ")
-		stream.resp.Body.Close() // the connection is lost
+		session := NewSession()
+		first := ann.Ask(session, "go")
+		call := up.Call()
+		call.Say("one ", "two ", "three ")
+		stream := first.Events()
+		all := stream.Text("one two three ")
+		stream.Resp.Body.Close() // the connection is lost
 
-		fromTwo := ann.follow(session, all[1].ID).events()
-		fromStart := ann.follow(session, "").events()
-		if ev, ok := fromTwo.next(); !ok || ev.ID != all[2].ID || ev.Content != "three " {
+		fromTwo := ann.Follow(session, all[1].ID).Events()
+		fromStart := ann.Follow(session, "").Events()
+		if ev, ok := fromTwo.Next(); !ok || ev.ID != all[2].ID || ev.Content != "three " {
 			t.Errorf("after event 2 comes %+v", ev)
 		}
-		fromStart.text("one two three ")
+		fromStart.Text("one two three ")
 
-		call.say("four ")
-		all = append(all, fromStart.text("four ")...)
-		fromTwo.text("four ")
+		call.Say("four ")
+		all = append(all, fromStart.Text("four ")...)
+		fromTwo.Text("four ")
 		// one that has everything so far gets only what is still to come
-		fromFour := ann.follow(session, all[3].ID)
-		call.say("five")
-		call.finish("stop")
-		end := fromStart.rest()
-		all = append(all, end.events...)
-		wantIDs(t, all)
-		if end.text != "five" || end.done == nil || end.done.FinishReason != "stop" {
+		fromFour := ann.Follow(session, all[3].ID)
+		call.Say("five")
+		call.Finish("stop")
+		end := fromStart.Rest()
+		all = append(all, end.Events...)
+		WantIDs(t, all)
+		if end.Text != "five" || end.Done == nil || end.Done.FinishReason != "stop" {
 			t.Errorf("the follower's end is %+v", end)
 		}
-		wantUsage(t, end.done.Usage)
-		wantRest(t, fromTwo, all[4:])
-		wantRest(t, fromFour.events(), all[4:])
+		wantUsage(t, end.Done.Usage)
+		WantRest(t, fromTwo, all[4:])
+		WantRest(t, fromFour.Events(), all[4:])
 	})
 
 	t.Run("a finished turn is replayed from any place", func(t *testing.T) {
-		session := newSession()
-		a := ann.ask(session, "go")
-		call := up.call()
-		call.say("one ", "two ", "three")
-		call.finish("stop")
-		all := a.events().rest().events
+		session := NewSession()
+		a := ann.Ask(session, "go")
+		call := up.Call()
+		call.Say("one ", "two ", "three")
+		call.Finish("stop")
+		all := a.Events().Rest().Events
 		if len(all) != 4 {
 			t.Fatalf("%d events", len(all))
 		}
 		for n, ev := range all[:3] {
-			wantRest(t, ann.follow(session, ev.ID).events(), all[n+1:])
+			WantRest(t, ann.Follow(session, ev.ID).Events(), all[n+1:])
 		}
-		wantRest(t, ann.follow(session, "").events(), all)
+		WantRest(t, ann.Follow(session, "").Events(), all)
 		for _, what := range []string{"nonsense", "other-turn:2", ":", "x:-1", strings.Replace(all[0].ID, ":1", ":x", 1)} {
-			wantRest(t, ann.follow(session, what).events(), all)
+			WantRest(t, ann.Follow(session, what).Events(), all)
 		}
 		// nothing comes after done
-		resp := ann.follow(session, all[3].ID).answer()
-		if body := readAll(t, resp); resp.StatusCode != http.StatusNoContent || body != "" {
+		resp := ann.Follow(session, all[3].ID).Answer()
+		if body := ReadAll(t, resp); resp.StatusCode != http.StatusNoContent || body != "" {
 			t.Errorf("after done: %d %s", resp.StatusCode, body)
 		}
 	})
 
 	t.Run("a failed and a cancelled turn too", func(t *testing.T) {
-		session := newSession()
-		a := ann.ask(session, "go")
-		call := up.call()
-		call.say("begun")
-		stream := a.events()
-		stream.text("begun")
-		follower := ann.follow(session, "").events()
-		follower.text("begun")
-		call.cut()
-		end := stream.rest().events
-		wantRest(t, follower, end)
+		session := NewSession()
+		a := ann.Ask(session, "go")
+		call := up.Call()
+		call.Say("begun")
+		stream := a.Events()
+		stream.Text("begun")
+		follower := ann.Follow(session, "").Events()
+		follower.Text("begun")
+		call.Cut()
+		end := stream.Rest().Events
+		WantRest(t, follower, end)
 		if len(end) != 2 || end[0].Type != "error" || end[1].Type != "done" {
 			t.Errorf("the end is %+v", end)
 		}
 
-		a = ann.ask(session, "once more")
-		call = up.call()
-		call.say("begun")
-		stream = a.events()
-		stream.text("begun")
-		follower = ann.follow(session, "").events()
-		follower.text("begun")
-		ann.cancelTurn(session)
-		call.wantGone()
-		wantRest(t, follower, stream.rest().events)
+		a = ann.Ask(session, "once more")
+		call = up.Call()
+		call.Say("begun")
+		stream = a.Events()
+		stream.Text("begun")
+		follower = ann.Follow(session, "").Events()
+		follower.Text("begun")
+		ann.CancelTurn(session)
+		call.WantGone()
+		WantRest(t, follower, stream.Rest().Events)
 	})
 
 	t.Run("an id of an earlier turn replays the newest one", func(t *testing.T) {
-		session := newSession()
-		var last []event
+		session := NewSession()
+		var last []Event
 		for range 2 {
 			before := last
-			a := ann.ask(session, "go")
-			call := up.call()
-			call.say("one ", "two")
-			call.finish("stop")
-			last = a.events().rest().events
+			a := ann.Ask(session, "go")
+			call := up.Call()
+			call.Say("one ", "two")
+			call.Finish("stop")
+			last = a.Events().Rest().Events
 			if before != nil {
-				wantRest(t, ann.follow(session, before[1].ID).events(), last)
+				WantRest(t, ann.Follow(session, before[1].ID).Events(), last)
 			}
 		}
 	})
 
 	t.Run("a document's turn can be followed", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		no := false
-		a := ann.start(ann.request(http.MethodPost, "/chat", ask{SessionID: session, Message: "go", Stream: &no}))
-		call := up.call()
-		call.say("whole")
-		follower := ann.follow(session, "")
-		call.finish("stop")
-		if end := follower.events().rest(); end.text != "whole" || end.done == nil {
+		a := ann.Start(ann.Request(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "go", Stream: &no}))
+		call := up.Call()
+		call.Say("whole")
+		follower := ann.Follow(session, "")
+		call.Finish("stop")
+		if end := follower.Events().Rest(); end.Text != "whole" || end.Done == nil {
 			t.Errorf("got %+v", end)
 		}
-		a.answer().Body.Close()
+		a.Answer().Body.Close()
 	})
 
 	t.Run("there is nothing to follow", func(t *testing.T) {
-		session := newSession()
-		a := ann.ask(session, "go")
-		up.call().finish("stop")
-		a.events().rest()
-		for who, other := range map[string]*client{
-			"another user": newClient(c, "acme", "bob"), "nobody": newClient(c, "acme", ""), "another tenant": newClient(c, "globex", "ann"),
+		session := NewSession()
+		a := ann.Ask(session, "go")
+		up.Call().Finish("stop")
+		a.Events().Rest()
+		for who, other := range map[string]*Client{
+			"another user": NewClient(c, "acme", "bob"), "nobody": NewClient(c, "acme", ""), "another tenant": NewClient(c, "globex", "ann"),
 		} {
 			t.Log(who)
-			wantFailure(t, other.follow(session, "").answer(), 404, "session_not_found")
+			WantFailure(t, other.Follow(session, "").Answer(), 404, "session_not_found")
 		}
-		wantFailure(t, ann.follow(newSession(), "").answer(), 404, "session_not_found")
-		c.stop()
-		c.restart()
-		resp := ann.follow(session, "").answer()
-		if resp.StatusCode != http.StatusNoContent || readAll(t, resp) != "" {
+		WantFailure(t, ann.Follow(NewSession(), "").Answer(), 404, "session_not_found")
+		c.Stop()
+		c.Restart()
+		resp := ann.Follow(session, "").Answer()
+		if resp.StatusCode != http.StatusNoContent || ReadAll(t, resp) != "" {
 			t.Errorf("after a restart: %d", resp.StatusCode)
 		}
 	})
 
 	t.Run("nor once the resume window is over", func(t *testing.T) {
-		c.writeConfig(plainTenants, up.chain("resume_window 1s"))
-		c.reload()
-		session := newSession()
-		a := ann.ask(session, "go")
-		up.call().finish("stop")
-		a.events().rest()
-		eventually(t, "the window closes", func() bool {
-			resp := ann.follow(session, "").answer()
-			readAll(t, resp)
+		c.WriteConfig(PlainTenants, up.Chain("resume_window 1s"))
+		c.Reload()
+		session := NewSession()
+		a := ann.Ask(session, "go")
+		up.Call().Finish("stop")
+		a.Events().Rest()
+		Eventually(t, "the window closes", func() bool {
+			resp := ann.Follow(session, "").Answer()
+			ReadAll(t, resp)
 			return resp.StatusCode == http.StatusNoContent
 		})
 	})
@@ -202,19 +202,19 @@ func TestResume(t *testing.T) {
 // TestFollowerMayGoOn is as for the one who asked: who has read done finds
 // the session free, however long the store takes.
 func TestFollowerMayGoOn(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, troubledTenants, up.chain(""))
-	c.trouble("finish")
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	a := ann.ask(session, "go")
-	call := up.call()
-	call.say("answer")
-	follower := ann.follow(session, "").events()
-	follower.text("answer")
-	call.finish("stop")
+	up := NewSteered(t)
+	c := Start(t, TroubledTenants, up.Chain(""))
+	c.Trouble("finish")
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	a := ann.Ask(session, "go")
+	call := up.Call()
+	call.Say("answer")
+	follower := ann.Follow(session, "").Events()
+	follower.Text("answer")
+	call.Finish("stop")
 	for {
-		ev, ok := follower.next()
+		ev, ok := follower.Next()
 		if !ok {
 			t.Fatal("the follower was cut")
 		}
@@ -222,21 +222,21 @@ func TestFollowerMayGoOn(t *testing.T) {
 			break
 		}
 	}
-	up.echo()
-	ann.say(session, "at once")
-	a.events().rest()
+	up.Echo()
+	ann.Say(session, "at once")
+	a.Events().Rest()
 }
 
 // TestManyFollowers has an answer of many pieces followed by several, of whom
 // each loses its connection again and again and comes back for the rest.
 func TestManyFollowers(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, plainTenants, up.chain(""))
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	a := ann.ask(session, "go")
-	call := up.call()
-	call.say("0 ")
+	up := NewSteered(t)
+	c := Start(t, PlainTenants, up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	a := ann.Ask(session, "go")
+	call := up.Call()
+	call.Say("0 ")
 
 	const followers, pieces = 4, 100
 	texts := make(chan string, followers)
@@ -245,15 +245,15 @@ func TestManyFollowers(t *testing.T) {
 			text, last, events := "", "", 0
 			defer func() { texts <- text }()
 			for {
-				e := ann.follow(session, last).events()
+				e := ann.Follow(session, last).Events()
 				for {
-					ev, ok := e.next()
+					ev, ok := e.Next()
 					if !ok || ev.Type == "done" {
 						return
 					}
 					text, last = text+ev.Content, ev.ID
 					if events++; events%(7+i) == 0 {
-						e.resp.Body.Close()
+						e.Resp.Body.Close()
 						break
 					}
 				}
@@ -264,15 +264,15 @@ func TestManyFollowers(t *testing.T) {
 	for i := 1; i < pieces; i++ {
 		piece := fmt.Sprintf("%d ", i)
 		want += piece
-		call.say(piece)
+		call.Say(piece)
 	}
-	call.finish("stop")
+	call.Finish("stop")
 	for range followers {
 		if got := <-texts; got != want {
 			t.Errorf("a follower read %q", got)
 		}
 	}
-	if got := a.events().rest(); got.text != want {
-		t.Errorf("the one who asked read %q", got.text)
+	if got := a.Events().Rest(); got.Text != want {
+		t.Errorf("the one who asked read %q", got.Text)
 	}
 }

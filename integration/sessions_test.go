@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// plainTenants are two tenants without keys.
-const plainTenants = `
+// PlainTenants are two tenants without keys.
+const PlainTenants = `
 	chat {
 		tenant acme {
 			metadata plan gold
@@ -21,8 +21,8 @@ const plainTenants = `
 	}
 `
 
-// listed is a session of the list.
-type listed struct {
+// ListedSession is a session of the list.
+type ListedSession struct {
 	SessionID    string `json:"sessionId"`
 	Title        string `json:"title"`
 	CreatedAt    int64  `json:"createdAt"`
@@ -30,23 +30,23 @@ type listed struct {
 	MessageCount int    `json:"messageCount"`
 }
 
-type listAnswer struct {
+type SessionList struct {
 	Data struct {
-		Sessions   []listed `json:"sessions"`
-		NextBefore string   `json:"nextBefore"`
+		Sessions   []ListedSession `json:"sessions"`
+		NextBefore string          `json:"nextBefore"`
 	} `json:"data"`
 }
 
-func (c *client) list(query string) listAnswer {
-	c.t.Helper()
-	var l listAnswer
-	if status := c.call(http.MethodGet, "/chat"+query, nil, &l); status != http.StatusOK {
-		c.t.Fatalf("list answered %d", status)
+func (c *Client) List(query string) SessionList {
+	c.T.Helper()
+	var l SessionList
+	if status := c.Call(http.MethodGet, "/chat"+query, nil, &l); status != http.StatusOK {
+		c.T.Fatalf("list answered %d", status)
 	}
 	return l
 }
 
-func contents(msgs []stored) []string {
+func Contents(msgs []StoredMessage) []string {
 	var list []string
 	for _, m := range msgs {
 		list = append(list, m.Role+": "+m.Content)
@@ -54,7 +54,7 @@ func contents(msgs []stored) []string {
 	return list
 }
 
-func sessionIDs(l listAnswer) []string {
+func SessionIDs(l SessionList) []string {
 	var list []string
 	for _, s := range l.Data.Sessions {
 		list = append(list, s.SessionID)
@@ -62,7 +62,7 @@ func sessionIDs(l listAnswer) []string {
 	return list
 }
 
-func wantList(t testing.TB, what string, got, want []string) {
+func WantList(t testing.TB, what string, got, want []string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Errorf("%s:\n got %q\nwant %q", what, got, want)
@@ -70,28 +70,28 @@ func wantList(t testing.TB, what string, got, want []string) {
 }
 
 // echoing starts the chain in front of an upstream that answers by itself.
-func echoing(t testing.TB, session string) (*caddyProcess, *steered) {
+func echoing(t testing.TB, session string) (*Caddy, *Steered) {
 	t.Helper()
-	up := newSteered(t)
-	up.echo()
-	return startCaddy(t, plainTenants, up.chain(session)), up
+	up := NewSteered(t)
+	up.Echo()
+	return Start(t, PlainTenants, up.Chain(session)), up
 }
 
 func TestHistory(t *testing.T) {
 	c, _ := echoing(t, "")
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
 	before := time.Now()
 	var all []string
 	for i := range 4 {
 		q := fmt.Sprintf("question %d", i)
-		ann.say(session, q)
+		ann.Say(session, q)
 		all = append(all, "user: "+q, "assistant: re: "+q)
 	}
-	page := func(query string) historyAnswer {
+	page := func(query string) HistoryAnswer {
 		t.Helper()
-		var h historyAnswer
-		if status := ann.call(http.MethodGet, "/chat/"+session+"/history"+query, nil, &h); status != http.StatusOK {
+		var h HistoryAnswer
+		if status := ann.Call(http.MethodGet, "/chat/"+session+"/history"+query, nil, &h); status != http.StatusOK {
 			t.Fatalf("history%s answered %d", query, status)
 		}
 		return h
@@ -99,7 +99,7 @@ func TestHistory(t *testing.T) {
 
 	t.Run("comes newest last, with all fields", func(t *testing.T) {
 		h := page("")
-		wantList(t, "messages", contents(h.Data.Messages), all)
+		WantList(t, "messages", Contents(h.Data.Messages), all)
 		if h.Data.NextBefore != "" || h.Data.SessionID != session {
 			t.Errorf("got %+v", h.Data)
 		}
@@ -117,7 +117,7 @@ func TestHistory(t *testing.T) {
 			if m.Status != "complete" || m.TokenCount < 1 {
 				t.Errorf("got %+v", m)
 			}
-			if m.Role == "assistant" && (m.ModelID != "fast" || m.TokenCount != upstreamTokensOut) {
+			if m.Role == "assistant" && (m.ModelID != "fast" || m.TokenCount != UpstreamTokensOut) {
 				t.Errorf("got %+v", m)
 			}
 		}
@@ -128,7 +128,7 @@ func TestHistory(t *testing.T) {
 		query := "?limit=3"
 		for pages := 1; ; pages++ {
 			h := page(query)
-			got = append(contents(h.Data.Messages), got...)
+			got = append(Contents(h.Data.Messages), got...)
 			if h.Data.NextBefore == "" {
 				if pages != 3 {
 					t.Errorf("%d pages of 3 for 8 messages", pages)
@@ -140,7 +140,7 @@ func TestHistory(t *testing.T) {
 			}
 			query = "?limit=3&before=" + h.Data.NextBefore
 		}
-		wantList(t, "all pages", got, all)
+		WantList(t, "all pages", got, all)
 		if h := page("?limit=8"); h.Data.NextBefore != "" {
 			t.Error("nextBefore though there is no more")
 		}
@@ -151,7 +151,7 @@ func TestHistory(t *testing.T) {
 
 	t.Run("refuses what is no limit and no cursor", func(t *testing.T) {
 		for _, query := range []string{"limit=0", "limit=-1", "limit=x", "limit=1.5", "before=0", "before=x", "before=-3"} {
-			f := wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history?"+query, nil), 400, "invalid_request")
+			f := WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/history?"+query, nil), 400, "invalid_request")
 			if name, _, _ := strings.Cut(query, "="); !strings.Contains(f.Error.Message, name) {
 				t.Errorf("%s: %q does not name the field", query, f.Error.Message)
 			}
@@ -159,12 +159,12 @@ func TestHistory(t *testing.T) {
 	})
 
 	t.Run("has 50 by default", func(t *testing.T) {
-		long := newSession()
+		long := NewSession()
 		for i := range 26 {
-			ann.say(long, fmt.Sprint(i))
+			ann.Say(long, fmt.Sprint(i))
 		}
-		var h historyAnswer
-		ann.call(http.MethodGet, "/chat/"+long+"/history", nil, &h)
+		var h HistoryAnswer
+		ann.Call(http.MethodGet, "/chat/"+long+"/history", nil, &h)
 		if len(h.Data.Messages) != 50 || h.Data.NextBefore == "" || h.Data.Messages[0].Content != "1" {
 			t.Errorf("%d messages, nextBefore %q", len(h.Data.Messages), h.Data.NextBefore)
 		}
@@ -173,22 +173,22 @@ func TestHistory(t *testing.T) {
 
 func TestSessionList(t *testing.T) {
 	c, _ := echoing(t, "")
-	ann := newClient(c, "acme", "ann")
-	if l := ann.list(""); l.Data.Sessions == nil || len(l.Data.Sessions) != 0 {
+	ann := NewClient(c, "acme", "ann")
+	if l := ann.List(""); l.Data.Sessions == nil || len(l.Data.Sessions) != 0 {
 		t.Errorf("of a new user: %+v, want an empty list", l.Data)
 	}
 	var ids []string
 	for i := range 5 {
-		ids = append(ids, newSession())
-		ann.say(ids[i], fmt.Sprintf("title %d", i))
+		ids = append(ids, NewSession())
+		ann.Say(ids[i], fmt.Sprintf("title %d", i))
 		tick(t)
 	}
-	ann.say(ids[1], "once more")
+	ann.Say(ids[1], "once more")
 	want := []string{ids[1], ids[4], ids[3], ids[2], ids[0]}
 
 	t.Run("is newest first, with titles and counts", func(t *testing.T) {
-		l := ann.list("")
-		wantList(t, "sessions", sessionIDs(l), want)
+		l := ann.List("")
+		WantList(t, "sessions", SessionIDs(l), want)
 		first, last := l.Data.Sessions[0], l.Data.Sessions[4]
 		if first.Title != "title 1" || first.MessageCount != 4 || first.UpdatedAt <= first.CreatedAt {
 			t.Errorf("got %+v", first)
@@ -202,25 +202,25 @@ func TestSessionList(t *testing.T) {
 		var got []string
 		query := "?limit=2"
 		for {
-			l := ann.list(query)
-			got = append(got, sessionIDs(l)...)
+			l := ann.List(query)
+			got = append(got, SessionIDs(l)...)
 			if l.Data.NextBefore == "" {
 				break
 			}
 			query = "?limit=2&before=" + l.Data.NextBefore
 		}
-		wantList(t, "all pages", got, want)
+		WantList(t, "all pages", got, want)
 	})
 
 	t.Run("refuses what is no limit and no cursor", func(t *testing.T) {
 		for _, query := range []string{"limit=0", "limit=x", "before=1", "before=x_y", "before=1_"} {
-			wantFailure(t, ann.do(http.MethodGet, "/chat?"+query, nil), 400, "invalid_request")
+			WantFailure(t, ann.Do(http.MethodGet, "/chat?"+query, nil), 400, "invalid_request")
 		}
 	})
 
 	t.Run("shortens a long title", func(t *testing.T) {
-		ann.say(newSession(), strings.Repeat("ü", 500))
-		title := []rune(ann.list("?limit=1").Data.Sessions[0].Title)
+		ann.Say(NewSession(), strings.Repeat("ü", 500))
+		title := []rune(ann.List("?limit=1").Data.Sessions[0].Title)
 		if len(title) > 80 || title[0] != 'ü' {
 			t.Errorf("the title has %d characters", len(title))
 		}
@@ -231,40 +231,40 @@ func TestSessionList(t *testing.T) {
 func tick(t testing.TB) {
 	t.Helper()
 	now := time.Now().UnixMilli()
-	eventually(t, "time passes", func() bool { return time.Now().UnixMilli() > now })
+	Eventually(t, "time passes", func() bool { return time.Now().UnixMilli() > now })
 }
 
 func TestDeleteSession(t *testing.T) {
 	c, up := echoing(t, "")
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	ann.say(session, "secret")
-	wantFailure(t, newClient(c, "acme", "bob").do(http.MethodDelete, "/chat/"+session, nil), 404, "session_not_found")
-	if n := len(ann.history(session)); n != 2 {
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	ann.Say(session, "secret")
+	WantFailure(t, NewClient(c, "acme", "bob").Do(http.MethodDelete, "/chat/"+session, nil), 404, "session_not_found")
+	if n := len(ann.History(session)); n != 2 {
 		t.Fatalf("after another user's DELETE there are %d messages", n)
 	}
 
 	var ok struct{ OK bool }
-	if status := ann.call(http.MethodDelete, "/chat/"+session, nil, &ok); status != http.StatusOK || !ok.OK {
+	if status := ann.Call(http.MethodDelete, "/chat/"+session, nil, &ok); status != http.StatusOK || !ok.OK {
 		t.Fatalf("DELETE answered %d %+v", status, ok)
 	}
-	wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
-	wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/stream", nil), 404, "session_not_found")
-	wantFailure(t, ann.do(http.MethodPost, "/chat/"+session+"/cancel", nil), 404, "session_not_found")
-	wantFailure(t, ann.do(http.MethodDelete, "/chat/"+session, nil), 404, "session_not_found")
-	if l := ann.list(""); len(l.Data.Sessions) != 0 {
+	WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
+	WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/stream", nil), 404, "session_not_found")
+	WantFailure(t, ann.Do(http.MethodPost, "/chat/"+session+"/cancel", nil), 404, "session_not_found")
+	WantFailure(t, ann.Do(http.MethodDelete, "/chat/"+session, nil), 404, "session_not_found")
+	if l := ann.List(""); len(l.Data.Sessions) != 0 {
 		t.Errorf("still listed: %+v", l.Data.Sessions)
 	}
 
-	prompts := make(chan prompt, 1)
-	up.answer(func(c *upstreamCall) string {
-		prompts <- c.prompt
+	prompts := make(chan Prompt, 1)
+	up.Answer(func(c *UpstreamCall) string {
+		prompts <- c.Prompt
 		return "fresh"
 	})
-	ann.say(session, "anew")
-	wantList(t, "what the model gets", (<-prompts).texts(), []string{"user: anew"})
-	wantList(t, "history", contents(ann.history(session)), []string{"user: anew", "assistant: fresh"})
-	if l := ann.list(""); l.Data.Sessions[0].Title != "anew" {
+	ann.Say(session, "anew")
+	WantList(t, "what the model gets", (<-prompts).Texts(), []string{"user: anew"})
+	WantList(t, "history", Contents(ann.History(session)), []string{"user: anew", "assistant: fresh"})
+	if l := ann.List(""); l.Data.Sessions[0].Title != "anew" {
 		t.Errorf("the title is still %q", l.Data.Sessions[0].Title)
 	}
 }
@@ -272,35 +272,35 @@ func TestDeleteSession(t *testing.T) {
 // TestDeleteWhileAnswering deletes a session under a running answer, which
 // must not bring it back.
 func TestDeleteWhileAnswering(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, plainTenants, up.chain(""))
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	a := ann.ask(session, "hello")
-	call := up.call()
-	call.say("begun")
-	stream := a.events()
-	stream.text("begun")
-	if resp := ann.do(http.MethodDelete, "/chat/"+session, nil); resp.StatusCode != http.StatusOK {
+	up := NewSteered(t)
+	c := Start(t, PlainTenants, up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	a := ann.Ask(session, "hello")
+	call := up.Call()
+	call.Say("begun")
+	stream := a.Events()
+	stream.Text("begun")
+	if resp := ann.Do(http.MethodDelete, "/chat/"+session, nil); resp.StatusCode != http.StatusOK {
 		t.Fatalf("DELETE answered %d", resp.StatusCode)
 	}
-	call.wantGone()
-	if end := stream.rest(); end.done == nil || end.done.FinishReason != "cancelled" {
-		t.Errorf("the stream ended with %+v", end.events)
+	call.WantGone()
+	if end := stream.Rest(); end.Done == nil || end.Done.FinishReason != "cancelled" {
+		t.Errorf("the stream ended with %+v", end.Events)
 	}
-	wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
-	up.echo()
-	ann.say(session, "anew")
-	wantList(t, "history", contents(ann.history(session)), []string{"user: anew", "assistant: re: anew"})
+	WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
+	up.Echo()
+	ann.Say(session, "anew")
+	WantList(t, "history", Contents(ann.History(session)), []string{"user: anew", "assistant: re: anew"})
 }
 
 func TestSessionRoutes(t *testing.T) {
-	up := newSteered(t)
-	up.echo()
-	c := startCaddy(t, plainTenants, up.chain("")+"\n\trespond \"passed on\" 418")
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	ann.say(session, "hello")
+	up := NewSteered(t)
+	up.Echo()
+	c := Start(t, PlainTenants, up.Chain("")+"\n\trespond \"passed on\" 418")
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	ann.Say(session, "hello")
 
 	t.Run("other methods but HEAD are 405 with Allow", func(t *testing.T) {
 		for _, tc := range []struct{ method, path, allow string }{
@@ -314,14 +314,14 @@ func TestSessionRoutes(t *testing.T) {
 			{"GET", "/chat/" + session + "/cancel", "POST"},
 			{"OPTIONS", "/chat/" + session + "/cancel", "POST"},
 		} {
-			resp := ann.do(tc.method, tc.path, nil)
+			resp := ann.Do(tc.method, tc.path, nil)
 			if got := resp.Header.Get("Allow"); got != tc.allow {
 				t.Errorf("%s %s: Allow %q, want %q", tc.method, tc.path, got, tc.allow)
 			}
-			wantFailure(t, resp, 405, "method_not_allowed")
+			WantFailure(t, resp, 405, "method_not_allowed")
 		}
 		for _, path := range []string{"/chat", "/chat/" + session + "/history"} {
-			resp := ann.do(http.MethodHead, path, nil)
+			resp := ann.Do(http.MethodHead, path, nil)
 			resp.Body.Close()
 			if resp.StatusCode != http.StatusOK {
 				t.Errorf("HEAD %s: %d, want GET's status", path, resp.StatusCode)
@@ -331,32 +331,32 @@ func TestSessionRoutes(t *testing.T) {
 
 	t.Run("unknown paths below are 404", func(t *testing.T) {
 		for _, path := range []string{"/chat/" + session + "/nothing", "/chat/" + session + "/history/1", "/chat/x/y/z"} {
-			wantFailure(t, ann.do(http.MethodGet, path, nil), 404, "not_found")
+			WantFailure(t, ann.Do(http.MethodGet, path, nil), 404, "not_found")
 		}
-		wantFailure(t, ann.do(http.MethodGet, "/chat/no-uuid/history", nil), 404, "session_not_found")
+		WantFailure(t, ann.Do(http.MethodGet, "/chat/no-uuid/history", nil), 404, "session_not_found")
 	})
 
 	t.Run("everything else passes through", func(t *testing.T) {
 		for _, path := range []string{"/chatter", "/", "/v1/chat", "/cha", "/api/chat", "/CHAT"} {
-			if resp := ann.do(http.MethodPost, path, nil); resp.StatusCode != http.StatusTeapot || readAll(t, resp) != "passed on" {
+			if resp := ann.Do(http.MethodPost, path, nil); resp.StatusCode != http.StatusTeapot || ReadAll(t, resp) != "passed on" {
 				t.Errorf("%s answered %d", path, resp.StatusCode)
 			}
 		}
 	})
 
 	t.Run("path mounts them elsewhere", func(t *testing.T) {
-		c.writeConfig(plainTenants, up.chain("path /api/chat")+"\n\trespond \"passed on\" 418")
-		c.reload()
-		elsewhere := newClient(c, "acme", "ann")
-		elsewhere.url += "/api"
-		wantList(t, "history", contents(elsewhere.history(session)), []string{"user: hello", "assistant: re: hello"})
-		elsewhere.say(session, "there")
-		if n := elsewhere.list("").Data.Sessions[0].MessageCount; n != 4 {
+		c.WriteConfig(PlainTenants, up.Chain("path /api/chat")+"\n\trespond \"passed on\" 418")
+		c.Reload()
+		elsewhere := NewClient(c, "acme", "ann")
+		elsewhere.URL += "/api"
+		WantList(t, "history", Contents(elsewhere.History(session)), []string{"user: hello", "assistant: re: hello"})
+		elsewhere.Say(session, "there")
+		if n := elsewhere.List("").Data.Sessions[0].MessageCount; n != 4 {
 			t.Errorf("%d messages", n)
 		}
 		for _, path := range []string{"/chat", "/api/chatter", "/api"} {
-			if resp := ann.do(http.MethodGet, path, nil); resp.StatusCode != http.StatusTeapot {
-				t.Errorf("%s answered %d: %s", path, resp.StatusCode, readAll(t, resp))
+			if resp := ann.Do(http.MethodGet, path, nil); resp.StatusCode != http.StatusTeapot {
+				t.Errorf("%s answered %d: %s", path, resp.StatusCode, ReadAll(t, resp))
 			}
 		}
 	})

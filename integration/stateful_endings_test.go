@@ -7,42 +7,42 @@ import (
 )
 
 // begin has a streamed completion asked that has said "part one".
-func (u *wireUpstream) begin(cl *client, session string) (*asking, *wireCall) {
-	u.t.Helper()
-	a := cl.remember(session, userSays("go", streamed))
-	call := u.call()
-	call.event(chunkOf(`{"role":"assistant","content":"part one"}`))
+func (u *WireUpstream) begin(cl *Client, session string) (*Pending, *WireCall) {
+	u.T.Helper()
+	a := cl.Remember(session, UserSays("go", Streamed))
+	call := u.Call()
+	call.Event(ChunkOf(`{"role":"assistant","content":"part one"}`))
 	return a, call
 }
 
 // wantStored waits until the answer to "go" is stored like this.
-func (c *client) wantStored(session, content, status string) {
-	c.t.Helper()
-	c.wantLast(session, content, status)
-	wantList(c.t, "history", contents(c.history(session)), []string{"user: go", "assistant: " + content})
+func (c *Client) wantStored(session, content, status string) {
+	c.T.Helper()
+	c.WantLast(session, content, status)
+	WantList(c.T, "history", Contents(c.History(session)), []string{"user: go", "assistant: " + content})
 }
 
 func TestStatefulEndings(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	sites := map[string]string{"gateway": up.gateway("on_disconnect continue"), "proxy": up.proxied("on_disconnect continue")}
+	up := NewWireUpstream(t)
+	sites := map[string]string{"gateway": up.Gateway("on_disconnect continue"), "proxy": up.Proxied("on_disconnect continue")}
 	for name, site := range sites {
 		t.Run(name, func(t *testing.T) {
-			c := startCaddy(t, plainTenants, site)
-			ann := newClient(c, "acme", "ann")
+			c := Start(t, PlainTenants, site)
+			ann := NewClient(c, "acme", "ann")
 
 			t.Run("cancel", func(t *testing.T) {
-				session := newSession()
+				session := NewSession()
 				a, call := up.begin(ann, session)
-				resp := a.answer()
-				follower := ann.follow(session, "").events()
-				follower.text("part one")
-				if !ann.cancelTurn(session) {
+				resp := a.Answer()
+				follower := ann.Follow(session, "").Events()
+				follower.Text("part one")
+				if !ann.CancelTurn(session) {
 					t.Error("cancelled is false for a running turn")
 				}
-				call.wantGone()
-				if end := follower.rest(); end.done == nil || end.done.FinishReason != "cancelled" || end.failed != nil {
-					t.Errorf("the follower saw %+v", end.events)
+				call.WantGone()
+				if end := follower.Rest(); end.Done == nil || end.Done.FinishReason != "cancelled" || end.Failed != nil {
+					t.Errorf("the follower saw %+v", end.Events)
 				}
 				got, err := readBytes(resp)
 				if strings.Contains(got, "[DONE]") || (err == nil && !strings.Contains(got, `"error"`)) {
@@ -53,111 +53,111 @@ func TestStatefulEndings(t *testing.T) {
 			})
 
 			t.Run("cancel of a document", func(t *testing.T) {
-				session := newSession()
-				a := ann.remember(session, userSays("go"))
-				call := up.call()
-				if !ann.cancelTurn(session) {
+				session := NewSession()
+				a := ann.Remember(session, UserSays("go"))
+				call := up.Call()
+				if !ann.CancelTurn(session) {
 					t.Error("cancelled is false for a running turn")
 				}
-				call.wantGone()
+				call.WantGone()
 				select {
-				case resp := <-a.resp:
+				case resp := <-a.Resp:
 					if body, err := readBytes(resp); err == nil && resp.StatusCode == http.StatusOK {
 						t.Errorf("answered %q", body)
 					}
-				case <-a.err:
+				case <-a.Err:
 				}
-				wantList(t, "history", contents(ann.history(session)), []string{"user: go"})
+				WantList(t, "history", Contents(ann.History(session)), []string{"user: go"})
 			})
 
 			t.Run("followers see the answer", func(t *testing.T) {
-				session := newSession()
+				session := NewSession()
 				a, call := up.begin(ann, session)
-				follower := ann.follow(session, "").events()
-				first := follower.text("part one")
-				call.event(chunkOf(`{"content":", part two"}`))
-				follower.text(", part two")
-				again := ann.follow(session, first[0].ID).events()
-				again.text(", part two")
-				call.stream(endOf("length"))
-				for _, f := range []*events{follower, again} {
-					if end := f.rest(); end.done == nil || end.done.FinishReason != "length" || end.failed != nil {
-						t.Errorf("the end is %+v", end.events)
+				follower := ann.Follow(session, "").Events()
+				first := follower.Text("part one")
+				call.Event(ChunkOf(`{"content":", part two"}`))
+				follower.Text(", part two")
+				again := ann.Follow(session, first[0].ID).Events()
+				again.Text(", part two")
+				call.Stream(EndOf("length"))
+				for _, f := range []*Events{follower, again} {
+					if end := f.Rest(); end.Done == nil || end.Done.FinishReason != "length" || end.Failed != nil {
+						t.Errorf("the end is %+v", end.Events)
 					}
 				}
-				a.whole()
+				a.Whole()
 				ann.wantStored(session, "part one, part two", "complete")
-				replay := ann.follow(session, "").events().rest()
-				wantIDs(t, replay.events)
-				if replay.text != "part one, part two" || replay.done == nil {
-					t.Errorf("replayed as %+v", replay.events)
+				replay := ann.Follow(session, "").Events().Rest()
+				WantIDs(t, replay.Events)
+				if replay.Text != "part one, part two" || replay.Done == nil {
+					t.Errorf("replayed as %+v", replay.Events)
 				}
-				wantFailure(t, newClient(c, "acme", "bob").follow(session, "").answer(), 404, "session_not_found")
+				WantFailure(t, NewClient(c, "acme", "bob").Follow(session, "").Answer(), 404, "session_not_found")
 			})
 
 			t.Run("delete", func(t *testing.T) {
-				session := newSession()
+				session := NewSession()
 				a, call := up.begin(ann, session)
-				resp := a.answer()
-				if resp := ann.do(http.MethodDelete, "/chat/"+session, nil); resp.StatusCode != http.StatusOK {
+				resp := a.Answer()
+				if resp := ann.Do(http.MethodDelete, "/chat/"+session, nil); resp.StatusCode != http.StatusOK {
 					t.Fatalf("DELETE answered %d", resp.StatusCode)
 				}
-				call.wantGone()
+				call.WantGone()
 				_, _ = readBytes(resp)
-				wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
+				WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
 				wantFreeWire(t, up, ann, session)
-				wantList(t, "anew", contents(ann.history(session)), []string{"user: free?", "assistant: yes"})
+				WantList(t, "anew", Contents(ann.History(session)), []string{"user: free?", "assistant: yes"})
 			})
 
 			t.Run("the client goes away and it goes on", func(t *testing.T) {
-				session := newSession()
+				session := NewSession()
 				a, call := up.begin(ann, session)
-				a.answer()
-				a.goAway()
-				call.event(chunkOf(`{"content":", part two"}`))
-				call.event(chunkOf(`{"content":", part three"}`))
-				wantFailure(t, ann.remember(session, userSays("busy?")).answer(), 409, "session_busy")
-				call.stream(endOf("stop"))
+				a.Answer()
+				a.GoAway()
+				call.Event(ChunkOf(`{"content":", part two"}`))
+				call.Event(ChunkOf(`{"content":", part three"}`))
+				WantFailure(t, ann.Remember(session, UserSays("busy?")).Answer(), 409, "session_busy")
+				call.Stream(EndOf("stop"))
 				ann.wantStored(session, "part one, part two, part three", "complete")
 
-				session = newSession()
-				a = ann.remember(session, userSays("go"))
-				call = up.call()
-				a.goAway()
-				if err := <-a.err; err == nil {
+				session = NewSession()
+				a = ann.Remember(session, UserSays("go"))
+				call = up.Call()
+				a.GoAway()
+				if err := <-a.Err; err == nil {
 					t.Fatal("there was an answer")
 				}
-				call.answer("whole document")
+				call.Answer("whole document")
 				ann.wantStored(session, "whole document", "complete")
 			})
 
 			t.Run("a stream that finished without its end mark is whole", func(t *testing.T) {
-				session := newSession()
+				session := NewSession()
 				a, call := up.begin(ann, session)
-				call.event(endOf("stop"))
-				call.cut()
-				_, _ = readBytes(a.answer())
+				call.Event(EndOf("stop"))
+				call.Cut()
+				_, _ = readBytes(a.Answer())
 				ann.wantStored(session, "part one", "complete")
 			})
 
 			t.Run("a kill", func(t *testing.T) {
-				session := newSession()
-				up.turn(ann, session, userSays("before"), "kept")
+				session := NewSession()
+				up.Turn(ann, session, UserSays("before"), "kept")
 				a, call := up.begin(ann, session)
-				resp := a.answer()
-				c.kill()
+				resp := a.Answer()
+				c.Kill()
 				if got, err := readBytes(resp); err == nil || strings.Contains(got, "[DONE]") {
 					t.Errorf("a killed stream looks finished: %q", got)
 				}
-				call.wantGone()
-				c.restart()
-				wantList(t, "history", contents(ann.history(session)), []string{"user: before", "assistant: kept", "user: go"})
-				b := ann.remember(session, userSays("go", streamed))
-				call = up.call()
-				wantList(t, "asked again", call.said(), []string{"user: before", "assistant: kept", "user: go"})
-				call.answer("done")
-				b.whole()
-				if n := len(ann.history(session)); n != 4 {
+				call.WantGone()
+				c.Restart()
+				WantList(t, "history", Contents(ann.History(session)), []string{"user: before", "assistant: kept", "user: go"})
+				b := ann.Remember(session, UserSays("go", Streamed))
+				call = up.Call()
+				WantList(t, "asked again", call.Said(), []string{"user: before", "assistant: kept", "user: go"})
+				call.Answer("done")
+				b.Whole()
+				if n := len(ann.History(session)); n != 4 {
 					t.Errorf("%d messages", n)
 				}
 			})
@@ -183,17 +183,17 @@ func readBytes(resp *http.Response) (string, error) {
 }
 
 // wantFreeWire waits until the session takes a message.
-func wantFreeWire(t testing.TB, up *wireUpstream, cl *client, session string) {
+func wantFreeWire(t testing.TB, up *WireUpstream, cl *Client, session string) {
 	t.Helper()
-	eventually(t, "the session is free", func() bool {
-		a := cl.remember(session, userSays("free?"))
+	Eventually(t, "the session is free", func() bool {
+		a := cl.Remember(session, UserSays("free?"))
 		select {
-		case call := <-up.calls:
-			call.answer("yes")
-			a.whole()
+		case call := <-up.Calls:
+			call.Answer("yes")
+			a.Whole()
 			return true
-		case resp := <-a.resp:
-			wantFailure(t, resp, 409, "session_busy")
+		case resp := <-a.Resp:
+			WantFailure(t, resp, 409, "session_busy")
 			return false
 		}
 	})
@@ -202,25 +202,25 @@ func wantFreeWire(t testing.TB, up *wireUpstream, cl *client, session string) {
 // TestStatefulCut has upstreams break off where nobody rescues the answer.
 func TestStatefulCut(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	c := startCaddy(t, plainTenants, up.proxied("on_disconnect cancel"))
-	ann := newClient(c, "acme", "ann")
+	up := NewWireUpstream(t)
+	c := Start(t, PlainTenants, up.Proxied("on_disconnect cancel"))
+	ann := NewClient(c, "acme", "ann")
 
 	t.Run("the end of the connection", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		a, call := up.begin(ann, session)
-		call.cut()
-		if got, _ := readBytes(a.answer()); !strings.Contains(got, "part one") || strings.Contains(got, "[DONE]") {
+		call.Cut()
+		if got, _ := readBytes(a.Answer()); !strings.Contains(got, "part one") || strings.Contains(got, "[DONE]") {
 			t.Errorf("got %q", got)
 		}
 		ann.wantStored(session, "part one", "partial")
 	})
 
 	t.Run("an abort", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		a, call := up.begin(ann, session)
-		resp := a.answer()
-		call.abort()
+		resp := a.Answer()
+		call.Abort()
 		if got, err := readBytes(resp); err == nil {
 			t.Errorf("a broken answer looks whole: %q", got)
 		}
@@ -228,14 +228,14 @@ func TestStatefulCut(t *testing.T) {
 	})
 
 	t.Run("an error frame", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		a, call := up.begin(ann, session)
-		follower := ann.follow(session, "").events()
-		follower.text("part one")
+		follower := ann.Follow(session, "").Events()
+		follower.Text("part one")
 		const frame = `{"error":{"message":"overloaded","code":503}}`
-		call.event(frame)
+		call.Event(frame)
 		// whoever has seen it may go on at once, though the upstream lingers
-		resp := a.answer()
+		resp := a.Answer()
 		got := ""
 		for !strings.Contains(got, frame) {
 			buf := make([]byte, 4096)
@@ -244,60 +244,60 @@ func TestStatefulCut(t *testing.T) {
 				t.Fatalf("%v after %q", err, got)
 			}
 		}
-		if end := follower.rest(); end.failed == nil || end.failed.Code != "ai_error" || end.done == nil || end.done.FinishReason != "error" {
-			t.Errorf("the follower saw %+v", end.events)
+		if end := follower.Rest(); end.Failed == nil || end.Failed.Code != "ai_error" || end.Done == nil || end.Done.FinishReason != "error" {
+			t.Errorf("the follower saw %+v", end.Events)
 		}
-		b := ann.remember(session, userSays("at once"))
-		next := up.call()
-		wantList(t, "prompt", next.said(), []string{"user: go", "assistant: part one", "user: at once"})
-		next.answer("fine")
-		b.whole()
-		call.cut()
-		if s := ann.history(session)[1].Status; s != "partial" {
+		b := ann.Remember(session, UserSays("at once"))
+		next := up.Call()
+		WantList(t, "prompt", next.Said(), []string{"user: go", "assistant: part one", "user: at once"})
+		next.Answer("fine")
+		b.Whole()
+		call.Cut()
+		if s := ann.History(session)[1].Status; s != "partial" {
 			t.Errorf("status is %s", s)
 		}
 	})
 
 	t.Run("a client that goes away", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		a, call := up.begin(ann, session)
-		a.answer()
-		follower := ann.follow(session, "").events()
-		follower.text("part one")
-		a.goAway()
-		call.wantGone()
-		if end := follower.rest(); end.done == nil || end.done.FinishReason != "cancelled" {
-			t.Errorf("the follower saw %+v", end.events)
+		a.Answer()
+		follower := ann.Follow(session, "").Events()
+		follower.Text("part one")
+		a.GoAway()
+		call.WantGone()
+		if end := follower.Rest(); end.Done == nil || end.Done.FinishReason != "cancelled" {
+			t.Errorf("the follower saw %+v", end.Events)
 		}
 		ann.wantStored(session, "part one", "partial")
 		wantFreeWire(t, up, ann, session)
 	})
 
 	t.Run("a document cut in the middle", func(t *testing.T) {
-		session := newSession()
-		a := ann.remember(session, userSays("go"))
-		call := up.call()
-		call.write("application/json", wholeOf(`{"role":"assistant","content":"x"}`, "stop")[:40])
-		call.abort()
+		session := NewSession()
+		a := ann.Remember(session, UserSays("go"))
+		call := up.Call()
+		call.Write("application/json", WholeOf(`{"role":"assistant","content":"x"}`, "stop")[:40])
+		call.Abort()
 		select {
-		case resp := <-a.resp:
+		case resp := <-a.Resp:
 			if got, err := readBytes(resp); err == nil {
 				t.Errorf("a broken document looks whole: %q", got)
 			}
-		case <-a.err:
+		case <-a.Err:
 		}
 		wantFreeWire(t, up, ann, session)
-		wantList(t, "history", contents(ann.history(session)), []string{"user: go", "user: free?", "assistant: yes"})
+		WantList(t, "history", Contents(ann.History(session)), []string{"user: go", "user: free?", "assistant: yes"})
 	})
 }
 
-// abort breaks the connection.
-func (c *wireCall) abort() {
-	c.t.Helper()
+// Abort breaks the connection.
+func (c *WireCall) Abort() {
+	c.T.Helper()
 	c.do(func(w http.ResponseWriter) bool {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
-			c.t.Error(err)
+			c.T.Error(err)
 			return true
 		}
 		conn.Close()

@@ -12,20 +12,20 @@ import (
 // were.
 func TestStatefulUnstored(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	for name, site := range map[string]string{"gateway": up.gateway(""), "proxy": up.proxied("")} {
+	up := NewWireUpstream(t)
+	for name, site := range map[string]string{"gateway": up.Gateway(""), "proxy": up.Proxied("")} {
 		t.Run(name, func(t *testing.T) {
-			c := startCaddy(t, troubledTenants, site)
-			ann := newClient(c, "acme", "ann")
-			session := newSession()
-			end := c.trouble("append")
-			wantFailure(t, ann.remember(session, userSays("go")).answer(), 503, "storage_unavailable")
+			c := Start(t, TroubledTenants, site)
+			ann := NewClient(c, "acme", "ann")
+			session := NewSession()
+			end := c.Trouble("append")
+			WantFailure(t, ann.Remember(session, UserSays("go")).Answer(), 503, "storage_unavailable")
 			end()
 
 			a, call := up.begin(ann, session)
-			resp := a.answer()
-			end = c.trouble("append")
-			call.event(endOf("stop"), "[DONE]") // after which nobody listens any more
+			resp := a.Answer()
+			end = c.Trouble("append")
+			call.Event(EndOf("stop"), "[DONE]") // after which nobody listens any more
 			got, _ := readBytes(resp)
 			end()
 			last := got[strings.LastIndex(strings.TrimSpace(got), "data: ")+len("data: "):]
@@ -33,16 +33,16 @@ func TestStatefulUnstored(t *testing.T) {
 				t.Errorf("the stream ended with %q", got)
 			}
 
-			a = ann.remember(session, userSays("go"))
-			call = up.call()
-			end = c.trouble("append")
-			call.answer("lost")
-			f := wantFailure(t, a.answer(), 503, "storage_unavailable")
+			a = ann.Remember(session, UserSays("go"))
+			call = up.Call()
+			end = c.Trouble("append")
+			call.Answer("lost")
+			f := WantFailure(t, a.Answer(), 503, "storage_unavailable")
 			end()
 			if f.Error.Type != "server_error" {
 				t.Errorf("not OpenAI's shape: %+v", f)
 			}
-			wantList(t, "history", contents(ann.history(session)), []string{"user: go"})
+			WantList(t, "history", Contents(ann.History(session)), []string{"user: go"})
 			wantFreeWire(t, up, ann, session)
 		})
 	}
@@ -51,50 +51,50 @@ func TestStatefulUnstored(t *testing.T) {
 // TestStatefulOverlong has answers that are longer than what is stored.
 func TestStatefulOverlong(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	c := startCaddy(t, plainTenants, up.proxied(""))
-	ann := newClient(c, "acme", "ann")
+	up := NewWireUpstream(t)
+	c := Start(t, PlainTenants, up.Proxied(""))
+	ann := NewClient(c, "acme", "ann")
 	piece := strings.Repeat("<long>", 1<<20/6)
 
-	session := newSession()
-	a := ann.remember(session, userSays("go", streamed))
-	call := up.call()
-	read := make(chan completion, 1)
-	go func() { read <- a.whole() }() // more than fits the connection's buffers
+	session := NewSession()
+	a := ann.Remember(session, UserSays("go", Streamed))
+	call := up.Call()
+	read := make(chan Completion, 1)
+	go func() { read <- a.Whole() }() // more than fits the connection's buffers
 	for range 3 {
-		call.event(chunkOf(`{"content":` + quote(piece) + `}`))
+		call.Event(ChunkOf(`{"content":` + Quote(piece) + `}`))
 	}
-	call.stream(endOf("stop"))
+	call.Stream(EndOf("stop"))
 	whole := <-read
-	whole.wantWhole(t, piece+piece+piece)
+	whole.WantWhole(t, piece+piece+piece)
 	ann.wantStored(session, piece+piece, "partial")
 
-	session = newSession()
-	a = ann.remember(session, userSays("go"))
-	up.call().answer(piece + piece + piece)
-	if got := a.whole(); got.Text != piece+piece+piece {
+	session = NewSession()
+	a = ann.Remember(session, UserSays("go"))
+	up.Call().Answer(piece + piece + piece)
+	if got := a.Whole(); got.Text != piece+piece+piece {
 		t.Errorf("%d bytes came through", len(got.Text))
 	}
-	wantList(t, "history", contents(ann.history(session)), []string{"user: go"})
+	WantList(t, "history", Contents(ann.History(session)), []string{"user: go"})
 
 	t.Run("nobody hears them out", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		a, call := up.begin(ann, session)
-		a.answer()
-		a.goAway()
+		a.Answer()
+		a.GoAway()
 		for range 2 {
-			call.event(chunkOf(`{"content":` + quote(piece) + `}`))
+			call.Event(ChunkOf(`{"content":` + Quote(piece) + `}`))
 		}
-		eventually(t, "the upstream is left", func() bool {
+		Eventually(t, "the upstream is left", func() bool {
 			select {
-			case <-call.gone:
+			case <-call.Gone:
 				return true
-			case call.steps <- func(w http.ResponseWriter) bool {
-				_, _ = w.Write([]byte("data: " + chunkOf(`{"content":"more"}`) + "\n\n"))
+			case call.Steps <- func(w http.ResponseWriter) bool {
+				_, _ = w.Write([]byte("data: " + ChunkOf(`{"content":"more"}`) + "\n\n"))
 				_ = http.NewResponseController(w).Flush()
 				return false
 			}:
-				<-call.acks
+				<-call.Acks
 				return false
 			}
 		})
@@ -104,13 +104,13 @@ func TestStatefulOverlong(t *testing.T) {
 
 func TestStatefulLog(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	c := startCaddy(t, plainTenants, up.gateway("")+"\n\tlog\n")
-	session := newSession()
-	a := newClient(c, "acme", "ann").remember(strings.ToUpper(session), userSays("go", streamed), "X-Trace-Id", "trace-1")
-	up.call().answer("x")
-	a.whole()
-	wantFields(t, c.accessLog("trace-1"), map[string]any{
+	up := NewWireUpstream(t)
+	c := Start(t, PlainTenants, up.Gateway("")+"\n\tlog\n")
+	session := NewSession()
+	a := NewClient(c, "acme", "ann").Remember(strings.ToUpper(session), UserSays("go", Streamed), "X-Trace-Id", "trace-1")
+	up.Call().Answer("x")
+	a.Whole()
+	WantFields(t, c.AccessLog("trace-1"), map[string]any{
 		"tenant": "acme", "user": "ann", "session": session, "trace_id": "trace-1", "model": "fast", "provider": "openai",
 		"attempts": 1.0, "tokens_in": nil, "tokens_out": nil, "cost_usd": nil, "ttft_ms": nil, "status": 200.0,
 	})

@@ -17,24 +17,24 @@ const (
 )
 
 // makeCalls answers with both of them; a stream has them in pieces.
-func (c *wireCall) makeCalls(text string) {
-	c.t.Helper()
-	if !gjson.Get(c.body, "stream").Bool() {
-		c.document(wholeOf(`{"role":"assistant","content":`+quote(text)+`,"tool_calls":[`+callA+`,`+callB+`]}`, "tool_calls"))
+func (c *WireCall) makeCalls(text string) {
+	c.T.Helper()
+	if !gjson.Get(c.Body, "stream").Bool() {
+		c.Document(WholeOf(`{"role":"assistant","content":`+Quote(text)+`,"tool_calls":[`+callA+`,`+callB+`]}`, "tool_calls"))
 		return
 	}
-	c.event(chunkOf(`{"role":"assistant","content":` + quote(text) + `}`))
-	c.stream(
-		chunkOf(`{"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"look","arguments":""}}]}`),
-		chunkOf(`{"tool_calls":[{"index":0,"function":{"arguments":"{\"at\":"}},{"index":1,"id":"call_b","type":"function","function":{"name":"go","arguments":"{"}}]}`),
-		chunkOf(`{"tool_calls":[{"index":1,"function":{"arguments":"}"}}]}`),
-		chunkOf(`{"tool_calls":[{"index":0,"function":{"arguments":"\"<b>\"}"}}]}`),
-		endOf("tool_calls"),
+	c.Event(ChunkOf(`{"role":"assistant","content":` + Quote(text) + `}`))
+	c.Stream(
+		ChunkOf(`{"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"look","arguments":""}}]}`),
+		ChunkOf(`{"tool_calls":[{"index":0,"function":{"arguments":"{\"at\":"}},{"index":1,"id":"call_b","type":"function","function":{"name":"go","arguments":"{"}}]}`),
+		ChunkOf(`{"tool_calls":[{"index":1,"function":{"arguments":"}"}}]}`),
+		ChunkOf(`{"tool_calls":[{"index":0,"function":{"arguments":"\"<b>\"}"}}]}`),
+		EndOf("tool_calls"),
 	)
 }
 
 func result(id, content string) string {
-	return `{"role":"tool","tool_call_id":` + quote(id) + `,"content":` + quote(content) + `}`
+	return `{"role":"tool","tool_call_id":` + Quote(id) + `,"content":` + Quote(content) + `}`
 }
 
 // shownTools are a message's fields of tool calls in the history.
@@ -46,48 +46,48 @@ type shownTools struct {
 	Status     string          `json:"status"`
 }
 
-func (c *client) toolHistory(session string) []shownTools {
-	c.t.Helper()
+func (c *Client) toolHistory(session string) []shownTools {
+	c.T.Helper()
 	var h struct {
 		Data struct{ Messages []shownTools }
 	}
-	c.call(http.MethodGet, "/chat/"+session+"/history", nil, &h)
+	c.Call(http.MethodGet, "/chat/"+session+"/history", nil, &h)
 	return h.Data.Messages
 }
 
 func TestStatefulTools(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	for name, site := range map[string]string{"gateway": up.gateway(""), "proxy": up.proxied("")} {
+	up := NewWireUpstream(t)
+	for name, site := range map[string]string{"gateway": up.Gateway(""), "proxy": up.Proxied("")} {
 		t.Run(name, func(t *testing.T) {
-			c := startCaddy(t, plainTenants, site)
-			ann := newClient(c, "acme", "ann")
-			for _, more := range []string{"", streamed} {
+			c := Start(t, PlainTenants, site)
+			ann := NewClient(c, "acme", "ann")
+			for _, more := range []string{"", Streamed} {
 				t.Run("go round"+more, func(t *testing.T) {
-					session := newSession()
-					a := ann.remember(session, userSays("look around", tools, more))
-					up.call().makeCalls("")
-					if got := a.whole(); got.Finish != "tool_calls" || len(got.calls) != 2 || got.calls[0].Arguments != `{"at":"<b>"}` {
-						t.Fatalf("the client got %v", got.frames)
+					session := NewSession()
+					a := ann.Remember(session, UserSays("look around", tools, more))
+					up.Call().makeCalls("")
+					if got := a.Whole(); got.Finish != "tool_calls" || len(got.Calls) != 2 || got.Calls[0].Arguments != `{"at":"<b>"}` {
+						t.Fatalf("the client got %v", got.Frames)
 					}
 
-					a = ann.remember(session, messagesBody(result("call_a", "a bear")+","+result("call_b", "gone"), tools, more))
-					call := up.call()
-					wantList(t, "with the results", call.said(), []string{"user: look around", "assistant:  +call_a +call_b", "tool: a bear -call_a", "tool: gone -call_b"})
-					replayed := gjson.Parse(call.messages()[1])
+					a = ann.Remember(session, MessagesBody(result("call_a", "a bear")+","+result("call_b", "gone"), tools, more))
+					call := up.Call()
+					WantList(t, "with the results", call.Said(), []string{"user: look around", "assistant:  +call_a +call_b", "tool: a bear -call_a", "tool: gone -call_b"})
+					replayed := gjson.Parse(call.Messages()[1])
 					if replayed.Get("tool_calls").Raw != "["+callA+","+callB+"]" || replayed.Get("content").Type != gjson.Null {
 						t.Errorf("replayed as %s", replayed.Raw)
 					}
-					call.answer("a bear, gone")
-					a.whole()
+					call.Answer("a bear, gone")
+					a.Whole()
 
-					a = ann.remember(session, userSays("thanks", more))
-					call = up.call()
-					wantList(t, "later", call.said(), []string{
+					a = ann.Remember(session, UserSays("thanks", more))
+					call = up.Call()
+					WantList(t, "later", call.Said(), []string{
 						"user: look around", "assistant:  +call_a +call_b", "tool: a bear -call_a", "tool: gone -call_b", "assistant: a bear, gone", "user: thanks",
 					})
-					call.answer("any time")
-					a.whole()
+					call.Answer("any time")
+					a.Whole()
 
 					msgs := ann.toolHistory(session)
 					if len(msgs) != 7 {
@@ -106,41 +106,41 @@ func TestStatefulTools(t *testing.T) {
 			}
 
 			t.Run("calls that nobody answered are not sent alone", func(t *testing.T) {
-				session := newSession()
-				a := ann.remember(session, userSays("look", tools))
-				up.call().makeCalls("wait")
-				a.whole()
-				a = ann.remember(session, userSays("never mind"))
-				call := up.call()
-				wantList(t, "prompt", call.said(), []string{"user: look", "assistant: wait", "user: never mind"})
-				call.answer("fine")
-				a.whole()
+				session := NewSession()
+				a := ann.Remember(session, UserSays("look", tools))
+				up.Call().makeCalls("wait")
+				a.Whole()
+				a = ann.Remember(session, UserSays("never mind"))
+				call := up.Call()
+				WantList(t, "prompt", call.Said(), []string{"user: look", "assistant: wait", "user: never mind"})
+				call.Answer("fine")
+				a.Whole()
 				if msgs := ann.toolHistory(session); len(msgs) != 4 || !jsonEqual(msgs[1].ToolCalls, "["+callA+","+callB+"]") {
 					t.Errorf("shown as %+v", msgs)
 				}
 			})
 
 			t.Run("nor those whose turn was cancelled", func(t *testing.T) {
-				session := newSession()
-				a := ann.remember(session, userSays("look", tools, streamed))
-				call := up.call()
-				call.event(chunkOf(`{"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"look","arguments":"{\"at\""}}]}`))
-				a.answer()
-				eventually(t, "the turn is running", func() bool { return ann.cancelTurn(session) })
-				call.wantGone()
-				eventually(t, "the session is free", func() bool {
-					a = ann.remember(session, userSays("again"))
+				session := NewSession()
+				a := ann.Remember(session, UserSays("look", tools, Streamed))
+				call := up.Call()
+				call.Event(ChunkOf(`{"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"look","arguments":"{\"at\""}}]}`))
+				a.Answer()
+				Eventually(t, "the turn is running", func() bool { return ann.CancelTurn(session) })
+				call.WantGone()
+				Eventually(t, "the session is free", func() bool {
+					a = ann.Remember(session, UserSays("again"))
 					select {
-					case call = <-up.calls:
+					case call = <-up.Calls:
 						return true
-					case resp := <-a.resp:
-						wantFailure(t, resp, 409, "session_busy")
+					case resp := <-a.Resp:
+						WantFailure(t, resp, 409, "session_busy")
 						return false
 					}
 				})
-				wantList(t, "prompt", call.said(), []string{"user: look", "user: again"})
-				call.answer("fine")
-				a.whole()
+				WantList(t, "prompt", call.Said(), []string{"user: look", "user: again"})
+				call.Answer("fine")
+				a.Whole()
 				msgs := ann.toolHistory(session)
 				if len(msgs) != 4 || msgs[1].Status != "partial" || gjson.GetBytes(msgs[1].ToolCalls, "0.function.arguments").Str != `{"at"` {
 					t.Errorf("shown as %+v", msgs)
@@ -154,75 +154,75 @@ func TestStatefulTools(t *testing.T) {
 // found no answer, or the whole conversation every time.
 func TestStatefulRepeats(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	c := startCaddy(t, plainTenants, up.proxied(""))
-	ann := newClient(c, "acme", "ann")
+	up := NewWireUpstream(t)
+	c := Start(t, PlainTenants, up.Proxied(""))
+	ann := NewClient(c, "acme", "ann")
 
 	t.Run("a question that found no answer", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		for range 2 {
-			a := ann.remember(session, userSays("try"))
-			call := up.call()
-			wantList(t, "prompt", call.said(), []string{"user: try"})
-			call.fail(503, `{"error":{"message":"overloaded"}}`)
-			a.answer().Body.Close()
+			a := ann.Remember(session, UserSays("try"))
+			call := up.Call()
+			WantList(t, "prompt", call.Said(), []string{"user: try"})
+			call.Fail(503, `{"error":{"message":"overloaded"}}`)
+			a.Answer().Body.Close()
 		}
-		wantList(t, "history", contents(ann.history(session)), []string{"user: try"})
-		up.turn(ann, session, userSays("try"), "done")
-		a := ann.remember(session, userSays("try"))
-		call := up.call()
-		wantList(t, "once it was answered", call.said(), []string{"user: try", "assistant: done", "user: try"})
-		call.answer("again")
-		a.whole()
+		WantList(t, "history", Contents(ann.History(session)), []string{"user: try"})
+		up.Turn(ann, session, UserSays("try"), "done")
+		a := ann.Remember(session, UserSays("try"))
+		call := up.Call()
+		WantList(t, "once it was answered", call.Said(), []string{"user: try", "assistant: done", "user: try"})
+		call.Answer("again")
+		a.Whole()
 	})
 
 	t.Run("results that found no answer", func(t *testing.T) {
-		session := newSession()
-		a := ann.remember(session, userSays("look", tools))
-		up.call().makeCalls("")
-		a.whole()
-		results := messagesBody(result("call_a", "1") + "," + result("call_b", "2"))
+		session := NewSession()
+		a := ann.Remember(session, UserSays("look", tools))
+		up.Call().makeCalls("")
+		a.Whole()
+		results := MessagesBody(result("call_a", "1") + "," + result("call_b", "2"))
 		want := []string{"user: look", "assistant:  +call_a +call_b", "tool: 1 -call_a", "tool: 2 -call_b"}
-		a = ann.remember(session, results)
-		call := up.call()
-		wantList(t, "prompt", call.said(), want)
-		call.fail(500, `{}`)
-		a.answer().Body.Close()
-		a = ann.remember(session, results)
-		call = up.call()
-		wantList(t, "prompt", call.said(), want)
-		call.answer("done")
-		a.whole()
-		if n := len(ann.history(session)); n != 5 {
+		a = ann.Remember(session, results)
+		call := up.Call()
+		WantList(t, "prompt", call.Said(), want)
+		call.Fail(500, `{}`)
+		a.Answer().Body.Close()
+		a = ann.Remember(session, results)
+		call = up.Call()
+		WantList(t, "prompt", call.Said(), want)
+		call.Answer("done")
+		a.Whole()
+		if n := len(ann.History(session)); n != 5 {
 			t.Errorf("%d messages", n)
 		}
 	})
 
 	t.Run("the whole conversation", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		var all []string
 		for i, q := range []string{"one", "two", "three"} {
-			all = append(all, `{"role":"user","content":`+quote(q)+`}`)
-			a := ann.remember(session, messagesBody(strings.Join(append([]string{`{"role":"system","content":"Be brief."}`}, all...), ","), tools))
-			call := up.call()
-			if got := call.messages(); len(got) != len(all)+1 {
-				t.Errorf("the model gets %v", call.said())
+			all = append(all, `{"role":"user","content":`+Quote(q)+`}`)
+			a := ann.Remember(session, MessagesBody(strings.Join(append([]string{`{"role":"system","content":"Be brief."}`}, all...), ","), tools))
+			call := up.Call()
+			if got := call.Messages(); len(got) != len(all)+1 {
+				t.Errorf("the model gets %v", call.Said())
 			}
 			if i == 1 {
 				call.makeCalls("")
-				a.whole()
+				a.Whole()
 				all = append(all, `{"role":"assistant","content":null,"refusal":null,"tool_calls":[`+callA+`,`+callB+`]}`, result("call_a", "1"), result("call_b", "2"))
-				a = ann.remember(session, messagesBody(strings.Join(all, ",")))
-				call = up.call()
-				if got := call.messages(); len(got) != len(all) {
-					t.Errorf("the model gets %v", call.said())
+				a = ann.Remember(session, MessagesBody(strings.Join(all, ",")))
+				call = up.Call()
+				if got := call.Messages(); len(got) != len(all) {
+					t.Errorf("the model gets %v", call.Said())
 				}
 			}
-			call.answer("to " + q)
-			a.whole()
-			all = append(all, `{"role":"assistant","content":`+quote("to "+q)+`,"refusal":null,"annotations":[]}`)
+			call.Answer("to " + q)
+			a.Whole()
+			all = append(all, `{"role":"assistant","content":`+Quote("to "+q)+`,"refusal":null,"annotations":[]}`)
 		}
-		wantList(t, "history", contents(ann.history(session)), []string{
+		WantList(t, "history", Contents(ann.History(session)), []string{
 			"user: one", "assistant: to one", "user: two", "assistant: ", "tool: 1", "tool: 2", "assistant: to two", "user: three", "assistant: to three",
 		})
 	})
@@ -232,109 +232,109 @@ func TestStatefulRepeats(t *testing.T) {
 // may be parted only.
 func TestStatefulLimits(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	c := startCaddy(t, plainTenants, up.proxied("context_messages 3\n\t\tmax_messages 5"))
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	a := ann.remember(session, userSays("look", tools))
-	up.call().makeCalls("")
-	a.whole()
-	a = ann.remember(session, messagesBody(result("call_a", "1")+","+result("call_b", "2")))
-	call := up.call()
-	wantList(t, "the calls whose results are sent", call.said(), []string{"user: look", "assistant:  +call_a +call_b", "tool: 1 -call_a", "tool: 2 -call_b"})
-	call.answer("both")
-	a.whole()
+	up := NewWireUpstream(t)
+	c := Start(t, PlainTenants, up.Proxied("context_messages 3\n\t\tmax_messages 5"))
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	a := ann.Remember(session, UserSays("look", tools))
+	up.Call().makeCalls("")
+	a.Whole()
+	a = ann.Remember(session, MessagesBody(result("call_a", "1")+","+result("call_b", "2")))
+	call := up.Call()
+	WantList(t, "the calls whose results are sent", call.Said(), []string{"user: look", "assistant:  +call_a +call_b", "tool: 1 -call_a", "tool: 2 -call_b"})
+	call.Answer("both")
+	a.Whole()
 
-	a = ann.remember(session, userSays("go on"))
-	call = up.call()
-	wantList(t, "a result begins nothing", call.said(), []string{"assistant: both", "user: go on"})
-	call.answer("on")
-	a.whole()
-	wantList(t, "history", contents(ann.history(session)), []string{"tool: 1", "tool: 2", "assistant: both", "user: go on", "assistant: on"})
+	a = ann.Remember(session, UserSays("go on"))
+	call = up.Call()
+	WantList(t, "a result begins nothing", call.Said(), []string{"assistant: both", "user: go on"})
+	call.Answer("on")
+	a.Whole()
+	WantList(t, "history", Contents(ann.History(session)), []string{"tool: 1", "tool: 2", "assistant: both", "user: go on", "assistant: on"})
 
 	t.Run("more messages than are kept", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		many := strings.Repeat(`{"role":"user","content":"x"},`, 2000) + `{"role":"user","content":"last"}`
-		a := ann.remember(session, messagesBody(many))
-		call := up.call()
-		if n := len(call.messages()); n != 2001 {
+		a := ann.Remember(session, MessagesBody(many))
+		call := up.Call()
+		if n := len(call.Messages()); n != 2001 {
 			t.Errorf("%d messages went on", n)
 		}
-		call.answer("ok")
-		a.whole()
-		wantList(t, "history", contents(ann.history(session)), []string{"user: x", "user: x", "user: x", "user: last", "assistant: ok"})
+		call.Answer("ok")
+		a.Whole()
+		WantList(t, "history", Contents(ann.History(session)), []string{"user: x", "user: x", "user: x", "user: last", "assistant: ok"})
 	})
 }
 
 // TestStatefulParts has images and other parts come back as they were sent.
 func TestStatefulParts(t *testing.T) {
 	t.Parallel()
-	up := newWireUpstream(t)
-	c := startCaddy(t, plainTenants, up.proxied(""))
-	ann := newClient(c, "acme", "ann")
+	up := NewWireUpstream(t)
+	c := Start(t, PlainTenants, up.Proxied(""))
+	ann := NewClient(c, "acme", "ann")
 	picture := func(size int) string {
 		return `{"role":"user","content":[{"type":"text","text":"what is <this>?"},{"type":"image_url","image_url":{"url":"data:image/png;base64,` + strings.Repeat("A", size) + `"}}]}`
 	}
 
 	t.Run("a picture of a megabyte", func(t *testing.T) {
-		session := newSession()
-		a := ann.remember(session, messagesBody(picture(1<<20)))
-		up.call().answer("a bear")
-		a.whole()
-		a = ann.remember(session, userSays("which one?"))
-		call := up.call()
-		if got := call.messages(); len(got) != 3 || got[0] != picture(1<<20) {
+		session := NewSession()
+		a := ann.Remember(session, MessagesBody(picture(1<<20)))
+		up.Call().Answer("a bear")
+		a.Whole()
+		a = ann.Remember(session, UserSays("which one?"))
+		call := up.Call()
+		if got := call.Messages(); len(got) != 3 || got[0] != picture(1<<20) {
 			t.Errorf("the model gets %d messages", len(got))
 		}
-		call.answer("brown")
-		a.whole()
-		b := ann.ask(session, "and under /chat?")
-		call = up.call()
-		if got := call.messages(); len(got) != 5 || got[0] != picture(1<<20) {
+		call.Answer("brown")
+		a.Whole()
+		b := ann.Ask(session, "and under /chat?")
+		call = up.Call()
+		if got := call.Messages(); len(got) != 5 || got[0] != picture(1<<20) {
 			t.Errorf("under /chat the model gets %d messages", len(got))
 		}
-		call.answer("too")
-		b.events().rest()
-		msgs := ann.history(session)
+		call.Answer("too")
+		b.Events().Rest()
+		msgs := ann.History(session)
 		if msgs[0].Content != "what is <this>?" || msgs[0].TokenCount < 1000 || msgs[0].TokenCount > 1100 {
 			t.Errorf("shown as %+v", msgs[0])
 		}
-		if l := ann.list("").Data.Sessions[0]; l.Title != "what is <this>?" {
+		if l := ann.List("").Data.Sessions[0]; l.Title != "what is <this>?" {
 			t.Errorf("the title is %q", l.Title)
 		}
 	})
 
 	t.Run("as much as fits a request", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		for range 3 {
-			a := ann.remember(session, messagesBody(picture(4<<20)))
-			call := up.call()
-			if len(call.body) > 10<<20 {
-				t.Errorf("the request has %d bytes", len(call.body))
+			a := ann.Remember(session, MessagesBody(picture(4<<20)))
+			call := up.Call()
+			if len(call.Body) > 10<<20 {
+				t.Errorf("the request has %d bytes", len(call.Body))
 			}
-			call.answer("yes")
-			a.whole()
+			call.Answer("yes")
+			a.Whole()
 		}
-		a := ann.remember(session, userSays("all of them?"))
-		call := up.call()
-		if n := strings.Count(call.body, "image_url\","); n != 2 || len(call.body) > 10<<20 {
-			t.Errorf("%d pictures in %d bytes", n, len(call.body))
+		a := ann.Remember(session, UserSays("all of them?"))
+		call := up.Call()
+		if n := strings.Count(call.Body, "image_url\","); n != 2 || len(call.Body) > 10<<20 {
+			t.Errorf("%d pictures in %d bytes", n, len(call.Body))
 		}
-		call.answer("two")
-		a.whole()
-		if n := len(ann.history(session)); n != 8 {
+		call.Answer("two")
+		a.Whole()
+		if n := len(ann.History(session)); n != 8 {
 			t.Errorf("%d messages", n)
 		}
 	})
 
 	t.Run("the largest there is", func(t *testing.T) {
-		session := newSession()
+		session := NewSession()
 		text := strings.Repeat("<", 10<<20-200)
-		a := ann.remember(session, messagesBody(`{"role":"user","content":"`+text+`"}`))
-		call := up.call()
-		call.answer("ok")
-		a.whole()
-		msgs := ann.history(session)
+		a := ann.Remember(session, MessagesBody(`{"role":"user","content":"`+text+`"}`))
+		call := up.Call()
+		call.Answer("ok")
+		a.Whole()
+		msgs := ann.History(session)
 		if len(msgs) != 2 || msgs[0].Content != text {
 			t.Errorf("%d messages", len(msgs))
 		}

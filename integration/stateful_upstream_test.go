@@ -12,24 +12,24 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// wireUpstream is an OpenAI-compatible upstream that looks at bytes: the test
+// WireUpstream is an OpenAI-compatible upstream that looks at bytes: the test
 // sees what it was asked, and says what it writes.
-type wireUpstream struct {
-	t     testing.TB
+type WireUpstream struct {
+	T     testing.TB
 	url   string // of its API, with /v1
-	calls chan *wireCall
+	Calls chan *WireCall
 	end   chan struct{} // closed when the test is over
 }
 
-// wireCall is one call of it, which the test steers as an upstreamCall.
-type wireCall struct {
-	*upstreamCall
-	body string
+// WireCall is one call of it, which the test steers as an UpstreamCall.
+type WireCall struct {
+	*UpstreamCall
+	Body string
 }
 
-func newWireUpstream(t testing.TB) *wireUpstream {
+func NewWireUpstream(t testing.TB) *WireUpstream {
 	t.Helper()
-	u := &wireUpstream{t: t, calls: make(chan *wireCall, 64), end: make(chan struct{})}
+	u := &WireUpstream{T: t, Calls: make(chan *WireCall, 64), end: make(chan struct{})}
 	srv := httptest.NewServer(u)
 	u.url = srv.URL + "/v1"
 	t.Cleanup(func() {
@@ -40,29 +40,29 @@ func newWireUpstream(t testing.TB) *wireUpstream {
 	return u
 }
 
-func (u *wireUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (u *WireUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the caller broke off
 	}
-	c := &wireCall{body: string(body), upstreamCall: &upstreamCall{
-		t:      u.t,
-		header: r.Header.Clone(),
-		steps:  make(chan func(http.ResponseWriter) bool),
-		acks:   make(chan struct{}),
-		gone:   make(chan struct{}),
+	c := &WireCall{Body: string(body), UpstreamCall: &UpstreamCall{
+		T:      u.T,
+		Header: r.Header.Clone(),
+		Steps:  make(chan func(http.ResponseWriter) bool),
+		Acks:   make(chan struct{}),
+		Gone:   make(chan struct{}),
 	}}
-	u.calls <- c
+	u.Calls <- c
 	for {
 		select {
-		case step := <-c.steps:
+		case step := <-c.Steps:
 			last := step(w)
-			c.acks <- struct{}{}
+			c.Acks <- struct{}{}
 			if last {
 				return
 			}
 		case <-r.Context().Done():
-			close(c.gone)
+			close(c.Gone)
 			return
 		case <-u.end:
 			return
@@ -70,21 +70,21 @@ func (u *wireUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// call waits for the next call.
-func (u *wireUpstream) call() *wireCall {
-	u.t.Helper()
+// Call waits for the next call.
+func (u *WireUpstream) Call() *WireCall {
+	u.T.Helper()
 	select {
-	case c := <-u.calls:
+	case c := <-u.Calls:
 		return c
-	case <-time.After(patience):
-		u.t.Fatal("the upstream is not called")
+	case <-time.After(Patience):
+		u.T.Fatal("the upstream is not called")
 		return nil
 	}
 }
 
-// write sends bytes as they are, at once. The first ones begin the answer.
-func (c *wireCall) write(contentType, text string) {
-	c.t.Helper()
+// Write sends bytes as they are, at once. The first ones begin the answer.
+func (c *WireCall) Write(contentType, text string) {
+	c.T.Helper()
 	c.do(func(w http.ResponseWriter) bool {
 		if !c.begun {
 			c.begun = true
@@ -93,57 +93,57 @@ func (c *wireCall) write(contentType, text string) {
 		}
 		fmt.Fprint(w, text)
 		if err := http.NewResponseController(w).Flush(); err != nil {
-			c.t.Error(err)
+			c.T.Error(err)
 		}
 		return false
 	})
 }
 
-// event sends one event of a stream, event by event.
-func (c *wireCall) event(data ...string) {
-	c.t.Helper()
+// Event sends one event of a stream, event by event.
+func (c *WireCall) Event(data ...string) {
+	c.T.Helper()
 	for _, d := range data {
-		c.write("text/event-stream", "data: "+d+"\n\n")
+		c.Write("text/event-stream", "data: "+d+"\n\n")
 	}
 }
 
-// stream sends a whole stream.
-func (c *wireCall) stream(data ...string) {
-	c.t.Helper()
-	c.event(append(data, "[DONE]")...)
-	c.cut()
+// Stream sends a whole stream.
+func (c *WireCall) Stream(data ...string) {
+	c.T.Helper()
+	c.Event(append(data, "[DONE]")...)
+	c.Cut()
 }
 
-// document sends a whole document.
-func (c *wireCall) document(doc string) {
-	c.t.Helper()
-	c.write("application/json", doc)
-	c.cut()
+// Document sends a whole document.
+func (c *WireCall) Document(doc string) {
+	c.T.Helper()
+	c.Write("application/json", doc)
+	c.Cut()
 }
 
-// answer says text, in the way that was asked for.
-func (c *wireCall) answer(text string) {
-	c.t.Helper()
-	if gjson.Get(c.body, "stream").Bool() {
-		c.stream(chunkOf(`{"role":"assistant","content":`+quote(text)+`}`), endOf("stop"))
+// Answer says text, in the way that was asked for.
+func (c *WireCall) Answer(text string) {
+	c.T.Helper()
+	if gjson.Get(c.Body, "stream").Bool() {
+		c.Stream(ChunkOf(`{"role":"assistant","content":`+Quote(text)+`}`), EndOf("stop"))
 		return
 	}
-	c.document(wholeOf(`{"role":"assistant","content":`+quote(text)+`}`, "stop"))
+	c.Document(WholeOf(`{"role":"assistant","content":`+Quote(text)+`}`, "stop"))
 }
 
-// messages are the messages of the request, as JSON.
-func (c *wireCall) messages() []string {
+// Messages are the messages of the request, as JSON.
+func (c *WireCall) Messages() []string {
 	var list []string
-	for _, m := range gjson.Get(c.body, "messages").Array() {
+	for _, m := range gjson.Get(c.Body, "messages").Array() {
 		list = append(list, m.Raw)
 	}
 	return list
 }
 
-// said are they in short: role: content.
-func (c *wireCall) said() []string {
+// Said are they in short: role: content.
+func (c *WireCall) Said() []string {
 	var list []string
-	for _, m := range gjson.Get(c.body, "messages").Array() {
+	for _, m := range gjson.Get(c.Body, "messages").Array() {
 		s := m.Get("role").Str + ": " + m.Get("content").Str
 		for _, call := range m.Get("tool_calls").Array() {
 			s += " +" + call.Get("id").Str
@@ -156,57 +156,57 @@ func (c *wireCall) said() []string {
 	return list
 }
 
-func chunkOf(d string) string {
+func ChunkOf(d string) string {
 	return `{"id":"c1","object":"chat.completion.chunk","created":1,"model":"up","choices":[{"index":0,"delta":` + d + `,"finish_reason":null}]}`
 }
 
-func endOf(reason string) string {
-	return `{"id":"c1","object":"chat.completion.chunk","created":1,"model":"up","choices":[{"index":0,"delta":{},"finish_reason":` + quote(reason) + `}]}`
+func EndOf(reason string) string {
+	return `{"id":"c1","object":"chat.completion.chunk","created":1,"model":"up","choices":[{"index":0,"delta":{},"finish_reason":` + Quote(reason) + `}]}`
 }
 
-func wholeOf(message, reason string) string {
+func WholeOf(message, reason string) string {
 	return `{"id":"c1","object":"chat.completion","created":1,"model":"up","choices":[{"index":0,"message":` + message +
-		`,"finish_reason":` + quote(reason) + `}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}`
+		`,"finish_reason":` + Quote(reason) + `}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}`
 }
 
-// proxied is chat_session in front of a plain reverse_proxy.
-func (u *wireUpstream) proxied(options string) string {
+// Proxied is chat_session in front of a plain reverse_proxy.
+func (u *WireUpstream) Proxied(options string) string {
 	return "tenant_resolve\nchat_session {\n" + options + "\n}\nreverse_proxy " + strings.TrimPrefix(strings.TrimSuffix(u.url, "/v1"), "http://") + "\n"
 }
 
-// gateway is chat_session in front of a gateway with the model fast.
-func (u *wireUpstream) gateway(options string) string {
-	return "tenant_resolve\nchat_session {\n" + options + "\n}\n" + (&steered{url: u.url}).gateway()
+// Gateway is chat_session in front of a gateway with the model fast.
+func (u *WireUpstream) Gateway(options string) string {
+	return "tenant_resolve\nchat_session {\n" + options + "\n}\n" + (&Steered{URL: u.url}).Gateway()
 }
 
-// remember starts a completion with a session.
-func (c *client) remember(session string, body any, header ...string) *asking {
-	c.t.Helper()
-	return c.start(c.request(http.MethodPost, completions, body, append([]string{"X-Session-Id", session}, header...)...))
+// Remember starts a completion with a session.
+func (c *Client) Remember(session string, body any, header ...string) *Pending {
+	c.T.Helper()
+	return c.Start(c.Request(http.MethodPost, CompletionsPath, body, append([]string{"X-Session-Id", session}, header...)...))
 }
 
-// messagesBody is a request with messages, and what follows them.
-func messagesBody(messages string, more ...string) string {
+// MessagesBody is a request with messages, and what follows them.
+func MessagesBody(messages string, more ...string) string {
 	return `{"model":"fast","messages":[` + messages + `]` + strings.Join(more, "") + `}`
 }
 
-// userSays is a request with one message of the user's.
-func userSays(text string, more ...string) string {
-	return messagesBody(`{"role":"user","content":`+quote(text)+`}`, more...)
+// UserSays is a request with one message of the user's.
+func UserSays(text string, more ...string) string {
+	return MessagesBody(`{"role":"user","content":`+Quote(text)+`}`, more...)
 }
 
-const streamed = `,"stream":true`
+const Streamed = `,"stream":true`
 
-// whole reads an answer that has begun to its end, as an OpenAI client does.
-func (a *asking) whole() completion {
+// Whole reads an answer that has begun to its end, as an OpenAI client does.
+func (a *Pending) Whole() Completion {
 	a.t.Helper()
-	return readCompletion(a.t, a.answer())
+	return ReadCompletion(a.t, a.Answer())
 }
 
-// turn has a completion asked and answered.
-func (u *wireUpstream) turn(cl *client, session, body, text string) completion {
-	u.t.Helper()
-	a := cl.remember(session, body)
-	u.call().answer(text)
-	return a.whole()
+// Turn has a completion asked and answered.
+func (u *WireUpstream) Turn(cl *Client, session, body, text string) Completion {
+	u.T.Helper()
+	a := cl.Remember(session, body)
+	u.Call().Answer(text)
+	return a.Whole()
 }

@@ -13,33 +13,33 @@ import (
 	"time"
 )
 
-// steered is an OpenAI-compatible upstream that answers nothing until the
+// Steered is an OpenAI-compatible upstream that answers nothing until the
 // test says so, and then what the test says.
-type steered struct {
+type Steered struct {
 	t     testing.TB
-	url   string             // of its API, with /v1
-	calls chan *upstreamCall // that wait for the test
+	URL   string             // of its API, with /v1
+	Calls chan *UpstreamCall // that wait for the test
 	end   chan struct{}      // closed when the test is over
 
 	mu   sync.Mutex
-	auto func(*upstreamCall) string
+	auto func(*UpstreamCall) string
 }
 
-// upstreamCall is one call of the upstream. The test steers it from its own
+// UpstreamCall is one call of the upstream. The test steers it from its own
 // goroutine: say, finish, fail and cut return once they are done.
-type upstreamCall struct {
-	t      testing.TB
-	header http.Header
-	prompt prompt
-	steps  chan func(http.ResponseWriter) bool
-	acks   chan struct{}
-	gone   chan struct{} // closed when the caller has cancelled it
+type UpstreamCall struct {
+	T      testing.TB
+	Header http.Header
+	Prompt Prompt
+	Steps  chan func(http.ResponseWriter) bool
+	Acks   chan struct{}
+	Gone   chan struct{} // closed when the caller has cancelled it
 	begun  bool
 	said   strings.Builder
 }
 
-// prompt is what the upstream was asked.
-type prompt struct {
+// Prompt is what the upstream was asked.
+type Prompt struct {
 	Model    string `json:"model"`
 	Stream   bool   `json:"stream"`
 	Messages []struct {
@@ -48,13 +48,13 @@ type prompt struct {
 	} `json:"messages"`
 }
 
-// question is the last message.
-func (p prompt) question() string {
+// Question is the last message.
+func (p Prompt) Question() string {
 	return p.Messages[len(p.Messages)-1].Content
 }
 
-// texts are all messages, as role: content.
-func (p prompt) texts() []string {
+// Texts are all messages, as role: content.
+func (p Prompt) Texts() []string {
 	var list []string
 	for _, m := range p.Messages {
 		list = append(list, m.Role+": "+m.Content)
@@ -62,11 +62,11 @@ func (p prompt) texts() []string {
 	return list
 }
 
-func newSteered(t testing.TB) *steered {
+func NewSteered(t testing.TB) *Steered {
 	t.Helper()
-	s := &steered{t: t, calls: make(chan *upstreamCall, 4096), end: make(chan struct{})}
+	s := &Steered{t: t, Calls: make(chan *UpstreamCall, 4096), end: make(chan struct{})}
 	srv := httptest.NewServer(s)
-	s.url = srv.URL + "/v1"
+	s.URL = srv.URL + "/v1"
 	t.Cleanup(func() {
 		close(s.end)
 		srv.CloseClientConnections()
@@ -75,57 +75,57 @@ func newSteered(t testing.TB) *steered {
 	return s
 }
 
-// answer makes the upstream answer by itself from now on, whatever fn says.
-func (s *steered) answer(fn func(*upstreamCall) string) {
+// Answer makes the upstream answer by itself from now on, whatever fn says.
+func (s *Steered) Answer(fn func(*UpstreamCall) string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.auto = fn
 }
 
-// echo makes it answer every question with "re: " and the question.
-func (s *steered) echo() {
-	s.answer(func(c *upstreamCall) string { return "re: " + c.prompt.question() })
+// Echo makes it answer every question with "re: " and the question.
+func (s *Steered) Echo() {
+	s.Answer(func(c *UpstreamCall) string { return "re: " + c.Prompt.Question() })
 }
 
-// cancelled has a question asked and cancelled, which leaves it unanswered.
-func (s *steered) cancelled(cl *client, session, question string) {
+// Cancelled has a question asked and cancelled, which leaves it unanswered.
+func (s *Steered) Cancelled(cl *Client, session, question string) {
 	s.t.Helper()
 	s.mu.Lock()
 	auto := s.auto
 	s.auto = nil
 	s.mu.Unlock()
-	defer s.answer(auto)
-	a := cl.ask(session, question)
-	call := s.call()
-	cl.cancelTurn(session)
-	call.wantGone()
-	a.events().rest()
+	defer s.Answer(auto)
+	a := cl.Ask(session, question)
+	call := s.Call()
+	cl.CancelTurn(session)
+	call.WantGone()
+	a.Events().Rest()
 }
 
-// call waits for the next call.
-func (s *steered) call() *upstreamCall {
+// Call waits for the next call.
+func (s *Steered) Call() *UpstreamCall {
 	s.t.Helper()
 	select {
-	case c := <-s.calls:
+	case c := <-s.Calls:
 		return c
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		s.t.Fatal("the upstream is not called")
 		return nil
 	}
 }
 
-func (s *steered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &upstreamCall{
-		t:      s.t,
-		header: r.Header.Clone(),
-		steps:  make(chan func(http.ResponseWriter) bool),
-		acks:   make(chan struct{}),
-		gone:   make(chan struct{}),
+func (s *Steered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &UpstreamCall{
+		T:      s.t,
+		Header: r.Header.Clone(),
+		Steps:  make(chan func(http.ResponseWriter) bool),
+		Acks:   make(chan struct{}),
+		Gone:   make(chan struct{}),
 	}
 	// read to its end, or the server does not notice that the caller goes away
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
-		err = json.Unmarshal(body, &c.prompt)
+		err = json.Unmarshal(body, &c.Prompt)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -139,17 +139,17 @@ func (s *steered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.end(w, "stop")
 		return
 	}
-	s.calls <- c
+	s.Calls <- c
 	for {
 		select {
-		case step := <-c.steps:
+		case step := <-c.Steps:
 			last := step(w)
-			c.acks <- struct{}{}
+			c.Acks <- struct{}{}
 			if last {
 				return
 			}
 		case <-r.Context().Done():
-			close(c.gone)
+			close(c.Gone)
 			return
 		case <-s.end:
 			return
@@ -158,21 +158,21 @@ func (s *steered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // do runs a step where the answer is written.
-func (c *upstreamCall) do(step func(http.ResponseWriter) bool) {
-	c.t.Helper()
+func (c *UpstreamCall) do(step func(http.ResponseWriter) bool) {
+	c.T.Helper()
 	select {
-	case c.steps <- step:
-		<-c.acks
-	case <-c.gone:
-		c.t.Fatal("the upstream's caller has gone")
-	case <-time.After(patience):
-		c.t.Fatal("the upstream has ended this call")
+	case c.Steps <- step:
+		<-c.Acks
+	case <-c.Gone:
+		c.T.Fatal("the upstream's caller has gone")
+	case <-time.After(Patience):
+		c.T.Fatal("the upstream has ended this call")
 	}
 }
 
-// say sends pieces of the answer, each in a chunk of its own.
-func (c *upstreamCall) say(pieces ...string) {
-	c.t.Helper()
+// Say sends pieces of the answer, each in a chunk of its own.
+func (c *UpstreamCall) Say(pieces ...string) {
+	c.T.Helper()
 	for _, p := range pieces {
 		c.do(func(w http.ResponseWriter) bool {
 			c.write(w, p)
@@ -181,18 +181,18 @@ func (c *upstreamCall) say(pieces ...string) {
 	}
 }
 
-// finish ends the answer, as models do.
-func (c *upstreamCall) finish(reason string) {
-	c.t.Helper()
+// Finish ends the answer, as models do.
+func (c *UpstreamCall) Finish(reason string) {
+	c.T.Helper()
 	c.do(func(w http.ResponseWriter) bool {
 		c.end(w, reason)
 		return true
 	})
 }
 
-// fail answers with an error.
-func (c *upstreamCall) fail(status int, body string) {
-	c.t.Helper()
+// Fail answers with an error.
+func (c *UpstreamCall) Fail(status int, body string) {
+	c.T.Helper()
 	c.do(func(w http.ResponseWriter) bool {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -201,61 +201,61 @@ func (c *upstreamCall) fail(status int, body string) {
 	})
 }
 
-// cut ends the stream in the middle.
-func (c *upstreamCall) cut() {
-	c.t.Helper()
+// Cut ends the stream in the middle.
+func (c *UpstreamCall) Cut() {
+	c.T.Helper()
 	c.do(func(w http.ResponseWriter) bool { return true })
 }
 
-// wantGone waits until the caller has cancelled the call.
-func (c *upstreamCall) wantGone() {
-	c.t.Helper()
+// WantGone waits until the caller has cancelled the call.
+func (c *UpstreamCall) WantGone() {
+	c.T.Helper()
 	select {
-	case <-c.gone:
-	case <-time.After(patience):
-		c.t.Fatal("the upstream call goes on")
+	case <-c.Gone:
+	case <-time.After(Patience):
+		c.T.Fatal("the upstream call goes on")
 	}
 }
 
-func (c *upstreamCall) write(w http.ResponseWriter, text string) {
+func (c *UpstreamCall) write(w http.ResponseWriter, text string) {
 	c.said.WriteString(text)
-	if !c.prompt.Stream {
+	if !c.Prompt.Stream {
 		return
 	}
-	c.chunk(w, `{"index":0,"delta":{"content":`+quote(text)+`},"finish_reason":null}`, "")
+	c.chunk(w, `{"index":0,"delta":{"content":`+Quote(text)+`},"finish_reason":null}`, "")
 }
 
 // The usage that the upstream reports, whatever was said.
 const (
-	upstreamTokensIn  = 11
-	upstreamTokensOut = 7
+	UpstreamTokensIn  = 11
+	UpstreamTokensOut = 7
 	upstreamUsage     = `{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}`
 )
 
-func (c *upstreamCall) end(w http.ResponseWriter, reason string) {
-	if c.prompt.Stream {
-		c.chunk(w, `{"index":0,"delta":{},"finish_reason":`+quote(reason)+`}`, "")
+func (c *UpstreamCall) end(w http.ResponseWriter, reason string) {
+	if c.Prompt.Stream {
+		c.chunk(w, `{"index":0,"delta":{},"finish_reason":`+Quote(reason)+`}`, "")
 		c.chunk(w, "", `,"usage":`+upstreamUsage)
 		fmt.Fprint(w, "data: [DONE]\n\n")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	fmt.Fprintf(w, `{"id":"c1","object":"chat.completion","created":1,"model":%s,"choices":[{"index":0,"message":{"role":"assistant","content":%s},"finish_reason":%s}],"usage":%s}`,
-		quote(c.prompt.Model), quote(c.said.String()), quote(reason), upstreamUsage)
+		Quote(c.Prompt.Model), Quote(c.said.String()), Quote(reason), upstreamUsage)
 }
 
-func (c *upstreamCall) chunk(w http.ResponseWriter, choice, more string) {
+func (c *UpstreamCall) chunk(w http.ResponseWriter, choice, more string) {
 	if !c.begun {
 		c.begun = true
 		w.Header().Set("Content-Type", "text/event-stream")
 	}
-	fmt.Fprintf(w, "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":%s,\"choices\":[%s]%s}\n\n", quote(c.prompt.Model), choice, more)
+	fmt.Fprintf(w, "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":%s,\"choices\":[%s]%s}\n\n", Quote(c.Prompt.Model), choice, more)
 	if err := http.NewResponseController(w).Flush(); err != nil {
-		c.t.Error(err)
+		c.T.Error(err)
 	}
 }
 
-func quote(s string) string {
+func Quote(s string) string {
 	b, err := json.Marshal(s)
 	if err != nil {
 		panic(err)
@@ -263,9 +263,9 @@ func quote(s string) string {
 	return string(b)
 }
 
-// gateway is an ai_gateway that calls the upstream as the model fast, once for
+// Gateway is an ai_gateway that calls the upstream as the model fast, once for
 // each request, and waits for it as long as the test does.
-func (s *steered) gateway() string {
+func (s *Steered) Gateway() string {
 	return fmt.Sprintf(`
 	ai_gateway {
 		provider openai {
@@ -283,12 +283,12 @@ func (s *steered) gateway() string {
 		first_token_timeout 10m
 		stall_timeout 10m
 	}
-`, s.url)
+`, s.URL)
 }
 
-// chain is the whole chain in front of the upstream, with options of
+// Chain is the whole chain in front of the upstream, with options of
 // chat_session and limits that no test meets by accident.
-func (s *steered) chain(session string) string {
+func (s *Steered) Chain(session string) string {
 	return fmt.Sprintf(`
 	tenant_resolve
 	chat_ratelimit {
@@ -297,65 +297,65 @@ func (s *steered) chain(session string) string {
 	chat_session {
 		%s
 	}
-`, session) + s.gateway()
+`, session) + s.Gateway()
 }
 
-// asking is a request whose answer may not have begun.
-type asking struct {
+// Pending is a request whose answer may not have begun.
+type Pending struct {
 	t      testing.TB
-	goAway func() // closes the connection
-	resp   chan *http.Response
-	err    chan error
+	GoAway func() // closes the connection
+	Resp   chan *http.Response
+	Err    chan error
 }
 
-// ask sends a message without waiting for the answer.
-func (c *client) ask(session, message string) *asking {
-	c.t.Helper()
-	return c.start(c.request(http.MethodPost, "/chat", ask{SessionID: session, Message: message}))
+// Ask sends a message without waiting for the answer.
+func (c *Client) Ask(session, message string) *Pending {
+	c.T.Helper()
+	return c.Start(c.Request(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: message}))
 }
 
-func (c *client) start(req *http.Request) *asking {
+func (c *Client) Start(req *http.Request) *Pending {
 	ctx, cancel := context.WithCancel(req.Context())
-	a := &asking{t: c.t, goAway: cancel, resp: make(chan *http.Response, 1), err: make(chan error, 1)}
-	c.t.Cleanup(cancel)
+	a := &Pending{t: c.T, GoAway: cancel, Resp: make(chan *http.Response, 1), Err: make(chan error, 1)}
+	c.T.Cleanup(cancel)
 	go func() {
-		resp, err := c.http.Do(req.WithContext(ctx))
+		resp, err := c.HTTP.Do(req.WithContext(ctx))
 		if err != nil {
-			a.err <- err
+			a.Err <- err
 			return
 		}
-		a.resp <- resp
+		a.Resp <- resp
 	}()
 	return a
 }
 
-// answer waits for the header of the answer.
-func (a *asking) answer() *http.Response {
+// Answer waits for the header of the answer.
+func (a *Pending) Answer() *http.Response {
 	a.t.Helper()
 	select {
-	case resp := <-a.resp:
+	case resp := <-a.Resp:
 		return resp
-	case err := <-a.err:
+	case err := <-a.Err:
 		a.t.Fatal(err)
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		a.t.Fatal("no answer")
 	}
 	return nil
 }
 
-// events waits for the stream to begin.
-func (a *asking) events() *events {
+// Events waits for the stream to begin.
+func (a *Pending) Events() *Events {
 	a.t.Helper()
-	return readEvents(a.t, a.answer())
+	return ReadEvents(a.t, a.Answer())
 }
 
-// text reads as many events as it takes to have read this text.
-func (e *events) text(want string) []event {
+// Text reads as many events as it takes to have read this text.
+func (e *Events) Text(want string) []Event {
 	e.t.Helper()
-	var list []event
+	var list []Event
 	got := ""
 	for got != want {
-		ev, ok := e.next()
+		ev, ok := e.Next()
 		if !ok || ev.Type != "" || !strings.HasPrefix(want, got+ev.Content) {
 			e.t.Fatalf("after %q came %+v (%t), want %q", got, ev, ok, want)
 		}

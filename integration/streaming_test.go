@@ -19,7 +19,7 @@ import (
 // the next one, which it does only when the test has seen the one before.
 func TestStreaming(t *testing.T) {
 	t.Parallel()
-	up := newFakeProvider(t, silent)
+	up := NewFakeProvider(t, Silent)
 	gateway := fmt.Sprintf(`
 		tenant_resolve
 		chat_session
@@ -30,13 +30,13 @@ func TestStreaming(t *testing.T) {
 			model fast {
 				to openai/up-1
 			}
-		}`, up.url)
+		}`, up.URL)
 	proxy := fmt.Sprintf(`
 		tenant_resolve
 		chat_session
-		reverse_proxy %s`, strings.TrimSuffix(up.url, "/v1"))
+		reverse_proxy %s`, strings.TrimSuffix(up.URL, "/v1"))
 	native := streamedRoute{"/chat", "content"}
-	openAI := streamedRoute{completions, "choices.0.delta.content"}
+	openAI := streamedRoute{CompletionsPath, "choices.0.delta.content"}
 
 	for _, tc := range []struct {
 		name, site string
@@ -49,16 +49,16 @@ func TestStreaming(t *testing.T) {
 		{"reverse_proxy behind encode", proxy + "\n\t\tencode gzip", true, []streamedRoute{native}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			port := freePort(t)
+			port := FreePort(t)
 			secure := fmt.Sprintf("https://127.0.0.1:%d", port)
-			c := startCaddy(t, "auto_https disable_redirects\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t}",
+			c := Start(t, "auto_https disable_redirects\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t}",
 				tc.site+"\n}\n"+secure+" {\n\t\ttls internal"+tc.site)
 			for _, proto := range []wireProtocol{
-				{"HTTP/1.1", c.url, newTransport((*http.Protocols).SetHTTP1)},
+				{"HTTP/1.1", c.URL, newTransport((*http.Protocols).SetHTTP1)},
 				{"HTTP/2.0", secure, newTransport((*http.Protocols).SetHTTP2)},
-				{"HTTP/2.0", c.url, newTransport((*http.Protocols).SetUnencryptedHTTP2)},
+				{"HTTP/2.0", c.URL, newTransport((*http.Protocols).SetUnencryptedHTTP2)},
 			} {
-				eventually(t, proto.url+" is served", proto.isServed)
+				Eventually(t, proto.url+" is served", proto.isServed)
 				for _, route := range tc.routes {
 					name, _, _ := strings.Cut(proto.url, ":")
 					t.Run(proto.version+" over "+name+route.path, func(t *testing.T) {
@@ -102,7 +102,7 @@ func (p wireProtocol) isServed() bool {
 
 type eachChunk struct {
 	t      *testing.T
-	up     *fakeProvider
+	up     *FakeProvider
 	proto  wireProtocol
 	route  streamedRoute
 	zipped bool
@@ -110,16 +110,16 @@ type eachChunk struct {
 
 func (s *eachChunk) leavesAtOnce() {
 	s.t.Helper()
-	g := newGate()
-	s.up.answers(g.serve)
+	g := NewGate()
+	s.up.Answers(g.Serve)
 	answer := s.ask()
 	select {
-	case <-g.asked:
-	case <-timeUp(s.t):
+	case <-g.Asked:
+	case <-TimeUp(s.t):
 		s.t.Fatal("the upstream is not asked")
 	}
-	g.say(s.t, role)
-	g.say(s.t, content("one"))
+	g.Say(s.t, Role)
+	g.Say(s.t, Content("one"))
 
 	var resp *http.Response
 	select {
@@ -128,7 +128,7 @@ func (s *eachChunk) leavesAtOnce() {
 			s.t.Fatal(a.err)
 		}
 		resp = a.resp
-	case <-timeUp(s.t):
+	case <-TimeUp(s.t):
 		s.t.Fatal("the first chunk does not leave")
 	}
 	defer resp.Body.Close()
@@ -138,12 +138,12 @@ func (s *eachChunk) leavesAtOnce() {
 	dec := sse.NewDecoder(s.body(resp), 0)
 	s.next(dec, "one")
 	for _, text := range []string{" two", " three"} {
-		g.say(s.t, content(text))
+		g.Say(s.t, Content(text))
 		s.next(dec, text)
 	}
-	g.say(s.t, finished)
-	g.say(s.t, endMark)
-	close(g.events)
+	g.Say(s.t, Finished)
+	g.Say(s.t, EndMark)
+	close(g.Events)
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		s.t.Errorf("the end: %v", err)
 	}
@@ -158,18 +158,18 @@ type begun struct {
 // ask makes the request.
 func (s *eachChunk) ask() <-chan begun {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), Patience)
 	s.t.Cleanup(cancel)
-	cl := &client{t: s.t, url: s.proto.url, user: "ann"}
-	var body any = newQuestion("fast").streamed()
+	cl := &Client{T: s.t, URL: s.proto.url, User: "ann"}
+	var body any = NewQuestion("fast").Streamed()
 	if s.route.path == "/chat" {
-		body = ask{SessionID: newSession(), Message: "hi"}
+		body = ChatRequest{SessionID: NewSession(), Message: "hi"}
 	}
 	encoding := "identity"
 	if s.zipped {
 		encoding = "gzip"
 	}
-	req := cl.request(http.MethodPost, s.route.path, body, "Accept-Encoding", encoding).WithContext(ctx)
+	req := cl.Request(http.MethodPost, s.route.path, body, "Accept-Encoding", encoding).WithContext(ctx)
 	answer := make(chan begun, 1)
 	go func() {
 		resp, err := (&http.Client{Transport: s.proto.transport}).Do(req)

@@ -141,11 +141,11 @@ func TestTenantMistakes(t *testing.T) {
 				options = "tenants *.json"
 			}
 			dir := tenantConfig(t, options, tt.files)
-			out, err := caddy(t, dir, "validate", "--config", "Caddyfile")
+			out, err := RunCaddy(t, dir, "validate", "--config", "Caddyfile")
 			if (err == nil) != (len(tt.want) == 0) {
 				t.Fatalf("validate: %v\n%s", err, out)
 			}
-			said := complaint(out)
+			said := Complaint(out)
 			for _, want := range tt.want {
 				if !strings.Contains(said, want) {
 					t.Errorf("the error does not say %q: %s", want, said)
@@ -161,8 +161,8 @@ func TestTenantMistakes(t *testing.T) {
 	}
 }
 
-// complaint is what a caddy command says is wrong, in its last line.
-func complaint(out string) string {
+// Complaint is what a caddy command says is wrong, in its last line.
+func Complaint(out string) string {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	last := lines[len(lines)-1]
 	var entry struct {
@@ -175,10 +175,10 @@ func complaint(out string) string {
 }
 
 // tenantsNow asks a running Caddy who the tenants are, of those named.
-func tenantsNow(c *caddyProcess, ids ...string) map[string]bool {
+func tenantsNow(c *Caddy, ids ...string) map[string]bool {
 	found := make(map[string]bool)
 	for _, id := range ids {
-		resp := visit(c, "GET", "/", "any.test", "X-Tenant-Id", id)
+		resp := Visit(c, "GET", "/", "any.test", "X-Tenant-Id", id)
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK {
 			found[id] = true
@@ -201,7 +201,7 @@ func TestTenantFilesAreWatched(t *testing.T) {
 		writeFile(t, file(id), string(text))
 	}
 	write("acme", nil)
-	c := startSites(t, "chat {\ntenants "+filepath.Join(dir, "*.json")+"\n}", `
+	c := StartSites(t, "chat {\ntenants "+filepath.Join(dir, "*.json")+"\n}", `
 		http://:{$PORT} {
 			tenant_resolve
 			respond "{chat.tenant.id} {chat.tenant.metadata.plan}"
@@ -213,17 +213,17 @@ func TestTenantFilesAreWatched(t *testing.T) {
 		for _, id := range ids {
 			set[id] = true
 		}
-		eventually(t, what, func() bool { return maps.Equal(tenantsNow(c, "acme", "globex", "initech"), set) })
+		Eventually(t, what, func() bool { return maps.Equal(tenantsNow(c, "acme", "globex", "initech"), set) })
 	}
 	// said counts what the log says of broken changes
-	said := func() int { return strings.Count(c.log.String(), "the tenants stay as they were") }
+	said := func() int { return strings.Count(c.Log.String(), "the tenants stay as they were") }
 	broken := func(what string, change func(), words ...string) {
 		t.Helper()
 		before := said()
 		change()
-		eventually(t, what+" is logged", func() bool { return said() > before })
+		Eventually(t, what+" is logged", func() bool { return said() > before })
 		for _, w := range words {
-			if !strings.Contains(c.log.String(), w) {
+			if !strings.Contains(c.Log.String(), w) {
 				t.Errorf("the log does not say %q", w)
 			}
 		}
@@ -235,14 +235,14 @@ func TestTenantFilesAreWatched(t *testing.T) {
 
 	write("globex", map[string]any{"api_keys": []string{"globex-key"}})
 	want("a new key keeps those out who have none", "acme")
-	resp := visit(c, "GET", "/", "any.test", "X-Api-Key", "globex-key")
-	if text := readAll(t, resp); text != "globex " {
+	resp := Visit(c, "GET", "/", "any.test", "X-Api-Key", "globex-key")
+	if text := ReadAll(t, resp); text != "globex " {
 		t.Errorf("with the key: %q", text)
 	}
 
 	write("acme", map[string]any{"metadata": map[string]string{"plan": "gold"}})
-	eventually(t, "a changed file counts", func() bool {
-		return readAll(t, visit(c, "GET", "/", "any.test", "X-Tenant-Id", "acme")) == "acme gold"
+	Eventually(t, "a changed file counts", func() bool {
+		return ReadAll(t, Visit(c, "GET", "/", "any.test", "X-Tenant-Id", "acme")) == "acme gold"
 	})
 
 	write("globex", nil)
@@ -276,6 +276,6 @@ func TestTenantFilesAreWatched(t *testing.T) {
 		}
 	})
 	want("the last one stays a tenant", "acme")
-	resp = visit(c, "GET", "/", "any.test")
-	wantFailure(t, resp, http.StatusBadRequest, "tenant_required")
+	resp = Visit(c, "GET", "/", "any.test")
+	WantFailure(t, resp, http.StatusBadRequest, "tenant_required")
 }

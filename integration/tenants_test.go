@@ -131,7 +131,7 @@ type entry struct {
 	left           map[string]string // headers that reach the next handler; "" for none
 }
 
-func (e entry) check(t testing.TB, c *caddyProcess) {
+func (e entry) check(t testing.TB, c *Caddy) {
 	t.Helper()
 	if e.path == "" {
 		e.path = "/default"
@@ -139,15 +139,15 @@ func (e entry) check(t testing.TB, c *caddyProcess) {
 	if e.host == "" {
 		e.host = "other.test"
 	}
-	resp := visit(c, "GET", e.path+"/x", e.host, e.header...)
+	resp := Visit(c, "GET", e.path+"/x", e.host, e.header...)
 	if e.code != "" {
-		wantFailure(t, resp, statusOf[e.code], e.code)
+		WantFailure(t, resp, statusOf[e.code], e.code)
 		if got := resp.Header.Get("WWW-Authenticate") == "Bearer"; got != (e.code == "invalid_api_key") {
 			t.Errorf("WWW-Authenticate: Bearer %t with %s", got, e.code)
 		}
 		return
 	}
-	text := readAll(t, resp)
+	text := ReadAll(t, resp)
 	var got http.Header
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatalf("got %d %s", resp.StatusCode, text)
@@ -181,7 +181,7 @@ var statusOf = map[string]int{
 func TestTenants(t *testing.T) {
 	// deferred, as {chat.*} is not known before
 	sites := strings.Replace(tenantSites, "header X-Source", "header >X-Source", 1)
-	c := startSites(t, tenantOptions, sites, tenantEnv(newReportingUpstream(t))...)
+	c := StartSites(t, tenantOptions, sites, tenantEnv(newReportingUpstream(t))...)
 	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
 	const tid = "X-Tenant-Id"
 
@@ -301,7 +301,7 @@ func TestTenantsByDefault(t *testing.T) {
 	for _, named := range []string{"acme", "globex"} {
 		sites = strings.Replace(sites, "tenant_resolve "+named, "tenant_resolve default", 1)
 	}
-	c := startSites(t, "", sites, tenantEnv(newReportingUpstream(t))...)
+	c := StartSites(t, "", sites, tenantEnv(newReportingUpstream(t))...)
 	for _, e := range []entry{
 		{name: "nothing", tenant: "default"},
 		{name: "any host", host: "acme.test", tenant: "default"},

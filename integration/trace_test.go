@@ -13,16 +13,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// completingUpstream answers every completion with "hi", and remembers the
+// CompletingUpstream answers every completion with "hi", and remembers the
 // headers of the last request.
-type completingUpstream struct {
-	url  string
+type CompletingUpstream struct {
+	URL  string
 	mu   sync.Mutex
 	last http.Header
 }
 
-func newCompletingUpstream(t testing.TB) *completingUpstream {
-	u := new(completingUpstream)
+func NewCompletingUpstream(t testing.TB) *CompletingUpstream {
+	u := new(CompletingUpstream)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.mu.Lock()
 		u.last = r.Header.Clone()
@@ -43,11 +43,11 @@ func newCompletingUpstream(t testing.TB) *completingUpstream {
 			"data: {\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5,\"total_tokens\":8}}\n\ndata: [DONE]\n\n")
 	}))
 	t.Cleanup(srv.Close)
-	u.url = srv.URL
+	u.URL = srv.URL
 	return u
 }
 
-func (u *completingUpstream) got(name string) []string {
+func (u *CompletingUpstream) Got(name string) []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.last.Values(name)
@@ -87,8 +87,8 @@ const traceSites = `
 `
 
 func TestTraceID(t *testing.T) {
-	up := newCompletingUpstream(t)
-	c := startSites(t, twoTenants, traceSites, "UPSTREAM="+up.url)
+	up := NewCompletingUpstream(t)
+	c := StartSites(t, TwoTenants, traceSites, "UPSTREAM="+up.URL)
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 	for _, tt := range []struct {
@@ -128,12 +128,12 @@ func TestTraceID(t *testing.T) {
 					t.Errorf("%s: %q, want a new UUIDv7", what, id)
 				}
 			}
-			cl := newClient(c, "acme", "ann")
-			cl.t = t
-			var doc failure
-			for _, path := range []string{"/chat", "/v1/health", "/chat/" + aSession + "/history", "/chat/x/y/z"} {
-				resp := cl.do("GET", path, nil, tt.header...)
-				if err := json.Unmarshal([]byte(readAll(t, resp)), &doc); err != nil {
+			cl := NewClient(c, "acme", "ann")
+			cl.T = t
+			var doc Failure
+			for _, path := range []string{"/chat", "/v1/health", "/chat/" + SomeSession + "/history", "/chat/x/y/z"} {
+				resp := cl.Do("GET", path, nil, tt.header...)
+				if err := json.Unmarshal([]byte(ReadAll(t, resp)), &doc); err != nil {
 					t.Fatal(err)
 				}
 				id := resp.Header.Get("X-Trace-Id")
@@ -143,22 +143,22 @@ func TestTraceID(t *testing.T) {
 				}
 			}
 			nobody := *cl
-			nobody.tenant = "nobody"
-			resp := nobody.do("GET", "/v1/models", nil, tt.header...)
+			nobody.Tenant = "nobody"
+			resp := nobody.Do("GET", "/v1/models", nil, tt.header...)
 			check("OpenAI's error", resp.Header.Get("X-Trace-Id"))
-			wantFailure(t, resp, 404, "tenant_unknown")
+			WantFailure(t, resp, 404, "tenant_unknown")
 
-			resp = cl.do("GET", "/site/", nil, tt.header...)
+			resp = cl.Do("GET", "/site/", nil, tt.header...)
 			check("the site's own answer", resp.Header.Get("X-Trace-Id"))
 			resp.Body.Close()
 
 			for path, body := range map[string]any{
-				"/chat":                askOf(""),
-				"/proxied/chat":        askOf("m"),
-				"/v1/chat/completions": completionOf("fast"),
+				"/chat":                ChatRequestFor(""),
+				"/proxied/chat":        ChatRequestFor("m"),
+				"/v1/chat/completions": CompletionRequestFor("fast"),
 			} {
-				resp := cl.do("POST", path, body, tt.header...)
-				text := readAll(t, resp)
+				resp := cl.Do("POST", path, body, tt.header...)
+				text := ReadAll(t, resp)
 				ids := resp.Header.Values("X-Trace-Id")
 				if resp.StatusCode != http.StatusOK || len(ids) != 1 {
 					t.Fatalf("%s: got %d with trace ids %q: %s", path, resp.StatusCode, ids, text)
@@ -167,7 +167,7 @@ func TestTraceID(t *testing.T) {
 				if strings.HasSuffix(path, "/chat") && !strings.Contains(text, `"traceId":"`+ids[0]+`"`) {
 					t.Errorf("the events of %s lack the trace id: %s", path, text)
 				}
-				if got := up.got("X-Request-Id"); !slices.Equal(got, ids) {
+				if got := up.Got("X-Request-Id"); !slices.Equal(got, ids) {
 					t.Errorf("%s sent X-Request-Id %q upstream, want %q", path, got, ids)
 				}
 			}
@@ -178,8 +178,8 @@ func TestTraceID(t *testing.T) {
 // The headers that the chain sets for the next handler are its own,
 // whichever handler of it found the tenant.
 func TestTenantHeadersAreOurs(t *testing.T) {
-	up := newCompletingUpstream(t)
-	c := startSites(t, twoTenants, `
+	up := NewCompletingUpstream(t)
+	c := StartSites(t, TwoTenants, `
 		http://:{$PORT} {
 			handle /limited/* {
 				chat_ratelimit {
@@ -211,9 +211,9 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 				}
 			}
 		}
-	`, "UPSTREAM="+up.url)
-	cl := newClient(c, "globex", "ann")
-	if strings.TrimSpace(cl.tenant) == "" {
+	`, "UPSTREAM="+up.URL)
+	cl := NewClient(c, "globex", "ann")
+	if strings.TrimSpace(cl.Tenant) == "" {
 		t.Fatal("the test must claim another tenant")
 	}
 	for _, tt := range []struct {
@@ -222,51 +222,51 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 		body   any
 		users  string
 	}{
-		{"/limited/x", "globex", completionOf("m"), "ann"},
-		{"/session/chat", "globex", askOf("m"), "ann"},
-		{"/resolved/chat", "acme", askOf("m"), "ann"},
+		{"/limited/x", "globex", CompletionRequestFor("m"), "ann"},
+		{"/session/chat", "globex", ChatRequestFor("m"), "ann"},
+		{"/resolved/chat", "acme", ChatRequestFor("m"), "ann"},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			cl.t, cl.tenant = t, tt.tenant
-			resp := cl.do("POST", tt.path, tt.body, "X-Trace-Id", "not valid", "Authorization", "Bearer app", "X-Request-Id", "also not valid")
-			text := readAll(t, resp)
+			cl.T, cl.Tenant = t, tt.tenant
+			resp := cl.Do("POST", tt.path, tt.body, "X-Trace-Id", "not valid", "Authorization", "Bearer app", "X-Request-Id", "also not valid")
+			text := ReadAll(t, resp)
 			if resp.StatusCode != http.StatusOK {
 				t.Fatalf("got %d %s", resp.StatusCode, text)
 			}
 			for name, want := range map[string]string{"X-Tenant-Id": "acme", "X-User-Id": tt.users, "X-Trace-Id": resp.Header.Get("X-Trace-Id")} {
-				if got := up.got(name); !slices.Equal(got, []string{want}) {
+				if got := up.Got(name); !slices.Equal(got, []string{want}) {
 					t.Errorf("the next handler got %s %q, want %q", name, got, want)
 				}
 			}
 		})
 	}
 	t.Run("a user that the body names", func(t *testing.T) {
-		cl := newClient(c, "acme", "")
-		a := ask{SessionID: newSession(), Message: "hi", UserID: "bob"}
-		readAll(t, cl.do("POST", "/resolved/chat", a))
-		if got := up.got("X-User-Id"); !slices.Equal(got, []string{"bob"}) {
+		cl := NewClient(c, "acme", "")
+		a := ChatRequest{SessionID: NewSession(), Message: "hi", UserID: "bob"}
+		ReadAll(t, cl.Do("POST", "/resolved/chat", a))
+		if got := up.Got("X-User-Id"); !slices.Equal(got, []string{"bob"}) {
 			t.Errorf("the next handler got X-User-Id %q", got)
 		}
-		cl.user = "ann"
-		a.SessionID = newSession()
-		readAll(t, cl.do("POST", "/resolved/chat", a))
-		if got := up.got("X-User-Id"); !slices.Equal(got, []string{"ann"}) {
+		cl.User = "ann"
+		a.SessionID = NewSession()
+		ReadAll(t, cl.Do("POST", "/resolved/chat", a))
+		if got := up.Got("X-User-Id"); !slices.Equal(got, []string{"ann"}) {
 			t.Errorf("the header must win over the body, the next handler got X-User-Id %q", got)
 		}
 	})
 	t.Run("a provider gets none of them", func(t *testing.T) {
-		cl := newClient(c, "globex", "ann")
-		cl.key = "client-key"
-		resp := cl.do("POST", "/v1/chat/completions", completionOf("m"), "X-Api-Key", "client-key", "Cookie", "a=b", "X-Forwarded-For", "1.2.3.4")
-		if text := readAll(t, resp); resp.StatusCode != http.StatusOK {
+		cl := NewClient(c, "globex", "ann")
+		cl.Key = "client-key"
+		resp := cl.Do("POST", "/v1/chat/completions", CompletionRequestFor("m"), "X-Api-Key", "client-key", "Cookie", "a=b", "X-Forwarded-For", "1.2.3.4")
+		if text := ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("got %d %s", resp.StatusCode, text)
 		}
 		for _, name := range []string{"X-Tenant-Id", "X-User-Id", "X-Api-Key", "Cookie", "X-Forwarded-For"} {
-			if got := up.got(name); len(got) > 0 {
+			if got := up.Got(name); len(got) > 0 {
 				t.Errorf("the provider got %s %q", name, got)
 			}
 		}
-		if got := up.got("Authorization"); !slices.Equal(got, []string{"Bearer ours"}) {
+		if got := up.Got("Authorization"); !slices.Equal(got, []string{"Bearer ours"}) {
 			t.Errorf("the provider got Authorization %q", got)
 		}
 	})
@@ -275,7 +275,7 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 // Without tenant_resolve nobody gets in, unless the handler's own block says
 // whose requests these are.
 func TestTenantsFailClosed(t *testing.T) {
-	c := startSites(t, twoTenants, `
+	c := StartSites(t, TwoTenants, `
 		http://:{$PORT} {
 			handle /limit/* {
 				chat_ratelimit 100 1m
@@ -326,23 +326,23 @@ func TestTenantsFailClosed(t *testing.T) {
 			}
 		}
 	`)
-	cl := newClient(c, "acme", "ann")
-	for _, r := range []refusal{
-		{method: "GET", path: "/limit/"},
-		{method: "GET", path: "/chat/" + aSession + "/history"},
-		{method: "GET", path: "/optional/chat", tenant: "-"},
-		{method: "GET", path: "/v1/models"},
-		{method: "GET", path: "/v1/health"},
-		{path: "/v1/chat/completions", body: completionOf("echo")},
+	cl := NewClient(c, "acme", "ann")
+	for _, r := range []Refusal{
+		{Method: "GET", Path: "/limit/"},
+		{Method: "GET", Path: "/chat/" + SomeSession + "/history"},
+		{Method: "GET", Path: "/optional/chat", Tenant: "-"},
+		{Method: "GET", Path: "/v1/models"},
+		{Method: "GET", Path: "/v1/health"},
+		{Path: "/v1/chat/completions", Body: CompletionRequestFor("echo")},
 	} {
-		t.Run(r.path, func(t *testing.T) {
-			r.status, r.code = 400, "tenant_required"
-			if r.tenant == "" {
-				r.tenant = "acme"
+		t.Run(r.Path, func(t *testing.T) {
+			r.Status, r.Code = 400, "tenant_required"
+			if r.Tenant == "" {
+				r.Tenant = "acme"
 			} else {
-				r.tenant = ""
+				r.Tenant = ""
 			}
-			r.check(t, c)
+			r.Check(t, c)
 		})
 	}
 	for path, want := range map[string]string{
@@ -352,8 +352,8 @@ func TestTenantsFailClosed(t *testing.T) {
 		"/models-none":    `"object":"list"`,
 		"/optional/site":  "in",
 	} {
-		resp := cl.do("GET", path, nil)
-		text := readAll(t, resp)
+		resp := cl.Do("GET", path, nil)
+		text := ReadAll(t, resp)
 		if resp.StatusCode != http.StatusOK || !strings.Contains(text, want) {
 			t.Errorf("%s: got %d %s", path, resp.StatusCode, text)
 		}

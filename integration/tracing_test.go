@@ -78,7 +78,7 @@ type traced struct {
 func (c *collector) trace(id string, n int) traced {
 	c.t.Helper()
 	var found traced
-	eventually(c.t, fmt.Sprintf("trace %s has its span and %d calls", id, n), func() bool {
+	Eventually(c.t, fmt.Sprintf("trace %s has its span and %d calls", id, n), func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		found = traced{}
@@ -173,7 +173,7 @@ func failedCallOf(system, model, kind string) map[string]any {
 }
 
 // tracedSite is a gateway under Caddy's tracing, with a model of two targets.
-func tracedSite(down, up *fakeProvider, options string) string {
+func tracedSite(down, up *FakeProvider, options string) string {
 	return fmt.Sprintf(`
 	tracing
 	tenant_resolve
@@ -198,76 +198,76 @@ func tracedSite(down, up *fakeProvider, options string) string {
 		circuit_breaker off
 		%s
 	}
-`, down.url, up.url, options)
+`, down.URL, up.URL, options)
 }
 
 func TestTracing(t *testing.T) {
 	t.Parallel()
 	spans := newCollector(t)
-	down, up := newFakeProvider(t, silent), newFakeProvider(t, silent)
-	c := startCaddy(t, gatewayTenants, tracedSite(down, up, ""), spans.env()...)
-	globex := newClient(c, "globex", "ann")
-	whole, stream := document(http.StatusOK, wholeAnswer), sends(role, content("Hello"), finished, counted, endMark)
+	down, up := NewFakeProvider(t, Silent), NewFakeProvider(t, Silent)
+	c := Start(t, GatewayTenants, tracedSite(down, up, ""), spans.env()...)
+	globex := NewClient(c, "globex", "ann")
+	whole, stream := Document(http.StatusOK, WholeAnswer), Sends(Role, Content("Hello"), Finished, Counted, EndMark)
 
 	t.Run("a call is a child of its request", func(t *testing.T) {
-		for name, q := range map[string]question{"whole": newQuestion("fast"), "streamed": newQuestion("fast").streamed()} {
-			up.answers(whole)
+		for name, q := range map[string]Question{"whole": NewQuestion("fast"), "streamed": NewQuestion("fast").Streamed()} {
+			up.Answers(whole)
 			if q.Stream {
-				up.answers(stream)
+				up.Answers(stream)
 			}
-			a := globex.complete(q)
-			if a.status != http.StatusOK {
-				t.Fatalf("%s: status %d", name, a.status)
+			a := globex.Complete(q)
+			if a.Status != http.StatusOK {
+				t.Fatalf("%s: status %d", name, a.Status)
 			}
-			wantCall(t, spans.trace(a.header.Get("X-Trace-Id"), 1), 0, callOf("openai", "up-fast", nil))
+			wantCall(t, spans.trace(a.Header.Get("X-Trace-Id"), 1), 0, callOf("openai", "up-fast", nil))
 		}
 	})
 	t.Run("of a chat it names the conversation", func(t *testing.T) {
 		for _, streamed := range []bool{true, false} {
-			up.answers(whole)
+			up.Answers(whole)
 			if streamed {
-				up.answers(stream)
+				up.Answers(stream)
 			}
-			session := newSession()
-			resp := globex.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hi", Stream: &streamed})
-			readAll(t, resp)
+			session := NewSession()
+			resp := globex.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hi", Stream: &streamed})
+			ReadAll(t, resp)
 			wantCall(t, spans.trace(resp.Header.Get("X-Trace-Id"), 1), 0,
 				callOf("openai", "up-fast", map[string]any{"gen_ai.conversation.id": session}))
 		}
 	})
 	t.Run("a failed attempt has a span of its own", func(t *testing.T) {
-		up.answers(stream)
+		up.Answers(stream)
 		for _, tc := range []struct {
 			kind   string
 			answer http.HandlerFunc
 		}{
-			{"error", document(http.StatusInternalServerError, "{}")},
-			{"error", document(http.StatusUnauthorized, "{}")},
-			{"error", sends()},
-			{"rate_limited", document(http.StatusTooManyRequests, "{}")},
+			{"error", Document(http.StatusInternalServerError, "{}")},
+			{"error", Document(http.StatusUnauthorized, "{}")},
+			{"error", Sends()},
+			{"rate_limited", Document(http.StatusTooManyRequests, "{}")},
 		} {
-			down.answers(tc.answer)
-			a := globex.complete(newQuestion("steady").streamed())
-			a.wantWhole(t, "Hello")
-			tr := spans.trace(a.header.Get("X-Trace-Id"), 2)
+			down.Answers(tc.answer)
+			a := globex.Complete(NewQuestion("steady").Streamed())
+			a.WantWhole(t, "Hello")
+			tr := spans.trace(a.Header.Get("X-Trace-Id"), 2)
 			wantCall(t, tr, 0, failedCallOf("anthropic", "up-down", tc.kind))
 			wantCall(t, tr, 1, callOf("openai", "up-steady", nil))
 		}
 	})
 	t.Run("so has every one where all fail", func(t *testing.T) {
-		down.answers(document(http.StatusServiceUnavailable, "{}"))
-		up.answers(document(http.StatusTooManyRequests, "{}"))
-		a := globex.complete(newQuestion("steady"))
-		a.wantRefused(t, http.StatusTooManyRequests, "provider_rate_limited")
-		tr := spans.trace(a.header.Get("X-Trace-Id"), 2)
+		down.Answers(Document(http.StatusServiceUnavailable, "{}"))
+		up.Answers(Document(http.StatusTooManyRequests, "{}"))
+		a := globex.Complete(NewQuestion("steady"))
+		a.WantRefused(t, http.StatusTooManyRequests, "provider_rate_limited")
+		tr := spans.trace(a.Header.Get("X-Trace-Id"), 2)
 		wantCall(t, tr, 0, failedCallOf("anthropic", "up-down", "error"))
 		wantCall(t, tr, 1, failedCallOf("openai", "up-steady", "rate_limited"))
 	})
 	t.Run("a cut stream and what goes on with it are two", func(t *testing.T) {
-		up.answers(inTurn(sends(role, content("Hel")), sends(content("Hello"), finished, counted, endMark)))
-		a := globex.complete(newQuestion("fast").streamed())
-		a.wantWhole(t, "Hello")
-		tr := spans.trace(a.header.Get("X-Trace-Id"), 2)
+		up.Answers(inTurn(Sends(Role, Content("Hel")), Sends(Content("Hello"), Finished, Counted, EndMark)))
+		a := globex.Complete(NewQuestion("fast").Streamed())
+		a.WantWhole(t, "Hello")
+		tr := spans.trace(a.Header.Get("X-Trace-Id"), 2)
 		cut := callOf("openai", "up-fast", map[string]any{"error.type": "error", "gen_ai.usage.output_tokens": 1})
 		cut["gen_ai.usage.input_tokens"] = attributes(tr.calls[0])["gen_ai.usage.input_tokens"] // an estimate
 		delete(cut, "gen_ai.response.finish_reasons")
@@ -275,9 +275,9 @@ func TestTracing(t *testing.T) {
 		wantCall(t, tr, 1, callOf("openai", "up-fast", nil))
 	})
 	t.Run("of embeddings nothing comes out", func(t *testing.T) {
-		up.answers(document(http.StatusOK, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"model":"up-1","usage":{"prompt_tokens":7,"total_tokens":7}}`))
-		resp := globex.do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":"hi"}`)
-		if text := readAll(t, resp); resp.StatusCode != http.StatusOK {
+		up.Answers(Document(http.StatusOK, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"model":"up-1","usage":{"prompt_tokens":7,"total_tokens":7}}`))
+		resp := globex.Do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":"hi"}`)
+		if text := ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("status %d: %s", resp.StatusCode, text)
 		}
 		want := callOf("openai", "up-fast", map[string]any{"gen_ai.operation.name": "embeddings"})
@@ -286,19 +286,19 @@ func TestTracing(t *testing.T) {
 		wantCall(t, spans.trace(resp.Header.Get("X-Trace-Id"), 1), 0, want)
 	})
 	t.Run("where no model is called there is none", func(t *testing.T) {
-		up.answers(whole)
+		up.Answers(whole)
 		const key = "Idempotency-Key"
-		first, again := globex.complete(newQuestion("fast"), key, "k-1"), globex.complete(newQuestion("fast"), key, "k-1")
-		wantCall(t, spans.trace(first.header.Get("X-Trace-Id"), 1), 0, callOf("openai", "up-fast", nil))
-		spans.trace(again.header.Get("X-Trace-Id"), 0)
-		refused := globex.complete(newQuestion("nobody"))
-		spans.trace(refused.header.Get("X-Trace-Id"), 0)
+		first, again := globex.Complete(NewQuestion("fast"), key, "k-1"), globex.Complete(NewQuestion("fast"), key, "k-1")
+		wantCall(t, spans.trace(first.Header.Get("X-Trace-Id"), 1), 0, callOf("openai", "up-fast", nil))
+		spans.trace(again.Header.Get("X-Trace-Id"), 0)
+		refused := globex.Complete(NewQuestion("nobody"))
+		spans.trace(refused.Header.Get("X-Trace-Id"), 0)
 	})
 	t.Run("the trace goes on from the client's", func(t *testing.T) {
-		up.answers(whole)
+		up.Answers(whole)
 		const id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-		a := globex.complete(newQuestion("fast"), "Traceparent", "00-"+id+"-"+parent+"-01", "X-Trace-Id", "another")
-		if got := a.header.Get("X-Trace-Id"); got != id {
+		a := globex.Complete(NewQuestion("fast"), "Traceparent", "00-"+id+"-"+parent+"-01", "X-Trace-Id", "another")
+		if got := a.Header.Get("X-Trace-Id"); got != id {
 			t.Fatalf("X-Trace-Id %q, want %q", got, id)
 		}
 		tr := spans.trace(id, 1)
@@ -306,17 +306,17 @@ func TestTracing(t *testing.T) {
 		if got := hex.EncodeToString(tr.root.GetParentSpanId()); got != parent {
 			t.Errorf("the request's parent is %s, want %s", got, parent)
 		}
-		if entry := up.last().header; entry.Get("X-Request-Id") != id || entry.Get("Traceparent") != "" {
+		if entry := up.Last().Header; entry.Get("X-Request-Id") != id || entry.Get("Traceparent") != "" {
 			t.Errorf("the provider got X-Request-Id %q, traceparent %q", entry.Get("X-Request-Id"), entry.Get("Traceparent"))
 		}
 	})
 	t.Run("the client's word not to be traced counts", func(t *testing.T) {
 		const id = "5bf92f3577b34da6a3ce929d0e0e4736"
-		a := globex.complete(newQuestion("fast"), "Traceparent", "00-"+id+"-00f067aa0ba902b7-00")
-		traced := globex.complete(newQuestion("fast"))
-		spans.trace(traced.header.Get("X-Trace-Id"), 1)
-		if got := a.header.Get("X-Trace-Id"); a.status != http.StatusOK || got != id {
-			t.Errorf("status %d, X-Trace-Id %q", a.status, got)
+		a := globex.Complete(NewQuestion("fast"), "Traceparent", "00-"+id+"-00f067aa0ba902b7-00")
+		traced := globex.Complete(NewQuestion("fast"))
+		spans.trace(traced.Header.Get("X-Trace-Id"), 1)
+		if got := a.Header.Get("X-Trace-Id"); a.Status != http.StatusOK || got != id {
+			t.Errorf("status %d, X-Trace-Id %q", a.Status, got)
 		}
 		spans.mu.Lock()
 		defer spans.mu.Unlock()
@@ -327,8 +327,8 @@ func TestTracing(t *testing.T) {
 		}
 	})
 	t.Run("a client that goes away is no error of the provider", func(t *testing.T) {
-		up.answers(sendsAndStalls(role, content("Hello")))
-		resp := globex.do(http.MethodPost, completions, newQuestion("fast").streamed())
+		up.Answers(SendsAndStalls(Role, Content("Hello")))
+		resp := globex.Do(http.MethodPost, CompletionsPath, NewQuestion("fast").Streamed())
 		resp.Body.Close()
 		tr := spans.trace(resp.Header.Get("X-Trace-Id"), 1)
 		want := callOf("openai", "up-fast", map[string]any{"gen_ai.usage.output_tokens": 2})
@@ -341,10 +341,10 @@ func TestTracing(t *testing.T) {
 func TestTracingTimeout(t *testing.T) {
 	t.Parallel()
 	spans := newCollector(t)
-	down, up := newFakeProvider(t, silent), newFakeProvider(t, document(http.StatusOK, wholeAnswer))
-	c := startCaddy(t, gatewayTenants, tracedSite(down, up, "response_timeout 100ms"), spans.env()...)
-	a := newClient(c, "globex", "ann").complete(newQuestion("steady"))
-	tr := spans.trace(a.header.Get("X-Trace-Id"), 2)
+	down, up := NewFakeProvider(t, Silent), NewFakeProvider(t, Document(http.StatusOK, WholeAnswer))
+	c := Start(t, GatewayTenants, tracedSite(down, up, "response_timeout 100ms"), spans.env()...)
+	a := NewClient(c, "globex", "ann").Complete(NewQuestion("steady"))
+	tr := spans.trace(a.Header.Get("X-Trace-Id"), 2)
 	wantCall(t, tr, 0, failedCallOf("anthropic", "up-down", "timeout"))
 	wantCall(t, tr, 1, callOf("openai", "up-steady", nil))
 }
@@ -354,7 +354,7 @@ func TestTracingTimeout(t *testing.T) {
 func TestTracingSecrets(t *testing.T) {
 	t.Parallel()
 	spans := newCollector(t)
-	up := newFakeProvider(t, silent)
+	up := NewFakeProvider(t, Silent)
 	const options = `
 	chat {
 		tenant keyed {
@@ -368,9 +368,9 @@ func TestTracingSecrets(t *testing.T) {
 		}
 	}
 `
-	c := startCaddy(t, options, "\tlog\n"+tracedSite(up, up, ""), spans.env()...)
+	c := Start(t, options, "\tlog\n"+tracedSite(up, up, ""), spans.env()...)
 	sayEverything(t, c, up)
-	c.stop()
+	c.Stop()
 	spans.mu.Lock()
 	defer spans.mu.Unlock()
 	if len(spans.spans) < 40 {

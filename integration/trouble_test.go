@@ -8,79 +8,79 @@ import (
 	"testing"
 )
 
-// trouble makes the operations of a process's store fail, and calls the end.
-func (c *caddyProcess) trouble(op string) (end func()) {
-	c.t.Helper()
-	name := filepath.Join(c.dir, "trouble-"+op)
+// Trouble makes the operations of a process's store fail, and calls the end.
+func (c *Caddy) Trouble(op string) (end func()) {
+	c.T.Helper()
+	name := filepath.Join(c.Dir, "trouble-"+op)
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return func() {
 		if err := os.Remove(name); err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 	}
 }
 
-// troubledTenants is plainTenants with the store in trouble.
-var troubledTenants = strings.Replace(plainTenants, "chat {", "chat {\n\t\tstore trouble", 1)
+// TroubledTenants is PlainTenants with the store in trouble.
+var TroubledTenants = strings.Replace(PlainTenants, "chat {", "chat {\n\t\tstore trouble", 1)
 
 func TestOnStoreError(t *testing.T) {
 	t.Run("deny is the default", func(t *testing.T) {
-		c := startCaddy(t, troubledTenants, limited("requests 2 1h"))
-		ann := newClient(c, "acme", "ann")
-		ann.wantStatuses("before", 200)
-		end := c.trouble("take")
-		f := wantFailure(t, ann.do(http.MethodGet, "/", nil), 503, "storage_unavailable")
+		c := Start(t, TroubledTenants, LimitedSite("requests 2 1h"))
+		ann := NewClient(c, "acme", "ann")
+		ann.WantStatuses("before", 200)
+		end := c.Trouble("take")
+		f := WantFailure(t, ann.Do(http.MethodGet, "/", nil), 503, "storage_unavailable")
 		if strings.Contains(f.Error.Message, "secret") {
 			t.Errorf("the message tells %q", f.Error.Message)
 		}
 		end()
-		ann.wantStatuses("after", 200, 429)
+		ann.WantStatuses("after", 200, 429)
 	})
 	t.Run("allow lets through", func(t *testing.T) {
-		c := startCaddy(t, troubledTenants, limited("requests 2 1h\n\t\tconcurrent 1\n\t\ton_store_error allow"))
-		ann := newClient(c, "acme", "ann")
-		ann.wantStatuses("before", 200)
-		end := c.trouble("take")
-		ann.wantStatuses("without the store", 200, 200, 200)
+		c := Start(t, TroubledTenants, LimitedSite("requests 2 1h\n\t\tconcurrent 1\n\t\ton_store_error allow"))
+		ann := NewClient(c, "acme", "ann")
+		ann.WantStatuses("before", 200)
+		end := c.Trouble("take")
+		ann.WantStatuses("without the store", 200, 200, 200)
 		end()
-		eventually(t, "the limit holds again", func() bool { return ann.get().StatusCode == http.StatusTooManyRequests })
+		Eventually(t, "the limit holds again", func() bool { return ann.Get().StatusCode == http.StatusTooManyRequests })
 	})
 }
 
 func TestStoreFails(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, troubledTenants, up.chain(""))
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
+	up := NewSteered(t)
+	c := Start(t, TroubledTenants, up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
 
-	end := c.trouble("append")
-	wantFailure(t, ann.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hello"}), 503, "storage_unavailable")
+	end := c.Trouble("append")
+	WantFailure(t, ann.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hello"}), 503, "storage_unavailable")
 	end()
-	end = c.trouble("history")
+	end = c.Trouble("history")
 	for _, path := range []string{"/history", "/stream"} {
-		wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+path, nil), 503, "storage_unavailable")
+		WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+path, nil), 503, "storage_unavailable")
 	}
-	wantFailure(t, ann.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hello"}), 503, "storage_unavailable")
+	WantFailure(t, ann.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hello"}), 503, "storage_unavailable")
 	end()
 
 	// an answer that cannot be stored must not look as if it were
-	a := ann.ask(session, "hello")
-	call := up.call()
-	call.say("lost")
-	stream := a.events()
-	stream.text("lost")
-	end = c.trouble("append")
-	call.finish("stop")
-	last := stream.rest()
+	a := ann.Ask(session, "hello")
+	call := up.Call()
+	call.Say("lost")
+	stream := a.Events()
+	stream.Text("lost")
+	end = c.Trouble("append")
+	call.Finish("stop")
+	last := stream.Rest()
 	end()
-	if last.failed == nil || last.failed.Code != "storage_unavailable" || last.done == nil || last.done.FinishReason != "error" {
-		t.Errorf("the stream ended with %+v", last.events)
+	if last.Failed == nil || last.Failed.Code != "storage_unavailable" || last.Done == nil || last.Done.FinishReason != "error" {
+		t.Errorf("the stream ended with %+v", last.Events)
 	}
-	if strings.Contains(last.failed.Data, "secret") {
-		t.Errorf("the error tells %s", last.failed.Data)
+	if strings.Contains(last.Failed.Data, "secret") {
+		t.Errorf("the error tells %s", last.Failed.Data)
 	}
-	wantList(t, "history", contents(ann.history(session)), []string{"user: hello"})
-	wantFree(t, up, ann, session)
+	WantList(t, "history", Contents(ann.History(session)), []string{"user: hello"})
+	WantFree(t, up, ann, session)
 }

@@ -14,124 +14,124 @@ import (
 
 func TestSessionOwnership(t *testing.T) {
 	c, up := echoing(t, "")
-	session := newSession()
-	newClient(c, "acme", "ann").say(session, "ann's secret")
+	session := NewSession()
+	NewClient(c, "acme", "ann").Say(session, "ann's secret")
 
-	others := map[string]*client{
-		"another user":               newClient(c, "acme", "bob"),
-		"nobody in particular":       newClient(c, "acme", ""),
-		"anonymous by name":          newClient(c, "acme", "anonymous"),
-		"the same name elsewhere":    newClient(c, "globex", "ann"),
-		"the same name in upper":     newClient(c, "acme", "Ann"),
-		"one who is nobody anywhere": newClient(c, "globex", ""),
+	others := map[string]*Client{
+		"another user":               NewClient(c, "acme", "bob"),
+		"nobody in particular":       NewClient(c, "acme", ""),
+		"anonymous by name":          NewClient(c, "acme", "anonymous"),
+		"the same name elsewhere":    NewClient(c, "globex", "ann"),
+		"the same name in upper":     NewClient(c, "acme", "Ann"),
+		"one who is nobody anywhere": NewClient(c, "globex", ""),
 	}
 	t.Run("to anyone else it never was", func(t *testing.T) {
 		for who, other := range others {
 			for _, r := range [][2]string{
 				{"GET", "/history"}, {"GET", "/stream"}, {"POST", "/cancel"}, {"DELETE", ""},
 			} {
-				resp := other.do(r[0], "/chat/"+session+r[1], nil)
+				resp := other.Do(r[0], "/chat/"+session+r[1], nil)
 				if resp.StatusCode != http.StatusNotFound {
 					t.Errorf("%s: %s %s", who, r[0], r[1])
 				}
-				wantFailure(t, resp, 404, "session_not_found")
+				WantFailure(t, resp, 404, "session_not_found")
 			}
-			if l := other.list(""); len(l.Data.Sessions) != 0 {
+			if l := other.List(""); len(l.Data.Sessions) != 0 {
 				t.Errorf("%s sees %+v", who, l.Data.Sessions)
 			}
 		}
 	})
 
 	t.Run("a POST with its id starts one's own", func(t *testing.T) {
-		prompts := make(chan prompt, 1)
-		up.answer(func(c *upstreamCall) string {
-			prompts <- c.prompt
+		prompts := make(chan Prompt, 1)
+		up.Answer(func(c *UpstreamCall) string {
+			prompts <- c.Prompt
 			return "yours"
 		})
-		bob := newClient(c, "acme", "bob")
-		bob.say(session, "bob's")
-		wantList(t, "what the model gets", (<-prompts).texts(), []string{"user: bob's"})
-		wantList(t, "bob's", contents(bob.history(session)), []string{"user: bob's", "assistant: yours"})
-		wantList(t, "ann's", contents(newClient(c, "acme", "ann").history(session)), []string{"user: ann's secret", "assistant: re: ann's secret"})
-		up.echo()
+		bob := NewClient(c, "acme", "bob")
+		bob.Say(session, "bob's")
+		WantList(t, "what the model gets", (<-prompts).Texts(), []string{"user: bob's"})
+		WantList(t, "bob's", Contents(bob.History(session)), []string{"user: bob's", "assistant: yours"})
+		WantList(t, "ann's", Contents(NewClient(c, "acme", "ann").History(session)), []string{"user: ann's secret", "assistant: re: ann's secret"})
+		up.Echo()
 	})
 
 	t.Run("nobody in particular is anonymous", func(t *testing.T) {
-		id := newSession()
-		newClient(c, "acme", "").say(id, "who am I")
-		if n := len(newClient(c, "acme", "anonymous").history(id)); n != 2 {
+		id := NewSession()
+		NewClient(c, "acme", "").Say(id, "who am I")
+		if n := len(NewClient(c, "acme", "anonymous").History(id)); n != 2 {
 			t.Errorf("anonymous by name sees %d messages", n)
 		}
 	})
 
 	t.Run("the body's userId is X-User-Id of that name", func(t *testing.T) {
-		id := newSession()
-		nobody := newClient(c, "acme", "")
-		readEvents(t, nobody.do(http.MethodPost, "/chat", ask{SessionID: id, Message: "by body", UserID: "carl"})).rest()
-		carl := newClient(c, "acme", "carl")
-		wantList(t, "carl's", contents(carl.history(id)), []string{"user: by body", "assistant: re: by body"})
-		wantList(t, "carl's list", sessionIDs(carl.list("")), []string{id})
-		if msgs := nobody.history(id); msgs != nil {
+		id := NewSession()
+		nobody := NewClient(c, "acme", "")
+		ReadEvents(t, nobody.Do(http.MethodPost, "/chat", ChatRequest{SessionID: id, Message: "by body", UserID: "carl"})).Rest()
+		carl := NewClient(c, "acme", "carl")
+		WantList(t, "carl's", Contents(carl.History(id)), []string{"user: by body", "assistant: re: by body"})
+		WantList(t, "carl's list", SessionIDs(carl.List("")), []string{id})
+		if msgs := nobody.History(id); msgs != nil {
 			t.Errorf("anonymous sees %+v", msgs)
 		}
 	})
 
 	t.Run("the header wins over the body", func(t *testing.T) {
-		id := newSession()
-		dora := newClient(c, "acme", "dora")
-		readEvents(t, dora.do(http.MethodPost, "/chat", ask{SessionID: id, Message: "by header", UserID: "emil"})).rest()
-		if n := len(dora.history(id)); n != 2 {
+		id := NewSession()
+		dora := NewClient(c, "acme", "dora")
+		ReadEvents(t, dora.Do(http.MethodPost, "/chat", ChatRequest{SessionID: id, Message: "by header", UserID: "emil"})).Rest()
+		if n := len(dora.History(id)); n != 2 {
 			t.Errorf("dora sees %d messages", n)
 		}
-		if msgs := newClient(c, "acme", "emil").history(id); msgs != nil {
+		if msgs := NewClient(c, "acme", "emil").History(id); msgs != nil {
 			t.Errorf("emil sees %+v", msgs)
 		}
 	})
 }
 
 func TestOneTurnAtATime(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, plainTenants, up.chain(""))
-	ann := newClient(c, "acme", "ann")
+	up := NewSteered(t)
+	c := Start(t, PlainTenants, up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
 
 	t.Run("a second one is session_busy", func(t *testing.T) {
-		session := newSession()
-		first := ann.ask(session, "first")
-		call := up.call()
-		second := ask{SessionID: session, Message: "second"}
-		wantFailure(t, ann.do(http.MethodPost, "/chat", second), 409, "session_busy")
-		call.say("some")
-		stream := first.events()
-		stream.text("some")
-		wantFailure(t, ann.do(http.MethodPost, "/chat", second), 409, "session_busy")
+		session := NewSession()
+		first := ann.Ask(session, "first")
+		call := up.Call()
+		second := ChatRequest{SessionID: session, Message: "second"}
+		WantFailure(t, ann.Do(http.MethodPost, "/chat", second), 409, "session_busy")
+		call.Say("some")
+		stream := first.Events()
+		stream.Text("some")
+		WantFailure(t, ann.Do(http.MethodPost, "/chat", second), 409, "session_busy")
 
-		bob := newClient(c, "acme", "bob").ask(session, "mine")
-		up.call().finish("stop")
-		if a := bob.events().rest(); a.done == nil {
+		bob := NewClient(c, "acme", "bob").Ask(session, "mine")
+		up.Call().Finish("stop")
+		if a := bob.Events().Rest(); a.Done == nil {
 			t.Error("another user's session of this name is busy too")
 		}
 
-		call.finish("stop")
-		stream.rest()
-		wantList(t, "history", contents(ann.history(session)), []string{"user: first", "assistant: some"})
+		call.Finish("stop")
+		stream.Rest()
+		WantList(t, "history", Contents(ann.History(session)), []string{"user: first", "assistant: some"})
 	})
 
 	t.Run("the session is free as soon as done was read", func(t *testing.T) {
-		up.echo()
-		session := newSession()
+		up.Echo()
+		session := NewSession()
 		for i := range 200 {
 			streamed := i%2 == 0
-			resp := ann.do(http.MethodPost, "/chat", ask{SessionID: session, Message: fmt.Sprint(i), Stream: &streamed})
+			resp := ann.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: fmt.Sprint(i), Stream: &streamed})
 			if !streamed {
 				if resp.StatusCode != http.StatusOK {
-					t.Fatalf("turn %d: %d %s", i, resp.StatusCode, readAll(t, resp))
+					t.Fatalf("turn %d: %d %s", i, resp.StatusCode, ReadAll(t, resp))
 				}
 				resp.Body.Close()
 				continue
 			}
-			stream := readEvents(t, resp)
+			stream := ReadEvents(t, resp)
 			for {
-				ev, ok := stream.next()
+				ev, ok := stream.Next()
 				if !ok {
 					t.Fatalf("turn %d: cut", i)
 				}
@@ -141,7 +141,7 @@ func TestOneTurnAtATime(t *testing.T) {
 			}
 			// what comes behind done is left unread on purpose
 		}
-		if n := len(ann.history(session)); n != 400 {
+		if n := len(ann.History(session)); n != 400 {
 			t.Errorf("%d messages after 200 turns", n)
 		}
 	})
@@ -149,11 +149,11 @@ func TestOneTurnAtATime(t *testing.T) {
 
 func TestContext(t *testing.T) {
 	t.Parallel()
-	up := newSteered(t)
-	prompts := make(chan prompt, 1)
-	up.answer(func(c *upstreamCall) string {
-		prompts <- c.prompt
-		return "a" + c.prompt.question()[1:]
+	up := NewSteered(t)
+	prompts := make(chan Prompt, 1)
+	up.Answer(func(c *UpstreamCall) string {
+		prompts <- c.Prompt
+		return "a" + c.Prompt.Question()[1:]
 	})
 	const tenants = `
 	chat {
@@ -165,88 +165,88 @@ func TestContext(t *testing.T) {
 		}
 	}
 `
-	c := startCaddy(t, tenants, up.chain("context_messages 3\n\t\tsystem \"You are anybody's.\""))
-	last := func(cl *client, session string, turns int) []string {
+	c := Start(t, tenants, up.Chain("context_messages 3\n\t\tsystem \"You are anybody's.\""))
+	last := func(cl *Client, session string, turns int) []string {
 		t.Helper()
-		var p prompt
+		var p Prompt
 		for i := range turns {
-			cl.say(session, fmt.Sprintf("q%d", i))
+			cl.Say(session, fmt.Sprintf("q%d", i))
 			p = <-prompts
 		}
-		return p.texts()
+		return p.Texts()
 	}
 
 	t.Run("is exactly n stored messages before the new one", func(t *testing.T) {
-		ann := newClient(c, "acme", "ann")
-		wantList(t, "first", last(ann, newSession(), 1), []string{"system: You are Acme's.", "user: q0"})
-		wantList(t, "second", last(ann, newSession(), 2), []string{"system: You are Acme's.", "user: q0", "assistant: a0", "user: q1"})
-		wantList(t, "fifth", last(ann, newSession(), 5), []string{"system: You are Acme's.", "assistant: a2", "user: q3", "assistant: a3", "user: q4"})
+		ann := NewClient(c, "acme", "ann")
+		WantList(t, "first", last(ann, NewSession(), 1), []string{"system: You are Acme's.", "user: q0"})
+		WantList(t, "second", last(ann, NewSession(), 2), []string{"system: You are Acme's.", "user: q0", "assistant: a0", "user: q1"})
+		WantList(t, "fifth", last(ann, NewSession(), 5), []string{"system: You are Acme's.", "assistant: a2", "user: q3", "assistant: a3", "user: q4"})
 	})
 
 	t.Run("does not count a question that is asked again", func(t *testing.T) {
-		ann := newClient(c, "acme", "ann")
-		session := newSession()
+		ann := NewClient(c, "acme", "ann")
+		session := NewSession()
 		last(ann, session, 3)
-		up.cancelled(ann, session, "q3")
-		ann.say(session, "q3")
-		wantList(t, "again", (<-prompts).texts(), []string{"system: You are Acme's.", "assistant: a1", "user: q2", "assistant: a2", "user: q3"})
+		up.Cancelled(ann, session, "q3")
+		ann.Say(session, "q3")
+		WantList(t, "again", (<-prompts).Texts(), []string{"system: You are Acme's.", "assistant: a1", "user: q2", "assistant: a2", "user: q3"})
 	})
 
 	t.Run("has the directive's system prompt where the tenant has none", func(t *testing.T) {
-		globex := newClient(c, "globex", "ann")
-		wantList(t, "prompt", last(globex, newSession(), 1), []string{"system: You are anybody's.", "user: q0"})
+		globex := NewClient(c, "globex", "ann")
+		WantList(t, "prompt", last(globex, NewSession(), 1), []string{"system: You are anybody's.", "user: q0"})
 	})
 
 	t.Run("max_messages keeps the newest", func(t *testing.T) {
-		globex := newClient(c, "globex", "ann")
-		session := newSession()
+		globex := NewClient(c, "globex", "ann")
+		session := NewSession()
 		last(globex, session, 4)
-		wantList(t, "history", contents(globex.history(session)), []string{"assistant: a2", "user: q3", "assistant: a3"})
-		if n := globex.list("").Data.Sessions[0].MessageCount; n != 3 {
+		WantList(t, "history", Contents(globex.History(session)), []string{"assistant: a2", "user: q3", "assistant: a3"})
+		if n := globex.List("").Data.Sessions[0].MessageCount; n != 3 {
 			t.Errorf("messageCount is %d", n)
 		}
 	})
 
 	t.Run("context_tokens is a bound too, and 0 messages are none", func(t *testing.T) {
 		// an estimate of four bytes a token: 10 for each of 40 bytes
-		c.writeConfig(tenants, up.chain("context_tokens 25\n\t\tmax_messages 100"))
-		c.reload()
-		ann := newClient(c, "acme", "ann")
-		session := newSession()
-		var p prompt
+		c.WriteConfig(tenants, up.Chain("context_tokens 25\n\t\tmax_messages 100"))
+		c.Reload()
+		ann := NewClient(c, "acme", "ann")
+		session := NewSession()
+		var p Prompt
 		for i := range 3 {
-			ann.say(session, fmt.Sprintf("q%d", i)+strings.Repeat(".", 38))
+			ann.Say(session, fmt.Sprintf("q%d", i)+strings.Repeat(".", 38))
 			p = <-prompts
 		}
-		wantList(t, "prompt", p.texts(), []string{
+		WantList(t, "prompt", p.Texts(), []string{
 			"system: You are Acme's.",
 			"user: q1" + strings.Repeat(".", 38),
 			"assistant: a1" + strings.Repeat(".", 38),
 			"user: q2" + strings.Repeat(".", 38),
 		})
 
-		c.writeConfig(tenants, up.chain("context_messages 0"))
-		c.reload()
-		wantList(t, "prompt", last(ann, session, 1), []string{"system: You are Acme's.", "user: q0"})
+		c.WriteConfig(tenants, up.Chain("context_messages 0"))
+		c.Reload()
+		WantList(t, "prompt", last(ann, session, 1), []string{"system: You are Acme's.", "user: q0"})
 	})
 }
 
 func TestRetention(t *testing.T) {
-	up := newSteered(t)
-	prompts := make(chan prompt, 100)
-	up.answer(func(c *upstreamCall) string {
-		prompts <- c.prompt
+	up := NewSteered(t)
+	prompts := make(chan Prompt, 100)
+	up.Answer(func(c *UpstreamCall) string {
+		prompts <- c.Prompt
 		return "answer"
 	})
-	c := startCaddy(t, "chat {\n\ttenant acme {\n\t\tretention 1s\n\t}\n\ttenant globex\n}", up.chain(""))
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	ann.say(session, "soon forgotten")
-	newClient(c, "globex", "ann").say(session, "kept")
+	c := Start(t, "chat {\n\ttenant acme {\n\t\tretention 1s\n\t}\n\ttenant globex\n}", up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	ann.Say(session, "soon forgotten")
+	NewClient(c, "globex", "ann").Say(session, "kept")
 
-	eventually(t, "the session expires", func() bool {
+	Eventually(t, "the session expires", func() bool {
 		asked := time.Now().UnixMilli()
-		msgs := ann.history(session)
+		msgs := ann.History(session)
 		for _, m := range msgs {
 			if m.Timestamp+1000 <= asked {
 				t.Fatalf("a message %d ms old is returned", asked-m.Timestamp)
@@ -254,15 +254,15 @@ func TestRetention(t *testing.T) {
 		}
 		return msgs == nil
 	})
-	wantFailure(t, ann.do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
-	if l := ann.list(""); len(l.Data.Sessions) != 0 {
+	WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
+	if l := ann.List(""); len(l.Data.Sessions) != 0 {
 		t.Errorf("still listed: %+v", l.Data.Sessions)
 	}
 	<-prompts
 	<-prompts
-	ann.say(session, "anew")
-	wantList(t, "what the model gets", (<-prompts).texts(), []string{"user: anew"})
-	if n := len(newClient(c, "globex", "ann").history(session)); n != 2 {
+	ann.Say(session, "anew")
+	WantList(t, "what the model gets", (<-prompts).Texts(), []string{"user: anew"})
+	if n := len(NewClient(c, "globex", "ann").History(session)); n != 2 {
 		t.Errorf("the other tenant has %d messages left", n)
 	}
 }
@@ -281,11 +281,11 @@ var usageKeys = []string{"costUsd", "estimated", "latencyMs", "modelId", "tokens
 
 func TestDocumentAnswer(t *testing.T) {
 	c, _ := echoing(t, "")
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
 	no := false
-	resp := ann.do(http.MethodPost, "/chat", ask{SessionID: session, Message: "hello", Stream: &no}, "X-Trace-Id", "trace-1")
-	body := readAll(t, resp)
+	resp := ann.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hello", Stream: &no}, "X-Trace-Id", "trace-1")
+	body := ReadAll(t, resp)
 
 	var doc struct {
 		OK      bool            `json:"ok"`
@@ -298,7 +298,7 @@ func TestDocumentAnswer(t *testing.T) {
 	var data struct {
 		Status, SessionID, Message, FinishReason string
 		Stream                                   *bool
-		Usage                                    usage
+		Usage                                    Usage
 	}
 	if err := json.Unmarshal(doc.Data, &data); err != nil {
 		t.Fatal(err)
@@ -307,9 +307,9 @@ func TestDocumentAnswer(t *testing.T) {
 	if err := json.Unmarshal(doc.Data, &raw); err != nil {
 		t.Fatal(err)
 	}
-	wantList(t, "members", keysOf(t, []byte(body)), []string{"data", "ok", "traceId"})
-	wantList(t, "data", keysOf(t, doc.Data), []string{"finishReason", "message", "sessionId", "status", "stream", "usage"})
-	wantList(t, "usage", keysOf(t, raw["usage"]), usageKeys)
+	WantList(t, "members", keysOf(t, []byte(body)), []string{"data", "ok", "traceId"})
+	WantList(t, "data", keysOf(t, doc.Data), []string{"finishReason", "message", "sessionId", "status", "stream", "usage"})
+	WantList(t, "usage", keysOf(t, raw["usage"]), usageKeys)
 	if resp.StatusCode != http.StatusOK || !doc.OK || doc.TraceID != "trace-1" {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
@@ -331,12 +331,12 @@ func TestDocumentAnswer(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	wantList(t, "history", contents(ann.history(session)), []string{"user: hello", "assistant: re: hello"})
+	WantList(t, "history", Contents(ann.History(session)), []string{"user: hello", "assistant: re: hello"})
 }
 
-func wantUsage(t testing.TB, u usage) {
+func wantUsage(t testing.TB, u Usage) {
 	t.Helper()
-	if u.ModelID != "fast" || u.TokensIn != upstreamTokensIn || u.TokensOut != upstreamTokensOut || u.TotalTokens != upstreamTokensIn+upstreamTokensOut || u.Estimated {
+	if u.ModelID != "fast" || u.TokensIn != UpstreamTokensIn || u.TokensOut != UpstreamTokensOut || u.TotalTokens != UpstreamTokensIn+UpstreamTokensOut || u.Estimated {
 		t.Errorf("usage: %+v", u)
 	}
 	if u.LatencyMs < u.TTFTMs || u.TTFTMs < 0 {
@@ -345,14 +345,14 @@ func wantUsage(t testing.TB, u usage) {
 }
 
 func TestStreamedAnswer(t *testing.T) {
-	up := newSteered(t)
-	c := startCaddy(t, plainTenants, up.chain(""))
-	ann := newClient(c, "acme", "ann")
-	session := newSession()
-	a := ann.start(ann.request(http.MethodPost, "/chat", ask{SessionID: session, Message: "hello"}, "X-Trace-Id", "trace-1"))
-	call := up.call()
-	call.say("Grüße, ")
-	resp := a.answer()
+	up := NewSteered(t)
+	c := Start(t, PlainTenants, up.Chain(""))
+	ann := NewClient(c, "acme", "ann")
+	session := NewSession()
+	a := ann.Start(ann.Request(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "hello"}, "X-Trace-Id", "trace-1"))
+	call := up.Call()
+	call.Say("Grüße, ")
+	resp := a.Answer()
 	for name, want := range map[string]string{
 		"Content-Type":      "text/event-stream",
 		"Cache-Control":     "no-cache",
@@ -367,24 +367,24 @@ func TestStreamedAnswer(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	stream := readEvents(t, resp)
+	stream := ReadEvents(t, resp)
 	// each event is there before the next one is made
-	list := stream.text("Grüße, ")
-	call.say("Welt\n\"!\"")
-	list = append(list, stream.text("Welt\n\"!\"")...)
-	call.finish("length")
-	end := stream.rest()
-	list = append(list, end.events...)
+	list := stream.Text("Grüße, ")
+	call.Say("Welt\n\"!\"")
+	list = append(list, stream.Text("Welt\n\"!\"")...)
+	call.Finish("length")
+	end := stream.Rest()
+	list = append(list, end.Events...)
 
-	wantIDs(t, list)
-	wantList(t, "an event", keysOf(t, []byte(list[0].Data)), []string{"content", "role", "sessionId", "tenantId", "traceId"})
+	WantIDs(t, list)
+	WantList(t, "an event", keysOf(t, []byte(list[0].Data)), []string{"content", "role", "sessionId", "tenantId", "traceId"})
 	if e := list[0]; e.SessionID != session || e.TenantID != "acme" || e.TraceID != "trace-1" || !strings.Contains(e.Data, `"role":"assistant"`) {
 		t.Errorf("got %+v", e)
 	}
-	if end.done == nil || end.done.FinishReason != "length" || !strings.Contains(end.done.Data, `"done":true`) {
-		t.Fatalf("done: %+v", end.done)
+	if end.Done == nil || end.Done.FinishReason != "length" || !strings.Contains(end.Done.Data, `"done":true`) {
+		t.Fatalf("done: %+v", end.Done)
 	}
-	wantList(t, "done", keysOf(t, []byte(end.done.Data)), []string{"done", "finishReason", "usage"})
-	wantUsage(t, end.done.Usage)
-	wantList(t, "history", contents(ann.history(session)), []string{"user: hello", "assistant: Grüße, Welt\n\"!\""})
+	WantList(t, "done", keysOf(t, []byte(end.Done.Data)), []string{"done", "finishReason", "usage"})
+	wantUsage(t, end.Done.Usage)
+	WantList(t, "history", Contents(ann.History(session)), []string{"user: hello", "assistant: Grüße, Welt\n\"!\""})
 }

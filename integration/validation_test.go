@@ -19,16 +19,16 @@ type badBody struct {
 	names string // the field that the message begins with
 }
 
-func (b badBody) check(t testing.TB, cl *client, path string) {
+func (b badBody) check(t testing.TB, cl *Client, path string) {
 	t.Helper()
-	resp := cl.do("POST", path, b.body)
+	resp := cl.Do("POST", path, b.body)
 	if b.code == "" {
-		if text := readAll(t, resp); resp.StatusCode != http.StatusOK {
+		if text := ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Errorf("got %d, want an answer: %s", resp.StatusCode, text)
 		}
 		return
 	}
-	f := wantFailure(t, resp, http.StatusBadRequest, b.code)
+	f := WantFailure(t, resp, http.StatusBadRequest, b.code)
 	if b.names != "" && !strings.HasPrefix(f.Error.Message, b.names+": ") {
 		t.Errorf("message %q does not name %s", f.Error.Message, b.names)
 	}
@@ -71,9 +71,9 @@ const validationSite = `
 `
 
 func TestValidationOfMessages(t *testing.T) {
-	c := startCaddy(t, "", validationSite)
-	cl := newClient(c, "", "")
-	good := map[string]string{"sessionId": quoted(newSession()), "message": `"hi"`, "stream": "false"}
+	c := Start(t, "", validationSite)
+	cl := NewClient(c, "", "")
+	good := map[string]string{"sessionId": quoted(NewSession()), "message": `"hi"`, "stream": "false"}
 	const bad, field = "invalid_json", "invalid_request"
 
 	for _, b := range []badBody{
@@ -85,11 +85,11 @@ func TestValidationOfMessages(t *testing.T) {
 		{"sessionId an object", with(good, "sessionId", "{}"), field, "sessionId"},
 		{"sessionId empty", with(good, "sessionId", `""`), field, "sessionId"},
 		{"sessionId no UUID", with(good, "sessionId", `"session-1"`), field, "sessionId"},
-		{"sessionId in braces", with(good, "sessionId", quoted("{"+aSession+"}")), field, "sessionId"},
-		{"sessionId as URN", with(good, "sessionId", quoted("urn:uuid:"+aSession)), field, "sessionId"},
-		{"sessionId without hyphens", with(good, "sessionId", quoted(strings.ReplaceAll(aSession, "-", ""))), field, "sessionId"},
-		{"sessionId with another letter", with(good, "sessionId", quoted("g"+aSession[1:])), field, "sessionId"},
-		{"sessionId in upper case", with(good, "sessionId", quoted(strings.ToUpper(newSession()))), "", ""},
+		{"sessionId in braces", with(good, "sessionId", quoted("{"+SomeSession+"}")), field, "sessionId"},
+		{"sessionId as URN", with(good, "sessionId", quoted("urn:uuid:"+SomeSession)), field, "sessionId"},
+		{"sessionId without hyphens", with(good, "sessionId", quoted(strings.ReplaceAll(SomeSession, "-", ""))), field, "sessionId"},
+		{"sessionId with another letter", with(good, "sessionId", quoted("g"+SomeSession[1:])), field, "sessionId"},
+		{"sessionId in upper case", with(good, "sessionId", quoted(strings.ToUpper(NewSession()))), "", ""},
 
 		{"message missing", with(good, "message", ""), field, "message"},
 		{"message null", with(good, "message", "null"), field, "message"},
@@ -149,15 +149,15 @@ func TestValidationOfMessages(t *testing.T) {
 		{"nesting that never ends", `{"model":` + strings.Repeat(`{"a":`, 40_000), bad, ""},
 	} {
 		t.Run(b.name, func(t *testing.T) {
-			cl.t = t
+			cl.T = t
 			b.check(t, cl, "/chat")
 		})
 	}
 }
 
 func TestValidationOfCompletions(t *testing.T) {
-	c := startCaddy(t, "", validationSite)
-	cl := newClient(c, "", "")
+	c := Start(t, "", validationSite)
+	cl := NewClient(c, "", "")
 	good := map[string]string{"model": `"echo"`, "messages": `[{"role":"user","content":"hi"}]`}
 	const bad, field = "invalid_json", "invalid_request"
 
@@ -193,18 +193,18 @@ func TestValidationOfCompletions(t *testing.T) {
 		{"nesting 100,000 deep", with(good, "userId", strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)), bad, ""},
 	} {
 		t.Run(b.name, func(t *testing.T) {
-			cl.t = t
+			cl.T = t
 			b.check(t, cl, "/v1/chat/completions")
 		})
 	}
 }
 
 func TestValidationOfContentType(t *testing.T) {
-	c := startCaddy(t, "", validationSite)
+	c := Start(t, "", validationSite)
 	for _, p := range []struct {
 		path string
 		body any
-	}{{"/chat", askOf("")}, {"/v1/chat/completions", completionOf("echo")}} {
+	}{{"/chat", ChatRequestFor("")}, {"/v1/chat/completions", CompletionRequestFor("echo")}} {
 		for contentType, fine := range map[string]bool{
 			"application/json":                     true,
 			"Application/JSON":                     true,
@@ -223,19 +223,19 @@ func TestValidationOfContentType(t *testing.T) {
 			"":                                     false,
 		} {
 			t.Run(p.path+" "+contentType, func(t *testing.T) {
-				cl := newClient(c, "", "")
-				cl.t = t
-				req := cl.request("POST", p.path, p.body, "Content-Type", contentType)
+				cl := NewClient(c, "", "")
+				cl.T = t
+				req := cl.Request("POST", p.path, p.body, "Content-Type", contentType)
 				if contentType == "" {
 					req.Header.Del("Content-Type")
 				}
-				resp, err := cl.http.Do(req)
+				resp, err := cl.HTTP.Do(req)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if !fine {
-					wantFailure(t, resp, http.StatusUnsupportedMediaType, "unsupported_media_type")
-				} else if text := readAll(t, resp); resp.StatusCode != http.StatusOK {
+					WantFailure(t, resp, http.StatusUnsupportedMediaType, "unsupported_media_type")
+				} else if text := ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 					t.Errorf("got %d: %s", resp.StatusCode, text)
 				}
 			})
@@ -245,7 +245,7 @@ func TestValidationOfContentType(t *testing.T) {
 
 // The limit in bytes, by Content-Length and in chunks.
 func TestValidationOfBodySize(t *testing.T) {
-	c := startCaddy(t, "", `
+	c := Start(t, "", `
 		tenant_resolve
 		chat_session {
 			max_body 2000
@@ -262,7 +262,7 @@ func TestValidationOfBodySize(t *testing.T) {
 		limit int
 		body  map[string]string
 	}{
-		{"/chat", 2000, map[string]string{"sessionId": quoted(newSession()), "message": `"hi"`}},
+		{"/chat", 2000, map[string]string{"sessionId": quoted(NewSession()), "message": `"hi"`}},
 		{"/v1/chat/completions", 3000, map[string]string{"messages": `[{"role":"user","content":"hi"}]`}},
 	} {
 		bodyOf := func(size int) string {
@@ -273,8 +273,8 @@ func TestValidationOfBodySize(t *testing.T) {
 		for _, chunked := range []bool{false, true} {
 			for size, status := range map[int]int{p.limit: http.StatusOK, p.limit + 1: http.StatusRequestEntityTooLarge, 100 * p.limit: http.StatusRequestEntityTooLarge} {
 				t.Run(fmt.Sprintf("%s of %d, chunked %t", p.path, size, chunked), func(t *testing.T) {
-					cl := newClient(c, "", "")
-					cl.t = t
+					cl := NewClient(c, "", "")
+					cl.T = t
 					text := bodyOf(size)
 					if len(text) != size {
 						t.Fatalf("the test made %d bytes, not %d", len(text), size)
@@ -283,10 +283,10 @@ func TestValidationOfBodySize(t *testing.T) {
 					if chunked {
 						body = io.MultiReader(strings.NewReader(text[:10]), strings.NewReader(text[10:]))
 					}
-					resp := cl.do("POST", p.path, body)
+					resp := cl.Do("POST", p.path, body)
 					if status == http.StatusRequestEntityTooLarge {
-						wantFailure(t, resp, status, "payload_too_large")
-					} else if text := readAll(t, resp); resp.StatusCode != status {
+						WantFailure(t, resp, status, "payload_too_large")
+					} else if text := ReadAll(t, resp); resp.StatusCode != status {
 						t.Errorf("got %d: %s", resp.StatusCode, text)
 					}
 				})
@@ -294,17 +294,17 @@ func TestValidationOfBodySize(t *testing.T) {
 		}
 		// Go's server itself reads on for at most 256 KiB before it answers, so
 		// that clients that send first and read then are not cut off.
-		head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n", p.path, strings.TrimPrefix(c.url, "http://"))
+		head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n", p.path, strings.TrimPrefix(c.URL, "http://"))
 		t.Run(p.path+" is refused before it is read", func(t *testing.T) {
 			// most of the body is never sent
 			more := "Content-Length: 100000000\r\n\r\n" + strings.Repeat(" ", 300_000)
-			wantFailure(t, rawRequest(t, c, head+more), http.StatusRequestEntityTooLarge, "payload_too_large")
+			WantFailure(t, rawRequest(t, c, head+more), http.StatusRequestEntityTooLarge, "payload_too_large")
 		})
 		t.Run(p.path+" is refused as soon as it is too long", func(t *testing.T) {
 			// the last chunk never comes
 			text := strings.Repeat(" ", p.limit+300_000)
 			more := fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(text), text)
-			wantFailure(t, rawRequest(t, c, head+more), http.StatusRequestEntityTooLarge, "payload_too_large")
+			WantFailure(t, rawRequest(t, c, head+more), http.StatusRequestEntityTooLarge, "payload_too_large")
 		})
 	}
 }
@@ -312,20 +312,20 @@ func TestValidationOfBodySize(t *testing.T) {
 // Where a chunked body passes the limit of Caddy's request_body, that is told
 // in the same words as ours. A Content-Length above it does not reach us.
 func TestValidationBehindRequestBody(t *testing.T) {
-	c := startCaddy(t, "", "request_body {\nmax_size 100\n}\n"+validationSite)
-	cl := newClient(c, "", "")
+	c := Start(t, "", "request_body {\nmax_size 100\n}\n"+validationSite)
+	cl := NewClient(c, "", "")
 	text := `{"message":"` + strings.Repeat("x", 200) + `"}`
 	for _, path := range []string{"/chat", "/v1/chat/completions"} {
-		resp := cl.do("POST", path, io.MultiReader(strings.NewReader(text)))
-		refusal{path: path, status: http.StatusRequestEntityTooLarge, code: "payload_too_large"}.checkAnswer(t, c, resp)
+		resp := cl.Do("POST", path, io.MultiReader(strings.NewReader(text)))
+		Refusal{Path: path, Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large"}.CheckAnswer(t, c, resp)
 	}
 }
 
 // rawRequest sends text and reads the answer to it; the connection stays
 // open until the test ends.
-func rawRequest(t testing.TB, c *caddyProcess, text string) *http.Response {
+func rawRequest(t testing.TB, c *Caddy, text string) *http.Response {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
