@@ -3,7 +3,7 @@
 CADDY    = $(shell cd xcaddy-build && \
 	go list -m -f '{{.Version}}' github.com/caddyserver/caddy/v2)
 LINT     = go tool -modfile=$(CURDIR)/.ci/tools/go.mod golangci-lint
-TIMEOUT  ?= 17m
+TIMEOUT  ?= 30m
 PARALLEL ?= 8
 FUZZTIME ?= 30s
 BENCH    ?= .

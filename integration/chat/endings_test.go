@@ -1,0 +1,291 @@
+package chat
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+)
+
+func TestClientGoesAway(t *testing.T) {
+	up := harness.NewSteered(t)
+	c := harness.Start(t, harness.PlainTenants, up.Chain("on_disconnect continue"))
+	ann := harness.NewClient(c, "acme", "ann")
+
+	t.Run("continue lets the answer finish", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "go on")
+		call := up.Call()
+		call.Say("one ")
+		stream := a.Events()
+		stream.Text("one ")
+		a.GoAway()
+		call.Say("two ")
+		harness.WantFailure(t, ann.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "again"}), 409, "session_busy")
+		call.Say("three")
+		call.Finish("stop")
+		ann.WantLast(session, "one two three", "complete")
+		harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: go on", "assistant: one two three"})
+	})
+
+	t.Run("continue also before the first token and for a document", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "early")
+		call := up.Call()
+		a.GoAway()
+		if err := <-a.Err; err == nil {
+			t.Fatal("there was an answer")
+		}
+		call.Say("late answer")
+		call.Finish("stop")
+		ann.WantLast(session, "late answer", "complete")
+
+		session = harness.NewSession()
+		no := false
+		a = ann.Start(ann.Request(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "document", Stream: &no}))
+		call = up.Call()
+		a.GoAway()
+		if err := <-a.Err; err == nil {
+			t.Fatal("there was an answer")
+		}
+		call.Say("whole document")
+		call.Finish("stop")
+		ann.WantLast(session, "whole document", "complete")
+	})
+
+	t.Run("cancel stops the upstream and keeps what came", func(t *testing.T) {
+		c.WriteConfig(harness.PlainTenants, up.Chain("on_disconnect cancel"))
+		c.Reload()
+		session := harness.NewSession()
+		a := ann.Ask(session, "never mind")
+		call := up.Call()
+		call.Say("begun ", "and")
+		stream := a.Events()
+		stream.Text("begun and")
+		a.GoAway()
+		call.WantGone()
+		ann.WantLast(session, "begun and", "partial")
+		harness.WantFree(t, up, ann, session)
+
+		session = harness.NewSession()
+		a = ann.Ask(session, "early")
+		call = up.Call()
+		a.GoAway()
+		call.WantGone()
+		harness.WantFree(t, up, ann, session)
+	})
+}
+
+func TestCancel(t *testing.T) {
+	up := harness.NewSteered(t)
+	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
+	ann := harness.NewClient(c, "acme", "ann")
+
+	t.Run("in the middle keeps what was produced", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "tell me")
+		call := up.Call()
+		call.Say("a part")
+		stream := a.Events()
+		list := stream.Text("a part")
+		if !ann.CancelTurn(session) {
+			t.Error("cancelled is false for a running turn")
+		}
+		call.WantGone()
+		end := stream.Rest()
+		harness.WantIDs(t, append(list, end.Events...))
+		if end.Done == nil || end.Done.FinishReason != "cancelled" || end.Failed != nil {
+			t.Errorf("the stream ended with %+v", end.Events)
+		}
+		msgs := ann.History(session)
+		harness.WantList(t, "history", harness.Contents(msgs), []string{"user: tell me", "assistant: a part"})
+		if msgs[1].Status != "partial" {
+			t.Errorf("status is %s", msgs[1].Status)
+		}
+		if ann.CancelTurn(session) {
+			t.Error("cancelled is true though nothing runs")
+		}
+		harness.WantFree(t, up, ann, session)
+	})
+
+	t.Run("before the first token leaves the question", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "tell me")
+		call := up.Call()
+		if !ann.CancelTurn(session) {
+			t.Error("cancelled is false for a running turn")
+		}
+		call.WantGone()
+		end := a.Events().Rest()
+		if end.Text != "" || end.Done == nil || end.Done.FinishReason != "cancelled" {
+			t.Errorf("got %+v", end)
+		}
+		harness.WantIDs(t, end.Events)
+		harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: tell me"})
+		harness.WantFree(t, up, ann, session)
+	})
+
+	t.Run("ends a document too", func(t *testing.T) {
+		session := harness.NewSession()
+		no := false
+		a := ann.Start(ann.Request(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "document", Stream: &no}))
+		call := up.Call()
+		if !ann.CancelTurn(session) {
+			t.Error("cancelled is false for a running turn")
+		}
+		call.WantGone()
+		var doc struct{ Data struct{ FinishReason string } }
+		harness.Decode(t, a.Answer(), &doc)
+		if doc.Data.FinishReason != "cancelled" {
+			t.Errorf("finishReason is %q", doc.Data.FinishReason)
+		}
+	})
+
+	t.Run("is nobody else's to do", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "mine")
+		call := up.Call()
+		harness.WantFailure(t, harness.NewClient(c, "acme", "bob").Do(http.MethodPost, "/chat/"+session+"/cancel", nil), 404, "session_not_found")
+		call.Say("still here")
+		call.Finish("stop")
+		if end := a.Events().Rest(); end.Text != "still here" {
+			t.Errorf("got %q", end.Text)
+		}
+	})
+}
+
+func TestFailedTurn(t *testing.T) {
+	up := harness.NewSteered(t)
+	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
+	ann := harness.NewClient(c, "acme", "ann")
+
+	t.Run("before the first byte is a plain error, and the question stays", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "try")
+		harness.FailAll(t, up, a, 500, `{"error":{"message":"secret trouble"}}`)
+		harness.WantFailure(t, a.Answer(), 502, "ai_error")
+		harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: try"})
+
+		t.Run("and repeating it does not store it twice", func(t *testing.T) {
+			a := ann.Ask(session, "try")
+			call := up.Call()
+			harness.WantList(t, "what the model gets", call.Prompt.Texts(), []string{"user: try"})
+			call.Say("done")
+			call.Finish("stop")
+			a.Events().Rest()
+			harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: try", "assistant: done"})
+		})
+		t.Run("and asking it again once it was answered does", func(t *testing.T) {
+			a := ann.Ask(session, "try")
+			up.Call().Finish("stop")
+			a.Events().Rest()
+			harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: try", "assistant: done", "user: try", "assistant: "})
+		})
+	})
+
+	t.Run("another question after an unanswered one is stored beside it", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "first")
+		harness.FailAll(t, up, a, 500, `{}`)
+		harness.WantFailure(t, a.Answer(), 502, "ai_error")
+		a = ann.Ask(session, "second")
+		call := up.Call()
+		harness.WantList(t, "what the model gets", call.Prompt.Texts(), []string{"user: first", "user: second"})
+		call.Finish("stop")
+		a.Events().Rest()
+	})
+
+	t.Run("cut in the middle keeps what came", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "try")
+		call := up.Call()
+		call.Say("half of")
+		stream := a.Events()
+		list := stream.Text("half of")
+		call.Cut()
+		end := stream.Rest()
+		harness.WantIDs(t, append(list, end.Events...))
+		if len(end.Events) != 2 || end.Failed == nil || end.Done == nil {
+			t.Fatalf("the stream ended with %+v", end.Events)
+		}
+		if end.Failed.Code != "ai_error" || end.Failed.TraceID != list[0].TraceID || end.Done.FinishReason != "error" {
+			t.Errorf("the stream ended with %+v", end.Events)
+		}
+		harness.WantList(t, "error", keysOf(t, []byte(end.Failed.Data)), []string{"code", "message", "traceId"})
+		msgs := ann.History(session)
+		harness.WantList(t, "history", harness.Contents(msgs), []string{"user: try", "assistant: half of"})
+		if msgs[1].Status != "partial" {
+			t.Errorf("status is %s", msgs[1].Status)
+		}
+	})
+
+	t.Run("a refusal takes the question back", func(t *testing.T) {
+		session := harness.NewSession()
+		ask1 := harness.ChatRequest{SessionID: session, Message: "unknown", ModelID: "no-such-model"}
+		harness.WantFailure(t, ann.Do(http.MethodPost, "/chat", ask1), 404, "model_unknown")
+		harness.WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
+		if slices.Contains(harness.SessionIDs(ann.List("")), session) {
+			t.Error("the session of a refused first message is listed")
+		}
+
+		a := ann.Ask(session, "fine")
+		up.Call().Finish("stop")
+		a.Events().Rest()
+		a = ann.Ask(session, "wicked")
+		up.Call().Fail(400, `{"error":{"message":"no","code":"content_filter","type":"invalid_request_error"}}`)
+		harness.WantFailure(t, a.Answer(), 400, "content_filtered")
+		a = ann.Ask(session, "malformed")
+		up.Call().Fail(400, `{"error":{"message":"too odd","type":"invalid_request_error"}}`)
+		harness.WantFailure(t, a.Answer(), 400, "invalid_request")
+		harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: fine", "assistant: "})
+
+		no := false
+		resp := ann.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "unknown", ModelID: "no-such-model", Stream: &no})
+		harness.WantFailure(t, resp, 404, "model_unknown")
+		if n := len(ann.History(session)); n != 2 {
+			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+// TestKeepAlive has comments begin an answer before the model does: what
+// fails then can only be told in the stream.
+func TestKeepAlive(t *testing.T) {
+	up := harness.NewSteered(t)
+	c := harness.Start(t, harness.PlainTenants, up.Chain("keep_alive 20ms"))
+	ann := harness.NewClient(c, "acme", "ann")
+	comment := func(resp *http.Response) {
+		t.Helper()
+		line := make([]byte, len(": keep-alive"))
+		if _, err := io.ReadFull(resp.Body, line); err != nil || string(line) != ": keep-alive" {
+			t.Fatalf("the stream begins with %q, %v", line, err)
+		}
+	}
+
+	session := harness.NewSession()
+	a := ann.Ask(session, "slow")
+	call := up.Call()
+	resp := a.Answer()
+	comment(resp)
+	call.Say("at ", "last")
+	call.Finish("stop")
+	end := harness.ReadEvents(t, resp).Rest()
+	if end.Text != "at last" || end.Done == nil {
+		t.Errorf("got %+v", end)
+	}
+	harness.WantIDs(t, end.Events)
+
+	a = ann.Ask(session, "doomed")
+	call = up.Call()
+	resp = a.Answer()
+	comment(resp)
+	call.Fail(http.StatusUnauthorized, `{"error":{"message":"bad key sk-secret"}}`)
+	end = harness.ReadEvents(t, resp).Rest()
+	if len(end.Events) != 2 || end.Failed == nil || end.Failed.Code != "ai_error" || end.Done == nil || end.Done.FinishReason != "error" {
+		t.Errorf("got %+v", end)
+	}
+	harness.WantIDs(t, end.Events)
+	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: slow", "assistant: at last", "user: doomed"})
+}

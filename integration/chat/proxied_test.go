@@ -1,0 +1,159 @@
+package chat
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+)
+
+// proxied is chat_session in front of a plain reverse_proxy to the upstream.
+func proxied(s *harness.Steered) string {
+	return fmt.Sprintf("tenant_resolve\nchat_session\nreverse_proxy %s\n", strings.TrimSuffix(s.URL, "/v1"))
+}
+
+// reverse_proxy panics when its upstream breaks off, so that a broken answer
+// looks broken. The turn must end as it does behind ai_gateway all the same.
+func TestReverseProxyBehindSession(t *testing.T) {
+	up := harness.NewSteered(t)
+	c := harness.Start(t, harness.PlainTenants, proxied(up))
+	ann := harness.NewClient(c, "acme", "ann")
+
+	// begin is a stream that has got as far as its first words.
+	begin := func(session string) (*harness.UpstreamCall, *eventsOf) {
+		a := ann.Ask(session, "hello")
+		call := up.Call()
+		call.Say("part one")
+		e := a.Events()
+		e.Text("part one")
+		return call, &eventsOf{e.Rest}
+	}
+
+	t.Run("a cut answer is kept as partial", func(t *testing.T) {
+		session := harness.NewSession()
+		call, e := begin(session)
+		call.Cut()
+		end := e.rest()
+		if end.Failed == nil || end.Failed.Code != "ai_error" || end.Done == nil || end.Done.FinishReason != "error" {
+			t.Errorf("ended with %+v", end.Events)
+		}
+		ann.WantLast(session, "part one", "partial")
+	})
+
+	t.Run("a cancelled answer is kept as partial", func(t *testing.T) {
+		session := harness.NewSession()
+		call, e := begin(session)
+		ann.Do(http.MethodPost, "/chat/"+session+"/cancel", nil).Body.Close()
+		end := e.rest()
+		if end.Failed != nil || end.Done == nil || end.Done.FinishReason != "cancelled" {
+			t.Errorf("ended with %+v", end.Events)
+		}
+		call.WantGone()
+		ann.WantLast(session, "part one", "partial")
+	})
+
+	t.Run("the end of the process ends the stream", func(t *testing.T) {
+		session := harness.NewSession()
+		_, e := begin(session)
+		c.Signal(syscall.SIGTERM)
+		end := e.rest()
+		if end.Failed == nil || end.Failed.Code != "ai_unavailable" || end.Done == nil || end.Done.FinishReason != "error" {
+			t.Errorf("ended with %+v", end.Events)
+		}
+		<-c.Exit
+		c.Restart()
+		ann.WantLast(session, "part one", "partial")
+	})
+}
+
+type eventsOf struct{ rest func() harness.Answered }
+
+// An upstream that never stops talking must not fill the memory, and what it
+// said up to the limit is kept.
+func TestRunawayUpstream(t *testing.T) {
+	const piece = 64 << 10
+	gone := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		text := make([]byte, piece)
+		for i := range text {
+			text[i] = 'x'
+		}
+		for {
+			_, err := fmt.Fprintf(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"}}]}\n\n", text)
+			if err == nil {
+				err = http.NewResponseController(w).Flush()
+			}
+			if err != nil {
+				close(gone)
+				return
+			}
+		}
+	}))
+	defer srv.Close()
+	c := harness.Start(t, harness.PlainTenants, fmt.Sprintf("tenant_resolve\nchat_ratelimit\nchat_session\nai_gateway {\n\tprovider openai {\n\t\tbase_url %s\n\t}\n}\n", srv.URL))
+	ann := harness.NewClient(c, "acme", "ann")
+	session := harness.NewSession()
+
+	resp := ann.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hello", ModelID: "m"})
+	end := harness.ReadEvents(t, resp).Rest()
+	if end.Done == nil || end.Failed == nil || end.Failed.Code != "ai_error" {
+		t.Fatalf("the stream did not end with an error, after %d bytes", len(end.Text))
+	}
+	<-gone
+	ann.WantLast(session, end.Text, "partial")
+}
+
+// A client cannot have the next proxy drop what the chain tells it.
+func TestConnectionHeaderDropsNothing(t *testing.T) {
+	got := make(chan http.Header, 1)
+	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
+	defer app.Close()
+	c := harness.Start(t, harness.PlainTenants, "tenant_resolve\nreverse_proxy "+app.URL)
+	resp := harness.NewClient(c, "acme", "ann").Do(http.MethodGet, "/", nil, "Connection", "X-Tenant-Id, x-user-id, X-Trace-Id")
+	harness.ReadAll(t, resp)
+	h := <-got
+	for name, want := range map[string]string{"X-Tenant-Id": "acme", "X-User-Id": "ann", "X-Trace-Id": resp.Header.Get("X-Trace-Id")} {
+		if h.Get(name) != want {
+			t.Errorf("%s is %q, want %q", name, h.Get(name), want)
+		}
+	}
+}
+
+// A handler may stand twice in a chain.
+func TestHandlersTwice(t *testing.T) {
+	c := harness.Start(t, `
+	chat {
+		tenant acme {
+			api_key {env.ACME_KEY}
+			requests 5 1h
+			concurrent 1
+		}
+	}
+`, `
+	route {
+		tenant_resolve
+		tenant_resolve
+		chat_ratelimit
+		chat_ratelimit {
+			requests 100 1h per tenant
+		}
+		respond ok
+	}
+`, "ACME_KEY=acme-secret")
+	acme := harness.NewClient(c, "", "ann")
+	acme.Key = "acme-secret"
+	for want := 4; want >= 0; want-- {
+		resp := acme.Do(http.MethodGet, "/", nil)
+		if body := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
+			t.Fatalf("status %d: %s", resp.StatusCode, body)
+		}
+	}
+	harness.WantFailure(t, acme.Do(http.MethodGet, "/", nil), 429, "rate_limited")
+}

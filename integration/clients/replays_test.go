@@ -1,0 +1,121 @@
+package clients
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
+)
+
+// replays is an upstream of any dialect, whose models are recordings: each
+// answers with what its name stands for, so that many clients can ask at
+// once.
+type replays struct {
+	t   testing.TB
+	url string
+
+	mu    sync.Mutex
+	plays map[string]*play
+}
+
+// play is how a model answers.
+type play struct {
+	t     testing.TB
+	first *providertest.Replay
+	then  *providertest.Replay // once it is told what a tool gave, where not nil
+	ended chan struct{}        // gets a value when a call has ended
+}
+
+func newReplays(t testing.TB) *replays {
+	t.Helper()
+	r := &replays{t: t, plays: make(map[string]*play)}
+	srv := httptest.NewServer(r)
+	t.Cleanup(srv.Close)
+	r.url = srv.URL
+	return r
+}
+
+// play makes a recording, in a chosen manner, the answer of a model.
+func (r *replays) play(model string, rec providertest.Recording, manner providertest.Manner) *play {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := &play{t: r.t, first: new(providertest.Replay), ended: make(chan struct{}, 1024)}
+	p.first.Play(rec, manner)
+	r.plays[model] = p
+	return p
+}
+
+// thenPlay sets what the model answers to a request with a tool's result.
+func (p *play) thenPlay(rec providertest.Recording) {
+	p.then = new(providertest.Replay)
+	p.then.Play(rec, providertest.Whole)
+}
+
+// inPath finds the model where a dialect has it in the path.
+var inPath = regexp.MustCompile(`/models?/([^/:]+)`)
+
+func (r *replays) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return // the caller has gone
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	model := gjson.GetBytes(body, "model").Str
+	if m := inPath.FindStringSubmatch(req.URL.Path); model == "" && m != nil {
+		model = m[1]
+	}
+	r.mu.Lock()
+	p := r.plays[model]
+	r.mu.Unlock()
+	if p == nil {
+		r.t.Errorf("upstream is asked for the model %q: %s %s", model, req.URL.Path, body)
+		http.NotFound(w, req)
+		return
+	}
+	replay := p.first
+	if p.then != nil && strings.Contains(string(body), toolResult) {
+		replay = p.then
+	}
+	defer func() { p.ended <- struct{}{} }()
+	replay.ServeHTTP(w, req)
+}
+
+// wantToldResult checks that the model was told which tools were called, and
+// what they gave: once each.
+func (p *play) wantToldResult(t testing.TB, calls []providertest.ToolCall) {
+	t.Helper()
+	_, bodies := p.then.Requests()
+	if len(bodies) == 0 {
+		t.Error("the model was not told what the tools gave")
+	}
+	for _, body := range bodies {
+		if n := strings.Count(string(body), toolResult); n != len(calls) {
+			t.Errorf("the model was told %d results of %d calls: %s", n, len(calls), body)
+		}
+		for _, call := range calls {
+			if !strings.Contains(string(body), call.ID) || strings.Count(string(body), call.Name) < 2 {
+				t.Errorf("the call of %s is not among the messages: %s", call.Name, body)
+			}
+		}
+	}
+}
+
+// wantEnded waits until a call has ended.
+func (p *play) wantEnded(t testing.TB) {
+	t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(harness.Patience):
+		t.Error("the upstream call goes on")
+	}
+}

@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+)
+
+// failingUpstream fails as the model's name says. Its waiting answers begin
+// when release is closed.
+type failingUpstream struct {
+	url     string
+	asked   chan struct{} // gets a value for every waiting request
+	release chan struct{}
+}
+
+func newFailingUpstream(t testing.TB) *failingUpstream {
+	u := &failingUpstream{asked: make(chan struct{}, 100), release: make(chan struct{})}
+	srv := httptest.NewServer(http.HandlerFunc(u.serve))
+	t.Cleanup(srv.Close)
+	u.url = srv.URL + "/v1"
+	return u
+}
+
+func (u *failingUpstream) serve(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Model string `json:"model"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&req)
+	refuse := func(status int, typ, code string) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Upstream", harness.UpstreamTold)
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"error":{"message":%q,"type":%q,"code":%q}}`, harness.UpstreamTold+" "+harness.UpstreamKey+" at /srv/app.py", typ, code)
+	}
+	switch req.Model {
+	case "limited":
+		w.Header().Set("Retry-After", "7")
+		refuse(http.StatusTooManyRequests, "rate_limit_error", "rate_limit_exceeded")
+	case "filtered":
+		refuse(http.StatusBadRequest, "invalid_request_error", "content_policy_violation")
+	case "unauthorized":
+		refuse(http.StatusUnauthorized, "authentication_error", "invalid_api_key")
+	case "missing":
+		refuse(http.StatusNotFound, "invalid_request_error", "model_not_found")
+	case "broken":
+		refuse(http.StatusInternalServerError, "server_error", "")
+	case "html":
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<h1>"+harness.UpstreamTold+"</h1>")
+	case "waiting":
+		u.asked <- struct{}{}
+		select {
+		case <-u.release:
+		case <-r.Context().Done():
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprint(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")
+	}
+}
+
+// errorOptions and errorSite have a tenant for every kind of refusal.
+const errorOptions = `
+	chat {
+		store trouble
+		tenant acme {
+			host acme.test
+		}
+		tenant globex {
+			api_key globex-secret-key
+		}
+		tenant choosy {
+			models fast
+		}
+		tenant hasty {
+			burst 1 1h
+		}
+	}
+`
+
+const errorSite = `
+	tenant_resolve
+	chat_ratelimit {
+		requests 100000 1m
+	}
+	chat_session {
+		max_body 1KiB
+	}
+	ai_gateway {
+		provider up openai {
+			base_url {$UPSTREAM}
+			api_key {$UPSTREAM_KEY}
+		}
+		provider echo {
+			delay 0
+		}
+		model fast {
+			to echo/echo
+		}
+		passthrough up
+		retries 0
+		circuit_breaker off
+		max_body 1KiB
+	}
+`
+
+func TestErrors(t *testing.T) {
+	up := newFailingUpstream(t)
+	c := harness.Start(t, errorOptions, errorSite, "UPSTREAM="+up.url, "UPSTREAM_KEY="+harness.UpstreamKey)
+
+	bearer := map[string]string{"WWW-Authenticate": "Bearer"}
+	big := strings.Repeat("x", 2000)
+	// what both dialects have in common, once for each
+	for _, d := range []struct {
+		name, path string
+		body       func(model string) any
+	}{
+		{"chat", "/chat", func(m string) any { return harness.ChatRequestFor(m) }},
+		{"v1", "/v1/chat/completions", func(m string) any { return harness.CompletionRequestFor(m) }},
+	} {
+		fine := d.body("fast")
+		text := fmt.Sprintf(`{"sessionId":%q,"message":"hi","messages":[{"role":"user","content":"hi"}]}`, harness.NewSession())
+		for _, r := range []harness.Refusal{
+			{Name: "invalid_json", Tenant: "acme", Body: `{"message":`, Status: 400, Code: "invalid_json"},
+			{Name: "invalid_json for a duplicate name", Tenant: "acme", Body: text[:len(text)-1] + `,"message":"hi"}`, Status: 400, Code: "invalid_json"},
+			{Name: "invalid_request", Tenant: "acme", Body: `{}`, Status: 400, Code: "invalid_request"},
+			{Name: "tenant_required", Body: fine, Status: 400, Code: "tenant_required"},
+			{Name: "content_filtered", Tenant: "acme", Body: d.body("up/filtered"), Status: 400, Code: "content_filtered"},
+			{Name: "invalid_api_key for none", Tenant: "globex", Body: fine, Status: 401, Code: "invalid_api_key", Head: bearer},
+			{Name: "invalid_api_key for a wrong one", Tenant: "globex", Header: []string{"X-Api-Key", "wrong"}, Body: fine, Status: 401, Code: "invalid_api_key", Head: bearer},
+			{Name: "tenant_mismatch", Tenant: "acme", Header: []string{"X-Api-Key", "globex-secret-key"}, Body: fine, Status: 403, Code: "tenant_mismatch"},
+			{Name: "model_not_allowed", Tenant: "choosy", Body: d.body("up/broken"), Status: 403, Code: "model_not_allowed"},
+			{Name: "tenant_unknown", Tenant: "nobody", Body: fine, Status: 404, Code: "tenant_unknown"},
+			{Name: "model_unknown", Tenant: "acme", Body: d.body("nosuch"), Status: 404, Code: "model_unknown"},
+			{Name: "model_unknown upstream", Tenant: "acme", Body: d.body("up/missing"), Status: 404, Code: "model_unknown"},
+			{Name: "payload_too_large", Tenant: "acme", Body: `{"message":"` + big + `"}`, Status: 413, Code: "payload_too_large"},
+			{Name: "payload_too_large in chunks", Tenant: "acme", Body: io.MultiReader(strings.NewReader(`{"message":"` + big + `"}`)), Status: 413, Code: "payload_too_large"},
+			{Name: "unsupported_media_type", Tenant: "acme", Body: fine, Header: []string{"Content-Type", "text/plain"}, Status: 415, Code: "unsupported_media_type"},
+			{Name: "provider_rate_limited", Tenant: "acme", Body: d.body("up/limited"), Status: 429, Code: "provider_rate_limited", Head: map[string]string{"Retry-After": "7"}},
+			{Name: "ai_error for a failing provider", Tenant: "acme", Body: d.body("up/broken"), Status: 502, Code: "ai_error"},
+			{Name: "ai_error for a rejected key of ours", Tenant: "acme", Body: d.body("up/unauthorized"), Status: 502, Code: "ai_error"},
+			{Name: "ai_error for an answer that is none", Tenant: "acme", Body: d.body("up/html"), Status: 502, Code: "ai_error"},
+		} {
+			r.Path = d.path
+			t.Run(d.name+"/"+r.Name, func(t *testing.T) { r.Check(t, c) })
+		}
+	}
+
+	for _, r := range []harness.Refusal{
+		{Name: "session_not_found", Method: "GET", Path: "/chat/" + harness.SomeSession + "/history", Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found on delete", Method: "DELETE", Path: "/chat/" + harness.SomeSession, Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found on stream", Method: "GET", Path: "/chat/" + harness.SomeSession + "/stream", Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found on cancel", Path: "/chat/" + harness.SomeSession + "/cancel", Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found for no UUID", Method: "GET", Path: "/chat/1/history", Status: 404, Code: "session_not_found"},
+		{Name: "not_found", Method: "GET", Path: "/chat/" + harness.SomeSession + "/nosuch", Status: 404, Code: "not_found"},
+		{Name: "not_found below a route", Method: "GET", Path: "/chat/" + harness.SomeSession + "/history/1", Status: 404, Code: "not_found"},
+		{Name: "method_not_allowed", Method: "PUT", Path: "/chat", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET, POST"}},
+		{Name: "method_not_allowed on a session", Method: "GET", Path: "/chat/" + harness.SomeSession, Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "DELETE"}},
+		{Name: "method_not_allowed on history", Method: "POST", Path: "/chat/" + harness.SomeSession + "/history", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET"}},
+		{Name: "method_not_allowed on cancel", Method: "GET", Path: "/chat/" + harness.SomeSession + "/cancel", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "POST"}},
+		{Name: "method_not_allowed on completions", Method: "GET", Path: "/v1/chat/completions", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "POST"}},
+		{Name: "method_not_allowed on models", Method: "DELETE", Path: "/v1/models", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET"}},
+		{Name: "method_not_allowed on health", Method: "POST", Path: "/v1/health", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET"}},
+		{Name: "invalid_request names limit", Method: "GET", Path: "/chat?limit=0", Status: 400, Code: "invalid_request", Names: "limit"},
+		{Name: "invalid_request names before", Method: "GET", Path: "/chat?before=yesterday", Status: 400, Code: "invalid_request", Names: "before"},
+		{Name: "invalid_request names the history's limit", Method: "GET", Path: "/chat/" + harness.SomeSession + "/history?limit=many", Status: 400, Code: "invalid_request", Names: "limit"},
+		{Name: "invalid_request names the history's before", Method: "GET", Path: "/chat/" + harness.SomeSession + "/history?before=-1", Status: 400, Code: "invalid_request", Names: "before"},
+	} {
+		r.Tenant = "acme"
+		t.Run(r.Name, func(t *testing.T) { r.Check(t, c) })
+	}
+
+	t.Run("session_busy", func(t *testing.T) {
+		ann := harness.NewClient(c, "acme", "ann")
+		body := harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", ModelID: "up/waiting"}
+		first := make(chan *http.Response, 1)
+		go func() {
+			resp, err := ann.HTTP.Do(ann.Request("POST", "/chat", body))
+			if err != nil {
+				t.Error(err)
+			}
+			first <- resp
+		}()
+		<-up.asked
+		harness.Refusal{Path: "/chat", Tenant: "acme", Body: body, Status: 409, Code: "session_busy"}.Check(t, c)
+		close(up.release)
+		if a := harness.ReadEvents(t, <-first).Rest(); a.Text != "hi" || a.Done == nil {
+			t.Errorf("the running turn: %+v", a)
+		}
+	})
+
+	t.Run("rate_limited", func(t *testing.T) {
+		for _, path := range []string{"/chat", "/v1/models"} {
+			// the window of an hour has room for one
+			hasty := harness.NewClient(c, "hasty", path)
+			hasty.Do("GET", path, nil).Body.Close()
+			resp := hasty.Do("GET", path, nil)
+			after := resp.Header.Get("Retry-After")
+			if n, err := strconv.Atoi(after); err != nil || n < 1 || n > 3600 {
+				t.Errorf("Retry-After %q", after)
+			}
+			harness.Refusal{Path: path + "/", Status: 429, Code: "rate_limited", Head: map[string]string{"Retry-After": after}}.CheckAnswer(t, c, resp)
+		}
+	})
+
+	t.Run("storage_unavailable", func(t *testing.T) {
+		for _, r := range []harness.Refusal{
+			{Name: "take", Path: "/chat", Body: harness.ChatRequestFor("")},
+			{Name: "take", Path: "/v1/chat/completions", Body: harness.CompletionRequestFor("fast")},
+			{Name: "claim", Path: "/chat", Body: harness.ChatRequestFor("")},
+			{Name: "append", Path: "/chat", Body: harness.ChatRequestFor("")},
+			{Name: "history", Path: "/chat", Body: harness.ChatRequestFor("")},
+			{Name: "history", Method: "GET", Path: "/chat/" + harness.SomeSession + "/history"},
+			{Name: "history", Method: "DELETE", Path: "/chat/" + harness.SomeSession},
+			{Name: "sessions", Method: "GET", Path: "/chat"},
+		} {
+			r.Tenant, r.Status, r.Code = "acme", 503, "storage_unavailable"
+			t.Run(r.Name+" of "+r.Path, func(t *testing.T) {
+				t.Cleanup(c.Trouble(r.Name))
+				r.Check(t, c)
+			})
+		}
+	})
+}
+
+func TestErrorsOfSilence(t *testing.T) {
+	up := newFailingUpstream(t)
+	c := harness.Start(t, errorOptions, strings.Replace(errorSite, "passthrough up", "passthrough up\nresponse_timeout 50ms", 1),
+		"UPSTREAM="+up.url, "UPSTREAM_KEY="+harness.UpstreamKey)
+	harness.Refusal{Path: "/chat", Tenant: "acme", Body: harness.ChatRequestFor("up/waiting"), Status: 504, Code: "ai_timeout"}.Check(t, c)
+	harness.Refusal{Path: "/v1/chat/completions", Tenant: "acme", Body: harness.CompletionRequestFor("up/waiting"), Status: 504, Code: "ai_timeout"}.Check(t, c)
+}
+
+func TestErrorsOfAbsence(t *testing.T) {
+	nobody := fmt.Sprintf("http://127.0.0.1:%d", harness.FreePort(t))
+	c := harness.Start(t, errorOptions, errorSite, "UPSTREAM="+nobody, "UPSTREAM_KEY="+harness.UpstreamKey)
+	harness.Refusal{Path: "/chat", Tenant: "acme", Body: harness.ChatRequestFor("up/any"), Status: 502, Code: "ai_error"}.Check(t, c)
+	harness.Refusal{Path: "/v1/chat/completions", Tenant: "acme", Body: harness.CompletionRequestFor("up/any"), Status: 502, Code: "ai_error"}.Check(t, c)
+}

@@ -1,0 +1,43 @@
+package harness
+
+import (
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// WantHeader checks an answer's headers; "#" stands for a number, "*" for
+// anything but nothing, and an empty value for a header that is not there.
+func WantHeader(t testing.TB, got http.Header, want map[string]string) {
+	t.Helper()
+	for name, value := range want {
+		values := got.Values(name)
+		ok := len(values) == 1 && values[0] == value
+		switch value {
+		case "":
+			ok = len(values) == 0
+		case "*":
+			ok = len(values) == 1 && values[0] != ""
+		case "#":
+			if ok = len(values) == 1; ok {
+				_, err := strconv.ParseUint(values[0], 10, 64)
+				ok = err == nil
+			}
+		}
+		if !ok {
+			t.Errorf("%s: %q, want %q", name, values, value)
+		}
+	}
+}
+
+// WantWithin checks a number that a header gives in whole units, rounded up, of
+// a duration that depends on when the server looked at its clock.
+func WantWithin(t testing.TB, what, got string, unit, low, high time.Duration) {
+	t.Helper()
+	n, err := strconv.ParseInt(got, 10, 64)
+	up := func(d time.Duration) int64 { return int64((d + unit - 1) / unit) }
+	if err != nil || n < up(low) || n > up(high) {
+		t.Errorf("%s is %q, want %d to %d", what, got, up(low), up(high))
+	}
+}

@@ -1,0 +1,280 @@
+// Package harness runs the gateway as its users do, for the tests beside it:
+// a Caddy process with all modules, upstreams that do what a test wants, and
+// clients that read the answers.
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Patience is how long a test waits for something that should happen at
+// once. No test passes or fails by how long it takes.
+const Patience = 60 * time.Second
+
+// Caddy is a running Caddy.
+type Caddy struct {
+	T     testing.TB
+	cmd   *exec.Cmd
+	Dir   string // its working directory, with the Caddyfile and its data
+	URL   string // of the site on {$PORT}
+	Admin string // of the admin API
+	Log   *LogBuffer
+	Env   []string
+	Exit  chan struct{} // closed when it has ended
+	Err   error         // how it ended
+}
+
+// LogBuffer keeps what a process prints. It is safe for concurrent use.
+type LogBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *LogBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *LogBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// ports counts the ports that FreePort has tried.
+var ports atomic.Int64
+
+// FreePort returns a free port of the loopback interface. It lies below those
+// that the system hands out, and in a range that depends on the process: it
+// stays free until Caddy listens, whatever runs beside this test.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	const first, ranges, size = 10000, 100, 200
+	for range size {
+		port := first + os.Getpid()%ranges*size + int(ports.Add(1)%size)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return port
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
+// globalOptions is what every Caddyfile of the tests begins with. %[1]s is
+// the admin address, %[2]s more options.
+const globalOptions = `{
+	admin %s
+	auto_https off
+	skip_install_trust
+	%s
+}
+`
+
+// Start runs Caddy with a site of its own port. options goes into the
+// global options, site into a site block; {$UPSTREAM} and the like may be
+// set by env, as NAME=value. The process is stopped when the test ends, and
+// the test fails if it did not end cleanly or reported a data race.
+func Start(t testing.TB, options, site string, env ...string) *Caddy {
+	t.Helper()
+	return startIn(t, t.TempDir(), options, site, env...)
+}
+
+// startIn is Start in a directory, which keeps the data of a process
+// for the next one.
+func startIn(t testing.TB, dir, options, site string, env ...string) *Caddy {
+	t.Helper()
+	port, adminPort := FreePort(t), FreePort(t)
+	c := &Caddy{
+		T:     t,
+		Dir:   dir,
+		URL:   fmt.Sprintf("http://127.0.0.1:%d", port),
+		Admin: fmt.Sprintf("http://127.0.0.1:%d", adminPort),
+		Env:   env,
+	}
+	c.WriteConfig(options, site)
+	c.Run()
+	return c
+}
+
+// WriteConfig writes the Caddyfile; reload makes it count.
+func (c *Caddy) WriteConfig(options, site string) {
+	c.T.Helper()
+	config := fmt.Sprintf(globalOptions, strings.TrimPrefix(c.Admin, "http://"), options) +
+		fmt.Sprintf("%s {\n%s\n}\n", c.URL, site)
+	if err := os.WriteFile(filepath.Join(c.Dir, "Caddyfile"), []byte(config), 0o600); err != nil {
+		c.T.Fatal(err)
+	}
+}
+
+// Command is a caddy command in the process's directory and environment.
+func (c *Caddy) Command(ctx context.Context, args ...string) *exec.Cmd {
+	c.T.Helper()
+	file, err := binary()
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, file, args...)
+	cmd.Dir = c.Dir
+	cmd.Env = append(os.Environ(), "HOME="+c.Dir, "XDG_DATA_HOME="+c.Dir, "XDG_CONFIG_HOME="+c.Dir, "GORACE=exitcode=66")
+	cmd.Env = append(cmd.Env, c.Env...)
+	return cmd
+}
+
+func (c *Caddy) Run() {
+	c.T.Helper()
+	c.Log = new(LogBuffer)
+	c.Exit = make(chan struct{})
+	c.cmd = c.Command(context.Background(), "run", "--config", "Caddyfile")
+	c.cmd.Stdout, c.cmd.Stderr = c.Log, c.Log
+	if err := c.cmd.Start(); err != nil {
+		c.T.Fatal(err)
+	}
+	go func() {
+		c.Err = c.cmd.Wait()
+		close(c.Exit)
+	}()
+	c.T.Cleanup(c.Stop)
+	c.waitUntilServing()
+}
+
+func (c *Caddy) waitUntilServing() {
+	c.T.Helper()
+	Eventually(c.T, "Caddy serves", func() bool {
+		select {
+		case <-c.Exit:
+			c.T.Fatalf("Caddy ended: %v\n%s", c.Err, c.Log)
+		default:
+		}
+		resp, err := http.Get(c.Admin + "/config/")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// Signal sends a signal to the process.
+func (c *Caddy) Signal(sig syscall.Signal) {
+	c.T.Helper()
+	if err := c.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		c.T.Fatal(err)
+	}
+}
+
+// Kill ends the process as a power cut would, and waits until it is gone.
+func (c *Caddy) Kill() {
+	c.T.Helper()
+	c.Signal(syscall.SIGKILL)
+	<-c.Exit
+}
+
+// Stop ends the process gracefully. It may be called twice.
+func (c *Caddy) Stop() {
+	c.T.Helper()
+	select {
+	case <-c.Exit:
+	default:
+		c.Signal(syscall.SIGTERM)
+		select {
+		case <-c.Exit:
+		case <-time.After(Patience):
+			c.Signal(syscall.SIGQUIT) // prints all goroutines
+			<-c.Exit
+			c.T.Errorf("Caddy did not end:\n%s", c.Log)
+		}
+	}
+	if strings.Contains(c.Log.String(), "DATA RACE") {
+		c.T.Errorf("data race in Caddy:\n%s", c.Log)
+	}
+	if c.T.Failed() {
+		c.T.Logf("Caddy's log:\n%s", c.Log)
+	}
+}
+
+// Restart runs the process anew, after stop or kill.
+func (c *Caddy) Restart() {
+	c.T.Helper()
+	c.Run()
+}
+
+// Reload loads the Caddyfile as it is now.
+func (c *Caddy) Reload() {
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(c.T.Context(), Patience)
+	defer cancel()
+	out, err := c.Command(ctx, "reload", "--config", "Caddyfile", "--force", "--address", strings.TrimPrefix(c.Admin, "http://")).CombinedOutput()
+	if err != nil {
+		c.T.Fatalf("reload: %v\n%s", err, out)
+	}
+	// The old servers close theirs, perhaps just as one is used again for a
+	// POST, which is not repeated.
+	Transport.CloseIdleConnections()
+}
+
+// RunCaddy runs one caddy command and returns what it printed.
+func RunCaddy(t testing.TB, dir string, args ...string) (string, error) {
+	t.Helper()
+	c := &Caddy{T: t, Dir: dir}
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	out, err := c.Command(ctx, args...).CombinedOutput()
+	return string(out), err
+}
+
+// Eventually waits until ok, which is asked again and again.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(Patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("it did not come to pass: %s", what)
+		}
+		pause := time.NewTimer(10 * time.Millisecond)
+		<-pause.C
+	}
+}
+
+// ReadAll reads and closes a body.
+func ReadAll(t testing.TB, resp *http.Response) string {
+	t.Helper()
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Complaint is what a caddy command says is wrong, in its last line.
+func Complaint(out string) string {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	last := lines[len(lines)-1]
+	var entry struct {
+		Msg string `json:"msg"`
+	}
+	if json.Unmarshal([]byte(last), &entry) == nil {
+		return entry.Msg
+	}
+	return last
+}

@@ -1,0 +1,161 @@
+package limits
+
+import (
+	"net/http"
+	"strconv"
+	"testing"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+)
+
+// slots is the chain with one request at a time.
+func slots(s *harness.Steered, limits, session string) string {
+	return "tenant_resolve\n\tchat_ratelimit {\n\t\t" + limits + "\n\t}\n\tchat_session {\n\t\t" + session + "\n\t}\n" + s.Gateway()
+}
+
+func TestConcurrentLimit(t *testing.T) {
+	const limits = "concurrent 1\n\t\trequests 1000 1h"
+	up := harness.NewSteered(t)
+	c := harness.Start(t, harness.PlainTenants, slots(up, limits, ""))
+
+	refused := func(t *testing.T, cl *harness.Client) {
+		t.Helper()
+		resp := cl.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "too many"})
+		if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err != nil || n < 1 {
+			t.Errorf("Retry-After is %q", resp.Header.Get("Retry-After"))
+		}
+		if resp.Header.Get("X-RateLimit-Limit") == "" || resp.Header.Get("X-RateLimit-Remaining") == "" {
+			t.Errorf("a refused answer has the headers %v", resp.Header)
+		}
+		harness.WantFailure(t, resp, 429, "rate_limited")
+	}
+	// free is asked once an answer was read to its end
+	free := func(t *testing.T, cl *harness.Client) http.Header {
+		t.Helper()
+		resp := cl.Do(http.MethodGet, "/chat", nil)
+		if text := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
+			t.Errorf("%d %s", resp.StatusCode, text)
+		}
+		return resp.Header
+	}
+	// soonFree is asked where nobody reads the answer
+	soonFree := func(t *testing.T, cl *harness.Client) {
+		t.Helper()
+		harness.Eventually(t, "the slot is given back", func() bool {
+			resp := cl.Do(http.MethodGet, "/chat", nil)
+			resp.Body.Close()
+			return resp.StatusCode == http.StatusOK
+		})
+	}
+
+	t.Run("holds its slot until the stream ends", func(t *testing.T) {
+		ann := harness.NewClient(c, "acme", "ann")
+		a := ann.Ask(harness.NewSession(), "long")
+		call := up.Call()
+		refused(t, ann)
+		call.Say("begun")
+		stream := a.Events()
+		stream.Text("begun")
+		refused(t, ann)
+		// others have slots of their own
+		free(t, harness.NewClient(c, "acme", "bob"))
+		free(t, harness.NewClient(c, "globex", "ann"))
+		call.Finish("stop")
+		stream.Rest()
+		free(t, ann)
+	})
+
+	t.Run("a refused request uses up no window", func(t *testing.T) {
+		carl := harness.NewClient(c, "acme", "carl")
+		a := carl.Ask(harness.NewSession(), "long")
+		call := up.Call()
+		for range 10 {
+			refused(t, carl)
+		}
+		call.Finish("stop")
+		a.Events().Rest()
+		harness.WantHeader(t, free(t, carl), map[string]string{"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "998"})
+	})
+
+	t.Run("gives it back on failure", func(t *testing.T) {
+		ann := harness.NewClient(c, "acme", "ann")
+		a := ann.Ask(harness.NewSession(), "fail")
+		harness.FailAll(t, up, a, 500, `{}`)
+		harness.WantFailure(t, a.Answer(), 502, "ai_error")
+		free(t, ann)
+		a = ann.Ask(harness.NewSession(), "cut")
+		call := up.Call()
+		call.Say("begun")
+		call.Cut()
+		a.Events().Rest()
+		free(t, ann)
+	})
+
+	t.Run("keeps it while an answer goes on without its client", func(t *testing.T) {
+		dora := harness.NewClient(c, "acme", "dora")
+		session := harness.NewSession()
+		a := dora.Ask(session, "long")
+		call := up.Call()
+		call.Say("begun")
+		a.Events().Text("begun")
+		a.GoAway()
+		call.Say(" and on")
+		refused(t, dora)
+		call.Finish("stop")
+		soonFree(t, dora)
+	})
+
+	t.Run("gives it back on disconnect", func(t *testing.T) {
+		c.WriteConfig(harness.PlainTenants, slots(up, limits, "on_disconnect cancel"))
+		c.Reload()
+		ann := harness.NewClient(c, "acme", "ann")
+		a := ann.Ask(harness.NewSession(), "long")
+		call := up.Call()
+		call.Say("begun")
+		a.Events().Text("begun")
+		refused(t, ann)
+		a.GoAway()
+		call.WantGone()
+		soonFree(t, ann)
+
+		// also where there is no session
+		req := ann.Request(http.MethodPost, "/v1/chat/completions", `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`)
+		a = ann.Start(req)
+		call = up.Call()
+		call.Say("begun")
+		a.Answer()
+		refused(t, ann)
+		a.GoAway()
+		call.WantGone()
+		soonFree(t, ann)
+	})
+
+	t.Run("counts several per tenant", func(t *testing.T) {
+		c.WriteConfig(harness.PlainTenants, slots(up, "concurrent 2 per tenant\n\t\trequests 1000 1h", ""))
+		c.Reload()
+		ann, bob := harness.NewClient(c, "acme", "ann"), harness.NewClient(c, "acme", "bob")
+		one := ann.Ask(harness.NewSession(), "one")
+		callOne := up.Call()
+		two := ann.Ask(harness.NewSession(), "two")
+		callTwo := up.Call()
+		refused(t, bob)
+		free(t, harness.NewClient(c, "globex", "bob"))
+		callOne.Finish("stop")
+		one.Events().Rest()
+		free(t, bob)
+		callTwo.Finish("stop")
+		two.Events().Rest()
+	})
+
+	t.Run("does not stay after a crash or a restart", func(t *testing.T) {
+		ann := harness.NewClient(c, "acme", "ann")
+		for range 2 {
+			ann.Ask(harness.NewSession(), "long")
+			up.Call()
+		}
+		refused(t, ann)
+		c.Kill()
+		c.Restart()
+		free(t, ann)
+	})
+}
