@@ -234,11 +234,7 @@ func completion(body []byte) (*provider.Completion, error) {
 	}
 	root, f, ok := provider.ReadCompletion(body)
 	if !ok || !root.Get("choices").IsArray() {
-		return nil, &provider.Error{
-			Reason: provider.ReasonBadAnswer,
-			Status: http.StatusOK,
-			Err:    errors.New("the answer is no chat completion"),
-		}
+		return nil, provider.BadAnswer(errors.New("the answer is no chat completion"))
 	}
 	body, err := mendCompletion(body, root)
 	if err != nil {

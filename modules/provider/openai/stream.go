@@ -3,7 +3,6 @@ package openai
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -207,30 +206,15 @@ func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
 	return &provider.Chunk{Raw: raw, Facts: c.Facts}, nil
 }
 
-// ended tells what it means that reading ended with err.
-func (s *stream) ended(err error) error {
-	switch {
-	case s.mend.finished():
-		return io.EOF // what comes behind takes nothing away
-	case s.ctx.Err() != nil:
-		return fmt.Errorf("reading the stream: %w", context.Cause(s.ctx))
-	case errors.Is(err, sse.ErrTooLong):
-		return &provider.Error{Reason: provider.ReasonBadAnswer, Status: http.StatusOK, Err: err}
-	case errors.Is(err, io.EOF):
-		return provider.ErrCut
-	}
-	return fmt.Errorf("%w: %w", provider.ErrCut, err)
-}
+// ended is what the stream ends with when reading fails with err.
+func (s *stream) ended(err error) error { return upstream.Ended(s.ctx, err, s.mend.finished()) }
 
 // Skipped counts the events that were left out.
 func (s *stream) Skipped() int { return s.skipped }
 
 // Close ends the call.
 func (s *stream) Close() error {
-	if s.marked {
-		return upstream.Drain(s.body)
-	}
-	return s.body.Close()
+	return upstream.Close(s.body, s.marked)
 }
 
 // oneChunk is the stream of a server that answered in one piece.
