@@ -46,10 +46,27 @@ func (m *mender) finished() bool {
 	return len(m.choices) > 0
 }
 
+// begun says whether there was a chunk.
+func (m *mender) begun() bool { return m.id != "" }
+
 // midway says whether the answer has begun, with the first choice alone, and
 // has not finished.
 func (m *mender) midway() bool {
 	return m.first != nil && len(m.choices) == 1 && m.choices[0] != nil && !m.choices[0].finished
+}
+
+// takes says whether a regular chunk is one of this answer that has nothing to
+// be mended. The first one begins the answer.
+func (m *mender) takes(c *provider.Scanned, raw []byte) bool {
+	if m.begun() {
+		return c.ID == m.id
+	}
+	if c.ID == "" || !c.Role {
+		return false
+	}
+	m.id, m.first = c.ID, bytes.Clone(raw)
+	m.of(0)
+	return true
 }
 
 // chunk mends one chunk, a JSON object; ok is false where it has nothing in it that a client would look for.

@@ -62,7 +62,7 @@ func TestMendedStreams(t *testing.T) {
 		{
 			"an end without a finish reason",
 			[]string{chunkOf(role, `,"usage":null`), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
-			[]string{chunkOf(role, `,"usage":null`), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), chunkOf(`{"delta":{},"finish_reason":"stop","index":0}`, "")},
+			[]string{chunkOf(role, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), chunkOf(`{"delta":{},"finish_reason":"stop","index":0}`, "")},
 		},
 		{
 			"an end of tool calls without a finish reason",

@@ -128,14 +128,24 @@ func TestRegularChunks(t *testing.T) {
 			body := []byte(begins + "data: " + tc.chunk + "\n\ndata: " + tc.chunk + "\n\ndata: [DONE]\n\n")
 			checkShortCut(t, body)
 			s := newStream(t.Context(), io.NopCloser(bytes.NewReader(body)))
-			if first, err := s.Next(); err != nil || first.Regular {
-				t.Errorf("the first chunk: %+v, %v; it sets what the others are measured by", first, err)
+			if first, err := s.Next(); err != nil || !first.Regular {
+				t.Errorf("the first chunk: %+v, %v", first, err)
 			}
 			if second, err := s.Next(); err != nil || second.Regular != tc.regular {
 				t.Errorf("%+v, %v", second, err)
 			}
 		})
 	}
+	t.Run("the first one without a role", func(t *testing.T) {
+		checkShortCut(t, []byte("data: "+chunk+"\n\ndata: "+chunk+"\n\ndata: [DONE]\n\n"))
+	})
+	t.Run("the first one without an id", func(t *testing.T) {
+		first := strings.Replace(begins, `"id":"1",`, "", 1)
+		checkShortCut(t, []byte(first+"data: "+chunk+"\n\ndata: [DONE]\n\n"))
+	})
+	t.Run("no finish", func(t *testing.T) {
+		checkShortCut(t, []byte(strings.Replace(begins, `}]}`, `}],"usage":null}`, 1)+"data: [DONE]\n\n"))
+	})
 	t.Run("behind the finish", func(t *testing.T) {
 		finish := strings.Replace(chunk, `"finish_reason":null`, `"finish_reason":"stop"`, 1)
 		checkShortCut(t, []byte(begins+"data: "+finish+"\n\ndata: "+chunk+"\n\n"))

@@ -132,15 +132,14 @@ func (s *stream) last() (*provider.Chunk, error) {
 	return &provider.Chunk{Raw: raw, Facts: f}, nil
 }
 
-// asItCame returns a regular chunk of an answer that is under way, which goes
-// out as it came; nil for any other event. Only a "usage":null is cut out of
-// its JSON.
+// asItCame returns a regular chunk, which goes out as it came; nil for any
+// other event. Only a "usage":null is cut out of its JSON.
 func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
-	if event == "error" || !s.mend.midway() {
+	if event == "error" || s.mend.begun() && !s.mend.midway() {
 		return nil
 	}
 	c, ok := s.scan.Scan(data)
-	if !ok || c.ID != s.mend.id {
+	if !ok || !s.mend.takes(&c, data) {
 		return nil
 	}
 	data = append(data[:c.UsageFrom], data[c.UsageTo:]...) // the event's bytes are ours
