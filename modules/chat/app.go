@@ -49,7 +49,8 @@ type App struct {
 	budgets  *budget.Book
 	store    StoreModule
 	registry atomic.Pointer[tenant.Registry]
-	hold     *storeHold
+	place    atomic.Pointer[storePlace] // once the store was opened
+	hold     atomic.Pointer[storeHold]  // between Start and Cleanup
 	files    *fileWatch
 
 	warnNoTenant sync.Once
@@ -114,7 +115,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	a.hold = hold
+	a.hold.Store(hold)
 	if len(a.Tenants) > 0 {
 		a.files = a.watchFiles()
 	}
@@ -130,12 +131,11 @@ func (a *App) Cleanup() error {
 	if a.files != nil {
 		a.files.stop()
 	}
-	if a.hold == nil {
+	hold := a.hold.Swap(nil)
+	if hold == nil {
 		return nil
 	}
-	err := a.hold.release()
-	a.hold = nil
-	return err
+	return hold.release()
 }
 
 // Tenancy returns the tenants as they are now.

@@ -3,6 +3,7 @@ package chat
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -25,7 +26,8 @@ type StoreModule interface {
 }
 
 // stores are the open ones, by location. Configurations overlap during a
-// reload and requests outlive both, so each of them holds a reference.
+// reload and requests outlive both, so each configuration holds a reference,
+// and keeps it for as long as one of its requests has a lease.
 var stores = caddy.NewUsagePool()
 
 // pooledStore is an open store with the options it was opened with.
@@ -34,58 +36,106 @@ type pooledStore struct {
 	fingerprint string
 }
 
-// Destruct closes the store when nobody holds it any more.
+// Destruct closes the store when its last holder lets go.
 func (p *pooledStore) Destruct() error { return p.Close() }
 
-// storeHold is one reference to an open store.
-type storeHold struct {
-	*pooledStore
-	location string
-}
+// storePlace is what tells one store from another, worked out once: the links
+// in a path may change while the store behind them is open.
+type storePlace struct{ location, fingerprint string }
 
-func (h *storeHold) release() error {
-	_, err := stores.Delete(h.location)
-	return err
-}
-
-// openStore returns a reference to the store, which it opens if need be.
-func (a *App) openStore() (*storeHold, error) {
+func (a *App) storePlace() (*storePlace, error) {
+	if place := a.place.Load(); place != nil {
+		return place, nil
+	}
 	location, err := a.store.Location()
 	if err != nil {
 		return nil, fmt.Errorf("locating the store: %w", err)
 	}
-	val, _, err := stores.LoadOrNew(location, func() (caddy.Destructor, error) {
+	return &storePlace{location, a.store.Fingerprint()}, nil
+}
+
+// storeHold is one reference to an open store in the pool, shared by a
+// configuration and its requests.
+type storeHold struct {
+	store    store.Store
+	location string
+
+	// holders are the configuration and its leases. At zero the reference is
+	// given back, and the hold cannot be taken again.
+	holders atomic.Int64
+
+	endLease func() // made once, so that a lease allocates nothing
+}
+
+// take adds a holder, unless the last one has gone.
+func (h *storeHold) take() bool {
+	for {
+		n := h.holders.Load()
+		if n == 0 {
+			return false
+		}
+		if h.holders.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (h *storeHold) release() error {
+	if h.holders.Add(-1) > 0 {
+		return nil
+	}
+	_, err := stores.Delete(h.location)
+	return err
+}
+
+// openStore returns a hold with one holder on the store, which it opens if
+// need be.
+func (a *App) openStore() (*storeHold, error) {
+	place, err := a.storePlace()
+	if err != nil {
+		return nil, err
+	}
+	val, _, err := stores.LoadOrNew(place.location, func() (caddy.Destructor, error) {
 		s, err := a.store.Open(a.log.Named("store"))
 		if err != nil {
 			return nil, err
 		}
-		return &pooledStore{s, a.store.Fingerprint()}, nil
+		return &pooledStore{s, place.fingerprint}, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	hold := &storeHold{val.(*pooledStore), location}
-	if hold.fingerprint != a.store.Fingerprint() {
+	pooled := val.(*pooledStore)
+	hold := &storeHold{store: pooled.Store, location: place.location}
+	hold.holders.Store(1)
+	hold.endLease = func() {
+		if err := hold.release(); err != nil {
+			a.log.Error("closing the store", zap.Error(err))
+		}
+	}
+	if pooled.fingerprint != place.fingerprint {
 		return nil, errors.Join(
-			fmt.Errorf("the store at %s is open with other options: restart needed", location),
+			fmt.Errorf("the store at %s is open with other options: restart needed", place.location),
 			hold.release())
 	}
+	a.place.CompareAndSwap(nil, place)
 	return hold, nil
 }
 
 // Lease returns the store for the time of one request. A reload closes no
 // store under a lease; release must be called once.
 func (a *App) Lease() (s store.Store, release func(), err error) {
-	hold, err := a.openStore()
+	hold := a.hold.Load()
+	if hold != nil && hold.take() {
+		return hold.store, hold.endLease, nil
+	}
+	// A request came before Start or after Cleanup.
+	hold, err = a.openStore()
 	if err != nil {
 		a.StoreFailed("open")
 		return nil, nil, err
 	}
-	return hold.Store, func() {
-		if err := hold.release(); err != nil {
-			a.log.Error("closing the store", zap.Error(err))
-		}
-	}, nil
+	return hold.store, hold.endLease, nil
 }
 
 // StoreFailed counts a failed operation of the store.
