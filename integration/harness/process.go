@@ -215,6 +215,7 @@ func (c *Caddy) Stop() {
 // Restart runs the process anew, after stop or kill.
 func (c *Caddy) Restart() {
 	c.T.Helper()
+	Transport.CloseIdleConnections() // those to the process that has ended
 	c.Run()
 }
 

@@ -19,10 +19,10 @@ const (
 	minRoom = 64 << 20
 )
 
-// maintain does what nobody waits for, until the store is closed. With
-// bySync it bounds what a power failure can lose.
-func (d *db) maintain(bySync bool) {
-	defer d.upkeep.Done()
+// maintain does the work that no call waits for, until the store is closed.
+// Where writes are not synced one by one, it bounds what a power failure can
+// lose.
+func (d *db) maintain() {
 	tick := time.NewTicker(syncEvery)
 	defer tick.Stop()
 	expire := time.NewTicker(expireEvery)
@@ -36,12 +36,13 @@ func (d *db) maintain(bySync bool) {
 			return
 		case <-tick.C:
 			d.watchRoom()
-			if bySync {
+			if !d.syncWrites {
 				d.sync()
 			}
 		case <-expire.C:
 			d.turns.expire()
 			d.expireWindows()
+			d.dropIdleCounters()
 		case <-collect.C:
 			d.collect()
 		}

@@ -54,6 +54,9 @@ type db struct {
 	limits  *limit.Memory
 	windows atomic.Int64 // that slide, in all ledgers
 
+	unsaved    unsaved // counters that are in memory only
+	syncWrites bool
+
 	dirty  atomic.Bool // written to since the last sync
 	full   atomic.Bool // too little room left on the disk
 	sizeMu sync.Mutex
@@ -96,6 +99,9 @@ func (b *Badger) open(log *zap.Logger, now func() time.Time, wait time.Duration)
 		now:    now,
 		done:   make(chan struct{}),
 		limits: limit.NewMemory(limit.MemoryOptions{Now: now}),
+
+		unsaved:    unsaved{wake: make(chan struct{}, 1)},
+		syncWrites: b.SyncWrites,
 	}
 	d.turns = newTurns(now, d.done)
 	d.watchRoom()
@@ -105,8 +111,8 @@ func (b *Badger) open(log *zap.Logger, now func() time.Time, wait time.Duration)
 		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
 	}
 
-	d.upkeep.Add(1)
-	go d.maintain(!b.SyncWrites)
+	d.upkeep.Go(d.maintain)
+	d.upkeep.Go(d.commitInGroups)
 	return d, nil
 }
 
@@ -190,7 +196,7 @@ func wasEmpty(err error) bool {
 	return strings.Contains(err.Error(), "Create a new file")
 }
 
-// Close writes out the windows that are in memory and closes the database.
+// Close writes out what is in memory only and closes the database.
 func (d *db) Close() error {
 	d.once.Do(func() {
 		close(d.done)
@@ -199,9 +205,10 @@ func (d *db) Close() error {
 		d.gate.Unlock()
 		d.upkeep.Wait()
 
-		// What the windows knew is worth less than the database: it is
-		// closed in any case.
-		d.closeErr = errors.Join(d.saveLimits(), d.saveWindows(), d.disk.Close())
+		// The last writes are small, and minRoom is meant for them.
+		d.full.Store(false)
+		// The database is closed even if they fail.
+		d.closeErr = errors.Join(d.commitCounters(), d.saveLimits(), d.saveWindows(), d.disk.Close())
 	})
 	return d.closeErr
 }
@@ -225,7 +232,7 @@ func (d *db) tenant(id string) *tenant {
 	if t, ok := d.tenants.Load(id); ok {
 		return t.(*tenant)
 	}
-	t, _ := d.tenants.LoadOrStore(id, new(tenant))
+	t, _ := d.tenants.LoadOrStore(id, &tenant{ledger: ledger{tenant: id}})
 	return t.(*tenant)
 }
 

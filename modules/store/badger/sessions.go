@@ -359,7 +359,7 @@ func (d *db) EraseTenant(ctx context.Context, tenant string) error {
 
 	d.turns.dropTenant(tenant)
 	d.limits.Erase(tenant)
-	d.windows.Add(-int64(t.ledger.reset()))
+	d.eraseLedger(&t.ledger)
 
 	// What leads to messages goes before them.
 	for _, letter := range []byte{letterSession, letterRecent, letterMessage, letterBudget, letterCache} {

@@ -33,15 +33,14 @@ type window struct {
 
 // slide is the balance of a counter that slides. id is whose hold is not in
 // the way of what is wanted.
-func (d *db) slide(l *ledger, id string, b store.Budget) store.Balance {
-	now := d.now()
-	bal := store.Balance{Held: l.held[b.Key], Reset: now}
+func (d *db) slide(l *ledger, now time.Time, id string, b store.Budget) store.Balance {
+	bal := store.Balance{Held: l.holds.sums[b.Key], Reset: now}
 	w := l.windows[b.Key]
 	if w != nil {
 		bal.Used = store.Amount(w.Sum(now, b.Window))
 		bal.Reset = w.Reset(now, b.Window)
 		if b.Limit > 0 {
-			room := b.Limit - b.Want - bal.Held + l.own(id, b.Key)
+			room := b.Limit - b.Want - bal.Held + l.holds.own(id, b.Key)
 			bal.Wait = w.Wait(now, int64(room), b.Window)
 		}
 		if bal.Used == 0 {
@@ -58,7 +57,7 @@ func (d *db) slide(l *ledger, id string, b store.Budget) store.Balance {
 // is settled is added in any case: it has been reserved before.
 func (d *db) roomFor(l *ledger, budgets []store.Budget) bool {
 	for _, b := range budgets {
-		if b.Window == 0 || l.windows[b.Key] != nil || l.held[b.Key] != 0 || d.windows.Load() < maxWindows {
+		if b.Window == 0 || l.windows[b.Key] != nil || l.holds.sums[b.Key] != 0 || d.windows.Load() < maxWindows {
 			continue
 		}
 		d.dropEmpty(l, looks)
@@ -69,7 +68,7 @@ func (d *db) roomFor(l *ledger, budgets []store.Budget) bool {
 	return true
 }
 
-func (d *db) addToWindow(l *ledger, b store.Budget) {
+func (d *db) addToWindow(l *ledger, now time.Time, b store.Budget) {
 	if b.Want <= 0 {
 		return
 	}
@@ -78,7 +77,7 @@ func (d *db) addToWindow(l *ledger, b store.Budget) {
 		d.dropEmpty(l, looks)
 		w = d.newWindow(l, b.Key, b.Window)
 	}
-	w.Add(d.now(), int64(b.Want), b.Window)
+	w.Add(now, int64(b.Want), b.Window)
 }
 
 func (d *db) newWindow(l *ledger, key string, length time.Duration) *window {
