@@ -2,10 +2,10 @@ package provider
 
 import "github.com/tidwall/gjson"
 
-// Continuable says whether the answer to a request can be a begun one's rest,
-// whatever the provider: it must be one choice of free text, to a conversation
-// whose last word is not the assistant's own. A tool call that is forced and
-// a JSON document are no text to go on with.
+// Continuable says whether an answer to the request can be continued from where
+// it broke off, whatever the provider: it has to be one choice of free text,
+// and the last message must not be the assistant's own. A forced tool call or a
+// JSON document cannot be continued.
 func (r *Request) Continuable() bool {
 	root := gjson.ParseBytes(r.Body)
 	if n := root.Get("n"); n.Exists() && n.Type != gjson.Null && n.Num != 1 {
@@ -21,7 +21,7 @@ func (r *Request) Continuable() bool {
 	return len(messages) > 0 && messages[len(messages)-1].Get("role").Str != "assistant"
 }
 
-// forcesCall says whether the answer has to be a call of a function.
+// forcesCall says whether the answer has to be a function call.
 func forcesCall(root gjson.Result) bool {
 	if root.Get("function_call").IsObject() {
 		return true

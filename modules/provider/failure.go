@@ -9,18 +9,17 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ErrorOf reads the error that a provider put into raw, in any of the shapes
-// that are found in the wild: {"error":{...}}, {"error":"text"}, those in a
-// list, {"object":"error",...}, {"errors":[...]}, {"error":[...]},
-// {"detail":...} and {"message":...}. ok is false where raw holds none.
+// ErrorOf reads a provider's error from raw, in any of the shapes found in the
+// wild: {"error":{...}}, {"error":"text"}, those in a list,
+// {"object":"error",...}, {"errors":[...]}, {"error":[...]}, {"detail":...} and
+// {"message":...}. ok is false if raw holds no error.
 func ErrorOf(raw []byte) (message, code, typ string, ok bool) {
 	e, ok := findError(raw)
 	return e.message, e.code, e.typ, ok
 }
 
-// NewError is the failure that a provider reported with raw, which came with
-// an HTTP status, or in the middle of a stream with status 0. There the error
-// itself may name one.
+// NewError returns the failure that a provider reported in raw. A status of 0
+// stands for an error within a stream, which may name a status itself.
 func NewError(status int, raw []byte) *Error {
 	e, _ := findError(raw)
 	if status == 0 {
@@ -34,7 +33,8 @@ func NewError(status int, raw []byte) *Error {
 	}
 }
 
-// BadAnswer is an answer with a status of 200 that makes no sense.
+// BadAnswer returns the failure of an answer that has status 200 and makes no
+// sense.
 func BadAnswer(err error) *Error {
 	return &Error{Reason: ReasonBadAnswer, Status: http.StatusOK, Err: err}
 }
@@ -77,8 +77,7 @@ func findError(raw []byte) (reported, bool) {
 			return readError(first), true
 		}
 	}
-	// A bare message is an error only where nothing says that it is an
-	// answer.
+	// A bare message is an error only if nothing else marks it as an answer.
 	if root.Get("choices").Exists() || strings.HasPrefix(root.Get("object").Str, "chat.") {
 		return reported{}, false
 	}
@@ -93,7 +92,7 @@ func readError(v gjson.Result) reported {
 		code:    label(v.Get("code")),
 		typ:     label(v.Get("type")),
 	}
-	// Azure says in innererror what a general code stands for.
+	// Azure puts the precise reason in innererror.
 	for _, name := range [...]string{"innererror.code", "status"} {
 		if r.typ == "" {
 			r.typ = label(v.Get(name))
@@ -106,7 +105,7 @@ func readError(v gjson.Result) reported {
 			break
 		}
 	}
-	// Google's code is the HTTP status again; what is meant is in the details.
+	// Google's code repeats the HTTP status; the reason is in the details.
 	v.Get("details").ForEach(func(_, d gjson.Result) bool {
 		if reason := d.Get("reason"); reason.Type == gjson.String && reason.Str != "" {
 			r.code = reason.Str
@@ -116,7 +115,8 @@ func readError(v gjson.Result) reported {
 		}
 		return true
 	})
-	// OpenRouter says that the provider failed, and keeps what it said apart.
+	// OpenRouter reports that the provider failed, and keeps the provider's own
+	// words apart.
 	if inner := v.Get("metadata.raw"); inner.Type == gjson.String && inner.Str != "" {
 		said := inner.Str
 		if e, ok := findError([]byte(said)); ok && e.message != "" {
@@ -144,7 +144,7 @@ func label(v gjson.Result) string {
 	return v.String()
 }
 
-// reasonOf tells why the provider refused or failed.
+// reasonOf classifies a reported failure.
 func reasonOf(status int, e reported) Reason {
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
@@ -175,8 +175,7 @@ func reasonOf(status int, e reported) Reason {
 	return ReasonBadAnswer
 }
 
-// reason is the reason of an error that came without a status: its own words
-// are all there is.
+// reason classifies an error that came without a status, by its words alone.
 func (e reported) reason() Reason {
 	if e.badKey() {
 		return ReasonCredentials
@@ -211,12 +210,12 @@ func (e reported) reason() Reason {
 	return ReasonUnavailable
 }
 
-// badKey says that the key does not do, which Google reports with status 400.
+// badKey says that the key was refused, which Google reports with status 400.
 func (e reported) badKey() bool {
 	return e.code == "API_KEY_INVALID" || e.code == "API_KEY_EXPIRED"
 }
 
-// tooLong says that the request does not fit the model's context.
+// tooLong says that the request exceeds the model's context.
 func (e reported) tooLong() bool {
 	switch e.code {
 	case "context_length_exceeded", "request_too_large", "context_window_exceeded":
@@ -232,7 +231,7 @@ func (e reported) tooLong() bool {
 		"reduce the length of", "request too large for model", "exceeds the maximum number of tokens")
 }
 
-// filtered says that the request was refused for what it says.
+// filtered says that the request was refused because of its content.
 func (e reported) filtered() bool {
 	for _, s := range [...]string{e.code, e.typ} {
 		switch strings.ToLower(s) {
@@ -248,7 +247,7 @@ func (e reported) filtered() bool {
 }
 
 // unpaid says that the operator's account is at fault, which some providers
-// report as a request that is.
+// report as a bad request.
 func (e reported) unpaid() bool {
 	return e.typ == "billing_error" || containsAny(e.message, "credit balance is too low")
 }

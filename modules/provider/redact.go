@@ -9,16 +9,15 @@ import (
 )
 
 const (
-	// maxMessage is how many characters of a provider's message a client may
-	// read.
+	// maxMessage is how many characters of a provider's message a client gets.
 	maxMessage = 500
 
-	// maxRedacted is how many bytes of a message are looked at: a provider
-	// may send megabytes.
+	// maxRedacted is how many bytes of a message are examined: a provider may
+	// send megabytes.
 	maxRedacted = 16 << 10
 )
 
-// Redacted stands where something was taken out.
+// Redacted replaces what was taken out.
 const Redacted = "[redacted]"
 
 // Redact makes a provider's error message fit for a client: at most 500
@@ -33,8 +32,8 @@ func Redact(message string) string {
 	return cut(message, maxMessage)
 }
 
-// clean makes one line of valid UTF-8 of a message. What is too long is cut
-// between words, as half a key looks like none.
+// clean turns a message into one line of valid UTF-8. A message that is too
+// long is cut between words, because half a key no longer looks like one.
 func clean(s string) string {
 	if len(s) > maxRedacted {
 		s = s[:maxRedacted]
@@ -67,15 +66,15 @@ func cut(s string, n int) string {
 	return s
 }
 
-// redactions are made in order: a URL must go before the host, the port and
-// the path in it would be taken out one by one.
+// redactions run in order: a URL must go before its host, port and path would
+// be taken out one by one.
 var redactions = []func(string) string{
 	all(`(?i)\bdata:[a-z]+/[^\s"']*`),
 	all(`(?i)\b[a-z][a-z0-9+.-]*://[^\s"'<>` + "`" + `]+`),
 	all(`(?i)\bwww\.[a-z0-9-]+\.[^\s"'<>` + "`" + `]+`),
 	all(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`),
 
-	// What is said to be a secret, whatever it looks like.
+	// Values that are called a secret, whatever they look like.
 	value(`(?i)["']?[\w.-]*(?:key|secret|token|password|passwd|credential|authorization|signature)["']?\s*:\s*(["'][^"']+["'])`, nil),
 	value(`(?i)(?:api[ _-]?key|apikey|secret|password|passwd|auth(?:orization)?|access[ _-]?token|auth[ _-]?token)["'`+"`"+`]?(?:\s+(?:provided|is))?\s*[:=]\s*["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notScheme),
 	value(`(?i)\b(?:bearer|basic)[\s:]+["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notProse),
@@ -101,17 +100,17 @@ var redactions = []func(string) string{
 	value(`(?:^|[^\w/.\]-])((?:~|\.{1,2})?/[\w.@+%~-]+(?:/[\w.@+%~-]*)*)`, isPath),
 	all(`\b[\w.-]+(?:/[\w.-]+)+\.(?:py|go|js|ts|rs|c|cc|cpp|java|rb|php|so|json|ya?ml|toml|conf|env|pem|crt|log|txt|sh)\b(?::\d+)?`),
 
-	// Whatever else has the look of a token.
+	// Anything else that looks like a token.
 	value(`([A-Za-z0-9_+/=.~-]{20,})`, isToken),
 }
 
-// all takes out whatever matches.
+// all takes out all that matches.
 func all(pattern string) func(string) string {
 	re := regexp.MustCompile(pattern)
 	return func(s string) string { return re.ReplaceAllLiteralString(s, Redacted) }
 }
 
-// value takes out the first group of what matches, where it is such a thing.
+// value takes out the first group of each match that looks like a credential.
 func value(pattern string, such func(string) bool) func(string) string {
 	re := regexp.MustCompile(pattern)
 	return func(s string) string {
@@ -140,7 +139,7 @@ func notScheme(s string) bool {
 	return s != "bearer" && s != "basic" && !strings.HasPrefix(s, Redacted)
 }
 
-// notProse tells a credential from what is said about one.
+// notProse tells a credential from prose about one.
 func notProse(s string) bool {
 	switch strings.ToLower(strings.TrimRight(s, ".:!?)")) {
 	case "", "token", "tokens", "auth", "authentication", "authorization", "scheme", "header", "format", "prefix", "and", "or", "is", "as", "in", "to", Redacted:
@@ -149,7 +148,7 @@ func notProse(s string) bool {
 	return true
 }
 
-// isIPv6 says whether s is an IPv6 address, with or without a port, behind a
+// isIPv6 says whether s is an IPv6 address, with or without a port, after a
 // name or before a colon that is punctuation.
 func isIPv6(s string) bool {
 	for {
@@ -169,7 +168,7 @@ func isIPv6(s string) bool {
 	}
 }
 
-// isHostPort tells host:8000 from what else has a colon and a number.
+// isHostPort tells host:8000 from other words with a colon and a number.
 func isHostPort(s string) bool {
 	host, port, _ := strings.Cut(s, ":")
 	if strings.Trim(host, "0123456789.") == "" {
@@ -190,7 +189,7 @@ func isHostPort(s string) bool {
 
 var apiPath = regexp.MustCompile(`^/v\d+[a-z0-9]*(?:/[a-z_]+)*/?$`)
 
-// isPath tells a file's path from an API's and from a lone word.
+// isPath tells a file's path from an API path and from a single word.
 func isPath(s string) bool {
 	if apiPath.MatchString(s) {
 		return false
@@ -202,13 +201,13 @@ var (
 	letters = regexp.MustCompile(`^[A-Za-z]+$`)
 	digits  = regexp.MustCompile(`^[0-9]+$`)
 
-	// numbered is a word of a model's name with its number: Qwen2VL, 8x7B,
-	// v0, 20250219v1.
+	// numbered matches a word of a model's name together with its number:
+	// Qwen2VL, 8x7B, v0, 20250219v1.
 	numbered = regexp.MustCompile(`^(?:[A-Za-z0-9]{1,6}|[A-Za-z]{2,10}[0-9]{1,4}[A-Za-z]{0,4}|[0-9]{8}v[0-9])$`)
 )
 
-// isToken tells a long key from a model's name and a field's path: those are
-// made of words and of short numbered ones.
+// isToken tells a long key from a model's name or a field's path, which consist
+// of words and short numbered ones.
 func isToken(s string) bool {
 	if !strings.ContainsFunc(s, unicode.IsLetter) || !strings.ContainsFunc(s, unicode.IsDigit) {
 		return false

@@ -15,36 +15,36 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// reply is Claude's message, as far as it has come.
+// reply is what has been read of Claude's message.
 type reply struct {
 	begun    bool
-	finished bool // the reason to stop was seen
+	finished bool // the stop reason was read
 	calls    int
 	blocks   map[int64]*part // by Anthropic's index
 	thoughts []*part
 	usage    counts
 }
 
-// part is a block of the message that is more than text.
+// part is an open block of the message that is more than text.
 type part struct {
 	kind      string
-	call      int             // a tool call's index, in OpenAI's count
-	input     string          // of a tool call that came with it in one piece
-	begun     bool            // some of a tool call's arguments were seen
+	call      int             // a tool call's index in OpenAI's count
+	input     string          // of a tool call that arrived in one piece
+	begun     bool            // some of the call's arguments were read
 	text      strings.Builder // of thinking
 	signature strings.Builder
 	data      string // of redacted thinking
 }
 
-// counts are Anthropic's token counts: input is what was neither read from
-// the cache nor written to it.
+// counts are Anthropic's token counts. Its input excludes tokens that were read
+// from the cache or written to it.
 type counts struct {
 	seen                         bool
 	input, cacheRead, cacheWrite int64
 	output, thinking             int64
 }
 
-// begin reads the head of a message. There may be blocks in it already.
+// begin reads the head of a message, which may already contain blocks.
 func (r *reply) begin(m gjson.Result) []piece {
 	r.begun = true
 	r.usage.add(m.Get("usage"))
@@ -56,7 +56,7 @@ func (r *reply) begin(m gjson.Result) []piece {
 	return pieces
 }
 
-// open begins a block, which may be whole already.
+// open begins a block, which may already be complete.
 func (r *reply) open(index int64, b gjson.Result) []piece {
 	p := &part{kind: b.Get("type").Str}
 	switch p.kind {
@@ -80,8 +80,8 @@ func (r *reply) open(index int64, b gjson.Result) []piece {
 		r.keep(index, p)
 		return []piece{{output: dialect.CallBegin(p.call, b.Get("id").Str, b.Get("name").Str)}}
 	}
-	// What Anthropic's own tools do, and what is new, has no place in a chat
-	// completion.
+	// The work of Anthropic's server-side tools, and unknown kinds of blocks,
+	// have no place in a chat completion.
 	return nil
 }
 
@@ -118,8 +118,8 @@ func (r *reply) more(index int64, d gjson.Result) []piece {
 	return nil
 }
 
-// close ends a block. Only now it is clear whether a tool call's arguments
-// come in parts: one without any has none.
+// close ends a block. A tool call without any arguments so far has none, or had
+// them at its beginning: that is clear only now.
 func (r *reply) close(index int64) []piece {
 	p := r.blocks[index]
 	delete(r.blocks, index)
@@ -129,8 +129,8 @@ func (r *reply) close(index int64) []piece {
 	return []piece{{output: dialect.CallArguments(p.call, p.input)}}
 }
 
-// end reads why the model stopped, where that is said by now: v has
-// stop_reason and stop_details.
+// end reads the stop reason, if there is one yet: v has stop_reason and
+// stop_details.
 func (r *reply) end(v, usage gjson.Result) []piece {
 	r.usage.add(usage)
 	reason := v.Get("stop_reason").Str
@@ -144,7 +144,7 @@ func (r *reply) end(v, usage gjson.Result) []piece {
 	return r.finish(finishOf(reason), why)
 }
 
-// stop ends a message that has not said why, by what there is in it.
+// stop ends a message without a stop reason, judged by its content.
 func (r *reply) stop() []piece {
 	switch {
 	case r.finished:
@@ -155,7 +155,7 @@ func (r *reply) stop() []piece {
 	return r.finish("stop", "")
 }
 
-// finish makes the end of the answer, and what is known only then.
+// finish returns the end of the answer, and what is known only then.
 func (r *reply) finish(reason, refusal string) []piece {
 	r.finished = true
 	var pieces []piece
@@ -175,8 +175,8 @@ func (r *reply) finish(reason, refusal string) []piece {
 	return pieces
 }
 
-// finishOf is OpenAI's word for a reason to stop. What is not known here
-// ended well: the model said so.
+// finishOf translates a stop reason into OpenAI's terms. Unknown reasons count
+// as a normal stop, because the model did finish.
 func finishOf(reason string) string {
 	switch reason {
 	case "max_tokens", "model_context_window_exceeded":
@@ -189,7 +189,7 @@ func finishOf(reason string) string {
 	return "stop"
 }
 
-// think takes more of a thought.
+// think adds to a thought.
 func (p *part) think(s string) []piece {
 	if s == "" {
 		return nil
@@ -205,7 +205,7 @@ func textPiece(s string) []piece {
 	return []piece{{output: dialect.Text(s)}}
 }
 
-// signed are the thoughts that Anthropic wants to see again.
+// signed returns the thoughts that Anthropic wants back in the next turn.
 func (r *reply) signed() []dialect.ThinkingBlock {
 	var blocks []dialect.ThinkingBlock
 	for _, p := range r.thoughts {
@@ -219,7 +219,7 @@ func (r *reply) signed() []dialect.ThinkingBlock {
 	return blocks
 }
 
-// add takes over what usage says: the counts are of all so far.
+// add takes over the counts in usage, which are totals so far.
 func (c *counts) add(usage gjson.Result) {
 	for name, n := range map[string]*int64{
 		"input_tokens":                          &c.input,

@@ -1,5 +1,5 @@
-// Package anthropic calls Claude over Anthropic's Messages API, and other
-// servers that have it. Requests are translated into it and answers back.
+// Package anthropic calls Claude, and other servers with Anthropic's Messages
+// API. It translates requests into that API and the answers back.
 package anthropic
 
 import (
@@ -23,19 +23,19 @@ const (
 	version     = "2023-06-01"
 )
 
-// Anthropic calls Claude, or any server with Anthropic's Messages API. The
-// base URL may end in /v1 or not: messages are posted to /v1/messages in both
-// cases. The key is sent as X-Api-Key; a server that wants it otherwise gets
-// it by `header`, as do beta features (`header Anthropic-Beta ...`).
+// Anthropic calls Claude, or any server with Anthropic's Messages API. The base
+// URL may end in /v1 or not: messages are posted to /v1/messages in both cases.
+// The key is sent as X-Api-Key. Use `header` for a server that wants the key
+// elsewhere, and for beta features (`header Anthropic-Beta ...`).
 //
-// Anthropic wants every request to limit its answer. Where the client does
-// not, the limit is 64,000 tokens for Claude 4.5 and later, 32,000 or what the
-// model has for older ones, and 4,096 for models that are not Claude.
+// Anthropic requires a limit for every answer. If the client sets none, it is
+// 64,000 tokens for Claude 4.5 and later, 32,000 or the model's maximum for
+// older ones, and 4,096 for models other than Claude.
 //
-// A reasoning_effort becomes adaptive thinking from Claude 4.6 on and a
-// thinking budget before, of at most half the limit. Anthropic's own
-// `thinking`, `top_k` and `cache_control` are carried over, and signed thinking
-// goes to the client and back in the message's `thinking_blocks`.
+// A reasoning_effort becomes adaptive thinking from Claude 4.6 on. Before, it
+// becomes a thinking budget of at most half the limit. Anthropic's own
+// `thinking`, `top_k` and `cache_control` are carried over. Signed thinking
+// goes to the client and comes back in the message's `thinking_blocks`.
 type Anthropic struct {
 	upstream.Upstream
 
@@ -62,8 +62,8 @@ func (a *Anthropic) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// DefaultModel is a small model of Anthropic's own; what other servers have
-// nobody knows.
+// DefaultModel is a small model of Anthropic's. The models of other servers are
+// unknown.
 func (a *Anthropic) DefaultModel() string {
 	if base := a.Base(); base == defaultBase || strings.HasPrefix(base, defaultBase+"/") {
 		return "claude-haiku-4-5"
@@ -71,7 +71,7 @@ func (a *Anthropic) DefaultModel() string {
 	return ""
 }
 
-// Continues says whether a model goes on with an assistant message.
+// Continues says whether a model can continue an assistant message.
 func (a *Anthropic) Continues(model string) bool {
 	return a.Upstream.Continues(familyOf(model).continues())
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// The types of blocks that are told apart.
+// The types of blocks that get special treatment.
 const (
 	typeText       = "text"
 	typeToolUse    = "tool_use"
@@ -21,7 +21,7 @@ const (
 	typeRedacted   = "redacted_thinking"
 )
 
-// message is one of a conversation in which user and assistant take turns.
+// message is one turn of a conversation in which user and assistant alternate.
 type message struct {
 	Role    string  `json:"role"`
 	Content []block `json:"content"`
@@ -53,8 +53,8 @@ type source struct {
 	URL       string `json:"url,omitempty"`
 }
 
-// earlier stands for what came before an assistant's message with which a
-// conversation begins: Anthropic wants the user to begin it.
+// earlier replaces what preceded an assistant's message at the beginning of a
+// conversation: Anthropic requires the user to begin.
 const earlier = "(earlier messages are left out)"
 
 // conversation sets the system prompt and the messages.
@@ -90,8 +90,8 @@ func (t *translation) conversation() error {
 	return nil
 }
 
-// resultsFirst orders the blocks of a user's message: what else the user says
-// stands behind the results of tools.
+// resultsFirst moves the results of tools to the front of a user's message,
+// where Anthropic requires them.
 func resultsFirst(a, b block) int {
 	rank := func(b block) int {
 		if b.Type == typeToolResult {
@@ -102,8 +102,8 @@ func resultsFirst(a, b block) int {
 	return rank(a) - rank(b)
 }
 
-// trimLast takes white space off the end of an assistant's message that is to
-// be continued, where Anthropic refuses it.
+// trimLast removes trailing white space from an assistant's message that is to
+// be continued. Anthropic refuses it there.
 func (t *translation) trimLast() {
 	last := t.Messages[len(t.Messages)-1]
 	b := &last.Content[len(last.Content)-1]
@@ -142,8 +142,9 @@ func (t *translation) message(m *dialect.Message) error {
 	return nil
 }
 
-// add adds what one side says. Anthropic has the two take turns, and refuses
-// empty messages.
+// add adds what one side says. It merges consecutive messages of one side,
+// because Anthropic requires the two to alternate, and skips empty ones, which
+// it refuses.
 func (t *translation) add(role string, content []block) {
 	if len(content) == 0 {
 		return
@@ -155,9 +156,9 @@ func (t *translation) add(role string, content []block) {
 	t.Messages = append(t.Messages, message{role, content})
 }
 
-// contentOf makes blocks of a message's parts. A mark for the prompt cache
-// that stands at the message itself goes to its last block, but with a tool's
-// message to the result as a whole.
+// contentOf turns a message's parts into blocks. A prompt cache mark on the
+// message itself goes to its last block, and with a tool's message to the
+// result as a whole.
 func contentOf(m *dialect.Message) ([]block, error) {
 	var blocks []block
 	for _, p := range m.Parts {
@@ -165,7 +166,7 @@ func contentOf(m *dialect.Message) ([]block, error) {
 			continue // refused by Anthropic
 		}
 		if p.Kind != dialect.PartText && m.Role != dialect.RoleUser && m.Role != dialect.RoleTool {
-			return nil, provider.Unsupported(p.Path, "this provider takes text only from the system and the assistant")
+			return nil, provider.Unsupported(p.Path, "this provider only accepts text from the system and the assistant")
 		}
 		b, err := blockOf(p)
 		if err != nil {
@@ -191,7 +192,7 @@ func blockOf(p dialect.Part) (block, error) {
 	case dialect.PartFile:
 		return documentOf(p)
 	}
-	return block{}, provider.Unsupported(p.Path+".type", "this provider does not hear audio")
+	return block{}, provider.Unsupported(p.Path+".type", "this provider does not accept audio")
 }
 
 // sourceOf refers to a part's URL or data.
@@ -202,7 +203,7 @@ func sourceOf(p dialect.Part) (*source, error) {
 	case strings.HasPrefix(p.URL, "https://"):
 		return &source{Type: "url", URL: p.URL}, nil
 	}
-	return nil, provider.Unsupported(p.Path, "this provider loads https URLs only")
+	return nil, provider.Unsupported(p.Path, "this provider only loads https URLs")
 }
 
 func imageOf(p dialect.Part) (block, error) {
@@ -211,7 +212,7 @@ func imageOf(p dialect.Part) (block, error) {
 	case "image/jpg":
 		p.MediaType = "image/jpeg"
 	default:
-		return block{}, provider.Unsupported(p.Path, "this provider takes images of type image/jpeg, image/png, image/gif and image/webp")
+		return block{}, provider.Unsupported(p.Path, "this provider accepts images of type image/jpeg, image/png, image/gif and image/webp")
 	}
 	src, err := sourceOf(p)
 	return block{Type: "image", Source: src}, err
@@ -232,12 +233,12 @@ func documentOf(p dialect.Part) (block, error) {
 		b.Source = src
 		return b, err
 	}
-	return b, provider.Unsupported(p.Path, "this provider takes files of type application/pdf and text/plain")
+	return b, provider.Unsupported(p.Path, "this provider accepts files of type application/pdf and text/plain")
 }
 
-// thoughts are the blocks of thinking that the client sends back with an
-// assistant's message, in thinking_blocks or among its content. What is not
-// signed is of no use to Anthropic.
+// thoughts returns the thinking blocks that the client sends back with an
+// assistant's message, in thinking_blocks or in its content. Blocks without a
+// signature are useless to Anthropic.
 func thoughts(message gjson.Result) []block {
 	var blocks []block
 	for _, from := range [...]string{"thinking_blocks", "content"} {
@@ -262,8 +263,8 @@ func thoughts(message gjson.Result) []block {
 	return blocks
 }
 
-// cleanID makes an id that Anthropic takes of another provider's: letters,
-// digits, _ and -.
+// cleanID makes another provider's id acceptable to Anthropic: letters, digits,
+// _ and -.
 func cleanID(id string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

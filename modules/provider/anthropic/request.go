@@ -13,7 +13,7 @@ import (
 )
 
 // supported are the members of a chat completions request that are carried
-// over; thinking, top_k and cache_control are Anthropic's own.
+// over. thinking, top_k and cache_control are Anthropic's own.
 var supported = []string{
 	"tools", "tool_choice", "parallel_tool_calls", "response_format", "stop",
 	"temperature", "top_p", "top_k", "reasoning_effort", "thinking",
@@ -67,7 +67,7 @@ type metadata struct {
 	UserID string `json:"user_id"`
 }
 
-// translation is a request on its way from one dialect to the other.
+// translation is a request being translated from one dialect to the other.
 type translation struct {
 	req    *provider.Request
 	root   gjson.Result // of the client's request
@@ -76,7 +76,7 @@ type translation struct {
 	body
 }
 
-// translate makes the Messages API's request of the client's.
+// translate turns the client's request into one of the Messages API.
 func translate(req *provider.Request, stream bool) ([]byte, error) {
 	talk, err := dialect.Parse(req, supported...)
 	if err != nil {
@@ -84,8 +84,8 @@ func translate(req *provider.Request, stream bool) ([]byte, error) {
 	}
 	t := &translation{req: req, root: gjson.ParseBytes(req.Body), talk: talk, family: familyOf(req.Model)}
 	t.Model, t.Stream = req.Model, stream
-	// What comes later looks at what came before: thinking depends on the
-	// messages and the tool choice, sampling on thinking.
+	// Order matters: thinking depends on the messages and the tool choice, and
+	// sampling on thinking.
 	for _, step := range [...]func() error{
 		t.limit, t.conversation, t.tools, t.toolChoice, t.format, t.think, t.sampling, t.rest,
 	} {
@@ -100,8 +100,8 @@ func translate(req *provider.Request, stream bool) ([]byte, error) {
 	return b, nil
 }
 
-// limit sets the limit of the answer. A larger one than the model has says
-// nothing, but would be refused.
+// limit sets the limit of the answer. A limit above the model's maximum has no
+// effect, but would be refused.
 func (t *translation) limit() error {
 	t.MaxTokens = t.family.maxTokens()
 	if n := t.talk.MaxTokens; n != nil {
@@ -144,7 +144,7 @@ func (t *translation) tools() error {
 	return nil
 }
 
-// strict holds the calls of a tool to its schema, where that can be done.
+// strict holds a tool's calls to its schema, if possible.
 func (t *translation) strict(made *tool, path string) {
 	if t.family.structured() {
 		if schema, ok := t.narrow(made.InputSchema, path+".parameters"); ok {
@@ -155,9 +155,9 @@ func (t *translation) strict(made *tool, path string) {
 	t.req.Drop(path + ".strict")
 }
 
-// pastTools declares the tools that were called before, where the client
-// offers none now: Anthropic wants to know the tools of all calls that it is
-// shown. None of them may be called.
+// pastTools declares the tools of earlier calls if the client offers none now:
+// Anthropic requires the tools of all calls in the conversation. None of them
+// may be called.
 func (t *translation) pastTools() {
 	seen := make(map[string]bool)
 	for _, m := range t.Messages {
@@ -204,20 +204,20 @@ func (t *translation) format() error {
 	case f == nil:
 		return nil
 	case f.Schema == nil:
-		return provider.Unsupported(member, "this provider answers in JSON only by a schema, want json_schema")
+		return provider.Unsupported(member, "this provider requires a schema for JSON answers: want json_schema")
 	case !t.family.structured():
-		return provider.Unsupported(member, "this model's answers follow no schema")
+		return provider.Unsupported(member, "this model does not support schemas for its answers")
 	}
 	schema, ok := t.narrow(f.Schema, member+".json_schema.schema")
 	if !ok {
-		return provider.Unsupported(member, "this provider's schemas name all the members of an object, want properties without additionalProperties")
+		return provider.Unsupported(member, "this provider's schemas must name all members of an object: want properties without additionalProperties")
 	}
 	t.OutputConfig = &outputConfig{Format: &format{Type: "json_schema", Schema: schema}}
 	return nil
 }
 
-// sampling sets the temperature and its like. Anthropic's temperatures end at
-// 1, which is also what happens without one.
+// sampling sets temperature and similar parameters. Anthropic's temperatures
+// end at 1, which is also the default.
 func (t *translation) sampling() error {
 	talk := t.talk
 	if v := talk.Temperature; v != nil && (*v < 0 || *v > 2) {
@@ -248,13 +248,13 @@ func (t *translation) sampling() error {
 	return nil
 }
 
-// maxUserID is the longest user id that Anthropic takes, in characters.
+// maxUserID is the longest user id that Anthropic accepts, in characters.
 const maxUserID = 256
 
 func (t *translation) rest() error {
 	for _, s := range t.talk.Stop {
 		if strings.TrimSpace(s) == "" {
-			// Anthropic refuses those of white space alone.
+			// Anthropic refuses ids of white space alone.
 			t.req.Drop("stop")
 			continue
 		}
@@ -273,7 +273,7 @@ func (t *translation) rest() error {
 	return nil
 }
 
-// cacheControl is the mark for Anthropic's prompt cache that v carries.
+// cacheControl returns the prompt cache mark that v carries.
 func cacheControl(v gjson.Result) json.RawMessage {
 	if c := v.Get("cache_control"); c.IsObject() {
 		return json.RawMessage(c.Raw)

@@ -9,8 +9,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// constraints are the keywords of JSON schema that Anthropic refuses in the
-// schemas that it enforces.
+// constraints are the JSON schema keywords that Anthropic refuses in the
+// schemas it enforces.
 var constraints = []string{
 	"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 	"minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems",
@@ -19,15 +19,15 @@ var constraints = []string{
 	"not", "if", "then", "else",
 }
 
-// formats are those of strings that Anthropic enforces.
+// formats are the string formats that Anthropic enforces.
 var formats = []string{
 	"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid",
 }
 
-// narrow makes a schema that Anthropic enforces: with all members of objects
-// named, and with the constraints that it does not know as words in the
-// description; the request notes those as dropped. ok is false where that
-// would leave objects without members to put anything into.
+// narrow turns a schema into one that Anthropic enforces: objects list all
+// their members, and unsupported constraints become words in the description,
+// which the request notes as dropped. ok is false if that would leave an object
+// without any members.
 func (t *translation) narrow(schema json.RawMessage, path string) (narrowed json.RawMessage, ok bool) {
 	n := narrower{ok: true}
 	n.schema(gjson.ParseBytes(schema))
@@ -46,7 +46,7 @@ type narrower struct {
 	ok      bool
 }
 
-// schema writes one schema, which is an object or true or false.
+// schema writes one schema: an object, true or false.
 func (n *narrower) schema(v gjson.Result) {
 	if !v.IsObject() {
 		n.out.WriteString(v.Raw)

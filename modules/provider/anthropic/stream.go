@@ -15,20 +15,20 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// stream reads an answer event by event. A message that came in one piece,
-// because the server did not stream or was not asked to, is read likewise.
+// stream reads an answer event by event. It also reads a message that came in
+// one piece, because the server did not stream or was not asked to.
 type stream struct {
 	events  *dialect.Events
 	answer  *dialect.Answer
-	model   string // as it was asked for
+	model   string // as the request names it
 	reply   reply
-	pending []piece // made of the last event, not yet returned
+	pending []piece // from the last event, not yet returned
 	skipped int
-	marked  bool  // the provider's own end mark was seen
+	marked  bool  // Anthropic's end mark was read
 	err     error // what the stream ended with
 }
 
-// piece is what comes out of an answer: more of it, its end, or its usage.
+// piece is a part of an answer: more of its content, its end, or its usage.
 type piece struct {
 	output dialect.Output
 	finish string
@@ -69,8 +69,8 @@ func (s *stream) next() (piece, error) {
 	return p, nil
 }
 
-// read reads one event. What it says is pending then, even where it was the
-// last one.
+// read reads one event and makes what it says pending, even if it is the last
+// one.
 func (s *stream) read() error {
 	ev, err := s.events.Next()
 	if err != nil {
@@ -116,7 +116,7 @@ func (s *stream) stop() error {
 	return io.EOF
 }
 
-// failed reads an event of no type that is known, which may be an error.
+// failed reads an event of an unknown type, which may be an error.
 func (s *stream) failed(ev sse.Event) error {
 	_, _, _, ok := provider.ErrorOf(ev.Data)
 	switch {
@@ -130,7 +130,7 @@ func (s *stream) failed(ev sse.Event) error {
 
 func (s *stream) begin(m gjson.Result) {
 	if s.reply.begun {
-		return // some proxies say it twice
+		return // some proxies send it twice
 	}
 	s.answer = dialect.NewAnswer(m.Get("id").Str, cmp.Or(m.Get("model").Str, s.model))
 	s.add(s.reply.begin(m))

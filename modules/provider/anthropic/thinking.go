@@ -10,10 +10,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// minBudget is the least thinking that can be asked for, in tokens.
+// minBudget is the smallest thinking budget, in tokens.
 const minBudget = 1024
 
-// budgets are the tokens to think with at an effort.
+// budgets are the thinking budgets of the efforts, in tokens.
 var budgets = map[string]int64{
 	"minimal": minBudget,
 	"low":     2048,
@@ -31,8 +31,8 @@ var efforts = map[string]string{
 	"xhigh":   "xhigh",
 }
 
-// think asks the model to think before it answers, or not to. Where thinking
-// would have the request refused, the rest of it is what counts.
+// think asks the model to think before it answers, or not to. If thinking would
+// make Anthropic refuse the request, the request goes without it.
 func (t *translation) think() error {
 	member := "reasoning_effort"
 	native, effort := t.root.Get("thinking"), t.talk.ReasoningEffort
@@ -53,7 +53,7 @@ func (t *translation) think() error {
 	switch {
 	case !t.thinks():
 	case t.req.Continue != "":
-		// The answer was begun: the model has thought.
+		// The answer has begun, so the model has already thought.
 		t.noThinking()
 	case t.forced(), t.thinking("enabled") && t.unsigned():
 		t.req.Drop(member)
@@ -63,7 +63,7 @@ func (t *translation) think() error {
 		t.makeRoom()
 	}
 	if t.family.claude && !t.family.eager() && !t.thinks() {
-		// Without thinking, past thoughts are ignored at best.
+		// Without thinking, past thoughts are at best ignored.
 		for i, m := range t.Messages {
 			t.Messages[i].Content = slices.DeleteFunc(m.Content, block.isThinking)
 		}
@@ -71,8 +71,7 @@ func (t *translation) think() error {
 	return nil
 }
 
-// thinking says whether thinking is of a type, and thinks whether there is
-// any.
+// thinking says whether thinking is of a type, and thinks whether it is on.
 func (t *translation) thinking(typ string) bool {
 	return gjson.GetBytes(t.Thinking, "type").Str == typ
 }
@@ -98,7 +97,7 @@ func (t *translation) effort(effort string) error {
 		if level == "xhigh" && t.family.version < 407 {
 			level = "max"
 		}
-		// Without display the newest models keep their thoughts to themselves.
+		// Without display the newest models do not return their thoughts.
 		t.Thinking = json.RawMessage(`{"type":"adaptive","display":"summarized"}`)
 		if t.OutputConfig == nil {
 			t.OutputConfig = new(outputConfig)
@@ -120,7 +119,7 @@ func (t *translation) effort(effort string) error {
 	return nil
 }
 
-// noThinking takes thinking back.
+// noThinking turns thinking off again.
 func (t *translation) noThinking() {
 	t.Thinking = nil
 	if t.family.eager() && t.family.obedient() {
@@ -134,16 +133,15 @@ func (t *translation) noThinking() {
 	}
 }
 
-// forced says whether the model must call a tool, which it does without
-// thinking or not at all.
+// forced says whether the model must call a tool, which rules thinking out.
 func (t *translation) forced() bool {
 	return t.ToolChoice != nil && (t.ToolChoice.Type == "any" || t.ToolChoice.Type == "tool")
 }
 
-// unsigned says whether the assistant's turn that the conversation ends with,
+// unsigned says whether the assistant's turn at the end of the conversation,
 // tool calls and results included, begins without thinking. With a thinking
-// budget Anthropic wants to see there what the model thought: a client that
-// has lost it can only go on without.
+// budget, Anthropic requires the thoughts there. A client that has lost them
+// can only go on without thinking.
 func (t *translation) unsigned() bool {
 	i := len(t.Messages) - 1
 	begin := -1
@@ -157,12 +155,11 @@ func (t *translation) unsigned() bool {
 	return begin >= 0 && !t.Messages[begin].Content[0].isThinking()
 }
 
-// leastAnswer is what is left to answer with, beside a budget that is as large
-// as the limit of the answer, in tokens.
+// leastAnswer is how many tokens are left for the answer if the budget is as
+// large as the limit.
 const leastAnswer = 4096
 
-// makeRoom raises the limit of an answer that does not leave room for the
-// thinking in it.
+// makeRoom raises the limit of an answer that leaves no room for its thinking.
 func (t *translation) makeRoom() {
 	budget := gjson.GetBytes(t.Thinking, "budget_tokens").Int()
 	if budget == minBudget && t.MaxTokens < 2*minBudget || t.MaxTokens <= budget {

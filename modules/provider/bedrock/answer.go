@@ -22,7 +22,7 @@ type answer struct {
 // readAnswer reads the document that answers a call.
 func readAnswer(doc []byte) (*answer, error) {
 	if !json.Valid(doc) {
-		return nil, badAnswer("the answer is no JSON")
+		return nil, badAnswer("the answer is not JSON")
 	}
 	root := gjson.ParseBytes(doc)
 	content := root.Get("output.message.content")
@@ -80,8 +80,8 @@ func (a *answer) completion(model string) *provider.Completion {
 	return dialect.NewAnswer("", model).Completion(&whole, a.finish, a.usage)
 }
 
-// finishOf is a stop reason in OpenAI's words. Some models say that their
-// turn has ended where they call tools.
+// finishOf translates a stop reason into OpenAI's terms. Some models report the
+// end of their turn although they call tools.
 func finishOf(stop string, calls bool) (string, error) {
 	switch stop {
 	case "max_tokens", "model_context_window_exceeded":
@@ -97,8 +97,8 @@ func finishOf(stop string, calls bool) (string, error) {
 	return "stop", nil
 }
 
-// usageOf reads what was counted; nil where nothing was. Bedrock counts what
-// was read from the cache, or written to it, beside the rest of the input.
+// usageOf reads the token counts; nil if there are none. Bedrock counts tokens
+// that were read from the cache, or written to it, apart from the other input.
 func usageOf(v gjson.Result) *provider.Usage {
 	if v.Get("inputTokens").Type != gjson.Number && v.Get("outputTokens").Type != gjson.Number {
 		return nil
@@ -111,8 +111,8 @@ func usageOf(v gjson.Result) *provider.Usage {
 	}
 }
 
-// statuses are those that Bedrock's exceptions have where they come in an
-// answer of their own. In a stream they have only their names.
+// statuses are the statuses of Bedrock's exceptions when one is an answer of
+// its own. Within a stream an exception has only its name.
 var statuses = map[string]int{
 	"accessdeniedexception":         http.StatusForbidden,
 	"expiredtokenexception":         http.StatusForbidden,
@@ -129,23 +129,24 @@ var statuses = map[string]int{
 	"validationexception":           http.StatusBadRequest,
 }
 
-// failure is an exception. Before its name may stand a namespace, and behind
-// it a URL: com.amazon.coral.service#ThrottlingException:http://...
+// failure reads an exception. Its name may have a namespace in front and a URL
+// behind it: com.amazon.coral.service#ThrottlingException:http://...
 func failure(name string, payload []byte) *provider.Error {
 	name, _, _ = strings.Cut(name, ":")
 	name = name[strings.LastIndexByte(name, '#')+1:]
 	return sorted(provider.NewError(statuses[strings.ToLower(name)], payload))
 }
 
-// sorted mends the reason of a failure that Bedrock reports in a way of its
-// own.
+// sorted corrects the reason of a failure that Bedrock reports in an unusual
+// way.
 func sorted(e *provider.Error) *provider.Error {
 	switch {
 	case e.Status == http.StatusFailedDependency:
-		// The model failed, not the request.
+		// The model failed; the request is fine.
 		e.Reason = provider.ReasonUnavailable
 	case e.Reason == provider.ReasonInvalid && (strings.Contains(e.Message, "model identifier is invalid") || strings.Contains(e.Message, "on-demand throughput")):
-		// There is no such model, or it wants an inference profile.
+		// The model does not exist, or is only available by an inference
+		// profile.
 		e.Reason = provider.ReasonModel
 	}
 	return e

@@ -1,5 +1,5 @@
-// Package bedrock calls the models of Amazon Bedrock through its Converse
-// API, which is the same for all of them:
+// Package bedrock calls the models of Amazon Bedrock through its Converse API,
+// which is the same for all of them:
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 package bedrock
 
@@ -24,18 +24,18 @@ func init() {
 	caddy.RegisterModule(Bedrock{})
 }
 
-// Bedrock calls Amazon Bedrock. Models are named as Bedrock names them: by
-// id, by inference profile, or by ARN.
+// Bedrock calls Amazon Bedrock. Models have Bedrock's names: an id, an
+// inference profile or an ARN.
 //
 // A call is authorized in one of two ways. With api_key it carries a Bedrock
 // API key. Otherwise it is signed with AWS access keys: the configured ones,
-// else those of the environment, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
-// AWS_SESSION_TOKEN. api_key, and a tenant's own credential, may also be
-// access keys in one: ACCESS_KEY_ID:SECRET_ACCESS_KEY, and :SESSION_TOKEN
-// behind it where they have one.
+// else AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN from the
+// environment. api_key, and a tenant's own credential, may also hold access
+// keys, as ACCESS_KEY_ID:SECRET_ACCESS_KEY or
+// ACCESS_KEY_ID:SECRET_ACCESS_KEY:SESSION_TOKEN.
 //
-// Where keys or the region resolve to nothing that is a warning when the
-// configuration is loaded, and fails the calls that need them.
+// If the keys or the region resolve to nothing, loading the configuration logs
+// a warning, and the calls that need them fail.
 type Bedrock struct {
 	upstream.Upstream
 
@@ -52,8 +52,8 @@ type Bedrock struct {
 	// configuration is loaded.
 	SecretAccessKey string `json:"secret_access_key,omitempty"`
 
-	// The session token of access_key_id, where it is a temporary one.
-	// Placeholders are resolved when the configuration is loaded.
+	// The session token of access_key_id, if that is temporary. Placeholders
+	// are resolved when the configuration is loaded.
 	SessionToken string `json:"session_token,omitempty"`
 
 	region    string
@@ -87,7 +87,7 @@ func (b *Bedrock) Provision(ctx caddy.Context) error {
 	if err := b.Upstream.Provision(ctx, "https://bedrock-runtime."+b.region+".amazonaws.com"); err != nil {
 		return err
 	}
-	// With a key of its own, which Upstream warns of, nothing is signed.
+	// With an API key, about which Upstream warns, nothing is signed.
 	var missing error
 	if b.APIKey == "" {
 		missing = cmp.Or(b.regionErr, b.keyErr)
@@ -100,18 +100,18 @@ func (b *Bedrock) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// checkHeaders refuses headers that would undo what authorizes a call.
+// checkHeaders refuses headers that would break a call's authorization.
 func (b *Bedrock) checkHeaders() error {
 	for name := range b.Headers {
 		switch http.CanonicalHeaderKey(name) {
 		case "Authorization", "X-Amz-Date", "X-Amz-Security-Token":
-			return fmt.Errorf("header %s: it belongs to the signature, want api_key or access_key_id", name)
+			return fmt.Errorf("header %s: part of the signature: want api_key or access_key_id", name)
 		}
 	}
 	return nil
 }
 
-// regions are names that can stand in a host's name.
+// regions matches names that can be part of a host name.
 var regions = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 func (b *Bedrock) provisionRegion(repl *caddy.Replacer) error {
@@ -121,7 +121,7 @@ func (b *Bedrock) provisionRegion(repl *caddy.Replacer) error {
 		return err
 	}
 	if b.regionErr != nil {
-		b.region = "us-east-1" // makes a URL, which is never called
+		b.region = "us-east-1" // makes a URL that is never called
 		return nil
 	}
 	if !regions.MatchString(b.region) {
@@ -138,7 +138,7 @@ func (b *Bedrock) provisionKey(repl *caddy.Replacer) error {
 	case id != "" && secret == "":
 		return errors.New("secret_access_key: required with access_key_id")
 	case id != "" && b.APIKey != "":
-		return errors.New("api_key: access_key_id is set too, want one of them")
+		return errors.New("api_key: access_key_id is also set: want one of them")
 	}
 	var err error
 	var idErr, secretErr error
@@ -148,7 +148,7 @@ func (b *Bedrock) provisionKey(repl *caddy.Replacer) error {
 	if b.key.secret, secretErr, err = resolve(repl, "secret_access_key", secret, "{env.AWS_SECRET_ACCESS_KEY}"); err != nil {
 		return err
 	}
-	// A token of the environment belongs to the keys of the environment.
+	// The environment's token belongs to the environment's keys.
 	if id == "" || token != "" {
 		if b.key.token, _, err = resolve(repl, "session_token", token, "{env.AWS_SESSION_TOKEN}"); err != nil {
 			return err
@@ -156,17 +156,15 @@ func (b *Bedrock) provisionKey(repl *caddy.Replacer) error {
 	}
 	b.keyErr = cmp.Or(idErr, secretErr)
 	if b.keyErr == nil && !b.key.valid() {
-		return errors.New("access_key_id: it or session_token holds control characters")
+		return errors.New("access_key_id and session_token must not contain control characters")
 	}
 	return nil
 }
 
-// DefaultModel is none: which models there are depends on the region and on
-// what the account may use.
+// DefaultModel is empty: the region and the account decide which models exist.
 func (b *Bedrock) DefaultModel() string { return "" }
 
-// Continues says whether a model goes on with an assistant message that has
-// been begun.
+// Continues says whether a model can continue an assistant message.
 func (b *Bedrock) Continues(model string) bool {
 	v, ok := claudeVersion(model)
 	return b.Upstream.Continues(ok && !v.since(4, 6))

@@ -300,7 +300,7 @@ func TestProvisionMistakes(t *testing.T) {
 		{"id alone", Bedrock{AccessKeyID: "x"}, "secret_access_key: required"},
 		{"two kinds of keys", Bedrock{AccessKeyID: "x", SecretAccessKey: "y", Upstream: upstream.Upstream{APIKey: "z"}}, "want one of them"},
 		{"line break", Bedrock{AccessKeyID: "x\ny", SecretAccessKey: "y"}, "control characters"},
-		{"signature's header", Bedrock{Upstream: upstream.Upstream{Headers: http.Header{"authorization": {"x"}}}}, "header authorization: it belongs to the signature"},
+		{"signature's header", Bedrock{Upstream: upstream.Upstream{Headers: http.Header{"authorization": {"x"}}}}, "header authorization: part of the signature"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			clearEnv(t)

@@ -13,11 +13,11 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// service is the name by which a signature calls Bedrock.
+// service is Bedrock's name in a signature.
 const service = "bedrock"
 
-// resolve resolves the placeholders of an option, or of its default. empty
-// says what is missing where they come to nothing.
+// resolve resolves the placeholders of an option, or of its default. empty says
+// what is missing if the result is empty.
 func resolve(repl *caddy.Replacer, name, value, byDefault string) (resolved string, empty, err error) {
 	if value == "" {
 		value = byDefault
@@ -28,19 +28,19 @@ func resolve(repl *caddy.Replacer, name, value, byDefault string) (resolved stri
 	}
 	// A value from a file often ends with a newline.
 	if resolved = strings.TrimSpace(resolved); resolved == "" {
-		// There is nothing but placeholders in it, so that it can be shown.
+		// The value consists of placeholders only, so it is safe to show.
 		empty = fmt.Errorf("%s: %s is empty", name, value)
 	}
 	return resolved, empty, nil
 }
 
-// valid says whether the parts that go into headers can stand there.
+// valid says whether the parts that go into headers are valid there.
 func (k accessKey) valid() bool {
 	return httpguts.ValidHeaderFieldValue(k.id) && httpguts.ValidHeaderFieldValue(k.token)
 }
 
-// accessKeyFor returns the access keys to sign a call with. ok is false where
-// it carries a Bedrock API key instead.
+// accessKeyFor returns the access keys that sign a call. ok is false if the
+// call carries a Bedrock API key instead.
 func (b *Bedrock) accessKeyFor(preq *provider.Request) (key accessKey, ok bool, err error) {
 	whole, err := b.Key(preq)
 	if err != nil {
@@ -50,7 +50,7 @@ func (b *Bedrock) accessKeyFor(preq *provider.Request) (key accessKey, ok bool, 
 		key, err = b.key, b.keyErr
 	} else if !strings.Contains(whole, ":") {
 		if !httpguts.ValidHeaderFieldValue(whole) {
-			err = errors.New("api_key: it holds control characters")
+			err = errors.New("api_key: must not contain control characters")
 		}
 		return accessKey{}, false, credentials(err)
 	} else {
@@ -75,8 +75,8 @@ func credentials(err error) error {
 func (b *Bedrock) call(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
 	switch preq.Model {
 	case "", ".", "..":
-		// In a path these are not names.
-		return nil, &provider.Error{Reason: provider.ReasonModel, Err: fmt.Errorf("%q is no model's name", preq.Model)}
+		// In a path these mean something else.
+		return nil, &provider.Error{Reason: provider.ReasonModel, Err: fmt.Errorf("%q is not a model's name", preq.Model)}
 	}
 	key, signed, err := b.accessKeyFor(preq)
 	if err != nil {
@@ -101,7 +101,7 @@ func (b *Bedrock) call(ctx context.Context, preq *provider.Request, stream bool)
 		req.Header.Set("Accept", "application/vnd.amazon.eventstream")
 	}
 	if signed {
-		// The configured headers are set again by Do, which changes nothing.
+		// Do sets the configured headers again, which changes nothing.
 		b.SetHeaders(req)
 		signer{key, b.region, service}.sign(req, body, b.now())
 	}

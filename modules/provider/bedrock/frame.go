@@ -13,8 +13,8 @@ import (
 )
 
 // The sizes of a message of an event stream. It begins with a prelude: the
-// length of the whole, that of its headers, and a checksum of the two. Behind
-// headers and payload stands a checksum of all.
+// message's length, the length of its headers, and a checksum of the two. After
+// the headers and the payload comes a checksum of everything.
 const (
 	preludeSize  = 12
 	checksumSize = 4
@@ -22,10 +22,10 @@ const (
 	maxMessage   = preludeSize + maxHeaders + upstream.MaxEvent + checksumSize
 )
 
-// readSize is how much is read at once: several messages, if they are there.
+// readSize is how much is read at once: several messages, if they have arrived.
 const readSize = 8 << 10
 
-// errFrame is a message that is damaged, or none at all.
+// errFrame says that a message is damaged, or not a message at all.
 var errFrame = errors.New("reading the event stream")
 
 // frame is a message of an event stream.
@@ -34,7 +34,7 @@ type frame struct {
 	payload []byte
 }
 
-// frames reads messages of the form application/vnd.amazon.eventstream:
+// frames reads messages of the type application/vnd.amazon.eventstream:
 // https://docs.aws.amazon.com/lexv2/latest/dg/event-stream-encoding.html
 type frames struct {
 	r   io.Reader
@@ -44,8 +44,8 @@ type frames struct {
 func newFrames(r io.Reader) *frames { return &frames{r: bufio.NewReaderSize(r, readSize)} }
 
 // next returns the next message, valid until the following call. io.EOF is an
-// end between two of them, io.ErrUnexpectedEOF one within, errFrame a message
-// that makes no sense; after it no other can be found.
+// end between two messages and io.ErrUnexpectedEOF one within. After errFrame,
+// which is a damaged message, no other can be found.
 func (f *frames) next() (frame, error) {
 	f.buf.Reset()
 	if err := f.fill(preludeSize); err != nil {
@@ -55,7 +55,7 @@ func (f *frames) next() (frame, error) {
 	total := int64(binary.BigEndian.Uint32(prelude))
 	headers := int64(binary.BigEndian.Uint32(prelude[4:]))
 	if crc32.ChecksumIEEE(prelude[:8]) != binary.BigEndian.Uint32(prelude[8:]) {
-		return frame{}, fmt.Errorf("%w: the checksum of a message's beginning is wrong", errFrame)
+		return frame{}, fmt.Errorf("%w: the checksum of a message's prelude is wrong", errFrame)
 	}
 	rest := total - preludeSize - checksumSize
 	switch {
@@ -82,7 +82,7 @@ func (f *frames) next() (frame, error) {
 	return frame{headers: h, payload: message[preludeSize+headers : end]}, nil
 }
 
-// fill reads n bytes more. The buffer grows with what arrives, not with what
+// fill reads n more bytes. The buffer grows with what arrives, not with what
 // was announced.
 func (f *frames) fill(n int64) error {
 	m, err := io.CopyN(&f.buf, f.r, n)
@@ -106,8 +106,8 @@ const (
 	typeUUID
 )
 
-// readHeaders reads a message's headers: a name behind its length, a type,
-// and the value, behind its length where the type has none of its own.
+// readHeaders reads a message's headers. Each is a name with its length, a
+// type, and a value, with its length unless the type implies it.
 func readHeaders(b []byte) (map[string]string, error) {
 	headers := make(map[string]string, 3)
 	for len(b) > 0 {
@@ -137,7 +137,7 @@ func readHeaders(b []byte) (map[string]string, error) {
 			size = int(binary.BigEndian.Uint16(b))
 			b = b[2:]
 		default:
-			return nil, fmt.Errorf("%w: a header is of the unknown type %d", errFrame, typ)
+			return nil, fmt.Errorf("%w: a header has the unknown type %d", errFrame, typ)
 		}
 		if len(b) < size {
 			return nil, fmt.Errorf("%w: a header ends early", errFrame)

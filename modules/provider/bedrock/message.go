@@ -10,13 +10,13 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// message is one of a conversation. Two in a row are never of one role.
+// message is one turn of a conversation in which the roles alternate.
 type message struct {
 	Role    string  `json:"role"`
 	Content []block `json:"content"`
 }
 
-// block is a part of a message; one of the members is set.
+// block is a part of a message. Exactly one member is set.
 type block struct {
 	Text       string      `json:"text,omitempty"`
 	Image      *media      `json:"image,omitempty"`
@@ -51,7 +51,7 @@ type toolResult struct {
 type messages struct {
 	list   []message
 	claude bool
-	names  map[string]int // of documents, with the number of the last one
+	names  map[string]int // of documents, with the last number used
 }
 
 // add adds a client's message.
@@ -63,7 +63,7 @@ func (m *messages) add(msg *dialect.Message) error {
 	switch msg.Role {
 	case dialect.RoleTool:
 		if len(content) == 0 {
-			// A result without content is refused.
+			// Bedrock refuses a result without content.
 			content = []block{{Text: "(no output)"}}
 		}
 		m.append(dialect.RoleUser, block{ToolResult: &toolResult{toolID(msg.ToolID), content}})
@@ -83,14 +83,15 @@ func (m *messages) add(msg *dialect.Message) error {
 	return nil
 }
 
-// begin adds the beginning of the answer, which the model shall go on with.
+// begin adds the beginning of the answer, which the model is to continue.
 func (m *messages) begin(text string) error {
 	if text == "" {
 		return nil
 	}
 	if strings.TrimRightFunc(text, unicode.IsSpace) != text {
-		// Bedrock refuses it, and without the space the seam would show.
-		return provider.Unsupported("messages", "this provider does not go on with an answer that ends in white space")
+		// Bedrock refuses trailing white space, and without it the seam would
+		// show.
+		return provider.Unsupported("messages", "this provider cannot continue an answer that ends with white space")
 	}
 	m.append(dialect.RoleAssistant, block{Text: text})
 	return nil
@@ -126,13 +127,14 @@ func (m *messages) content(parts []dialect.Part) ([]block, error) {
 			}
 			content = append(content, block{Document: document})
 		default:
-			return nil, provider.Unsupported(p.Path, "this provider takes text, images and documents only")
+			return nil, provider.Unsupported(p.Path, "this provider only accepts text, images and documents")
 		}
 	}
 	return content, nil
 }
 
-// appendText appends a block of text; a blank one is refused by most models.
+// appendText appends a block of text, unless it is blank: most models refuse
+// that.
 func appendText(content []block, text string) []block {
 	if strings.TrimSpace(text) == "" {
 		return content
@@ -152,9 +154,9 @@ func imageOf(p dialect.Part) (*media, error) {
 	format := imageFormats[p.MediaType]
 	switch {
 	case p.URL != "":
-		return nil, provider.Unsupported(p.Path+".image_url.url", "this provider fetches no images, send a data: URL")
+		return nil, provider.Unsupported(p.Path+".image_url.url", "this provider does not fetch images: send a data: URL")
 	case format == "":
-		return nil, provider.Unsupported(p.Path+".image_url.url", "this provider takes images of the types png, jpeg, gif and webp")
+		return nil, provider.Unsupported(p.Path+".image_url.url", "this provider accepts images of the types png, jpeg, gif and webp")
 	}
 	return &media{Format: format, Source: mediaSource{p.Data}}, nil
 }
@@ -175,19 +177,19 @@ func (m *messages) document(p dialect.Part) (*media, error) {
 	format := documentFormats[p.MediaType]
 	switch {
 	case p.URL != "":
-		return nil, provider.Unsupported(p.Path+".file.file_data", "this provider fetches no files, send a data: URL")
+		return nil, provider.Unsupported(p.Path+".file.file_data", "this provider does not fetch files: send a data: URL")
 	case format == "":
-		return nil, provider.Unsupported(p.Path+".file.file_data", "this provider takes files of the types pdf, doc, docx, xls, xlsx, csv, html, md and txt")
+		return nil, provider.Unsupported(p.Path+".file.file_data", "this provider accepts files of the types pdf, doc, docx, xls, xlsx, csv, html, md and txt")
 	}
 	return &media{Format: format, Name: m.name(p.Name), Source: mediaSource{p.Data}}, nil
 }
 
-// maxName leaves room for a number behind a document's name, which may have
-// 200 characters.
+// maxName leaves room for a number after a document's name, which may have 200
+// characters.
 const maxName = 190
 
-// name is a document's name in the few characters that are allowed, and not
-// that of another document.
+// name makes a document's name unique, with the few characters that are
+// allowed.
 func (m *messages) name(file string) string {
 	if i := strings.LastIndexByte(file, '.'); i > 0 {
 		file = file[:i]
@@ -213,11 +215,11 @@ func (m *messages) name(file string) string {
 
 const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-// maxToolID is how long the id of a call may be.
+// maxToolID is the greatest length of a call's id.
 const maxToolID = 64
 
-// toolID is the id of a call in the characters that are allowed: a call may
-// have been made by another provider's model, which had an id of its own.
+// toolID reduces a call's id to the characters that are allowed. The call may
+// be another provider's, with an id of its own form.
 func toolID(id string) string {
 	id = strings.Map(func(r rune) rune {
 		if strings.ContainsRune(alphanumeric+"-_", r) {
@@ -225,6 +227,6 @@ func toolID(id string) string {
 		}
 		return '_'
 	}, id)
-	// What tells calls apart more often stands at the end.
+	// The end of an id is more likely to be unique.
 	return id[max(0, len(id)-maxToolID):]
 }

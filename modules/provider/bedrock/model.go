@@ -14,15 +14,16 @@ func (v version) since(major, minor int) bool {
 	return v.major > major || v.major == major && v.minor >= minor
 }
 
-// Up to 3.7 the version stands before the name, as in claude-3-5-haiku, then
-// behind it, as in claude-opus-4-1. A date may follow, which has more digits.
+// Up to 3.7 the version precedes the name, as in claude-3-5-haiku; later it
+// follows, as in claude-opus-4-1. A date may come after it, which has more
+// digits.
 var (
 	versionFirst = regexp.MustCompile(`anthropic\.claude-(\d{1,2})(?:-(\d{1,2}))?-[a-z]`)
 	versionLast  = regexp.MustCompile(`anthropic\.claude-[a-z]+-(\d{1,2})(?:-(\d{1,2}))?(?:\D|$)`)
 )
 
-// claudeVersion is the version of Claude that a model is. ok is false for all
-// others, and where an ARN does not tell the model.
+// claudeVersion returns a model's version of Claude. ok is false for other
+// models, and for an ARN that does not name the model.
 func claudeVersion(model string) (v version, ok bool) {
 	for _, names := range [...]*regexp.Regexp{versionFirst, versionLast} {
 		m := names.FindStringSubmatch(model)

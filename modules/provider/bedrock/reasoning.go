@@ -8,10 +8,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// effort is how much thinking of Claude a reasoning_effort stands for.
+// effort is how much Claude thinks at a reasoning_effort.
 type effort struct {
-	budget int64  // in tokens, for models that are told how much
-	level  string // for those that find out how much themselves
+	budget int64  // in tokens, for models that take a budget
+	level  string // for models that decide by themselves
 }
 
 var efforts = map[string]effort{
@@ -23,25 +23,25 @@ var efforts = map[string]effort{
 }
 
 const (
-	// minBudget is the smallest that Claude accepts.
+	// minBudget is the smallest budget that Claude accepts.
 	minBudget = 1024
 
-	// answerTokens are left for the answer behind the thinking where the
-	// client set no limit. With the largest budget they make what the models
-	// with the smallest limit can give.
+	// answerTokens are left for the answer after the thinking if the client
+	// sets no limit. Together with the largest budget they are what the models
+	// with the smallest limit can produce.
 	answerTokens = 8192
 )
 
-// reason asks for reasoning, in the words of the model's own API, which
-// Converse passes on.
+// reason asks for reasoning in the terms of the model's own API, which Converse
+// passes on.
 func (out *converse) reason(preq *provider.Request, c *dialect.Conversation) {
 	e, ok := efforts[c.ReasoningEffort]
 	switch {
 	case c.ReasoningEffort == "":
 	case c.ReasoningEffort == "none" && isClaude(preq.Model):
-		// It thinks only when told to.
+		// It does not think unless asked to.
 	case ok && strings.Contains(preq.Model, "openai.gpt-oss"):
-		// Of the levels it knows the middle ones.
+		// It only knows the middle levels.
 		level := strings.NewReplacer("minimal", "low", "xhigh", "high").Replace(c.ReasoningEffort)
 		out.Additional = map[string]any{"reasoning_effort": level}
 	case !ok || !out.think(preq, c, e):
@@ -49,8 +49,9 @@ func (out *converse) reason(preq *provider.Request, c *dialect.Conversation) {
 	}
 }
 
-// think has Claude think; false where it cannot, or where that rules out what
-// matters more: a tool that must be called, an answer that must be continued.
+// think makes Claude think. It returns false if the model cannot think, or if
+// thinking would rule out something more important: a forced tool call or the
+// continuation of an answer.
 func (out *converse) think(preq *provider.Request, c *dialect.Conversation, e effort) bool {
 	v, ok := claudeVersion(preq.Model)
 	if !ok || !v.since(3, 7) || c.ToolChoice == "required" || c.ToolChoice == "function" || preq.Continue != "" {
@@ -75,7 +76,7 @@ func (out *converse) think(preq *provider.Request, c *dialect.Conversation, e ef
 		}
 		out.Additional = map[string]any{"thinking": map[string]any{"type": "enabled", "budget_tokens": budget}}
 	}
-	// Thinking leaves little choice of how to sample.
+	// Thinking restricts the sampling parameters.
 	if o.Temperature != nil && *o.Temperature != 1 {
 		o.Temperature = nil
 		preq.Drop("temperature")
@@ -87,8 +88,8 @@ func (out *converse) think(preq *provider.Request, c *dialect.Conversation, e ef
 	return true
 }
 
-// reasoning is a model's thinking, as Bedrock gives it and wants it back: to
-// be read and with a signature, or sealed.
+// reasoning is a model's thinking as Bedrock returns it and wants it back:
+// readable and signed, or sealed.
 type reasoning struct {
 	Text     *signedText `json:"reasoningText,omitempty"`
 	Redacted string      `json:"redactedContent,omitempty"`
@@ -99,13 +100,13 @@ type signedText struct {
 	Signature string `json:"signature,omitempty"`
 }
 
-// sealed says whether a model would take it back.
+// sealed says whether a model would accept it back.
 func (r *reasoning) sealed() bool {
 	return r.Redacted != "" || r.Text != nil && r.Text.Signature != ""
 }
 
-// extra is what travels with the first tool call of an answer. Claude wants
-// its thoughts back together with the tools' results, and OpenAI's shape has
+// extra travels with the first tool call of an answer. Claude wants its
+// thoughts back together with the results of the tools, and OpenAI's shape has
 // no other place for them that clients send back.
 type extra struct {
 	Bedrock struct {
@@ -113,7 +114,7 @@ type extra struct {
 	} `json:"bedrock"`
 }
 
-// extraOf is what goes with a call, nil for nothing.
+// extraOf returns what goes with a call; nil for nothing.
 func extraOf(thoughts []reasoning) any {
 	var x extra
 	for _, r := range thoughts {
@@ -127,8 +128,8 @@ func extraOf(thoughts []reasoning) any {
 	return x
 }
 
-// thoughtsOf are those that came back with the calls of a message. What makes
-// no sense is no thought.
+// thoughtsOf returns the thoughts that came back with a message's calls. It
+// ignores what cannot be parsed.
 func thoughtsOf(calls []dialect.ToolCall) []reasoning {
 	var thoughts []reasoning
 	for _, call := range calls {
@@ -146,9 +147,8 @@ func thoughtsOf(calls []dialect.ToolCall) []reasoning {
 	return thoughts
 }
 
-// lacksThoughts says whether tools were called since the last question, and
-// the thoughts that led there did not come back: then the model must not
-// think now.
+// lacksThoughts says whether tools were called since the last question without
+// the thoughts that led there. Then the model must not think now.
 func lacksThoughts(c *dialect.Conversation) bool {
 	for i := len(c.Messages) - 1; i >= 0; i-- {
 		m := &c.Messages[i]

@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// supported are the members of a client's request that Converse has, too.
+// supported are the members of a client's request that Converse also has.
 var supported = []string{
 	"tools", "tool_choice", "response_format", "temperature", "top_p", "stop", "reasoning_effort",
 }
@@ -115,12 +115,12 @@ func (b *Bedrock) body(preq *provider.Request) ([]byte, error) {
 func options(preq *provider.Request, c *dialect.Conversation) *inference {
 	o := &inference{MaxTokens: c.MaxTokens, Temperature: c.Temperature, TopP: c.TopP}
 	if o.Temperature != nil && *o.Temperature > 1 {
-		// This scale ends where OpenAI's has its middle.
+		// This scale ends where the middle of OpenAI's is.
 		o.Temperature = new(1.0)
 		preq.Drop("temperature")
 	}
 	if v, ok := claudeVersion(preq.Model); ok && v.since(4, 1) && o.Temperature != nil && o.TopP != nil {
-		// These models take only one of them.
+		// These models accept only one of the two.
 		o.TopP = nil
 		preq.Drop("top_p")
 	}
@@ -145,7 +145,8 @@ func tools(preq *provider.Request, c *dialect.Conversation) *toolConfig {
 	past := calledTools(c)
 	switch {
 	case len(config.Tools) == 0:
-		// A conversation with calls in it is refused where no tool is named.
+		// Bedrock refuses a conversation with calls unless some tool is
+		// declared.
 		for _, name := range past {
 			config.add(name, "", nil, false)
 		}
@@ -174,7 +175,8 @@ func (t *toolConfig) add(name, description string, schema json.RawMessage, stric
 	t.Tools = append(t.Tools, tool{toolSpec{name, description, inputSchema{schema}, strict}})
 }
 
-// calledTools are the names of the tools that the conversation has calls of.
+// calledTools returns the names of the tools that are called in the
+// conversation.
 func calledTools(c *dialect.Conversation) []string {
 	var names []string
 	seen := make(map[string]bool)
@@ -189,8 +191,7 @@ func calledTools(c *dialect.Conversation) []string {
 	return names
 }
 
-// format asks for JSON by a schema. JSON by none is nothing that Converse
-// knows.
+// format asks for JSON by a schema. Converse has no JSON mode without one.
 func format(preq *provider.Request, f *dialect.Format) *outputConfig {
 	if f == nil {
 		return nil

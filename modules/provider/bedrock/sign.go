@@ -16,24 +16,21 @@ const (
 	shortDate = "20060102"
 )
 
-// accessKey is a pair of AWS access keys. A session token belongs to those
-// that last for a while only; it is empty for the others.
+// accessKey is a pair of AWS access keys. Temporary ones have a session token.
 type accessKey struct {
 	id, secret, token string
 }
 
-// signer signs requests by AWS Signature Version 4, for one region and
-// service:
+// signer signs requests by AWS Signature Version 4, for one region and service:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-// A request with a query is not among those that it can sign: this API has
-// none.
+// It does not support requests with a query, because this API has none.
 type signer struct {
 	key             accessKey
 	region, service string
 }
 
-// sign sets the headers that authorize req to send body at a time. What it
-// signs must not change afterwards: the method, the path, the host, the body
+// sign sets the headers that authorize req to send body at a time. The signed
+// parts must not change afterwards: the method, the path, the host, the body,
 // and the headers Content-Type and X-Amz-*.
 func (s signer) sign(req *http.Request, body []byte, at time.Time) {
 	at = at.UTC()
@@ -56,8 +53,8 @@ func (s signer) sign(req *http.Request, body []byte, at time.Time) {
 		", Signature="+hex.EncodeToString(mac(key, toSign)))
 }
 
-// canonicalRequest is what both sides make of a request, and the names of the
-// headers in it.
+// canonicalRequest returns the form of a request that both sides sign, and the
+// names of the headers in it.
 func canonicalRequest(req *http.Request, body []byte) (canonical, signed string) {
 	host := req.Host
 	if host == "" {
@@ -80,7 +77,7 @@ func canonicalRequest(req *http.Request, body []byte) (canonical, signed string)
 		headers.WriteString(name + ":" + values[name] + "\n")
 	}
 	signed = strings.Join(names, ";")
-	// Every service but S3 escapes the path as it was sent once more.
+	// Every service but S3 escapes the path a second time.
 	path := escape(req.URL.EscapedPath(), "/")
 	if path == "" {
 		path = "/"
@@ -88,7 +85,7 @@ func canonicalRequest(req *http.Request, body []byte) (canonical, signed string)
 	return strings.Join([]string{req.Method, path, "", headers.String(), signed, hash(body)}, "\n"), signed
 }
 
-// canonicalValue is a header's values without superfluous white space.
+// canonicalValue returns a header's values without superfluous white space.
 func canonicalValue(values []string) string {
 	trimmed := make([]string, len(values))
 	for i, v := range values {
@@ -97,9 +94,9 @@ func canonicalValue(values []string) string {
 	return strings.Join(trimmed, ",")
 }
 
-// escape percent-encodes all but RFC 3986's unreserved characters and those
-// to keep. The functions of net/url leave more of them, the colon in a model's
-// name for one.
+// escape percent-encodes everything but RFC 3986's unreserved characters and
+// keep. The functions of net/url leave more as it is, such as the colon in a
+// model's name.
 func escape(s, keep string) string {
 	const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 	const digits = "0123456789ABCDEF"

@@ -18,28 +18,28 @@ import (
 type stream struct {
 	ctx    context.Context
 	body   io.ReadCloser
-	frames *frames // nil until the first bytes told what the body is
+	frames *frames // nil until the first bytes show what the body is
 	answer *dialect.Answer
 
 	blocks   map[int64]*part
 	calls    int         // how many tool calls were begun
-	thoughts []reasoning // that are complete
+	thoughts []reasoning // complete ones
 
-	finished bool            // the stop reason was seen
-	usage    *provider.Usage // to be told after the whole answer in one document
-	counted  bool            // the usage, which comes last, was told
+	finished bool            // the stop reason was read
+	usage    *provider.Usage // of a whole answer in one document, to be returned after it
+	counted  bool            // the usage, which comes last, was returned
 	skipped  int
 	err      error // what the stream ended with
 }
 
-// part is a content block that is being written.
+// part is an open content block.
 type part struct {
-	call      int // the index of the tool call, -1 where it is none
+	call      int // the index of the tool call, -1 for other blocks
 	arguments bool
 	thought   reasoning
 }
 
-// newStream begins to read an answer, of which nothing is read yet.
+// newStream begins to read an answer. Nothing of it may have been read yet.
 func newStream(ctx context.Context, resp *http.Response, model string) *stream {
 	return &stream{ctx: ctx, body: resp.Body, answer: dialect.NewAnswer("", model), blocks: make(map[int64]*part)}
 }
@@ -79,7 +79,7 @@ func (s *stream) next() (*provider.Chunk, error) {
 		}
 		chunk, err := s.read(f)
 		if err != nil && s.finished {
-			break // what was finished stays so
+			break // a finished answer stays finished
 		}
 		if err != nil || chunk != nil {
 			return chunk, err
@@ -102,7 +102,7 @@ func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
 	return s.answer.Chunk(a.output, a.finish), nil
 }
 
-// read reads a message; nil where there is nothing in it for the client.
+// read reads a message; nil if it has nothing for the client.
 func (s *stream) read(f frame) (*provider.Chunk, error) {
 	switch f.headers[":message-type"] {
 	case "event":
@@ -116,8 +116,8 @@ func (s *stream) read(f frame) (*provider.Chunk, error) {
 	return nil, nil
 }
 
-// event reads an event. Each has an object; its member p is padding, which
-// hides from an eavesdropper how long the texts are.
+// event reads an event. Its payload is an object, whose member p is padding: it
+// hides the length of the texts from eavesdroppers.
 func (s *stream) event(typ string, payload []byte) (*provider.Chunk, error) {
 	var read func(gjson.Result) (*provider.Chunk, error)
 	switch typ {
@@ -143,7 +143,7 @@ func (s *stream) event(typ string, payload []byte) (*provider.Chunk, error) {
 	return read(root)
 }
 
-// block returns the block that an event is about.
+// block returns the block that an event belongs to.
 func (s *stream) block(ev gjson.Result) *part {
 	index := ev.Get("contentBlockIndex").Int()
 	p := s.blocks[index]
@@ -182,14 +182,14 @@ func (s *stream) delta(ev gjson.Result) (*provider.Chunk, error) {
 		return nil, nil
 	}
 	if b.call < 0 {
-		s.skipped++ // of a call that was never begun
+		s.skipped++ // of a call that never began
 		return nil, nil
 	}
 	b.arguments = true
 	return s.answer.Chunk(dialect.CallArguments(b.call, input), ""), nil
 }
 
-// think adds to a thought. Only its text is for the client to see.
+// think adds to a thought. The client sees only its text.
 func (s *stream) think(b *part, r gjson.Result) *provider.Chunk {
 	b.thought.Redacted += r.Get("redactedContent").Str
 	text, signature := r.Get("text").Str, r.Get("signature").Str
@@ -216,7 +216,7 @@ func (s *stream) end(ev gjson.Result) (*provider.Chunk, error) {
 	if b.call < 0 || b.arguments {
 		return nil, nil
 	}
-	// Clients parse the arguments, of which there may be none.
+	// Clients parse the arguments, even of a call without any.
 	return s.answer.Chunk(dialect.CallArguments(b.call, "{}"), ""), nil
 }
 
@@ -238,7 +238,7 @@ func (s *stream) count(ev gjson.Result) (*provider.Chunk, error) {
 	return s.answer.UsageChunk(*u), nil
 }
 
-// ended is what the stream ends with when reading fails with err.
+// ended returns what the stream ends with when reading fails with err.
 func (s *stream) ended(err error) error {
 	if errors.Is(err, errFrame) {
 		err = provider.BadAnswer(err)
@@ -249,8 +249,8 @@ func (s *stream) ended(err error) error {
 // Skipped counts the events that were left out.
 func (s *stream) Skipped() int { return s.skipped }
 
-// Close ends the call. Once the answer is finished, the connection is kept for
-// the next call.
+// Close ends the call. After a finished answer the connection is kept for the
+// next call.
 func (s *stream) Close() error { return upstream.Close(s.body, s.finished) }
 
 // Interface guards

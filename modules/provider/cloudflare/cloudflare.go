@@ -1,5 +1,5 @@
-// Package cloudflare calls Cloudflare's AI Gateway and Workers AI, whose
-// dialect is OpenAI's.
+// Package cloudflare calls Cloudflare's AI Gateway and Workers AI, which have
+// OpenAI's API.
 package cloudflare
 
 import (
@@ -26,38 +26,39 @@ const (
 	gatewayBase = "https://gateway.ai.cloudflare.com/v1/%s/%s/compat"
 	workersBase = "https://api.cloudflare.com/client/v4/accounts/%s/ai/v1"
 
-	// gatewayKey is the header with the key of a gateway itself.
+	// gatewayKey is the header for the gateway's own key.
 	gatewayKey = "Cf-Aig-Authorization"
 )
 
-// Cloudflare calls an AI Gateway, where models are named provider/model, such
-// as openai/gpt-4o-mini or workers-ai/@cf/meta/llama-3.1-8b-instruct; or
-// Workers AI itself where no gateway is named.
+// Cloudflare calls an AI Gateway, which names models provider/model, such as
+// openai/gpt-4o-mini or workers-ai/@cf/meta/llama-3.1-8b-instruct. Without a
+// gateway it calls Workers AI directly.
 //
-// There are two keys. The API key is Cloudflare's: it opens the gateway, which
-// calls the providers behind it with the keys that are stored there, or on
-// Cloudflare's bill. A tenant's own credential is the key of the provider
-// behind the gateway, and goes beside it: the gateway is still the operator's,
-// but the tenant pays for the model. For Workers AI itself a tenant's
-// credential takes the API key's place; it has to be one for the same account.
+// There are two keys. The API key is Cloudflare's. It opens the gateway, which
+// calls the providers behind it with the keys stored there, or on Cloudflare's
+// bill. A tenant's own credential is a key of the provider behind the gateway
+// and is sent as well: the gateway stays the operator's, and the tenant pays
+// for the model. For Workers AI, a tenant's credential replaces the API key,
+// and must be for the same account.
 //
-// Every call tells whose it is, for the gateway's log.
+// Every call carries the tenant, the user and the session for the gateway's
+// log.
 type Cloudflare struct {
 	upstream.Upstream
 
 	// The id of the Cloudflare account. Placeholders are resolved when the
-	// configuration is loaded; one that resolves to nothing is a warning then
-	// and fails the calls, as for the API key. Required, but for a base URL,
-	// which takes the place of all that is made of the ids.
+	// configuration is loaded. If the result is empty, loading logs a warning
+	// and the calls fail, as for the API key. Required unless there is a base
+	// URL, which replaces the URL made from the ids.
 	AccountID string `json:"account_id,omitempty"`
 
-	// The id of the gateway, with placeholders likewise. Where there is a base
-	// URL it only says that this is a gateway, as a domain of its own is,
-	// such as https://ai.example.com/compat. Default: none, which is Workers
-	// AI itself.
+	// The id of the gateway. Placeholders are resolved in the same way. With a
+	// base URL it only says that the URL is a gateway's, for instance one with
+	// its own domain such as https://ai.example.com/compat. Default: none,
+	// which is Workers AI.
 	GatewayID string `json:"gateway_id,omitempty"`
 
-	missing error // the id without which there is nobody to call
+	missing error // a required id that is empty
 }
 
 // CaddyModule returns the Caddy module information.
@@ -94,7 +95,7 @@ func (c *Cloudflare) Provision(ctx caddy.Context) error {
 	return c.Upstream.Provision(ctx, base)
 }
 
-// An account's id is 32 hexadecimal digits, a gateway's at most 64 letters,
+// An account's id has 32 hexadecimal digits, a gateway's at most 64 letters,
 // digits, underscores and hyphens.
 var anID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
@@ -111,17 +112,17 @@ func (c *Cloudflare) resolve(name, value string) (string, error) {
 	return id, nil
 }
 
-// DefaultModel is none: nobody knows which providers a gateway has keys for.
+// DefaultModel is empty: a gateway may have keys for any provider.
 func (*Cloudflare) DefaultModel() string { return "" }
 
-// NewRequest makes the request that posts body to the endpoint that OpenAI
-// has at path.
+// NewRequest makes the request that posts body to the endpoint that OpenAI has
+// at path.
 func (c *Cloudflare) NewRequest(ctx context.Context, preq *provider.Request, path string, body []byte, stream bool) (*http.Request, error) {
 	if c.missing != nil {
 		return nil, &provider.Error{Reason: provider.ReasonCredentials, Err: c.missing}
 	}
-	// A tenant's credential opens no gateway, so that the shared key has to
-	// be there in any case.
+	// A tenant's credential does not open the gateway, so the shared key is
+	// required too.
 	var opens string
 	if c.GatewayID != "" {
 		var err error
@@ -168,8 +169,8 @@ func (c *Cloudflare) Embed(ctx context.Context, req *provider.Request) (*provide
 	return openai.Embed(ctx, c, req)
 }
 
-// Continues says whether a model goes on with an assistant message, which
-// only the operator can know: a gateway may have any model behind it.
+// Continues says whether a model can continue an assistant message. Only the
+// operator knows: a gateway may have any model behind it.
 func (c *Cloudflare) Continues(string) bool { return c.Upstream.Continues(false) }
 
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:

@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// labels is what a gateway's log keeps of a call. Five entries are all that it
-// takes.
+// labels are what a gateway's log keeps of a call. It accepts at most five
+// entries.
 type labels struct {
 	TenantID  string `json:"tenantId,omitempty"`
 	TraceID   string `json:"traceId,omitempty"`
@@ -19,8 +19,8 @@ type labels struct {
 	Route     string `json:"route,omitempty"`
 }
 
-// metadata is the value of the header that tells whose call a call is; empty
-// where nothing is known.
+// metadata returns the value of the header for the gateway's log; empty if
+// nothing is known.
 func metadata(preq *provider.Request) string {
 	l := labels{preq.Labels.TenantID, preq.TraceID, preq.Labels.SessionID, preq.Labels.UserID, preq.Labels.Route}
 	if l == (labels{}) {
@@ -30,7 +30,7 @@ func metadata(preq *provider.Request) string {
 	return ascii(string(raw))
 }
 
-// ascii escapes what a header has no place for, with JSON's own escapes.
+// ascii replaces what a header cannot hold with JSON's own escapes.
 func ascii(s string) string {
 	var b strings.Builder
 	for _, r := range s {

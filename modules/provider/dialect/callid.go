@@ -6,9 +6,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// NewCallID makes up the id of a tool call that the provider gave none. It is
-// as long as OpenAI's own: longer than 40 characters OpenAI itself takes none,
-// where a conversation goes on there.
+// NewCallID makes up an id for a tool call to which the provider gave none. It
+// is as long as OpenAI's own ids: OpenAI refuses ids of more than 40
+// characters, and the conversation may continue there.
 func NewCallID() string {
 	return "call_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:24]
 }

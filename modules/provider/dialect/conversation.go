@@ -1,6 +1,6 @@
-// Package dialect is what the adapters of providers with an API of their own
-// share: the client's request taken apart, and the answer put together in
-// OpenAI's shape.
+// Package dialect holds what the adapters of providers with an API of their own
+// share: it parses the client's request, and writes the answer in OpenAI's
+// shape.
 package dialect
 
 import (
@@ -15,27 +15,26 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// The roles of a message. System messages stand apart, in
-// Conversation.System.
+// The roles of a message. System messages are kept in Conversation.System.
 const (
 	RoleUser      = "user"
 	RoleAssistant = "assistant"
 	RoleTool      = "tool"
 )
 
-// Conversation is a chat completions request, taken apart. What the client
-// did not send is nil or empty.
+// Conversation is a parsed chat completions request. Members that the client
+// did not send are nil or empty.
 type Conversation struct {
 	System   []string  // the texts of system and developer messages
-	Messages []Message // the others; at least one of them is the user's
+	Messages []Message // all others; at least one is the user's
 	Tools    []Tool
 
-	// SystemMessages are those of which System has the texts, for what only
-	// one provider knows.
+	// SystemMessages are the messages behind System, for what only one provider
+	// understands.
 	SystemMessages []Message
 
-	// ToolChoice is auto, none, required or function, and empty where the
-	// client did not say. ToolName is set for function.
+	// ToolChoice is auto, none, required or function, or empty if the client
+	// did not set it. ToolName belongs to function.
 	ToolChoice        string
 	ToolName          string
 	ParallelToolCalls *bool
@@ -57,14 +56,14 @@ type Conversation struct {
 type Message struct {
 	Role      string
 	Parts     []Part
-	Reasoning string     // an assistant's, as it was sent back
+	Reasoning string     // an assistant's, as the client sent it back
 	ToolCalls []ToolCall // of an assistant
-	ToolID    string     // the call that a tool's message answers
+	ToolID    string     // the id of the call that a tool's message answers
 
-	// Path says where in the body the message stands, for errors.
+	// Path is the message's place in the body, for errors.
 	Path string
 
-	// Raw is the message as it came, for what only one provider knows.
+	// Raw is the message as it came, for what only one provider understands.
 	Raw gjson.Result
 }
 
@@ -85,8 +84,7 @@ const (
 	PartAudio = "input_audio"
 )
 
-// Part is a part of a message's content: text, or something with either a URL
-// or data.
+// Part is a part of a message's content: text, or a file by URL or as data.
 type Part struct {
 	Kind      string
 	Text      string
@@ -95,10 +93,10 @@ type Part struct {
 	Data      string // base64
 	Name      string // of a file
 
-	// Path says where in the body the part stands, for errors.
+	// Path is the part's place in the body, for errors.
 	Path string
 
-	// Raw is the part as it came, for what only one provider knows.
+	// Raw is the part as it came, for what only one provider understands.
 	Raw gjson.Result
 }
 
@@ -108,51 +106,51 @@ type ToolCall struct {
 	Name      string
 	Arguments json.RawMessage
 
-	// Raw is the call as it came, for what only one provider knows.
+	// Raw is the call as it came, for what only one provider understands.
 	Raw gjson.Result
 }
 
 // Tool is a function that the model may call. Parameters is a JSON schema, nil
-// where the client gave none.
+// if the client sent none.
 type Tool struct {
 	Name        string
 	Description string
 	Parameters  json.RawMessage
 	Strict      bool
 
-	// Raw is the tool as it came, for what only one provider knows.
+	// Raw is the tool as it came, for what only one provider understands.
 	Raw gjson.Result
 }
 
-// Format is a response_format of JSON. Schema is nil where any object will do.
+// Format is a response_format of JSON. Schema is nil if any object will do.
 type Format struct {
 	Name   string
 	Schema json.RawMessage
 	Strict bool
 }
 
-// handled are the members of a body that have a place in a Conversation or
-// are the gateway's own; everybody supports them.
+// handled are the members of a body that every adapter supports: a Conversation
+// has a place for them, or they are the gateway's own.
 var handled = []string{
 	"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
 }
 
-// refused are the members that ask for another kind of answer: without them
-// the answer would not be what was asked for.
+// refused are the members that ask for another kind of answer. To drop one of
+// them would change what the client gets.
 var refused = map[string]string{
 	"functions":     "want tools in place of functions",
 	"function_call": "want tool_choice in place of function_call",
-	"tools":         "this provider has no tools",
-	"audio":         "this provider answers in text only",
-	"logprobs":      "this provider tells no log probabilities",
-	"top_logprobs":  "this provider tells no log probabilities",
-	"n":             "this provider gives one choice only",
+	"tools":         "this provider does not support tools",
+	"audio":         "this provider only answers with text",
+	"logprobs":      "this provider does not report log probabilities",
+	"top_logprobs":  "this provider does not report log probabilities",
+	"n":             "this provider only returns one choice",
 }
 
-// Parse takes a request apart. supported are the members of the body that
-// the adapter carries over; what else the body holds is dropped, which the
-// request notes, or refused where the answer would not be what was asked for.
-// Errors are *provider.Error.
+// Parse parses a request. supported names the members of the body that the
+// adapter carries over. All others are dropped, and noted in the request, or
+// refused if the answer would not be what was asked for. Errors are
+// *provider.Error.
 func Parse(req *provider.Request, supported ...string) (*Conversation, error) {
 	root := gjson.ParseBytes(req.Body)
 	if err := sift(req, root, supported); err != nil {
@@ -189,7 +187,7 @@ func sift(req *provider.Request, root gjson.Result, supported []string) error {
 		}
 		if name == "modalities" {
 			if v.Get(`#(=="audio")`).Exists() {
-				err = provider.Unsupported("modalities", "this provider answers in text only")
+				err = provider.Unsupported("modalities", "this provider only answers with text")
 			}
 			return err == nil
 		}
@@ -203,7 +201,7 @@ func sift(req *provider.Request, root gjson.Result, supported []string) error {
 	return err
 }
 
-// saysNothing says whether a member asks for what happens in any case.
+// saysNothing says whether a member asks for what happens anyway.
 func saysNothing(name string, v gjson.Result) bool {
 	switch name {
 	case "n":
@@ -238,7 +236,7 @@ func (c *Conversation) parseTools(root gjson.Result, supported []string) error {
 	for i, t := range root.Get("tools").Array() {
 		path := fmt.Sprintf("tools.%d", i)
 		if typ := t.Get("type").Str; typ != "function" {
-			return provider.Unsupported(path+".type", "this provider has functions only")
+			return provider.Unsupported(path+".type", "this provider only supports functions")
 		}
 		f := t.Get("function")
 		tool := Tool{Name: f.Get("name").Str, Description: f.Get("description").Str, Strict: f.Get("strict").Bool(), Raw: t}
@@ -264,7 +262,7 @@ func (c *Conversation) parseToolChoice(v gjson.Result) error {
 	case v.Get("type").Str == "function" && v.Get("function.name").Str != "":
 		c.ToolChoice, c.ToolName = "function", v.Get("function.name").Str
 	case v.Get("type").Str == "allowed_tools", v.Get("type").Str == "custom":
-		return provider.Unsupported("tool_choice", "this provider has auto, none, required and functions only")
+		return provider.Unsupported("tool_choice", "this provider only supports auto, none, required and functions")
 	default:
 		return provider.Invalid("tool_choice", "want auto, none, required or a function")
 	}
@@ -316,7 +314,7 @@ func (c *Conversation) parseOptions(root gjson.Result, supported []string) error
 			err = provider.Invalid(name, "want a whole number")
 			return nil
 		}
-		// A float64 has not all the digits.
+		// A float64 does not hold all digits.
 		return new(root.Get(name).Int())
 	}
 	c.MaxTokens = whole("max_completion_tokens")

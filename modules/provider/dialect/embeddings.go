@@ -12,20 +12,20 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// maxInput is how many texts OpenAI takes in one request.
+// maxInput is how many texts OpenAI accepts in one request.
 const maxInput = 2048
 
-// Embeddings is an embeddings request, taken apart.
+// Embeddings is a parsed embeddings request.
 type Embeddings struct {
 	Input      []string // 1 to 2048 texts, none of them empty
-	Dimensions *int64   // the length of a vector, nil for the model's own
+	Dimensions *int64   // the length of a vector, nil for the model's default
 	Base64     bool     // the client wants vectors as base64
 }
 
-// ParseEmbeddings takes an embeddings request apart. supported are the members
-// of the body that the adapter carries over beside the input: what else the
-// body holds is dropped, which the request notes, and dimensions are refused,
-// as vectors of another length are of no use. Errors are *provider.Error.
+// ParseEmbeddings parses an embeddings request. supported names the members of
+// the body that the adapter carries over beside the input. All others are
+// dropped, and noted in the request, except dimensions: those are refused,
+// because vectors of another length are useless. Errors are *provider.Error.
 func ParseEmbeddings(req *provider.Request, supported ...string) (*Embeddings, error) {
 	root := gjson.ParseBytes(req.Body)
 	e := new(Embeddings)
@@ -36,7 +36,7 @@ func ParseEmbeddings(req *provider.Request, supported ...string) (*Embeddings, e
 		case name == "encoding_format":
 			e.Base64, err = parseEncoding(v)
 		case name == "dimensions" && !slices.Contains(supported, name):
-			err = provider.Unsupported(name, "this provider's vectors have one length only")
+			err = provider.Unsupported(name, "this provider's vectors have a fixed length")
 		case name == "dimensions":
 			e.Dimensions, err = parseDimensions(v)
 		case !slices.Contains(supported, name):
@@ -88,7 +88,7 @@ func parseInput(v gjson.Result) ([]string, error) {
 		}
 		switch {
 		case v.IsArray() && (t.Type == gjson.Number || t.IsArray()):
-			return nil, provider.Unsupported("input", "this provider takes texts, not tokens")
+			return nil, provider.Unsupported("input", "this provider accepts texts, not tokens")
 		case t.Type != gjson.String || t.Str == "":
 			return nil, provider.Invalid(param, want)
 		}
@@ -97,7 +97,7 @@ func parseInput(v gjson.Result) ([]string, error) {
 	return texts, nil
 }
 
-// EstimateUsage guesses what a call costs of which nobody counted the tokens.
+// EstimateUsage estimates the usage of a call whose tokens were not counted.
 func (e *Embeddings) EstimateUsage() *provider.Usage {
 	var bytes int
 	for _, t := range e.Input {
@@ -124,10 +124,9 @@ type inputUsage struct {
 	Total  int64 `json:"total_tokens"`
 }
 
-// EmbeddingList makes the answer to an embeddings request: one vector of
-// finite numbers for each input, in its order. asBase64 writes a vector as
-// OpenAI does then: its numbers as 32-bit floats, least byte first. u is nil
-// where nobody counted.
+// EmbeddingList makes the answer to an embeddings request: one vector of finite
+// numbers for each input, in order. asBase64 writes vectors as Packed does. u
+// is nil if the tokens were not counted.
 func EmbeddingList(model string, vectors [][]float32, asBase64 bool, u *provider.Usage) *provider.Completion {
 	list := embeddingList{Object: "list", Data: make([]embedding, len(vectors)), Model: model}
 	for i, v := range vectors {
@@ -142,8 +141,8 @@ func EmbeddingList(model string, vectors [][]float32, asBase64 bool, u *provider
 	return &provider.Completion{Body: encode(list), Facts: provider.Facts{Model: model, Usage: u}}
 }
 
-// Packed is a vector as OpenAI writes it in base64: its numbers as 32-bit
-// floats, least byte first.
+// Packed returns a vector as OpenAI writes it in base64: its numbers as 32-bit
+// floats, in little-endian order.
 func Packed(vector []float32) string {
 	b := make([]byte, 0, 4*len(vector))
 	for _, f := range vector {

@@ -12,23 +12,23 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// Events reads the events of an answer that is streamed as server-sent
-// events, whatever its Content-Type says. An answer that is one JSON document
-// instead is its only event.
+// Events reads the events of an answer that is streamed as server-sent events,
+// whatever its Content-Type says. An answer that is one JSON document counts as
+// a single event.
 type Events struct {
 	ctx  context.Context
 	body io.ReadCloser
-	dec  *sse.Decoder // nil until the first bytes told what the body is
+	dec  *sse.Decoder // nil until the first bytes show what the body is
 	end  bool
 }
 
-// NewEvents begins to read an answer, of which nothing is read yet.
+// NewEvents begins to read an answer. Nothing of it may have been read yet.
 func NewEvents(ctx context.Context, resp *http.Response) *Events {
 	return &Events{ctx: ctx, body: resp.Body}
 }
 
 // Next returns the next event that has data, valid until the following call.
-// What an error means for the answer, Ended tells.
+// Pass its error to Ended.
 func (e *Events) Next() (sse.Event, error) {
 	if e.end {
 		return sse.Event{}, io.EOF
@@ -59,9 +59,9 @@ func (e *Events) Next() (sse.Event, error) {
 	}
 }
 
-// Ended is what the stream ends with when Next fails with err; finished says
-// that the answer is complete. An answer in one document that is not was no
-// answer, any other was cut.
+// Ended returns what the stream ends with when Next fails with err. finished
+// says that the answer is complete. If it is not, a single document was not an
+// answer, and a stream was cut.
 func (e *Events) Ended(err error, finished bool) error {
 	err = upstream.Ended(e.ctx, err, finished)
 	if e.end && errors.Is(err, provider.ErrCut) {
@@ -70,6 +70,6 @@ func (e *Events) Ended(err error, finished bool) error {
 	return err
 }
 
-// Close ends the call. If only the end of the body is still to come, the
-// connection is kept for the next call.
+// Close ends the call. atEnd says that only the end of the body is left to
+// read: the connection is then kept for the next call.
 func (e *Events) Close(atEnd bool) error { return upstream.Close(e.body, atEnd) }

@@ -34,7 +34,7 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 		case m.Get("function_call").IsObject():
 			return provider.Unsupported(path+".function_call", "want tool_calls in place of function_call")
 		case m.Get("audio").IsObject():
-			return provider.Unsupported(path+".audio", "this provider knows text only")
+			return provider.Unsupported(path+".audio", "this provider only supports text")
 		}
 		if s := m.Get("refusal").Str; s != "" {
 			msg.Parts = append(msg.Parts, Part{Kind: PartText, Text: s})
@@ -75,8 +75,7 @@ func parseContent(req *provider.Request, v gjson.Result, path string) ([]Part, e
 	var parts []Part
 	for i, e := range v.Array() {
 		if t := e.Get("type").Str; t == "thinking" || t == "redacted_thinking" {
-			// Whoever wrote it finds it in the message's Raw; it means
-			// nothing to others.
+			// Providers that understand it find it in the message's Raw.
 			continue
 		}
 		p, err := parsePart(e, fmt.Sprintf("%s.%d", path, i))
@@ -109,7 +108,7 @@ func parsePart(v gjson.Result, path string) (Part, error) {
 	case PartFile:
 		p.Name = v.Get("file.filename").Str
 		if v.Get("file.file_id").Exists() {
-			return p, provider.Unsupported(path+".file.file_id", "this provider does not know files by id, send file_data")
+			return p, provider.Unsupported(path+".file.file_id", "this provider does not support files by id: send file_data")
 		}
 		return p.from(v.Get("file.file_data").Str, "file.file_data")
 	case PartAudio:
@@ -120,7 +119,7 @@ func parsePart(v gjson.Result, path string) (Part, error) {
 	return p, nil
 }
 
-// from reads a URL, or the data in one.
+// from reads a URL, or the data in it.
 func (p Part) from(u, name string) (Part, error) {
 	head, data, isData := strings.Cut(strings.TrimPrefix(u, "data:"), ",")
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// answer is what is said to a request.
+// answer is the reply to a request.
 type answer struct {
 	words  []string // with the white space around them
 	finish string
@@ -47,9 +47,9 @@ func (a *answer) text() string { return strings.Join(a.words, "") }
 
 func countWords(text string) int64 { return int64(len(strings.Fields(text))) }
 
-// split cuts text after every word, so that the parts joined are the text:
-// each has its word and the white space before it, the last one also what
-// comes after.
+// split cuts text after every word. The parts joined are the text: each holds
+// its word and the white space before it, and the last one also the white space
+// at the end.
 func split(text string) []string {
 	var words []string
 	for text != "" {
@@ -74,8 +74,8 @@ func split(text string) []string {
 	return words
 }
 
-// stream says an answer: a chunk with the role, one for each word, one with
-// the finish reason, one with the usage.
+// stream sends an answer: a chunk with the role, one for each word, one with
+// the finish reason and one with the usage.
 type stream struct {
 	ctx    context.Context
 	req    *provider.Request
@@ -110,7 +110,7 @@ func (s *stream) Next() (*provider.Chunk, error) {
 	return nil, io.EOF
 }
 
-// wait waits for as long as the delay says, or until the context ends.
+// wait waits until the delay is over or the context ends.
 func (s *stream) wait() error {
 	if s.delay <= 0 {
 		return nil

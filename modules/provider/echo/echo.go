@@ -1,6 +1,5 @@
-// Package echo is a provider without a network: it says the last question
-// again, word by word. It is there for trying a configuration out, and for
-// tests.
+// Package echo is a provider without a network, for trying out a configuration
+// and for tests: it repeats the last question word by word.
 package echo
 
 import (
@@ -20,11 +19,10 @@ func init() {
 
 const defaultDelay = 30 * time.Millisecond
 
-// Echo answers with the last user message, its white space included. It
-// counts honestly, with a word for a token, and keeps to max_tokens.
+// Echo answers with the last user message, including its white space. It counts
+// words as tokens, and honors max_tokens.
 type Echo struct {
-	// How long to wait between two words of a stream. 0 waits not at all.
-	// Default: 30ms.
+	// The pause between two words of a stream; 0 for none. Default: 30ms.
 	Delay *caddy.Duration `json:"delay,omitempty"`
 }
 
@@ -36,7 +34,7 @@ func (Echo) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// DefaultModel is the only one.
+// DefaultModel is the only model.
 func (e *Echo) DefaultModel() string { return "echo" }
 
 // Complete returns the whole answer at once.

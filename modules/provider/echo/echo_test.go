@@ -128,8 +128,8 @@ func TestDelay(t *testing.T) {
 	})
 }
 
-// TestBeforeRead: a stream waits before every word but the first, and says so
-// when it has returned the word before.
+// TestBeforeRead: a stream waits before every word but the first, and announces
+// that after it has returned the word before.
 func TestBeforeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -18,7 +18,7 @@ import (
 type answer struct {
 	calls   int      // tool calls so far
 	partial *partial // a call whose arguments are still coming
-	begun   bool     // the model said something
+	begun   bool     // the model has said something
 	finish  string   // OpenAI's finish reason, empty until there is one
 	usage   *provider.Usage
 }
@@ -60,7 +60,7 @@ func (a *answer) part(p gjson.Result) ([]dialect.Output, error) {
 		return a.call(call, p.Get("thoughtSignature").Str)
 	}
 	if data := p.Get("inlineData"); data.Exists() {
-		return nil, provider.BadAnswer(fmt.Errorf("the model answered with %q, and a chat completion holds text only", data.Get("mimeType").Str))
+		return nil, provider.BadAnswer(fmt.Errorf("the model answered with %q, but a chat completion can only hold text", data.Get("mimeType").Str))
 	}
 	text := p.Get("text").Str
 	switch {
@@ -72,8 +72,8 @@ func (a *answer) part(p gjson.Result) ([]dialect.Output, error) {
 	return []dialect.Output{dialect.Text(text)}, nil
 }
 
-// call reads a tool call, or a part of one, as proxies get them that ask for
-// streamFunctionCallArguments: a name begins a call, and what will not
+// call reads a tool call or a part of one. Parts come to proxies that ask for
+// streamFunctionCallArguments: a name begins a call, and a part that will not
 // continue ends it.
 func (a *answer) call(call gjson.Result, signature string) ([]dialect.Output, error) {
 	var outputs []dialect.Output
@@ -85,7 +85,7 @@ func (a *answer) call(call gjson.Result, signature string) ([]dialect.Output, er
 		a.partial = &partial{id: call.Get("id").Str, name: name, signature: signature}
 	}
 	if a.partial == nil {
-		return nil, nil // the end of a call that has ended
+		return nil, nil // the end of a call that has already ended
 	}
 	if err := a.partial.add(call); err != nil {
 		return nil, provider.BadAnswer(fmt.Errorf("reading a tool call's arguments: %w", err))
@@ -97,7 +97,7 @@ func (a *answer) call(call gjson.Result, signature string) ([]dialect.Output, er
 	return append(outputs, last...), err
 }
 
-// endCall returns the call that has come to its end, if any.
+// endCall returns the call that has just ended, if any.
 func (a *answer) endCall() ([]dialect.Output, error) {
 	p := a.partial
 	if p == nil {
@@ -119,7 +119,7 @@ func (a *answer) endCall() ([]dialect.Output, error) {
 	return []dialect.Output{{Calls: []dialect.Call{c}}}, nil
 }
 
-// finishOf is OpenAI's word for a finish reason, or the failure that it is.
+// finishOf translates a finish reason into OpenAI's terms, or into a failure.
 func (a *answer) finishOf(reason, message string) (string, error) {
 	switch reason {
 	case "STOP":
@@ -130,10 +130,11 @@ func (a *answer) finishOf(reason, message string) (string, error) {
 		"IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION":
 		return "content_filter", nil
 	case "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE":
-		// The model meant to call a tool: without the call there is no answer.
+		// The model meant to call a tool, and without the call there is no
+		// answer.
 		return "", provider.BadAnswer(fmt.Errorf("the model ended with %s: %s", reason, message))
 	}
-	// OTHER, and what may come: an answer where there is one.
+	// OTHER, and reasons to come, end an answer normally if there is one.
 	if !a.begun {
 		return "", provider.BadAnswer(fmt.Errorf("the model said nothing and ended with %q: %s", reason, message))
 	}
@@ -147,8 +148,8 @@ func (a *answer) stopped() string {
 	return "stop"
 }
 
-// blocked tells what a document without candidates means: nothing, unless it
-// says that the prompt was refused.
+// blocked judges a document without candidates. It means nothing unless it says
+// that the prompt was blocked.
 func (a *answer) blocked(feedback gjson.Result) error {
 	reason := feedback.Get("blockReason").Str
 	switch {
@@ -165,14 +166,14 @@ func (a *answer) blocked(feedback gjson.Result) error {
 	}
 }
 
-// usageOf reads a count of tokens; nil where nothing was counted, as in the
-// documents before the last.
+// usageOf reads the token counts; nil if there are none, as in all documents
+// but the last.
 func usageOf(v gjson.Result) *provider.Usage {
 	if !v.Get("promptTokenCount").Exists() && !v.Get("candidatesTokenCount").Exists() {
 		return nil
 	}
-	// What a tool of Google's returned is the model's input, and thoughts are
-	// its output; both are counted apart from the rest.
+	// The results of Google's own tools are input of the model, and thoughts
+	// are output. Google counts both apart from the rest.
 	u := &provider.Usage{
 		Input:     provider.TokenCount(v.Get("promptTokenCount")) + provider.TokenCount(v.Get("toolUsePromptTokenCount")),
 		Reasoning: provider.TokenCount(v.Get("thoughtsTokenCount")),
@@ -182,7 +183,7 @@ func usageOf(v gjson.Result) *provider.Usage {
 	return u
 }
 
-// compact takes the white space out of a JSON object.
+// compact removes the white space from a JSON object.
 func compact(raw string) (string, error) {
 	var b bytes.Buffer
 	if err := json.Compact(&b, []byte(raw)); err != nil {

@@ -12,13 +12,13 @@ const (
 	roleModel = "model"
 )
 
-// content is what one side says until the other speaks.
+// content is one turn of a conversation.
 type content struct {
 	Role  string `json:"role,omitempty"`
 	Parts []part `json:"parts"`
 }
 
-// part is one of its members, and a signature beside it.
+// part holds one of these members, and a signature with it.
 type part struct {
 	Text      string            `json:"text,omitempty"`
 	Data      *blob             `json:"inlineData,omitempty"`
@@ -44,19 +44,19 @@ type functionResponse struct {
 	Response result `json:"response"`
 }
 
-// result holds what a function returned, as the text that it is: taken for an
-// object, its large numbers would be rounded.
+// result holds a function's result as text: as an object, its large numbers
+// would be rounded.
 type result struct {
 	Text string `json:"result"`
 }
 
-// noSignature stands for a signature that Gemini 3 asks for and nobody has:
-// of a call that another model made, or whose signature the client dropped.
-// See https://ai.google.dev/gemini-api/docs/thought-signatures.
+// noSignature replaces a signature that Gemini 3 requires and that does not
+// exist, because another model made the call or the client dropped it. See
+// https://ai.google.dev/gemini-api/docs/thought-signatures.
 const noSignature = "skip_thought_signature_validator"
 
-// contents says a conversation in Gemini's words. signed is for models that
-// take no tool calls without a signature.
+// contents translates a conversation. signed is for models that refuse tool
+// calls without a signature.
 func contents(messages []dialect.Message, signed bool) ([]content, error) {
 	var list []content
 	names := make(map[string]string) // of the functions, by the call's id
@@ -85,7 +85,7 @@ func contents(messages []dialect.Message, signed bool) ([]content, error) {
 			names[c.ID] = c.Name
 			p := part{Call: &functionCall{c.ID, c.Name, c.Arguments}}
 			p.Signature = c.Raw.Get("extra_content.google.thought_signature").Str
-			// Of calls side by side only the first has one.
+			// Only the first of parallel calls has one.
 			if p.Signature == "" && signed && j == 0 {
 				p.Signature = noSignature
 			}
@@ -93,12 +93,12 @@ func contents(messages []dialect.Message, signed bool) ([]content, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, provider.Invalid("messages", "want at least one message that says something")
+		return nil, provider.Invalid("messages", "want at least one message with content")
 	}
 	return list, nil
 }
 
-// add adds a part to what a side says: roles must take turns.
+// add adds a part to a turn: roles must alternate.
 func add(list []content, role string, p part) []content {
 	if n := len(list); n > 0 && list[n-1].Role == role {
 		list[n-1].Parts = append(list[n-1].Parts, p)
@@ -112,7 +112,7 @@ func newPart(p dialect.Part) (part, error) {
 	case p.Kind == dialect.PartText:
 		return part{Text: p.Text}, nil
 	case p.URL != "":
-		return part{}, provider.Unsupported(p.Path, "this provider fetches nothing from the web, send it as data:<media type>;base64,<data>")
+		return part{}, provider.Unsupported(p.Path, "this provider does not fetch files: send them as data:<media type>;base64,<data>")
 	case p.Data == "":
 		return part{}, provider.Invalid(p.Path, "want data in base64")
 	}
@@ -126,7 +126,7 @@ func responsePart(m *dialect.Message, names map[string]string) (part, error) {
 	}
 	for _, p := range m.Parts {
 		if p.Kind != dialect.PartText {
-			return part{}, provider.Unsupported(p.Path, "this provider's tools return text only")
+			return part{}, provider.Unsupported(p.Path, "this provider's tools only return text")
 		}
 	}
 	return part{Response: &functionResponse{m.ToolID, name, result{m.Text()}}}, nil

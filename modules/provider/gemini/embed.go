@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// maxBatch is how many texts Gemini takes in one call.
+// maxBatch is how many texts Gemini accepts in one call.
 const maxBatch = 100
 
 type embedRequests struct {
@@ -34,16 +34,16 @@ type embedAnswer struct {
 	Usage json.RawMessage `json:"usageMetadata"`
 }
 
-// Embed makes as many calls of batchEmbedContents as the input needs, one
-// after the other. Vectors come as Gemini makes them, which are of length 1
-// only in a model's full dimensions.
+// Embed makes as many calls of batchEmbedContents as the input needs, one after
+// the other. Vectors come as Gemini makes them: they have length 1 only in a
+// model's full dimensions.
 func (g *Gemini) Embed(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
 	e, err := dialect.ParseEmbeddings(req, "dimensions")
 	if err != nil {
 		return nil, err
 	}
 	if strings.Contains(g.Base(), "/publishers/") {
-		return nil, provider.Unsupported("model", "Vertex AI has another API for embeddings, which this provider does not speak")
+		return nil, provider.Unsupported("model", "this provider does not support Vertex AI's API for embeddings")
 	}
 	usage := new(provider.Usage)
 	var vectors [][]float32
@@ -66,7 +66,7 @@ func (g *Gemini) Embed(ctx context.Context, req *provider.Request) (*provider.Co
 	return dialect.EmbeddingList(modelID(req.Model), vectors, e.Base64, usage), nil
 }
 
-// embed makes one call. The usage is nil where Google counted nothing.
+// embed makes one call. The usage is nil if Google counted nothing.
 func (g *Gemini) embed(ctx context.Context, req *provider.Request, texts []string, dimensions *int64) ([][]float32, *provider.Usage, error) {
 	var body embedRequests
 	for _, t := range texts {
@@ -93,7 +93,7 @@ func (g *Gemini) embed(ctx context.Context, req *provider.Request, texts []strin
 		return nil, nil, provider.BadAnswer(fmt.Errorf("reading embeddings: %w", err))
 	}
 	if len(a.Embeddings) != len(texts) {
-		return nil, nil, provider.BadAnswer(fmt.Errorf("%d embeddings came for %d texts", len(a.Embeddings), len(texts)))
+		return nil, nil, provider.BadAnswer(fmt.Errorf("got %d embeddings for %d texts", len(a.Embeddings), len(texts)))
 	}
 	vectors := make([][]float32, len(texts))
 	for i, v := range a.Embeddings {

@@ -1,5 +1,5 @@
-// Package gemini calls Google's models by their own API, generateContent: at
-// the Gemini API, or at Vertex AI.
+// Package gemini calls Google's models by their own API, generateContent, at
+// the Gemini API or at Vertex AI.
 package gemini
 
 import (
@@ -25,21 +25,20 @@ func init() {
 
 const defaultBase = "https://generativelanguage.googleapis.com/v1beta"
 
-// Gemini calls Google's Gemini models. The base URL is what comes before
-// /models/, by default that of the Gemini API. Vertex AI's ends with the
-// publisher:
+// Gemini calls Google's Gemini models. The base URL is what precedes /models/,
+// by default the Gemini API's. Vertex AI's ends with the publisher:
 //
 //	https://aiplatform.googleapis.com/v1beta1/projects/P/locations/global/publishers/google
 //
-// The key goes as X-Goog-Api-Key. Where the base URL names a project, as
-// above, it is an access token instead and goes as a bearer token; such a
-// token lasts an hour, and nobody renews it here.
+// The key is sent as X-Goog-Api-Key. If the base URL names a project, as above,
+// the key is an access token and is sent as a bearer token. Such a token lasts
+// an hour and is not renewed here.
 //
 // Tool calls carry Gemini's thought signatures in
-// extra_content.google.thought_signature, as Google's own OpenAI-compatible
-// API has it. A client that sends its tool calls back whole keeps them. Where
-// one is missing, because the client dropped it or another provider made the
-// call, Gemini 3 is told to do without.
+// extra_content.google.thought_signature, like Google's own OpenAI-compatible
+// API. A client that sends its tool calls back whole keeps them. If one is
+// missing, because the client dropped it or another provider made the call,
+// Gemini 3 is told to do without it.
 type Gemini struct {
 	upstream.Upstream
 }
@@ -60,8 +59,8 @@ func (g *Gemini) Provision(ctx caddy.Context) error {
 // DefaultModel is a small model that both APIs have.
 func (g *Gemini) DefaultModel() string { return "gemini-2.5-flash" }
 
-// Continues says whether a model continues an assistant message. Gemini does
-// so only at times, and begins anew at others.
+// Continues says whether a model can continue an assistant message. Gemini
+// sometimes does, and sometimes begins again.
 func (g *Gemini) Continues(string) bool { return g.Upstream.Continues(false) }
 
 // Complete makes a call and returns the whole answer.
@@ -122,8 +121,8 @@ func (g *Gemini) call(ctx context.Context, req *provider.Request, method string,
 	return g.Do(hreq)
 }
 
-// modelID is a model's name without what Google's lists of models put in
-// front of it.
+// modelID returns a model's name without the prefix that Google's lists of
+// models have.
 func modelID(model string) string { return strings.TrimPrefix(model, "models/") }
 
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:

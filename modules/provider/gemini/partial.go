@@ -12,18 +12,18 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// partial is a tool call on its way. Its arguments come whole, as args, or
-// value by value, as partialArgs, each with the path to its place; a text may
-// come in several parts.
+// partial is an unfinished tool call. Its arguments come either whole, as args,
+// or value by value, as partialArgs, each with its path. A text may come in
+// several parts.
 type partial struct {
 	id, name, signature string
 
-	whole string // the arguments that came whole
-	tree  any    // those that came in parts
+	whole string // arguments that came whole
+	tree  any    // arguments that came in parts
 	size  int    // bytes of these parts
 }
 
-// add adds what a functionCall holds of the arguments.
+// add adds the arguments in a functionCall.
 func (p *partial) add(call gjson.Result) error {
 	if args := call.Get("args"); args.Exists() && args.Type != gjson.Null {
 		p.whole = args.Raw
@@ -43,7 +43,7 @@ func (p *partial) add(call gjson.Result) error {
 			value = b.Bool()
 		}
 		if p.size += len(arg.Raw); p.size > upstream.MaxEvent {
-			return fmt.Errorf("they have more than %d bytes", upstream.MaxEvent)
+			return fmt.Errorf("more than %d bytes", upstream.MaxEvent)
 		}
 		if p.tree, err = put(p.tree, steps, value); err != nil {
 			return err
@@ -52,7 +52,7 @@ func (p *partial) add(call gjson.Result) error {
 	return nil
 }
 
-// arguments are the call's, as a JSON object.
+// arguments returns the call's arguments, a JSON object.
 func (p *partial) arguments() (string, error) {
 	if p.tree != nil {
 		b, err := json.Marshal(p.tree)
@@ -64,16 +64,16 @@ func (p *partial) arguments() (string, error) {
 	return compact(p.whole)
 }
 
-// step leads into an object, or into a list where name is empty.
+// step leads into an object, or into a list if name is empty.
 type step struct {
 	name  string
 	index int
 }
 
-// maxSteps is how deep arguments may be.
+// maxSteps is the greatest depth of arguments.
 const maxSteps = 100
 
-// parsePath reads a path such as $.recipe.steps[0]['the name'], the part of
+// parsePath parses a path such as $.recipe.steps[0]['the name'], the part of
 // JSONPath (RFC 9535) that leads to one value.
 func parsePath(path string) ([]step, error) {
 	rest, ok := strings.CutPrefix(path, "$")
@@ -111,10 +111,10 @@ func nextStep(path string) (s step, rest string, ok bool) {
 	return step{index: index}, rest, ok && err == nil && index >= 0
 }
 
-var errPlace = errors.New("a value has no place among those before it")
+var errPlace = errors.New("a value does not fit those before it")
 
-// put puts a value to its place below node, which is nil, an object, a list
-// or a text. A text is added to the one that is there.
+// put puts a value in its place below node, which is nil, an object, a list or
+// a text. A text is appended to the one in its place.
 func put(node any, steps []step, value any) (any, error) {
 	if len(steps) == 0 {
 		if node == nil {

@@ -23,9 +23,9 @@ type toolSet struct {
 	Functions []function `json:"functionDeclarations"`
 }
 
-// function is a function's declaration. Parameters, the member that Gemini
-// had first, takes a small part of JSON Schema and refuses a request for any
-// other keyword; this one takes JSON Schema.
+// function declares a function. It does not use parameters, the older member,
+// which supports little of JSON Schema and refuses a request for any other
+// keyword.
 type function struct {
 	Name        string          `json:"name"`
 	Description string          `json:"description,omitempty"`
@@ -61,7 +61,7 @@ type thinking struct {
 	Level   string `json:"thinkingLevel,omitempty"`
 }
 
-// newRequest says a chat completions request in Gemini's words.
+// newRequest translates a chat completions request.
 func newRequest(req *provider.Request) (*request, error) {
 	c, err := dialect.Parse(req, "tools", "tool_choice", "parallel_tool_calls", "response_format",
 		"temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort")
@@ -94,7 +94,7 @@ func newRequest(req *provider.Request) (*request, error) {
 		r.Generation.MIMEType = "application/json"
 		r.Generation.Schema = c.Format.Schema
 	}
-	// A seed has 32 bits here.
+	// Seeds have 32 bits here.
 	if s := c.Seed; s != nil && (*s < math.MinInt32 || *s > math.MaxInt32) {
 		r.Generation.Seed = nil
 		req.Drop("seed")
@@ -140,21 +140,21 @@ func (r *request) addTools(req *provider.Request, c *dialect.Conversation) error
 	return nil
 }
 
-// budgets are how many tokens Gemini 2.5 may think, as Google's own
-// OpenAI-compatible API has it.
+// budgets are Gemini 2.5's thinking budgets in tokens, as in Google's own
+// OpenAI-compatible API.
 var budgets = map[string]int64{
 	"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576,
 }
 
-// levels are how hard Gemini 3 shall think. It cannot do without thinking.
+// levels are Gemini 3's thinking levels. It cannot turn thinking off.
 var levels = map[string]string{
 	"none": "minimal", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "high",
 }
 
-// minBudget is the least that Gemini 2.5 Pro takes.
+// minBudget is the smallest budget that Gemini 2.5 Pro accepts.
 const minBudget = 128
 
-// think says how hard to think; nil where nothing is to be said.
+// think returns how hard the model is to think; nil leaves it to the model.
 func think(req *provider.Request, effort string) (*thinking, error) {
 	if effort == "" {
 		return nil, nil
@@ -178,8 +178,8 @@ func think(req *provider.Request, effort string) (*thinking, error) {
 	return t, nil
 }
 
-// isGemini3 says whether a model is Gemini 3 or newer, as are those that are
-// named without a version, such as gemini-flash-latest.
+// isGemini3 says whether a model is Gemini 3 or newer. Names without a version,
+// such as gemini-flash-latest, count as newer.
 func isGemini3(model string) bool {
 	version, ok := strings.CutPrefix(modelID(model), "gemini-")
 	if !ok || version == "" {

@@ -14,22 +14,22 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// stream makes chunks of an answer's documents. Gemini has no end mark: the
-// answer is whole once its finish reason was seen.
+// stream turns an answer's documents into chunks. Gemini has no end mark: an
+// answer is complete once its finish reason was read.
 type stream struct {
 	events  *dialect.Events
 	answer  answer
-	chunks  *dialect.Answer // nil until the first document told the answer's id
+	chunks  *dialect.Answer // nil until the first document, which has the answer's id
 	model   string
 	ready   []dialect.Output
 	skipped int
 	err     error // what the stream ended with
 
-	finished bool           // the finish reason was told
-	told     provider.Usage // what was told last
+	finished bool           // the finish reason was returned
+	told     provider.Usage // what was returned last
 }
 
-// newStream begins to read an answer of a model.
+// newStream begins to read a model's answer.
 func newStream(ctx context.Context, resp *http.Response, model string) *stream {
 	return &stream{events: dialect.NewEvents(ctx, resp), model: modelID(model)}
 }
@@ -47,8 +47,8 @@ func (s *stream) Next() (*provider.Chunk, error) {
 	}
 }
 
-// chunk makes a chunk of what was read; nil where nothing is left. The finish
-// reason comes behind all that the model said, and the usage behind that.
+// chunk makes a chunk of what was read; nil if nothing is left. The finish
+// reason comes after all content, and the usage after that.
 func (s *stream) chunk() *provider.Chunk {
 	if len(s.ready) > 0 {
 		o := s.ready[0]
@@ -81,7 +81,7 @@ func (s *stream) read() error {
 	}
 	docs := []gjson.Result{gjson.ParseBytes(ev.Data)}
 	if docs[0].IsArray() {
-		// That is how Gemini streams where nobody asked for events.
+		// Gemini streams like this if events were not asked for.
 		docs = docs[0].Array()
 	}
 	for _, doc := range docs {

@@ -10,19 +10,19 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// part is one document of an answer: all of it, or a line of its stream.
+// part is one document: a whole answer, or one line of a stream.
 type part struct {
 	model   string
 	output  dialect.Output
-	answers bool // it has what documents of an answer have
+	answers bool // it has a message or says whether it is done
 
 	done   bool
-	finish string // as Ollama says it; only where done
+	finish string // Ollama's reason; only if done
 	usage  *provider.Usage
 }
 
-// readPart reads a document; ok is false where raw is no JSON object. An
-// error is one that Ollama reports in it.
+// readPart reads a document. ok is false if raw is not a JSON object. An error
+// is one that Ollama reports in the document.
 func readPart(raw []byte) (p *part, ok bool, err error) {
 	if !json.Valid(raw) { // gjson does not check
 		return nil, false, nil
@@ -46,7 +46,7 @@ func readPart(raw []byte) (p *part, ok bool, err error) {
 		usage:   usageOf(root),
 	}
 	for _, call := range m.Get("tool_calls").Array() {
-		if call.IsObject() { // and not a text, which gjson takes for a list of one
+		if call.IsObject() { // not a text, which gjson takes for a list of one
 			p.output.Calls = append(p.output.Calls, callOf(call))
 		}
 	}
@@ -70,8 +70,8 @@ func callOf(v gjson.Result) dialect.Call {
 	return c
 }
 
-// usageOf is what Ollama counted. It leaves a count of 0 out, which a prompt's
-// never is: without that one nothing was counted.
+// usageOf reads the token counts. Ollama leaves out a count of 0, which a
+// prompt never has: without that count, nothing was counted.
 func usageOf(root gjson.Result) *provider.Usage {
 	in := provider.TokenCount(root.Get("prompt_eval_count"))
 	if in == 0 {
@@ -80,8 +80,8 @@ func usageOf(root gjson.Result) *provider.Usage {
 	return &provider.Usage{Input: in, Output: provider.TokenCount(root.Get("eval_count"))}
 }
 
-// finishOf is the reason in OpenAI's words. Whatever is not for want of room
-// is an end of the model's own, load included, after which there is no answer.
+// finishOf translates the reason into OpenAI's terms. Every other reason is a
+// normal stop, including load, which comes without an answer.
 func finishOf(reason string, called bool) string {
 	switch {
 	case reason == "length":

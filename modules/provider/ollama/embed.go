@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// embedRequest is the body of a call of /api/embed. Truncate is false: a text
-// that is too long is an error, and not another text's vector.
+// embedRequest is the body of a call to /api/embed. Truncate is false: a text
+// that is too long is an error, instead of the vector of a shorter text.
 type embedRequest struct {
 	Model      string   `json:"model"`
 	Input      []string `json:"input"`
@@ -62,12 +62,12 @@ func (o *Ollama) Embed(ctx context.Context, req *provider.Request) (*provider.Co
 	return dialect.EmbeddingList(a.Model, a.Embeddings, e.Base64, u), nil
 }
 
-// readEmbeddings checks that there is one vector for each text, of the length
-// that was asked for: old versions know no dimensions.
+// readEmbeddings checks that each text has a vector of the requested length.
+// Old versions ignore dimensions.
 func readEmbeddings(raw []byte, e *dialect.Embeddings) (*embedAnswer, error) {
 	a := new(embedAnswer)
 	if err := json.Unmarshal(raw, a); err != nil {
-		return nil, fmt.Errorf("the answer is no list of embeddings: %w", err)
+		return nil, fmt.Errorf("the answer is not a list of embeddings: %w", err)
 	}
 	if len(a.Embeddings) != len(e.Input) {
 		return nil, fmt.Errorf("the answer has %d embeddings for %d texts", len(a.Embeddings), len(e.Input))

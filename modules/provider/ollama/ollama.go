@@ -1,5 +1,5 @@
-// Package ollama calls Ollama by its own API, /api/chat, which tells more than
-// the one that it has after OpenAI's.
+// Package ollama calls Ollama by its own API, /api/chat, which reports more
+// than its OpenAI-compatible one.
 package ollama
 
 import (
@@ -24,14 +24,13 @@ const (
 	embedPath = "/api/embed"
 )
 
-// Ollama calls a server of Ollama's, or its cloud with an API key and the base
+// Ollama calls an Ollama server, or Ollama's cloud with an API key and the base
 // URL https://ollama.com.
 //
-// Where a conversation outgrows the model's context, Ollama forgets its oldest
-// messages; its size is the server's to set. Whether a model goes on with an
-// assistant message that has been begun depends on its template: many do, but
-// some begin again, which nobody can tell from here. Say `continue on` where
-// the models in use do.
+// If a conversation exceeds the model's context, whose size is set on the
+// server, Ollama drops the oldest messages. Whether a model can continue an
+// assistant message depends on its template: many continue, some begin again.
+// Set `continue on` if the models in use continue.
 type Ollama struct {
 	upstream.Upstream
 }
@@ -49,11 +48,11 @@ func (o *Ollama) Provision(ctx caddy.Context) error {
 	return o.Upstream.Provision(ctx, defaultBase)
 }
 
-// DefaultModel is none: only those that were pulled are there.
+// DefaultModel is empty: a server only has the models that were pulled.
 func (*Ollama) DefaultModel() string { return "" }
 
-// Continues says whether a model goes on with an assistant message, which
-// only the operator can know.
+// Continues says whether a model can continue an assistant message. Only the
+// operator knows.
 func (o *Ollama) Continues(string) bool { return o.Upstream.Continues(false) }
 
 // Complete makes a call and returns the whole answer.

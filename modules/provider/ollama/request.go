@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// chatRequest is the body of a call of /api/chat.
+// chatRequest is the body of a call to /api/chat.
 type chatRequest struct {
 	Model    string          `json:"model"`
 	Messages []message       `json:"messages"`
@@ -29,7 +29,7 @@ type message struct {
 	Images    []string   `json:"images,omitempty"` // base64
 	ToolCalls []toolCall `json:"tool_calls,omitempty"`
 
-	// Of a tool. Old versions know neither, newer ones the name only.
+	// Of a tool. Old versions know neither, newer ones only the name.
 	ToolName   string `json:"tool_name,omitempty"`
 	ToolCallID string `json:"tool_call_id,omitempty"`
 }
@@ -132,9 +132,9 @@ func messagesOf(c *dialect.Conversation) ([]message, error) {
 func addImage(m *message, p dialect.Part) error {
 	switch {
 	case p.Kind != dialect.PartImage:
-		return provider.Unsupported(p.Path, "this provider takes text and images only")
+		return provider.Unsupported(p.Path, "this provider only accepts text and images")
 	case p.Data == "":
-		return provider.Unsupported(p.Path+".image_url.url", "this provider fetches no images, send data:<media type>;base64,<data>")
+		return provider.Unsupported(p.Path+".image_url.url", "this provider does not fetch images: send data:<media type>;base64,<data>")
 	}
 	m.Images = append(m.Images, p.Data)
 	return nil
@@ -146,7 +146,7 @@ func toolsOf(preq *provider.Request, c *dialect.Conversation) ([]tool, error) {
 		// Without tools there is nothing to call.
 		return nil, nil
 	case c.ToolChoice == "required" || c.ToolChoice == "function":
-		return nil, provider.Unsupported("tool_choice", "this provider forces no calls, want auto or none")
+		return nil, provider.Unsupported("tool_choice", "this provider cannot force a tool call: want auto or none")
 	}
 	tools := make([]tool, 0, len(c.Tools))
 	for _, t := range c.Tools {
@@ -168,7 +168,7 @@ func formatOf(f *dialect.Format) json.RawMessage {
 	return f.Schema
 }
 
-// thinkOf is how much a model is to think; nil leaves it to the model.
+// thinkOf returns how much a model is to think; nil leaves it to the model.
 func thinkOf(effort string) (any, error) {
 	switch effort {
 	case "":
@@ -186,7 +186,7 @@ func thinkOf(effort string) (any, error) {
 }
 
 func optionsOf(preq *provider.Request, c *dialect.Conversation) (*options, error) {
-	// Ollama takes -1 for no limit at all.
+	// Ollama reads -1 as no limit at all.
 	if c.MaxTokens != nil && *c.MaxTokens < 1 {
 		name := "max_tokens"
 		if v := gjson.GetBytes(preq.Body, "max_completion_tokens"); v.Type == gjson.Number {

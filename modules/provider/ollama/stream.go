@@ -15,18 +15,18 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// answerStream reads an answer, be it a line or all of it at a time.
+// answerStream reads an answer, line by line or all at once.
 type answerStream struct {
 	ctx     context.Context
 	resp    *http.Response
 	lines   *lines
 	answer  *dialect.Answer
 	calls   int             // tool calls so far
-	usage   *provider.Usage // still to be told
+	usage   *provider.Usage // to be returned next
 	skipped int
 	begun   bool   // a document was read
-	said    bool   // and it was part of an answer
-	strange []byte // the lines before that, which may be one document together
+	said    bool   // and belonged to an answer
+	strange []byte // the lines before it, which together may be one document
 	done    bool   // the last document was read
 	err     error  // what the stream ended with
 }
@@ -59,7 +59,7 @@ func (s *answerStream) Next() (*provider.Chunk, error) {
 	return nil, s.err
 }
 
-// chunk makes a chunk of a document; nil if that says nothing.
+// chunk makes a chunk of a document; nil if the document says nothing.
 func (s *answerStream) chunk(p *part) *provider.Chunk {
 	switch o := p.output; {
 	case p.done:
@@ -72,7 +72,7 @@ func (s *answerStream) chunk(p *part) *provider.Chunk {
 	}
 }
 
-// whole puts the documents together that are left.
+// whole puts the remaining documents together.
 func (s *answerStream) whole() (*provider.Completion, error) {
 	var whole dialect.Whole
 	for {
@@ -90,8 +90,7 @@ func (s *answerStream) whole() (*provider.Completion, error) {
 	}
 }
 
-// part reads the next document that is one. io.EOF comes after the last one
-// only.
+// part reads the next valid document. io.EOF only comes after the last one.
 func (s *answerStream) part() (*part, error) {
 	if s.done {
 		return nil, io.EOF
@@ -117,7 +116,7 @@ func (s *answerStream) part() (*part, error) {
 	}
 }
 
-// take counts what a document holds.
+// take counts a document's calls and notes what else it says of the answer.
 func (s *answerStream) take(p *part) *part {
 	for i := range p.output.Calls {
 		p.output.Calls[i].Index = s.calls
@@ -130,13 +129,13 @@ func (s *answerStream) take(p *part) *part {
 	return p
 }
 
-// ended tells what it means that reading ended with err.
+// ended returns what the stream ends with when reading fails with err.
 func (s *answerStream) ended(err error) (*part, error) {
 	switch {
 	case s.ctx.Err() != nil || !errors.Is(err, io.EOF):
 		return nil, upstream.Ended(s.ctx, err, s.done)
 	case s.begun && !s.said:
-		return nil, upstream.BadAnswer(s.resp, "no answer of Ollama's")
+		return nil, upstream.BadAnswer(s.resp, "not an answer of Ollama's")
 	case s.begun || len(s.strange) == 0:
 		return nil, provider.ErrCut
 	}
@@ -150,7 +149,7 @@ func (s *answerStream) ended(err error) (*part, error) {
 	case upstream.KindOf(s.strange) == upstream.KindJSON && !json.Valid(s.strange):
 		return nil, provider.ErrCut
 	}
-	return nil, upstream.BadAnswer(s.resp, "no JSON")
+	return nil, upstream.BadAnswer(s.resp, "not JSON")
 }
 
 // Skipped counts the lines that were left out.
@@ -159,7 +158,7 @@ func (s *answerStream) Skipped() int { return s.skipped }
 // Close ends the call.
 func (s *answerStream) Close() error { return upstream.Close(s.resp.Body, s.done) }
 
-// lines reads lines that are not empty, however they end.
+// lines reads the lines that are not empty, whatever their line ends.
 type lines struct {
 	r   *bufio.Reader
 	buf []byte
@@ -167,9 +166,9 @@ type lines struct {
 
 func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 8<<10)} }
 
-// next returns the next line as soon as its end is there, valid until the
-// following call. The last one needs no end; where reading fails, a line
-// without its end is dropped.
+// next returns the next line as soon as its line end was read, valid until the
+// following call. The last line needs no line end. If reading fails, a line
+// without one is dropped.
 func (l *lines) next() ([]byte, error) {
 	l.buf = l.buf[:0]
 	for {

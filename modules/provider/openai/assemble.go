@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// assemble makes a whole answer of a stream that nobody asked for.
+// assemble turns a stream that was not asked for into a whole answer.
 func assemble(s provider.Stream) (*provider.Completion, error) {
 	w := provider.NewWhole()
 	for {

@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// Azure says how to call Azure OpenAI, whose models go by the names of their
-// deployments and whose key is sent in a header of its own.
+// Azure says how to call Azure OpenAI, which names models by their deployments
+// and takes the key in a header of its own.
 type Azure struct {
 	// The API version, such as 2024-10-21. Default: Azure's v1 API, which
 	// has none.
@@ -21,24 +21,24 @@ type Azure struct {
 
 var apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
 
-// check says what is wrong with the options, the base URL among them: below
-// it come paths that many examples have in it.
+// check checks the options and the base URL. Many examples show the base URL
+// with paths that do not belong to it.
 func (a *Azure) check(base string) error {
 	if a.APIVersion != "" && !apiVersion.MatchString(a.APIVersion) {
 		return fmt.Errorf("azure: %q: want an API version such as 2024-10-21, or none for the v1 API", a.APIVersion)
 	}
 	if strings.HasSuffix(base, "/openai") || strings.Contains(base, "/openai/") {
-		return fmt.Errorf("base_url: %q: want it without /openai and what follows, as in https://NAME.openai.azure.com", base)
+		return fmt.Errorf("base_url: %q: want it without /openai and anything after it, as in https://NAME.openai.azure.com", base)
 	}
 	return nil
 }
 
-// path is where Azure has the endpoint that OpenAI has at path.
+// path is Azure's path of the endpoint that OpenAI has at path.
 func (a *Azure) path(model, path string) (string, error) {
 	if a.APIVersion == "" {
 		return "/openai/v1" + path, nil
 	}
-	// Those two would lead to another path.
+	// These two would lead to another path.
 	if model == "" || model == "." || model == ".." {
 		return "", provider.Invalid("model", "want the name of a deployment")
 	}

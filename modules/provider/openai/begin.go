@@ -11,19 +11,19 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// beginning is how a server learns that an assistant's message, the last one,
-// is the beginning of the answer.
+// beginning is the way to mark an assistant's message, the last one, as the
+// beginning of the answer.
 type beginning int
 
 const (
-	// beginPlain leaves it at the message.
+	// beginPlain sends just the message.
 	beginPlain beginning = iota
 
 	// beginPrefix marks the message as a prefix: Mistral and DeepSeek.
 	beginPrefix
 
-	// beginFinal says beside the messages that the last one is to be
-	// continued: vLLM and SGLang.
+	// beginFinal has members beside the messages that ask to continue the last
+	// one: vLLM and SGLang.
 	beginFinal
 )
 
@@ -59,13 +59,15 @@ type begunMessage struct {
 	Prefix  bool   `json:"prefix,omitempty"`
 }
 
-// errNoEcho is the answer of a server that says a begun answer again before it
-// goes on, but said something else: nobody knows where that belongs.
+// errNoEcho is the failure of a server that should have repeated the begun
+// answer before it continues, but answered with something else: its place is
+// unknown.
 func errNoEcho() error {
-	return provider.BadAnswer(errors.New("the answer does not begin with what it was to go on with"))
+	return provider.BadAnswer(errors.New("the answer does not begin with the text it was to continue"))
 }
 
-// withoutEcho takes a begun answer, which Mistral says again, off a whole one.
+// withoutEcho removes the begun answer, which Mistral repeats, from a whole
+// answer.
 func withoutEcho(c *provider.Completion, begun string) (*provider.Completion, error) {
 	text, ok := strings.CutPrefix(c.Text, begun)
 	if !ok {
@@ -79,10 +81,10 @@ func withoutEcho(c *provider.Completion, begun string) (*provider.Completion, er
 	return &provider.Completion{Body: body, Facts: f}, nil
 }
 
-// echoed is a stream that says a begun answer again, and takes that off.
+// echoed is a stream that repeats the begun answer. It removes that.
 type echoed struct {
 	provider.Stream
-	rest string // what is still to be said again
+	rest string // what is still to be repeated
 	err  error  // what the stream ended with
 }
 

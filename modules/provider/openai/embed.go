@@ -35,7 +35,7 @@ func Embed(ctx context.Context, s Server, preq *provider.Request) (*provider.Com
 		return nil, err
 	}
 	if upstream.KindOf(answer) != upstream.KindJSON {
-		return nil, upstream.BadAnswer(resp, "no JSON")
+		return nil, upstream.BadAnswer(resp, "not JSON")
 	}
 	c, err := embeddings(answer)
 	if err != nil || gjson.GetBytes(preq.Body, "encoding_format").Str != "base64" {
@@ -47,9 +47,9 @@ func Embed(ctx context.Context, s Server, preq *provider.Request) (*provider.Com
 	return c, nil
 }
 
-// packVectors writes the vectors as base64 that a server gave as numbers,
-// although it was asked for base64. OpenAI's clients ask for it of themselves,
-// and take whatever comes for it.
+// packVectors turns vectors that a server sent as numbers into base64, if
+// base64 was asked for. OpenAI's clients always ask for it, and decode whatever
+// comes as base64.
 func packVectors(body []byte) ([]byte, error) {
 	data := []byte{'['}
 	for i, d := range gjson.GetBytes(body, "data").Array() {
@@ -80,13 +80,13 @@ func embeddings(body []byte) (*provider.Completion, error) {
 		if _, _, _, failed := provider.ErrorOf(body); failed {
 			return nil, provider.NewError(0, body)
 		}
-		return nil, provider.BadAnswer(errors.New("the answer is no list of embeddings"))
+		return nil, provider.BadAnswer(errors.New("the answer is not a list of embeddings"))
 	}
 	return &provider.Completion{Body: body, Facts: f}, nil
 }
 
-// isList says whether there is at least one embedding in data, and nothing
-// else: numbers, or those as base64.
+// isList says whether data holds at least one embedding and nothing else: each
+// is a list of numbers, or base64.
 func isList(data gjson.Result) bool {
 	if !data.IsArray() {
 		return false

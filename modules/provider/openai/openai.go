@@ -1,6 +1,6 @@
-// Package openai calls providers that speak OpenAI's chat completions, which
-// is the gateway's own dialect: requests go through untouched but for the
-// model, and answers are mended only where clients would break.
+// Package openai calls providers with OpenAI's chat completions API, which is
+// also the gateway's own dialect: requests pass unchanged except for the model,
+// and answers are mended only where clients would break.
 package openai
 
 import (
@@ -25,9 +25,9 @@ const defaultBase = "https://api.openai.com/v1"
 // OpenAI calls OpenAI, or any server with its API: Azure OpenAI, vLLM,
 // llama.cpp, LM Studio and most hosted ones.
 //
-// Mistral's models, and DeepSeek's where the base URL is that of its beta, go
-// on with an assistant message that has been begun. Where `continue on` says
-// so of another server, it is asked as vLLM wants it, which llama.cpp bears.
+// Mistral's models can continue an assistant message, and DeepSeek's can if the
+// base URL is that of its beta. With `continue on`, any other server is asked
+// in vLLM's way, which llama.cpp tolerates.
 type OpenAI struct {
 	upstream.Upstream
 
@@ -57,8 +57,8 @@ func (o *OpenAI) Provision(ctx caddy.Context) error {
 	return o.Azure.check(o.Base())
 }
 
-// DefaultModel is a small model of OpenAI's own; what other servers have
-// nobody knows.
+// DefaultModel is a small model of OpenAI's. The models of other servers are
+// unknown.
 func (o *OpenAI) DefaultModel() string {
 	if strings.HasPrefix(o.Base(), "https://api.openai.com/") {
 		return "gpt-4o-mini"
@@ -66,8 +66,8 @@ func (o *OpenAI) DefaultModel() string {
 	return ""
 }
 
-// NewRequest makes the request that posts body to the endpoint that OpenAI
-// has at path.
+// NewRequest makes the request that posts body to the endpoint that OpenAI has
+// at path.
 func (o *OpenAI) NewRequest(ctx context.Context, preq *provider.Request, path string, body []byte, stream bool) (*http.Request, error) {
 	if o.Azure == nil {
 		return o.Upstream.NewRequest(ctx, preq, path, body, stream)
@@ -118,10 +118,10 @@ func (o *OpenAI) Embed(ctx context.Context, req *provider.Request) (*provider.Co
 	return Embed(ctx, o, req)
 }
 
-// Continues says whether a model goes on with an assistant message: what the
-// operator said, else what is known.
+// Continues says whether a model can continue an assistant message: the
+// operator's choice, else what is known of the server.
 func (o *OpenAI) Continues(model string) bool {
-	// The models that think do so anew, before they go on.
+	// Models that think would think again before they continue.
 	known := o.isMistral() && !strings.HasPrefix(model, "magistral") || o.isDeepSeekBeta()
 	return o.Upstream.Continues(known)
 }

@@ -13,13 +13,14 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// maxAnswer is the largest whole answer: 2,048 of the longest embeddings fit.
+// maxAnswer is the largest whole answer. It has room for 2,048 of the longest
+// embeddings.
 const maxAnswer = 64 << 20
 
-// MaxEvent is the largest event of a stream: images come in one.
+// MaxEvent is the largest event of a stream. Images come in a single event.
 const MaxEvent = 16 << 20
 
-// ReadAll reads a whole answer, without what may stand around a document.
+// ReadAll reads a whole answer and trims what may surround the document.
 func ReadAll(ctx context.Context, r io.Reader) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
 	if err != nil {
@@ -31,13 +32,14 @@ func ReadAll(ctx context.Context, r io.Reader) ([]byte, error) {
 	return trim(body), nil
 }
 
-// NoStream is what an answer is that was to be an event stream and is of
-// KindOther. It is not quoted: it may say anything, a key included.
+// NoStream is the failure of an answer of KindOther that should have been an
+// event stream. It does not quote the answer, which may hold anything, keys
+// included.
 func NoStream() error {
 	return provider.BadAnswer(errors.New("the answer is no event stream"))
 }
 
-// BadAnswer is an answer of a kind that was not expected.
+// BadAnswer is the failure of an answer of an unexpected kind.
 func BadAnswer(resp *http.Response, what string) error {
 	return &provider.Error{
 		Reason: provider.ReasonBadAnswer,
@@ -46,17 +48,16 @@ func BadAnswer(resp *http.Response, what string) error {
 	}
 }
 
-// trim takes off what may stand around a document: white space and a byte
-// order mark.
+// trim removes white space and a byte order mark around a document.
 func trim(b []byte) []byte {
 	return bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(b), []byte("\xef\xbb\xbf")))
 }
 
-// Kind is what a body is by the look of its beginning, whatever its
-// Content-Type says.
+// Kind is what the first bytes of a body look like, whatever its Content-Type
+// says.
 type Kind int
 
-// The kinds of bodies. A body with nothing in it is blank.
+// The kinds of bodies. A body without content is blank.
 const (
 	KindOther Kind = iota
 	KindBlank
@@ -64,8 +65,8 @@ const (
 	KindSSE
 )
 
-// KindOf tells the kind of a body that begins like this. One that ends within
-// the name of an event stream's field is such a stream, cut off.
+// KindOf returns the kind of a body that begins like this. A body that ends
+// within the name of an event stream's field counts as a stream that was cut.
 func KindOf(begin []byte) Kind {
 	begin = trim(begin)
 	switch {
@@ -82,14 +83,14 @@ func KindOf(begin []byte) Kind {
 	return KindOther
 }
 
-// fields are what the lines of an event stream begin with.
+// fields are the beginnings of an event stream's lines.
 var fields = [...]string{":", "data:", "event:", "id:", "retry:"}
 
-// maxPeek is how much white space may come before an answer.
+// maxPeek is how much white space may precede an answer.
 const maxPeek = 4 << 10
 
-// Peek reads as much of r as is needed to tell what it is, and returns that
-// and a reader of the whole.
+// Peek reads as much of r as KindOf needs, and returns that together with a
+// reader of the whole.
 func Peek(r io.Reader) (begin []byte, whole io.Reader, err error) {
 	buf := make([]byte, maxPeek)
 	n := 0
@@ -106,7 +107,7 @@ func Peek(r io.Reader) (begin []byte, whole io.Reader, err error) {
 	return buf[:n], io.MultiReader(bytes.NewReader(buf[:n]), r), nil
 }
 
-// telling says whether KindOf needs no more than begin.
+// telling says whether begin is enough for KindOf.
 func telling(begin []byte) bool {
 	const longest = len("event:")
 	switch begin = trim(begin); {

@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// NewRequest makes the request that posts body to path, which is escaped and
-// begins with a slash, below the base URL. The key is sent as a bearer token.
+// NewRequest makes a request that posts body to path below the base URL. path
+// is escaped and begins with a slash. The key is sent as a bearer token.
 func (u *Upstream) NewRequest(ctx context.Context, preq *provider.Request, path string, body []byte, stream bool) (*http.Request, error) {
 	key, err := u.Key(preq)
 	if err != nil {
@@ -45,8 +45,8 @@ func (u *Upstream) NewRequest(ctx context.Context, preq *provider.Request, path 
 	return req, nil
 }
 
-// Key is the key to make a call with, the request's before the configured
-// one; empty where there is none, and an error where there ought to be one.
+// Key returns the key for a call: the request's, else the configured one. It is
+// empty if none is configured, and an error if the configured one is empty.
 func (u *Upstream) Key(preq *provider.Request) (string, error) {
 	if preq.APIKey != "" {
 		return preq.APIKey, nil
@@ -57,8 +57,8 @@ func (u *Upstream) Key(preq *provider.Request) (string, error) {
 	return u.key, nil
 }
 
-// minSecret is the shortest text that is taken for a secret: a shorter one
-// would be found in every other word.
+// minSecret is the shortest text that counts as a secret: a shorter one would
+// turn up inside ordinary words.
 const minSecret = 4
 
 // Hide implements provider.Keeper.
@@ -75,11 +75,11 @@ func (u *Upstream) Hide(preq *provider.Request, text string) string {
 	return text
 }
 
-// Do makes a call, and announces that it waits for the answer and for its body
-// by the request's BeforeRead. The answer's status is 2xx and its body is not compressed;
-// every other outcome is an error: a *provider.Error, or the cause for which
-// the request's context ended. Redirects are not followed: they would take
-// the key elsewhere.
+// Do makes a call, and calls the request's BeforeRead before it waits for the
+// answer and for each read of its body. The answer has a 2xx status and a body
+// that is not compressed. Everything else is an error: a *provider.Error, or
+// the cause of the context's end. Redirects are not followed because they would
+// carry the key elsewhere.
 func (u *Upstream) Do(req *http.Request) (*http.Response, error) {
 	u.SetHeaders(req)
 	beforeRead, _ := req.Context().Value(beforeReadKey{}).(func())
@@ -103,12 +103,11 @@ func (u *Upstream) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// beforeReadKey is the key of provider.Request.BeforeRead in the context of a
-// call.
+// beforeReadKey is the context key of a call's provider.Request.BeforeRead.
 type beforeReadKey struct{}
 
-// announcedBody calls a function before each read. It lies below whatever
-// decodes the body, so that what has been decoded already is not waited for.
+// announcedBody calls a function before each read. It sits below the
+// decompressor, so that bytes which are already decoded are not waited for.
 type announcedBody struct {
 	io.ReadCloser
 	beforeRead func()
@@ -119,8 +118,8 @@ func (b *announcedBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// SetHeaders sets the configured headers, as Do does. A provider that signs
-// its calls needs them before.
+// SetHeaders sets the configured headers, as Do does. Providers that sign their
+// calls need them earlier.
 func (u *Upstream) SetHeaders(req *http.Request) {
 	for name, values := range u.headers {
 		if name == "Host" {
@@ -131,8 +130,8 @@ func (u *Upstream) SetHeaders(req *http.Request) {
 	}
 }
 
-// Failure is what became of a call whose connection failed with err: the
-// cause where ctx ended, else that the provider is unavailable.
+// Failure turns the error of a broken connection into the failure of a call:
+// the context's cause if ctx has ended, else an unavailable provider.
 func Failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("calling the provider: %w", context.Cause(ctx))
@@ -141,15 +140,15 @@ func Failure(ctx context.Context, err error) error {
 }
 
 const (
-	// maxErrorBody is how much of an error's body is read.
+	// maxErrorBody is how many bytes of an error's body are read.
 	maxErrorBody = 64 << 10
 
-	// errorBodyTimeout is how long an error's body may take: the status
-	// says enough to go on without it.
+	// errorBodyTimeout is how long reading an error's body may take: the status
+	// alone is enough to go on.
 	errorBodyTimeout = 5 * time.Second
 )
 
-// refusal reads the answer of a call that the provider did not carry out.
+// refusal reads the answer of a call that failed with a status.
 func refusal(ctx context.Context, resp *http.Response) error {
 	body, err := readAtMost(resp.Body, maxErrorBody, errorBodyTimeout)
 	if err != nil && ctx.Err() != nil {
@@ -162,21 +161,20 @@ func refusal(ctx context.Context, resp *http.Response) error {
 	return e
 }
 
-// readAtMost reads and closes body: no more than limit bytes and no longer
-// than timeout.
+// readAtMost reads and closes body, within a limit of bytes and of time.
 func readAtMost(body io.ReadCloser, limit int64, timeout time.Duration) ([]byte, error) {
 	defer body.Close()
 	timer := time.AfterFunc(timeout, func() { body.Close() })
 	defer timer.Stop()
 	b, err := io.ReadAll(io.LimitReader(body, limit))
 	if err == nil {
-		// The connection can be used again only when the end was seen.
+		// The connection can be reused only if the body was read to its end.
 		_, _ = io.CopyN(io.Discard, body, drainBytes)
 	}
 	return b, err
 }
 
-// decompress undoes a compression that nobody asked for, or that a transport
+// decompress undoes a compression that was not asked for, or that the transport
 // asked for without undoing it.
 func decompress(resp *http.Response) error {
 	switch enc := strings.ToLower(resp.Header.Get("Content-Encoding")); enc {
@@ -193,8 +191,8 @@ func decompress(resp *http.Response) error {
 	}
 }
 
-// gzipBody reads a compressed body. The header is read with the first byte,
-// as a stream may have none yet.
+// gzipBody reads a compressed body. It reads the gzip header with the first
+// byte, because a stream may not have sent any yet.
 type gzipBody struct {
 	body io.ReadCloser
 	zr   *gzip.Reader
@@ -217,10 +215,10 @@ func (b *gzipBody) Read(p []byte) (int, error) {
 
 func (b *gzipBody) Close() error { return b.body.Close() }
 
-// isolate gives a call its own variables and, where there is none, a
-// replacer. reverse_proxy's transport wants both in the context, writes the
-// former while it dials, and they are not synchronised: the caller's are the
-// client request's, which may have more than one call under way.
+// isolate gives a call its own variables and, if the context has none, a
+// replacer. reverse_proxy's transport needs both in the context. It writes to
+// the variables while it dials, without synchronization, and the caller's
+// belong to the client's request, which may have several calls in flight.
 func isolate(ctx context.Context) context.Context {
 	if _, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); !ok {
 		ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())

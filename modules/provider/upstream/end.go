@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// Ended is what a stream ends with when reading its body fails with err.
-// finished says that the answer is complete: then nothing that follows can take
-// it back. Otherwise an end of the body is a cut.
+// Ended returns what a stream ends with when reading its body fails with err. A
+// finished answer stays finished, whatever follows it. If the answer is not
+// finished, the end of the body is a cut.
 func Ended(ctx context.Context, err error, finished bool) error {
 	perr, ok := errors.AsType[*provider.Error](err)
 	switch {
@@ -31,8 +31,8 @@ func Ended(ctx context.Context, err error, finished bool) error {
 	return fmt.Errorf("%w: %w", provider.ErrCut, err)
 }
 
-// Close ends a call. If only the end of the body is still to come, the
-// connection is kept for the next call.
+// Close ends a call. atEnd says that only the end of the body is left to read:
+// the connection is then kept for the next call.
 func Close(body io.ReadCloser, atEnd bool) error {
 	if atEnd {
 		return Drain(body)
@@ -45,8 +45,8 @@ const (
 	drainTimeout = 50 * time.Millisecond
 )
 
-// Drain closes a body of which nothing but the end is expected. It reads that
-// end, so that the connection can be used again, but waits little for it.
+// Drain closes a body of which only the end is left. It reads that end, so that
+// the connection can be reused, but does not wait long for it.
 func Drain(body io.ReadCloser) error {
 	timer := time.AfterFunc(drainTimeout, func() { body.Close() })
 	defer timer.Stop()

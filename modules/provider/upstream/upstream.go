@@ -1,4 +1,4 @@
-// Package upstream is what the providers that are called over HTTP share:
+// Package upstream holds what the providers that are called over HTTP share:
 // their common options, the connection, and the reading of failures.
 package upstream
 
@@ -20,33 +20,33 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Upstream holds the options that work for every provider that is called
-// over HTTP. Embed it in the provider's own configuration, call Provision
-// from the provider's, and make calls with NewRequest and Do.
+// Upstream holds the options that work for every provider called over HTTP.
+// Embed it in the provider's configuration, call its Provision from the
+// provider's, and make calls with NewRequest and Do.
 type Upstream struct {
-	// The URL below which the provider's API lives, http or https, without a
-	// query. Placeholders are resolved when the configuration is loaded.
-	// Default: the provider's own.
+	// The URL of the provider's API, http or https, without a query.
+	// Placeholders are resolved when the configuration is loaded. Default: the
+	// provider's own.
 	BaseURL string `json:"base_url,omitempty"`
 
 	// The API key. Placeholders such as {env.OPENAI_API_KEY} are resolved when
-	// the configuration is loaded. One that resolves to nothing is a warning
-	// then and fails the calls, so that a missing secret does not keep the
-	// rest of the server from starting, nor the configuration from being
-	// validated where there are no secrets. Default: none is sent.
+	// the configuration is loaded. If the result is empty, loading logs a
+	// warning and the calls fail: a missing secret neither keeps the rest of
+	// the server from starting nor the configuration from being validated on a
+	// machine without secrets. Default: no key is sent.
 	APIKey string `json:"api_key,omitempty"`
 
-	// Headers to set on every call. They win over those that the provider
-	// sets. Placeholders are resolved when the configuration is loaded.
+	// Headers to set on every call. They override the provider's own.
+	// Placeholders are resolved when the configuration is loaded.
 	Headers http.Header `json:"headers,omitempty"`
 
-	// The transport to call the provider with, any that reverse_proxy has.
-	// Default: `http`, with TLS where the base URL says https.
+	// The transport for the calls, any of reverse_proxy's. Default: `http`,
+	// with TLS if the base URL is https.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
-	// Whether the models go on with an assistant message that has been begun,
-	// word for word: an answer that was cut is then continued. Default: what
-	// is known of the provider and the model.
+	// Whether the models can continue an assistant message word for word. If
+	// so, an answer that was cut is continued. Default: known from the provider
+	// and the model.
 	Continue *bool `json:"continue,omitempty"`
 
 	base      string
@@ -57,7 +57,7 @@ type Upstream struct {
 }
 
 // Provision resolves the options and opens the transport. defaultBase is the
-// base URL where none is configured.
+// base URL if none is configured.
 func (u *Upstream) Provision(ctx caddy.Context, defaultBase string) error {
 	repl := caddy.NewReplacer()
 	if err := u.provisionBase(repl, defaultBase); err != nil {
@@ -92,9 +92,9 @@ func (u *Upstream) provisionBase(repl *caddy.Replacer, defaultBase string) error
 	case err != nil, parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Host == "":
 		return fmt.Errorf("base_url: %q: want a URL such as https://api.example.com/v1", base)
 	case parsed.User != nil:
-		return errors.New("base_url: credentials do not belong here: want api_key or header")
+		return errors.New("base_url: must not contain credentials: want api_key or header")
 	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
-		return fmt.Errorf("base_url: %q: want a URL without query and fragment", base)
+		return fmt.Errorf("base_url: %q: want a URL without a query or fragment", base)
 	}
 	u.base = strings.TrimRight(base, "/")
 	return nil
@@ -111,12 +111,12 @@ func (u *Upstream) provisionKey(repl *caddy.Replacer) error {
 	// A key from a file often ends with a newline.
 	u.key = strings.TrimSpace(key)
 	if u.key == "" {
-		// There is nothing but placeholders in it, so that it can be shown.
+		// The value consists of placeholders only, so it is safe to show.
 		u.keyErr = fmt.Errorf("api_key: %s is empty", u.APIKey)
 		return nil
 	}
 	if !httpguts.ValidHeaderFieldValue(u.key) {
-		return errors.New("api_key: it holds control characters")
+		return errors.New("api_key: must not contain control characters")
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (u *Upstream) provisionHeaders(repl *caddy.Replacer) error {
 		for _, value := range u.Headers[name] {
 			value = repl.ReplaceKnown(value, "")
 			if !httpguts.ValidHeaderFieldValue(value) {
-				return fmt.Errorf("header %s: the value holds control characters", name)
+				return fmt.Errorf("header %s: the value must not contain control characters", name)
 			}
 			u.headers.Add(name, value)
 		}
@@ -138,9 +138,10 @@ func (u *Upstream) provisionHeaders(repl *caddy.Replacer) error {
 	return nil
 }
 
-// provisionTransport loads the transport, with TLS enabled where the base URL
-// asks for it: as a module provisions itself while it is loaded, that has to
-// happen in its configuration, as reverse_proxy's Caddyfile does it.
+// provisionTransport loads the transport, and enables TLS in it if the base URL
+// is https. That has to happen in its configuration, because a module
+// provisions itself while it is loaded; reverse_proxy's Caddyfile does the
+// same.
 func (u *Upstream) provisionTransport(ctx caddy.Context) error {
 	if len(u.TransportRaw) == 0 {
 		u.TransportRaw = json.RawMessage(`{"protocol":"http"}`)
@@ -171,8 +172,8 @@ func (u *Upstream) provisionTransport(ctx caddy.Context) error {
 	return nil
 }
 
-// Continues says whether a model continues an assistant message: what the
-// operator said, else what is known of it.
+// Continues says whether a model continues an assistant message: the operator's
+// choice, else what is known of the model.
 func (u *Upstream) Continues(known bool) bool {
 	if u.Continue != nil {
 		return *u.Continue
@@ -180,9 +181,8 @@ func (u *Upstream) Continues(known bool) bool {
 	return known
 }
 
-// Base is the resolved base URL, without a slash at its end.
+// Base returns the resolved base URL, without a trailing slash.
 func (u *Upstream) Base() string { return u.base }
 
-// The default transport must be there even in a build that leaves
-// reverse_proxy out.
+// Keep the default transport in builds that leave reverse_proxy out.
 var _ http.RoundTripper = (*reverseproxy.HTTPTransport)(nil)

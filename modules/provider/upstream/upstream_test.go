@@ -274,7 +274,7 @@ func TestProvisionMistakes(t *testing.T) {
 	}{
 		{"scheme", Upstream{BaseURL: "ftp://x"}, "want a URL such as"},
 		{"relative", Upstream{BaseURL: "/v1"}, "want a URL such as"},
-		{"query", Upstream{BaseURL: "https://x/v1?a=b"}, "without query"},
+		{"query", Upstream{BaseURL: "https://x/v1?a=b"}, "without a query"},
 		{"credentials", Upstream{BaseURL: "https://u:p@x/v1"}, "want api_key"},
 		{"empty base", Upstream{BaseURL: "{env.CHAT_TEST_NONE}"}, "base_url: {env.CHAT_TEST_NONE} is empty"},
 		{"unknown placeholder", Upstream{APIKey: "{envv.X}"}, "envv.X"},
