@@ -13,19 +13,26 @@ import (
 // Exchange is one request and its answer, as a handler of the chain sees
 // them. It knows who writes to the client: the handler whose ResponseWriter
 // leads to the connection, and not one whose answer another handler in front
-// translates or records.
+// translates.
 type Exchange struct {
 	W   http.ResponseWriter
 	R   *http.Request
 	Rec *record.Record
 
-	app *App
+	app    *App
+	client *Exchange // to whose client W passes on all it gets; nil where W says itself
 }
 
 // NewExchange returns an exchange whose answer goes to w instead of the
 // writer of the exchange that it belongs to.
 func (a *App) NewExchange(w http.ResponseWriter, r *http.Request, rec *record.Record) *Exchange {
 	return &Exchange{W: w, R: r, Rec: rec, app: a}
+}
+
+// Recorded returns the exchange with w in front of its writer. w passes on to
+// the client what it records, and when it is written.
+func (x *Exchange) Recorded(w http.ResponseWriter, r *http.Request) *Exchange {
+	return &Exchange{W: w, R: r, Rec: x.Rec, app: x.app, client: x}
 }
 
 // SetHeader sets a header of the answer that no later handler can override.
@@ -50,7 +57,12 @@ func (x *Exchange) OK(data any) error {
 // is. It does not where a handler in front takes the answer: keep-alives, the
 // deadline of a client that does not read, and the count of open streams are
 // that handler's then.
-func (x *Exchange) OwnsConnection() bool { return apierror.TakerOf(x.W) == nil }
+func (x *Exchange) OwnsConnection() bool {
+	if x.client != nil {
+		return x.client.OwnsConnection()
+	}
+	return apierror.TakerOf(x.W) == nil
+}
 
 // ChunkTaker is a ResponseWriter that takes a streamed answer chunk by chunk,
 // so that two handlers of this process skip the bytes between them, as io.Copy
