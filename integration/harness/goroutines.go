@@ -6,9 +6,6 @@ import (
 	"strings"
 )
 
-// waiting counts requests whose answer is on its way, or being waited for.
-func (c *Caddy) waiting() int { return c.goroutinesIn("sharedanswer.(*Flight).ride(") }
-
 // goroutinesIn counts the goroutines that are in a function.
 func (c *Caddy) goroutinesIn(name string) int {
 	c.T.Helper()
@@ -25,10 +22,22 @@ func (c *Caddy) goroutinesIn(name string) int {
 	return n
 }
 
-// WantWaiting waits until so many requests wait for their answers.
+// WantWaiting waits until so many requests wait for a call that others may
+// share.
 func (c *Caddy) WantWaiting(want int) {
 	c.T.Helper()
-	Eventually(c.T, fmt.Sprintf("%d requests ride", want), func() bool { return c.waiting() == want })
+	Eventually(c.T, fmt.Sprintf("%d requests wait", want), func() bool {
+		return c.goroutinesIn("sharedanswer.(*flight).wait(") == want
+	})
+}
+
+// WantFollowing waits until so many requests follow another one's answer under
+// their Idempotency-Key.
+func (c *Caddy) WantFollowing(want int) {
+	c.T.Helper()
+	Eventually(c.T, fmt.Sprintf("%d requests follow", want), func() bool {
+		return c.goroutinesIn("sharedanswer.(*follower).follow(") == want
+	})
 }
 
 // WantNothingLeft waits until nothing of the gateway's runs any more.

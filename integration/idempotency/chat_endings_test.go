@@ -123,9 +123,15 @@ func TestIdempotencyKeyEndings(t *testing.T) {
 		call := up.Call()
 		call.Event(harness.ChunkOf(`{"content":"half"}`))
 		a.Events().Text("half")
+		// one that follows keeps it going
+		b := once(ann, "left", message)
+		followed := b.Events()
+		followed.Text("half")
 		a.GoAway()
+		call.Event(harness.ChunkOf(`{"content":" more"}`))
+		followed.Text(" more")
+		b.GoAway()
 		call.WantGone()
-		var b *harness.Pending
 		harness.Eventually(t, "the session is free", func() bool {
 			b = once(ann, "left", message)
 			select {

@@ -108,7 +108,8 @@ type Handler struct {
 	table    *route.Table
 	loaded   time.Time
 	app      *chat.App
-	replays  *sharedanswer.Replayer
+	answers  *sharedanswer.Cache
+	keys     *sharedanswer.Idempotency
 	log      *zap.Logger
 
 	warnUnpriced *sync.Once // of names without an alias, which are the clients'

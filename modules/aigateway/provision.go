@@ -53,7 +53,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.app, h.replays = app, sharedanswer.New(app, h.log)
+	h.app = app
+	h.answers, h.keys = sharedanswer.NewCache(app, h.log), sharedanswer.NewIdempotency(app, h.log)
 	h.unreport = app.ReportCircuits(func(tell func(string, string, bool)) { h.table.Report(time.Now(), tell) })
 	return nil
 }

@@ -1,8 +1,6 @@
 package chatsession
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,7 +10,6 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -70,15 +67,16 @@ func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
 		return err
 	}
 	if key == "" {
-		return h.converse(x, req, nil, next)
+		return h.converse(x, req, next)
 	}
-	return h.completeOnce(x, req, key, next)
+	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{req.body, []byte(x.Rec.Session)}}
+	k.Stream = req.stream
+	return h.once(x, k, func(x *exchange) error { return h.converse(x, req, next) })
 }
 
 // converse takes a turn: what came before is put in front of the sent
-// messages, and the answer stored on its way to the client, or to all of those
-// for whom the flight is.
-func (h *Handler) converse(x *exchange, req *sentCompletion, f *sharedanswer.Flight, next caddyhttp.Handler) error {
+// messages, and the answer stored on its way to the client.
+func (h *Handler) converse(x *exchange, req *sentCompletion, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
 	t.asked = req.model
 	end, err := t.claim(req.stream)
@@ -99,37 +97,9 @@ func (h *Handler) converse(x *exchange, req *sentCompletion, f *sharedanswer.Fli
 	before = append(before, h.remembered(past, req.messages, room)...)
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
-	p := newPassage(t, t.newOutput(false), f)
+	p := newPassage(t, t.newOutput(false))
 	defer p.stream.Close()
 	return p.end(serveNext(next, p, t.request(req.with(before))))
-}
-
-// landmark says which stored message an answer is that is given again. It goes
-// with it.
-type landmark struct {
-	Seq uint64 `json:"seq"`
-	ID  string `json:"id"`
-}
-
-// completeOnce has a completion answered once, however often it is sent with
-// the same key. Only the first one takes a turn.
-func (h *Handler) completeOnce(x *exchange, req *sentCompletion, key string, next caddyhttp.Handler) error {
-	rc := sharedanswer.ByClientKey(x.Rec, x.R.URL.Path, key, string(req.body), x.Rec.Session)
-	rc.Lasts = h.OnDisconnect == disconnectContinue
-	rc.Bound = true // what is next may use whatever belongs to the request
-	rc.Holds = func(ctx context.Context, note []byte) (bool, error) {
-		var l landmark
-		if err := json.Unmarshal(note, &l); err != nil {
-			return false, fmt.Errorf("reading a kept answer's note: %w", err)
-		}
-		m, err := x.message(ctx, l.Seq, l.ID)
-		return m != nil, err
-	}
-	asks := &sharedanswer.Request{W: x.W, R: x.R, Rec: x.Rec, Stream: req.stream}
-	_, err := h.replays.Answer(asks, rc, func(f *sharedanswer.Flight, r *http.Request, rec *record.Record) error {
-		return h.converse(&exchange{h.app.NewExchange(f, r, rec), x.store}, req, f, next)
-	})
-	return err
 }
 
 // readCompletion reads and checks the body.

@@ -77,9 +77,9 @@ type Handler struct {
 	// seconds.
 	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
 
-	app     *chat.App
-	replays *sharedanswer.Replayer
-	log     *zap.Logger
+	app  *chat.App
+	keys *sharedanswer.Idempotency
+	log  *zap.Logger
 }
 
 // What OnDisconnect may say.
@@ -115,7 +115,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.Path = strings.TrimRight(h.Path, "/")
 	app, err := chat.FromContext(ctx)
-	h.app, h.replays = app, sharedanswer.New(app, h.log)
+	h.app, h.keys = app, sharedanswer.NewIdempotency(app, h.log)
 	return err
 }
 
@@ -160,6 +160,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 type exchange struct {
 	*chat.Exchange
 	store store.Store
+
+	// recorder is W where the request has an Idempotency-Key, else nil.
+	recorder *sharedanswer.Recorder
 }
 
 // serve answers a request for one of the routes, or returns why it has not

@@ -11,7 +11,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
@@ -22,10 +21,9 @@ import (
 type passage struct {
 	*caddyhttp.ResponseWriterWrapper
 	t      *turn
-	a      *answer              // what it is read into
-	o      *output              // for those who follow the turn
-	f      *sharedanswer.Flight // what it is written to, where the request has a key; else nil
-	stream *chat.Stream         // to the client, of a gateway's events
+	a      *answer      // what it is read into
+	o      *output      // for those who follow the turn
+	stream *chat.Stream // to the client, of a gateway's events
 
 	events  []byte // chunks that have not been passed on
 	held    []byte // the end of the answer, as far as it is known
@@ -36,7 +34,7 @@ type passage struct {
 	lost    bool // nobody reads the answer any more, and it goes on
 }
 
-func newPassage(t *turn, o *output, f *sharedanswer.Flight) *passage {
+func newPassage(t *turn, o *output) *passage {
 	a := newAnswer(o)
 	a.header = t.x.W.Header()
 	return &passage{
@@ -44,7 +42,6 @@ func newPassage(t *turn, o *output, f *sharedanswer.Flight) *passage {
 		t:                     t,
 		a:                     a,
 		o:                     o,
-		f:                     f,
 		stream:                t.x.NewStream(t.ctx, chat.KeepAlive{Interval: time.Duration(t.h.KeepAlive)}),
 	}
 }
@@ -210,9 +207,7 @@ func (p *passage) tolerate(err error) error {
 func (p *passage) settle() ending {
 	p.settled = true
 	e := p.t.conclude(p.a, p.o)
-	if p.f != nil && e.message != nil && p.t.stands(p.a, e, true) {
-		p.f.Note = encode(landmark{e.message.Seq, e.message.ID})
-	}
+	p.t.keepAnswer(p.a, e, true)
 	p.t.free(p.t.lastEvents(p.o, e)...)
 	if rec := p.t.x.Rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
@@ -231,7 +226,7 @@ func (p *passage) TakeFailure(e *apierror.Error) {
 }
 
 // tell ends a stream with an error, in place of what would make it look whole.
-// A flight tells each of its clients.
+// A recorder tells all who wait for it.
 func (p *passage) tell(failure *apierror.Error) {
 	p.told = true
 	if apierror.HandOver(p.ResponseWriter, failure) {
@@ -251,6 +246,7 @@ func (p *passage) end(err error) error {
 	if !p.settled {
 		p.a.end(err)
 		p.keepStatus(err)
+		p.t.x.holdEnd()
 		if e := p.settle(); e.unstored {
 			return p.fail(e.failure)
 		}

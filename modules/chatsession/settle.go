@@ -74,9 +74,8 @@ func (t *turn) settle(a *answer, o *output) error {
 	e := t.conclude(a, o)
 	started := o.stream != nil && o.stream.Stop()
 	last := t.lastEvents(o, e)
-	if t.once != nil && t.stands(a, e, started) {
-		t.once.remember(t, e, o.n)
-	}
+	t.keepAnswer(a, e, started)
+	t.x.holdEnd()
 	t.free(last...)
 	switch {
 	case e.failure != nil && !started:

@@ -55,7 +55,6 @@ type turn struct {
 
 	stored   []*store.Message // what was sent and not in the session before
 	begins   bool             // the session has no message before the answer
-	once     *once            // nil where the request may be made again
 	tokensIn int64
 	asked    string // the model that the client asked for
 	model    string // as far as it is known before the call
@@ -75,9 +74,16 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	if key != "" {
-		return newOnce(h, x, key, m).post(next)
+	if key == "" {
+		return h.say(x, m, next)
 	}
+	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{m.body}}
+	k.Stream, k.Frame = *m.Stream, x.failureFrame
+	return h.once(x, k, func(x *exchange) error { return h.say(x, m, next) })
+}
+
+// say takes a turn under /chat.
+func (h *Handler) say(x *exchange, m *message, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
 	end, err := t.claim(*m.Stream)
 	if err != nil {
@@ -159,16 +165,13 @@ func (t *turn) watch(cancelled <-chan struct{}) {
 			t.cancel(errCancelled)
 			return
 		case <-renew.C:
-			t.renew(t.session)
-			if t.once != nil {
-				t.renew(t.once.lock)
-			}
+			t.renew()
 		}
 	}
 }
 
-func (t *turn) renew(claimed store.SessionKey) {
-	if err := t.x.store.KeepTurn(t.ctx, t.tenant, claimed, t.id, turnLease); err != nil {
+func (t *turn) renew() {
+	if err := t.x.store.KeepTurn(t.ctx, t.tenant, t.session, t.id, turnLease); err != nil {
 		t.h.log.Warn("renewing the claim of a turn", zap.String("turn", t.id), zap.Error(err))
 	}
 }
@@ -177,11 +180,7 @@ func (t *turn) renew(claimed store.SessionKey) {
 func (t *turn) free(last ...store.Event) {
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	t.finish(ctx, t.session, time.Duration(t.h.ResumeWindow), last...)
-}
-
-func (t *turn) finish(ctx context.Context, claimed store.SessionKey, keep time.Duration, last ...store.Event) {
-	if err := t.x.store.FinishTurn(ctx, t.tenant, claimed, t.id, keep, last...); err != nil {
+	if err := t.x.store.FinishTurn(ctx, t.tenant, t.session, t.id, time.Duration(t.h.ResumeWindow), last...); err != nil {
 		t.h.app.StoreFailed("finish")
 		t.h.log.Error("finishing a turn", zap.String("turn", t.id), zap.Error(err))
 	}

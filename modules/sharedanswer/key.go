@@ -5,17 +5,12 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
-	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // HeaderKey is the header with the key under which a client repeats a request.
 const HeaderKey = "Idempotency-Key"
-
-// KeyLasts is for how long a repeated key gets the first answer.
-const KeyLasts = 24 * time.Hour
 
 const maxKey = 255 // characters
 
@@ -36,24 +31,13 @@ func ClientKey(header http.Header) (string, error) {
 	return key, nil
 }
 
-// ByClientKey is how the answer to a request with a key is found again: under
-// its user and its path, by whoever sends the parts of it that count.
-func ByClientKey(rec *record.Record, path, key string, parts ...string) Recall {
-	return Recall{
-		Key:   KeyOf("idempotent", rec.User, path, key),
-		Keep:  KeyLasts,
-		Sum:   sumOf(parts),
-		Keyed: true,
-	}
-}
-
 // KeyOf makes a key of parts, none of which can be mistaken for another.
 func KeyOf(kind string, parts ...string) string {
 	sum := sumOf(parts)
 	return kind + ":" + hex.EncodeToString(sum[:])
 }
 
-func sumOf(parts []string) (sum [32]byte) {
+func sumOf[S ~string | ~[]byte](parts []S) (sum [32]byte) {
 	all := sha256.New()
 	for _, p := range parts {
 		part := sha256.Sum256([]byte(p))

@@ -1,36 +1,43 @@
 package sharedanswer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"net/http"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// recording is an answer that is kept.
+// recording is a stored answer.
 type recording struct {
-	sum     [32]byte // of the request's body
-	header  http.Header
-	body    []byte
-	note    []byte          // of whoever made it; may be nil
-	failure *apierror.Error // why it ends early; may be nil
-}
+	head
 
-var errNoRecording = errors.New("this is no recorded answer")
+	sum  [32]byte // of the request under whose key it is; zero in the cache
+	body []byte
+}
 
 // head is what stands in front of a recording's body.
 type head struct {
+	Status  int             `json:"status"`
 	Header  http.Header     `json:"header"`
-	Note    []byte          `json:"note,omitempty"`
-	Failure *apierror.Error `json:"failure,omitempty"`
+	Turn    string          `json:"turn,omitempty"`    // that made it
+	Note    []byte          `json:"note,omitempty"`    // for KeyedRequest.Stands
+	Failure *apierror.Error `json:"failure,omitempty"` // why it ends early
 }
+
+var errNoRecording = errors.New("not a recorded answer")
 
 // encode renders a recording: the sum, the head's length, the head as JSON,
 // and the body.
 func (a *recording) encode() []byte {
-	front, _ := json.Marshal(head{a.header, a.note, a.failure}) // cannot fail
+	h := a.head
+	h.Header = h.Header.Clone()
+	h.Header.Del(HeaderCache)
+	h.Header.Del("Date") // a replay has its own
+	front, _ := json.Marshal(h)
 	b := append([]byte(nil), a.sum[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(front)))
 	b = append(b, front...)
@@ -49,10 +56,32 @@ func decodeRecording(b []byte) (*recording, error) {
 	if uint64(n) > uint64(len(b)) {
 		return nil, errNoRecording
 	}
-	var front head
-	if err := json.Unmarshal(b[:n], &front); err != nil || front.Header == nil {
+	if err := json.Unmarshal(b[:n], &a.head); err != nil || a.Header == nil || a.Status < http.StatusOK {
 		return nil, errNoRecording
 	}
-	a.header, a.note, a.failure, a.body = front.Header, front.Note, front.Failure, b[n:]
+	a.body = b[n:]
 	return a, nil
+}
+
+var keepAlive = sse.AppendComment(nil, "keep-alive")
+
+// replay is the body to send once more. A stream goes without its keep-alive
+// comments: they spoke of the time that the model took.
+func (a *recording) replay() []byte {
+	if !isStream(a.Header) || !bytes.Contains(a.body, keepAlive) {
+		return a.body
+	}
+	kept := make([]byte, 0, len(a.body))
+	rest := a.body
+	for {
+		i := bytes.Index(rest, keepAlive)
+		if i < 0 {
+			return append(kept, rest...)
+		}
+		kept = append(kept, rest[:i]...)
+		if len(kept) > 0 && kept[len(kept)-1] != '\n' {
+			kept = append(kept, keepAlive...) // the end of a line of data
+		}
+		rest = rest[i+len(keepAlive):]
+	}
 }

@@ -1,0 +1,232 @@
+package sharedanswer
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// maxRecorded is the longest answer that is stored under a key, in bytes. It
+// fits every store.
+const maxRecorded = 8 << 20
+
+// Recorder is the ResponseWriter of an answer under an Idempotency-Key. What
+// is written goes to the client, to those who follow, and into a recording. A
+// client that has gone is no reason to fail.
+type Recorder struct {
+	k      *keyed
+	feed   *feed
+	client *client
+
+	header http.Header // as it is being made
+
+	// mu guards what follows: a keep-alive may be written while a handler is at
+	// work.
+	mu    sync.Mutex
+	begun head   // as it was sent; without a status until the answer has begun
+	body  []byte // so far, unless it is too long
+	long  bool
+	note  []byte
+
+	holding bool
+	held    []byte // what goes out once the answer is stored
+	gone    bool   // the client cannot be written to
+	failure *apierror.Error
+}
+
+func (k *keyed) newRecorder(f *feed) *Recorder {
+	return &Recorder{k: k, feed: f, client: k.client(), header: make(http.Header)}
+}
+
+func (k *keyed) client() *client { return &client{x: &k.x.Request, log: k.log} }
+
+// Note marks the answer as one to give again, see KeyedRequest.Stands.
+func (w *Recorder) Note(note []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note = note
+}
+
+// Hold says that what follows is the end of the answer. It goes out once the
+// answer is stored, so that a client that has seen it gets it again.
+func (w *Recorder) Hold() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.holding = true
+}
+
+// Header implements http.ResponseWriter. It holds the answer's own headers
+// alone: the client's has also those of this one request.
+func (w *Recorder) Header() http.Header { return w.header }
+
+// Unwrap is for http.ResponseController.
+func (w *Recorder) Unwrap() http.ResponseWriter { return w.k.x.W }
+
+// WriteHeader implements http.ResponseWriter. Informational responses are
+// dropped.
+func (w *Recorder) WriteHeader(status int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begin(status)
+}
+
+func (w *Recorder) begin(status int) {
+	if status < http.StatusOK || w.begun.Status != 0 {
+		return
+	}
+	w.begun = head{Status: status, Header: w.header.Clone()}
+	if !w.holding {
+		w.feed.head(w.begun)
+		w.client.begin(w.begun.Status, w.begun.Header)
+	}
+}
+
+// Write implements http.ResponseWriter. It fails once the answer has, or when
+// it can reach nobody: neither the client nor those who come later.
+func (w *Recorder) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begin(http.StatusOK)
+	switch {
+	case w.failure != nil:
+		return 0, w.failure
+	case w.gone && w.long && w.feed.err != nil:
+		return 0, errTooLong
+	}
+	w.remember(p)
+	if w.holding {
+		w.held = append(w.held, p...)
+		return len(p), nil
+	}
+	w.feed.body(p)
+	w.send(p)
+	return len(p), nil
+}
+
+func (w *Recorder) remember(p []byte) {
+	if w.long || len(w.body)+len(p) > maxRecorded {
+		w.long, w.body = true, nil
+		return
+	}
+	w.body = append(w.body, p...)
+}
+
+func (w *Recorder) send(p []byte) {
+	if w.gone {
+		return
+	}
+	_, err := w.k.x.W.Write(p)
+	w.gone = err != nil
+}
+
+// FlushError implements what http.ResponseController looks for.
+func (w *Recorder) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.gone && w.client.header != nil {
+		w.gone = http.NewResponseController(w.k.x.W).Flush() != nil
+	}
+	return nil
+}
+
+// TakeFailure implements apierror.Taker: everybody is told in the words of his
+// own request, now and later. The first failure counts: others follow from it.
+func (w *Recorder) TakeFailure(e *apierror.Error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failure == nil {
+		w.failure = e
+	}
+}
+
+// record makes the answer.
+func (w *Recorder) record(answer func() error) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			err = apierror.AIError().Because(errBrokenOff)
+		default:
+			w.feed.finish(end{Failed: apierror.From(errBrokenOff)})
+			panic(p)
+		}
+	}()
+	return answer()
+}
+
+// end stores the answer, frees the key, and only then lets the client see the
+// end. err is what the answer ended with; left says that everybody has gone.
+// It returns what there is still to answer.
+func (w *Recorder) end(err error, left bool) error {
+	failure := w.failure
+	if failure == nil && err != nil {
+		failure = w.k.failureOf(err)
+	}
+	a := w.recording(failure)
+	stored := a != nil && w.k.keep(a)
+	attempts := w.k.x.Rec.CallSoFar().Attempts
+	w.feed.finish(end{Failed: failure, Attempts: attempts, Left: left && !stored}, w.lastEvents()...)
+	w.release()
+	switch {
+	case failure == nil:
+		return nil
+	case w.client.header != nil:
+		w.client.tell(failure)
+		return nil
+	case err != nil:
+		return err
+	default:
+		return failure
+	}
+}
+
+func (k *keyed) failureOf(err error) *apierror.Error {
+	if k.x.Failure != nil {
+		return k.x.Failure(err)
+	}
+	return apierror.From(err)
+}
+
+// recording is the answer to store, nil for one that frees the key.
+func (w *Recorder) recording(failure *apierror.Error) *recording {
+	stands := failure == nil
+	if w.k.x.Stands != nil {
+		stands = w.note != nil
+	}
+	if !stands || w.long || w.begun.Status/100 != 2 {
+		return nil
+	}
+	a := &recording{head: w.begun, sum: w.k.sum, body: w.body}
+	a.Turn, a.Note, a.Failure = w.feed.turn, w.note, failure
+	return a
+}
+
+// lastEvents are what was held back, for those who follow.
+func (w *Recorder) lastEvents() []store.Event {
+	var last []store.Event
+	if w.begun.Status != 0 && w.client.header == nil {
+		last = append(last, w.feed.event(eventHead, encodeJSON(w.begun)))
+	}
+	if len(w.held) > 0 {
+		last = append(last, w.feed.event(eventBody, w.held))
+	}
+	return last
+}
+
+// release sends what was held back.
+func (w *Recorder) release() {
+	if w.begun.Status != 0 && w.client.header == nil {
+		w.client.begin(w.begun.Status, w.begun.Header)
+	}
+	if len(w.held) > 0 && !w.gone {
+		w.gone = w.client.write(w.held) != nil
+	}
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*Recorder)(nil)
+	_ apierror.Taker      = (*Recorder)(nil)
+)
