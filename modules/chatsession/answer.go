@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
@@ -241,26 +240,6 @@ func (a *answer) document() {
 		a.calls.addWhole(firstChoice(raw).Get("message.tool_calls"))
 	}
 	a.facts(&f)
-}
-
-// fromNext turns an error of the next handler, such as reverse_proxy's when
-// nobody listens, into a failure.
-func fromNext(err error) *apierror.Error {
-	if e, ok := errors.AsType[*apierror.Error](err); ok {
-		return e
-	}
-	he, ok := errors.AsType[caddyhttp.HandlerError](err)
-	if !ok {
-		return apierror.AIError().Because(err)
-	}
-	switch he.StatusCode {
-	case http.StatusGatewayTimeout:
-		return apierror.AITimeout().Because(err)
-	case http.StatusServiceUnavailable:
-		return apierror.AIUnavailable(time.Second).Because(err)
-	default:
-		return apierror.AIError().Because(err)
-	}
 }
 
 // attempts is how many calls there were where no gateway counts them.

@@ -87,3 +87,15 @@ func appendString(dst []byte, s string) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s)
 	return dst
 }
+
+type doneEvent struct {
+	Done         bool   `json:"done"`
+	FinishReason string `json:"finishReason"`
+	Usage        usage  `json:"usage"`
+}
+
+type errorEvent struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	TraceID string `json:"traceId"`
+}

@@ -46,48 +46,6 @@ func estimate(msgs []*store.Message) int64 {
 	return provider.EstimateTokens(bytes)
 }
 
-// forward makes the request for the next handler.
-func (t *turn) forward(m *message, msgs []*store.Message) *http.Request {
-	if m.ModelID != nil {
-		t.asked = *m.ModelID
-	}
-	t.x.Rec.Turn = &record.Turn{Model: t.asked}
-	t.model = cmp.Or(t.asked, t.x.Rec.Tenant.Model)
-
-	r := t.request(completion(t.model, msgs, *m.Stream))
-	r.Method = http.MethodPost
-	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = completionsPath, "", ""
-	r.RequestURI = completionsPath
-	r.Header.Del("Accept")
-	r.Header.Del("Last-Event-Id")
-	r.Header.Set("Content-Type", "application/json")
-	return r
-}
-
-// completion is a chat completions request with these messages.
-func completion(model string, msgs []*store.Message, stream bool) []byte {
-	size := 128 + len(model)
-	for _, m := range msgs {
-		size += len(m.Content) + len(m.Raw) + 64
-	}
-	b := append(make([]byte, 0, size), '{')
-	if model != "" {
-		b = append(appendString(append(b, `"model":`...), model), ',')
-	}
-	b = append(b, `"messages":[`...)
-	for i, m := range msgs {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendWire(b, m)
-	}
-	b = append(b, ']')
-	if stream {
-		b = append(b, `,"stream":true,"stream_options":{"include_usage":true}`...)
-	}
-	return append(b, '}')
-}
-
 // request returns the client's request with another body, to live as long as
 // the turn. Headers that would have its answer compressed, cut or left out are
 // taken off, and those that have been answered here.

@@ -34,18 +34,6 @@ type usage struct {
 	Estimated   bool    `json:"estimated"`
 }
 
-type doneEvent struct {
-	Done         bool   `json:"done"`
-	FinishReason string `json:"finishReason"`
-	Usage        usage  `json:"usage"`
-}
-
-type errorEvent struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	TraceID string `json:"traceId"`
-}
-
 type document struct {
 	Status       string `json:"status"`
 	SessionID    string `json:"sessionId"`

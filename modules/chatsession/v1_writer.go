@@ -14,11 +14,11 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// passage is the ResponseWriter of a completion that is remembered: what the
+// v1Writer is the ResponseWriter of a completion that is remembered: what the
 // next handler writes goes to the client as it is, and is read on the way.
 // Its end is held back until the answer is stored and the session free, so
 // that a client that has seen it may go on at once.
-type passage struct {
+type v1Writer struct {
 	*caddyhttp.ResponseWriterWrapper
 	t      *turn
 	a      *answer      // what it is read into
@@ -34,10 +34,10 @@ type passage struct {
 	lost    bool // nobody reads the answer any more, and it goes on
 }
 
-func newPassage(t *turn, o *output) *passage {
+func newV1Writer(t *turn, o *output) *v1Writer {
 	a := newAnswer(o)
 	a.header = t.x.W.Header()
-	return &passage{
+	return &v1Writer{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: t.x.W},
 		t:                     t,
 		a:                     a,
@@ -46,13 +46,10 @@ func newPassage(t *turn, o *output) *passage {
 	}
 }
 
-// nextError is the next handler's, and not ours to answer.
-type nextError struct{ error }
-
 var errUnstored = errors.New("the answer could not be stored")
 
 // WriteHeader begins a stream. A document begins with its first piece.
-func (p *passage) WriteHeader(status int) {
+func (p *v1Writer) WriteHeader(status int) {
 	if status < http.StatusOK {
 		p.ResponseWriterWrapper.WriteHeader(status)
 		return
@@ -66,7 +63,7 @@ func (p *passage) WriteHeader(status int) {
 	}
 }
 
-func (p *passage) Write(b []byte) (int, error) {
+func (p *v1Writer) Write(b []byte) (int, error) {
 	p.WriteHeader(http.StatusOK)
 	_, _ = p.a.Write(b) // what is made of it does not concern the writer
 	switch {
@@ -89,12 +86,12 @@ func (p *passage) Write(b []byte) (int, error) {
 }
 
 // ReadFrom implements io.ReaderFrom.
-func (p *passage) ReadFrom(r io.Reader) (int64, error) {
+func (p *v1Writer) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{p}, r)
 }
 
 // FlushError implements what http.ResponseController looks for.
-func (p *passage) FlushError() error {
+func (p *v1Writer) FlushError() error {
 	if !p.begun || p.isLost() {
 		return nil
 	}
@@ -102,7 +99,7 @@ func (p *passage) FlushError() error {
 }
 
 // begin sends the header.
-func (p *passage) begin() {
+func (p *v1Writer) begin() {
 	if p.begun {
 		return
 	}
@@ -118,13 +115,13 @@ func (p *passage) begin() {
 
 // isGateway says whether ai_gateway answers, which writes whole events and is
 // about to return when it has written the end.
-func (p *passage) isGateway() bool { return p.t.x.Rec.Call.Provider != "" }
+func (p *v1Writer) isGateway() bool { return p.t.x.Rec.Call.Provider != "" }
 
 // TakesChunks implements chat.ChunkTaker.
-func (p *passage) TakesChunks() bool { return p.begun && p.a.events != nil }
+func (p *v1Writer) TakesChunks() bool { return p.begun && p.a.events != nil }
 
 // TakeChunk implements chat.ChunkTaker.
-func (p *passage) TakeChunk(c *provider.Chunk) error {
+func (p *v1Writer) TakeChunk(c *provider.Chunk) error {
 	if p.told {
 		return errUnstored
 	}
@@ -134,7 +131,7 @@ func (p *passage) TakeChunk(c *provider.Chunk) error {
 }
 
 // FlushChunks implements chat.ChunkTaker.
-func (p *passage) FlushChunks() error {
+func (p *v1Writer) FlushChunks() error {
 	p.o.flush()
 	_, err := p.forward(p.events)
 	p.events = p.events[:0]
@@ -142,7 +139,7 @@ func (p *passage) FlushChunks() error {
 }
 
 // hold keeps a piece of a document until the next one comes.
-func (p *passage) hold(b []byte) (int, error) {
+func (p *v1Writer) hold(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -154,7 +151,7 @@ func (p *passage) hold(b []byte) (int, error) {
 }
 
 // release sends the piece that was held back.
-func (p *passage) release() error {
+func (p *v1Writer) release() error {
 	if len(p.held) == 0 {
 		return nil
 	}
@@ -165,7 +162,7 @@ func (p *passage) release() error {
 
 // forward sends b to the client. Where the client is gone and the answer goes
 // on without it, nothing fails, unless there is nothing left to keep of it.
-func (p *passage) forward(b []byte) (int, error) {
+func (p *v1Writer) forward(b []byte) (int, error) {
 	p.begin()
 	if !p.isLost() {
 		if err := p.tolerate(p.write(b)); err != nil {
@@ -178,7 +175,7 @@ func (p *passage) forward(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (p *passage) write(b []byte) error {
+func (p *v1Writer) write(b []byte) error {
 	if p.isGateway() && p.a.events != nil {
 		return p.stream.Send(b)
 	}
@@ -187,7 +184,7 @@ func (p *passage) write(b []byte) error {
 }
 
 // isLost says whether the client has gone and the answer goes on.
-func (p *passage) isLost() bool {
+func (p *v1Writer) isLost() bool {
 	if p.t.h.OnDisconnect == disconnectContinue && p.t.x.R.Context().Err() != nil {
 		p.lost = true
 	}
@@ -195,7 +192,7 @@ func (p *passage) isLost() bool {
 }
 
 // tolerate is what a write that ended with err ends with for the next handler.
-func (p *passage) tolerate(err error) error {
+func (p *v1Writer) tolerate(err error) error {
 	if err != nil && p.t.h.OnDisconnect == disconnectContinue && p.t.ctx.Err() == nil {
 		p.lost = true
 		return nil
@@ -204,7 +201,7 @@ func (p *passage) tolerate(err error) error {
 }
 
 // settle stores the answer and frees the session.
-func (p *passage) settle() ending {
+func (p *v1Writer) settle() ending {
 	p.settled = true
 	e := p.t.conclude(p.a, p.o)
 	p.t.keepAnswer(p.a, e, true)
@@ -220,14 +217,14 @@ func (p *passage) settle() ending {
 
 // TakeFailure implements apierror.Taker: the answer is stored, and the session
 // free, before anybody is told.
-func (p *passage) TakeFailure(e *apierror.Error) {
+func (p *v1Writer) TakeFailure(e *apierror.Error) {
 	p.taken = !p.settled
 	p.a.TakeFailure(e)
 }
 
 // tell ends a stream with an error, in place of what would make it look whole.
 // A recorder tells all who wait for it.
-func (p *passage) tell(failure *apierror.Error) {
+func (p *v1Writer) tell(failure *apierror.Error) {
 	p.told = true
 	if apierror.HandOver(p.ResponseWriter, failure) {
 		return
@@ -242,7 +239,7 @@ func (p *passage) tell(failure *apierror.Error) {
 
 // end is called when the next handler has returned, with its error, and
 // returns what there is still to answer.
-func (p *passage) end(err error) error {
+func (p *v1Writer) end(err error) error {
 	if !p.settled {
 		p.a.end(err)
 		p.keepStatus(err)
@@ -271,7 +268,7 @@ func (p *passage) end(err error) error {
 }
 
 // keepStatus gives a failure the status that the client is answered.
-func (p *passage) keepStatus(err error) {
+func (p *v1Writer) keepStatus(err error) {
 	status := p.a.status
 	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok && status == 0 {
 		status = he.StatusCode
@@ -285,7 +282,7 @@ func (p *passage) keepStatus(err error) {
 
 // fail answers in place of an answer that could not be stored or that the next
 // handler has not brought to its end.
-func (p *passage) fail(failure *apierror.Error) error {
+func (p *v1Writer) fail(failure *apierror.Error) error {
 	switch {
 	case !p.begun:
 		return failure
@@ -299,8 +296,8 @@ func (p *passage) fail(failure *apierror.Error) error {
 
 // Interface guards
 var (
-	_ http.ResponseWriter = (*passage)(nil)
-	_ apierror.Taker      = (*passage)(nil)
-	_ chat.ChunkTaker     = (*passage)(nil)
-	_ io.ReaderFrom       = (*passage)(nil)
+	_ http.ResponseWriter = (*v1Writer)(nil)
+	_ apierror.Taker      = (*v1Writer)(nil)
+	_ chat.ChunkTaker     = (*v1Writer)(nil)
+	_ io.ReaderFrom       = (*v1Writer)(nil)
 )

@@ -97,7 +97,7 @@ func (h *Handler) converse(x *exchange, req *sentCompletion, next caddyhttp.Hand
 	before = append(before, h.remembered(past, req.messages, room)...)
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
-	p := newPassage(t, t.newOutput(false))
+	p := newV1Writer(t, t.newOutput(false))
 	defer p.stream.Close()
 	return p.end(serveNext(next, p, t.request(req.with(before))))
 }

@@ -1,17 +1,111 @@
 package chatsession
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/go-json-experiment/json"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
+	"github.com/caddy-chat/caddy-chat/modules/store"
 )
+
+// post serves POST /chat.
+func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
+	m, err := h.readMessage(x)
+	if err != nil {
+		return err
+	}
+	key, err := sharedanswer.ClientKey(x.R.Header)
+	if err != nil {
+		return err
+	}
+	if key == "" {
+		return h.say(x, m, next)
+	}
+	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{m.body}}
+	k.Stream, k.Frame = *m.Stream, x.failureFrame
+	return h.once(x, k, func(x *exchange) error { return h.say(x, m, next) })
+}
+
+// say takes a turn under /chat.
+func (h *Handler) say(x *exchange, m *message, next caddyhttp.Handler) error {
+	t := h.newTurn(x)
+	end, err := t.claim(*m.Stream)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return t.take(m, next)
+}
+
+// take carries out a turn under /chat that has been claimed.
+func (t *turn) take(m *message, next caddyhttp.Handler) error {
+	question := newMessage(roleUser, *m.Message)
+	past, err := t.keep(question)
+	if err != nil {
+		return err
+	}
+	msgs := t.h.prompt(t.x, past, question)
+	t.tokensIn = estimate(msgs)
+	req := t.forward(m, msgs)
+
+	out := t.newOutput(*m.Stream)
+	defer out.stop()
+	a := newAnswer(out)
+	a.end(serveNext(next, a, req))
+	return t.settle(a, out)
+}
+
+// forward makes the request for the next handler.
+func (t *turn) forward(m *message, msgs []*store.Message) *http.Request {
+	if m.ModelID != nil {
+		t.asked = *m.ModelID
+	}
+	t.x.Rec.Turn = &record.Turn{Model: t.asked}
+	t.model = cmp.Or(t.asked, t.x.Rec.Tenant.Model)
+
+	r := t.request(completion(t.model, msgs, *m.Stream))
+	r.Method = http.MethodPost
+	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = completionsPath, "", ""
+	r.RequestURI = completionsPath
+	r.Header.Del("Accept")
+	r.Header.Del("Last-Event-Id")
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
+// completion is a chat completions request with these messages.
+func completion(model string, msgs []*store.Message, stream bool) []byte {
+	size := 128 + len(model)
+	for _, m := range msgs {
+		size += len(m.Content) + len(m.Raw) + 64
+	}
+	b := append(make([]byte, 0, size), '{')
+	if model != "" {
+		b = append(appendString(append(b, `"model":`...), model), ',')
+	}
+	b = append(b, `"messages":[`...)
+	for i, m := range msgs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendWire(b, m)
+	}
+	b = append(b, ']')
+	if stream {
+		b = append(b, `,"stream":true,"stream_options":{"include_usage":true}`...)
+	}
+	return append(b, '}')
+}
 
 // message is the body of POST /chat.
 type message struct {

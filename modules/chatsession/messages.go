@@ -1,0 +1,85 @@
+package chatsession
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// keep stores what was sent, unless the session ends with it already, and
+// returns the messages before it.
+func (t *turn) keep(sent ...*store.Message) (past []*store.Message, err error) {
+	past, err = t.past(len(sent))
+	if err != nil {
+		return nil, err
+	}
+	again := repeated(past, sent)
+	t.begins = len(past) == 0 && len(sent) == 0
+	past = past[:len(past)-again]
+	return past, t.store(sent[again:])
+}
+
+func (t *turn) store(msgs []*store.Message) error {
+	opts := t.options(true)
+	if most := opts.MaxMessages; most > 0 && len(msgs) > most {
+		msgs = msgs[len(msgs)-most:]
+	}
+	if len(msgs) == 0 {
+		return nil
+	}
+	for _, m := range msgs {
+		m.Time = t.begun
+	}
+	opts.Title = title(msgs)
+	if err := t.x.store.Append(t.ctx, t.tenant, t.session, opts, msgs...); err != nil {
+		return t.h.storeError("append", err)
+	}
+	t.stored = msgs
+	return nil
+}
+
+// retract takes back what was stored when it was refused before a model was
+// asked: it would be refused again with every message that follows it.
+func (t *turn) retract() {
+	ctx, cancel := t.settleContext()
+	defer cancel()
+	for _, m := range slices.Backward(t.stored) {
+		err := t.x.store.Retract(ctx, t.tenant, t.session, m.Seq)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.h.app.StoreFailed("retract")
+			t.h.log.Error("taking back a refused message", zap.Error(err))
+			return
+		}
+	}
+}
+
+// storeAnswer stores the assistant's message and returns it. The session may
+// have been deleted meanwhile, and then stays so: there is none.
+func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, error) {
+	m := newMessage(roleAssistant, a.text.String())
+	m.Time, m.TokenCount, m.ModelID, m.Status = time.Now(), int(u.TokensOut), u.ModelID, status
+	if raw := a.calls.message(m.Content); raw != nil {
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, raw); err != nil {
+			return nil, fmt.Errorf("putting tool calls together: %w", err)
+		}
+		m.Raw = compact.Bytes()
+	}
+	ctx, cancel := t.settleContext()
+	defer cancel()
+	err := t.x.store.Append(ctx, t.tenant, t.session, t.options(t.begins), m)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, t.h.storeError("append", err)
+	}
+	return m, nil
+}
