@@ -183,7 +183,7 @@ func (w *chunkWriter) fail(e *apierror.Error) {
 		return
 	}
 	apierror.Log(w.c.h.log, w.c.x.Rec, e)
-	_ = w.stream.Send(sse.AppendEvent(nil, "", "", encode(apierror.OpenAI(e, w.c.x.Rec.TraceID))))
+	_ = w.stream.Send(apierror.OpenAIFrame(e, w.c.x.Rec.TraceID)) // the client may have gone
 	w.stream.Stop()
 }
 

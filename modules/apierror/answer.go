@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 // Taker is a ResponseWriter that wants a failure as it is, before it becomes
@@ -156,7 +157,7 @@ func write(w http.ResponseWriter, r *http.Request, rec *record.Record, e *Error)
 	}
 	var doc any = failure{Error: detail{e.Code, e.Message}, TraceID: traceID}
 	if isOpenAI(r) {
-		doc = OpenAI(e, traceID)
+		doc = openAI(e, traceID)
 	}
 	return WriteJSON(w, e.Status, doc)
 }
@@ -168,13 +169,19 @@ func isOpenAI(r *http.Request) bool {
 	return strings.HasPrefix(r.URL.Path, prefix) || strings.HasPrefix(originalRequest(r).URL.Path, prefix)
 }
 
-// OpenAI returns the failure as OpenAI's error body, to be encoded as JSON.
-func OpenAI(e *Error, traceID string) any {
+// openAI returns the failure as OpenAI's error body, to be encoded as JSON.
+func openAI(e *Error, traceID string) any {
 	d := openAIDetail{Message: e.Message, Type: openAIType(e), Code: e.Code}
 	if e.Param != "" {
 		d.Param = &e.Param
 	}
 	return openAIFailure{d, traceID}
+}
+
+// OpenAIFrame is the event that ends a stream of OpenAI's API with a failure.
+func OpenAIFrame(e *Error, traceID string) []byte {
+	doc, _ := json.Marshal(openAI(e, traceID)) // cannot fail
+	return sse.AppendEvent(nil, "", "", doc)
 }
 
 func openAIType(e *Error) string {

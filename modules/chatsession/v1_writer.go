@@ -232,8 +232,7 @@ func (p *v1Writer) tell(failure *apierror.Error) {
 	if p.taken {
 		apierror.Log(p.t.h.log, p.t.x.Rec, failure)
 	}
-	doc := encode(apierror.OpenAI(failure, p.t.x.Rec.TraceID))
-	_, _ = p.forward(sse.AppendEvent(nil, "", "", doc))
+	_, _ = p.forward(apierror.OpenAIFrame(failure, p.t.x.Rec.TraceID))
 	_ = p.FlushError()
 }
 

@@ -4,7 +4,6 @@
 package sharedanswer
 
 import (
-	"encoding/json"
 	"mime"
 	"net/http"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 // noTenant owns the answers of requests without a tenant. It is no valid
@@ -94,8 +92,7 @@ func (c *client) frame(e *apierror.Error) []byte {
 	if c.x.Frame != nil {
 		return c.x.Frame(e)
 	}
-	doc, _ := json.Marshal(apierror.OpenAI(e, c.x.Rec.TraceID)) // cannot fail
-	return sse.AppendEvent(nil, "", "", doc)
+	return apierror.OpenAIFrame(e, c.x.Rec.TraceID)
 }
 
 func isStream(header http.Header) bool {
