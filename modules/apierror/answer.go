@@ -17,15 +17,16 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// Taker is a ResponseWriter that wants a failure as it is, before it becomes
-// bytes: the handler that translates an answer also translates its failure.
+// Taker is a ResponseWriter that wants a failure before it becomes bytes: a
+// handler that translates answers also translates their failures.
 type Taker interface {
 	TakeFailure(*Error)
 }
 
-// Answer is how every handler of the chain answers a failure. Whoever
-// translates the answer gets it first; then the site's handle_errors routes
-// may answer, as for any error in Caddy; then it becomes the contract's JSON.
+// Answer is how every handler of the chain answers a failure. A handler in
+// front that translates the answer gets it first. Then the site's handle_errors
+// routes may answer, as for any error in Caddy. Otherwise the failure becomes
+// the contract's JSON.
 func Answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, err error) error {
 	e := From(err)
 	if HandOver(w, e) {
@@ -45,16 +46,16 @@ func Answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, err error) 
 	if srv == nil || srv.Errors == nil || len(srv.Errors.Routes) == 0 {
 		return body(w, r)
 	}
-	// A server's error routes serve all of its sites. Returning the error
-	// would leave a site that has none of its own with an empty body, so they
-	// are run here, with ours behind them. They are given the message alone:
-	// a site may show it, and the cause is not for its visitors.
+	// A server's error routes serve all of its sites. If we returned the error,
+	// a site without error routes of its own would answer with an empty body.
+	// So the routes run here, followed by our answer. They only get the
+	// message: a site may show it, and the cause is not for its visitors.
 	r = srv.Errors.WithError(originalRequest(r), caddyhttp.Error(e.Status, errors.New(e.Message)))
 	return answerWithRoutes(log, srv.Errors.Routes, body, w, r, e.Status)
 }
 
-// HandOver gives a failure to whoever translates the answer, and says
-// whether there is somebody.
+// HandOver gives a failure to the handler that translates the answer, and says
+// whether there is one.
 func HandOver(w http.ResponseWriter, e *Error) bool {
 	t := TakerOf(w)
 	if t == nil {
@@ -79,7 +80,7 @@ func TakerOf(w http.ResponseWriter) Taker {
 	}
 }
 
-// originalRequest undoes rewrites, as Caddy does before error routes.
+// originalRequest undoes rewrites, as Caddy does before it runs error routes.
 func originalRequest(r *http.Request) *http.Request {
 	orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if !ok {
@@ -92,7 +93,7 @@ func originalRequest(r *http.Request) *http.Request {
 	return &c
 }
 
-// Log notes a failure: a server's at error level, a client's at debug level.
+// Log logs a failure: a server's at error level, a client's at debug level.
 func Log(log *zap.Logger, rec *record.Record, e *Error) {
 	level := zapcore.DebugLevel
 	if e.Status >= http.StatusInternalServerError {
@@ -162,14 +163,15 @@ func write(w http.ResponseWriter, r *http.Request, rec *record.Record, e *Error)
 	return WriteJSON(w, e.Status, doc)
 }
 
-// isOpenAI says whether a client speaks OpenAI's API, by the path that it
-// asked for or by what a handle_path has left of it.
+// isOpenAI says whether a client uses OpenAI's API, by the path that it asked
+// for or by what handle_path has left of it.
 func isOpenAI(r *http.Request) bool {
 	const prefix = "/v1/"
 	return strings.HasPrefix(r.URL.Path, prefix) || strings.HasPrefix(originalRequest(r).URL.Path, prefix)
 }
 
-// openAI returns the failure as OpenAI's error body, to be encoded as JSON.
+// openAI returns the failure as OpenAI's error body, ready to be encoded as
+// JSON.
 func openAI(e *Error, traceID string) any {
 	d := openAIDetail{Message: e.Message, Type: openAIType(e), Code: e.Code}
 	if e.Param != "" {
@@ -199,7 +201,7 @@ func openAIType(e *Error) string {
 	}
 }
 
-// Success is the body of an answer that went well.
+// Success is the body of a successful answer.
 type Success struct {
 	OK      bool   `json:"ok"`
 	Data    any    `json:"data"`
@@ -218,7 +220,7 @@ func WriteJSON(w http.ResponseWriter, status int, doc any) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(b)+1))
 	w.WriteHeader(status)
-	// a client that has gone is no failure of ours
+	// a client that has gone away is not our failure
 	_, _ = w.Write(append(b, '\n'))
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package apierror is how a request of the chat chain fails: the codes of the
-// contract, and the one function that answers a failure.
+// Package apierror holds the failures of the chat chain: the codes of the
+// contract, and the function that answers with one.
 package apierror
 
 import (
@@ -12,23 +12,23 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Error is a failure as a client is told of it. As JSON it can be kept, without
-// its cause, for others who are to be told.
+// Error is a failure as a client sees it. As JSON it can be stored, without its
+// cause, for other clients.
 type Error struct {
 	Status  int    `json:"status"`
 	Code    string `json:"code"`
-	Message string `json:"message"` // what to do, for people; holds nothing that is not theirs to know
+	Message string `json:"message"` // what to do, for people; holds nothing confidential
 
 	// Param is the field at fault, for OpenAI's error body; may be empty.
 	Param string `json:"param,omitempty"`
 
-	// RetryAfter goes out in whole seconds, rounded up; 0 for none.
+	// RetryAfter is sent in whole seconds, rounded up; 0 for none.
 	RetryAfter time.Duration `json:"retryAfter,omitempty"`
 
 	// Allow is the Allow header of a 405.
 	Allow string `json:"allow,omitempty"`
 
-	// Err is the cause. It is logged and never shown.
+	// Err is the cause. It is logged and never sent.
 	Err error `json:"-"`
 }
 
@@ -48,8 +48,8 @@ func (e *Error) Because(err error) *Error {
 	return &c
 }
 
-// From returns err as a failure to answer. What is none of ours is a client
-// that went away, or a mistake in this program.
+// From returns err as a failure to answer with. Any other error is a client
+// that went away, or a bug.
 func From(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
@@ -60,12 +60,13 @@ func From(err error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Code: "internal_error", Message: "Something went wrong here; the log knows more under the trace id", Err: err}
 }
 
-// statusClientClosedRequest is what Caddy, too, logs for a client that went
-// away before its answer.
+// statusClientClosedRequest is what Caddy also logs for a client that went away
+// before its answer.
 const statusClientClosedRequest = 499
 
-// InvalidJSON is a body that is not one JSON value, or that has a name twice.
-// Of the decoder's error only the place is kept: the rest quotes the body.
+// InvalidJSON is a body that is not one JSON value, or that has a duplicate
+// name. Of the decoder's error only the offset is kept, because the rest quotes
+// the body.
 func InvalidJSON(err error) *Error {
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		what := "no JSON"
@@ -77,13 +78,13 @@ func InvalidJSON(err error) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one valid JSON object without duplicate names", Err: err}
 }
 
-// InvalidRequest is a field that is not what was expected.
+// InvalidRequest is a field with an unexpected value.
 func InvalidRequest(field, want string) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: field + ": " + want, Param: field}
 }
 
-// refused is a request that the provider called wrong, for a reason that may
-// be passed on.
+// refused is a request that the provider rejected as invalid, for a reason that
+// may be passed on.
 func refused(message string) *Error {
 	if message == "" {
 		message = "The AI provider refuses this request as invalid"
@@ -96,7 +97,8 @@ func TenantRequired() *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "tenant_required", Message: "Name a tenant, by the X-Tenant-Id header, the host or an API key"}
 }
 
-// contentFiltered is a request that the provider refuses for what it says.
+// contentFiltered is a request that the provider rejects because of its
+// content.
 func contentFiltered() *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "content_filtered", Message: "The provider's content policy refuses this request"}
 }
@@ -121,27 +123,27 @@ func TenantUnknown() *Error {
 	return &Error{Status: http.StatusNotFound, Code: "tenant_unknown", Message: "There is no such tenant"}
 }
 
-// ModelUnknown is a model that nobody has.
+// ModelUnknown is a model that does not exist.
 func ModelUnknown() *Error {
 	return &Error{Status: http.StatusNotFound, Code: "model_unknown", Message: "There is no such model; GET /v1/models lists those there are", Param: "model"}
 }
 
-// SessionNotFound is a session that is not there, or not this user's.
+// SessionNotFound is a session that does not exist, or is another user's.
 func SessionNotFound() *Error {
 	return &Error{Status: http.StatusNotFound, Code: "session_not_found", Message: "There is no such session"}
 }
 
-// NotFound is a path of ours that leads nowhere.
+// NotFound is a path below one of ours that does not exist.
 func NotFound() *Error {
 	return &Error{Status: http.StatusNotFound, Code: "not_found", Message: "There is nothing at this path"}
 }
 
-// MethodNotAllowed is a method that a route does not have.
+// MethodNotAllowed is a method that a route does not support.
 func MethodNotAllowed(allow string) *Error {
 	return &Error{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "Use " + allow, Allow: allow}
 }
 
-// SessionBusy is a second turn while the first one runs.
+// SessionBusy is a second turn while the first one is running.
 func SessionBusy() *Error {
 	return &Error{Status: http.StatusConflict, Code: "session_busy", Message: "An answer of this session is still running; wait for it or cancel it"}
 }
@@ -163,17 +165,17 @@ func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
 }
 
-// IdempotencyKeyReused is another request under a key that is taken.
+// IdempotencyKeyReused is a key that already belongs to another request.
 func IdempotencyKeyReused() *Error {
 	return &Error{Status: http.StatusUnprocessableEntity, Code: "idempotency_key_reused", Message: "This Idempotency-Key belongs to another request; send a new one with this body", Param: "Idempotency-Key"}
 }
 
-// RateLimited is a request beyond a limit of ours.
+// RateLimited is a request beyond one of our limits.
 func RateLimited(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "rate_limited", Message: "Rate limit exceeded", RetryAfter: max(wait, time.Second)}
 }
 
-// BudgetExceeded is a request that its tenant's budget has no room for.
+// BudgetExceeded is a request that its tenant's budget does not cover.
 func BudgetExceeded(wait time.Duration) *Error {
 	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "This tenant's budget has no room for this request; try again after Retry-After, or with a smaller max_tokens", RetryAfter: max(wait, time.Second)}
 }
@@ -188,12 +190,12 @@ func AIError() *Error {
 	return &Error{Status: http.StatusBadGateway, Code: "ai_error", Message: "AI provider unavailable"}
 }
 
-// AIUnavailable is a provider that is not even asked.
+// AIUnavailable is a provider that is not called because its circuit is open.
 func AIUnavailable(wait time.Duration) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Code: "ai_unavailable", Message: "No AI provider can be asked at the moment", RetryAfter: max(wait, time.Second)}
 }
 
-// ShuttingDown is a request that the server's end cuts short.
+// ShuttingDown is a request that is cut short because the server stops.
 func ShuttingDown() *Error {
 	e := AIUnavailable(time.Second)
 	e.Message = "The server is shutting down; try again"

@@ -6,9 +6,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// FromProvider turns the failure of a model call into the one that a client
-// is told. Of what the provider said only the reason of a refused request is
-// passed on, redacted.
+// FromProvider turns the failure of a model call into the failure that a client
+// sees. Of the provider's words it only passes on, redacted, why a request was
+// rejected.
 func FromProvider(err error) *Error {
 	pe, ok := errors.AsType[*provider.Error](err)
 	if !ok {

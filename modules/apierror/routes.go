@@ -8,10 +8,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// answerWithRoutes lets the server's error routes answer, and body where none
-// of them does. The routes of a site end with it, so that body is not reached
-// when all of them are for another status: Caddy then sets the status and
-// nothing else, and that is taken for no answer. So is a route that fails.
+// answerWithRoutes lets the server's error routes answer, and body if none of
+// them does. The routes of a site end the chain, so body is not reached if all
+// of them are for other statuses: Caddy then only sets the status, which does
+// not count as an answer. Nor does a route that fails.
 func answerWithRoutes(log *zap.Logger, routes caddyhttp.RouteList, body caddyhttp.Handler, w http.ResponseWriter, r *http.Request, status int) error {
 	rw := &routesWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
 	err := routes.Compile(body).ServeHTTP(rw, r)
@@ -63,8 +63,8 @@ func (w *routesWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// answers says whether a status without a body is somebody's answer: it is
-// another one, or the headers speak of a body that HEAD leaves out.
+// answers says whether a status without a body is an answer: it differs from
+// the failure's, or the headers announce a body that HEAD leaves out.
 func (w *routesWriter) answers(failed int) bool {
 	return w.status != 0 && (w.status != failed || w.Header().Get("Content-Type") != "")
 }

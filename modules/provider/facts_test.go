@@ -44,7 +44,7 @@ func TestParseCompletion(t *testing.T) {
 	raw := []byte(`{"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}`)
 	f, ok := ParseCompletion(raw)
 	for i := range raw {
-		raw[i] = 'x' // the buffer is used again
+		raw[i] = 'x' // the buffer is reused
 	}
 	if !ok || f.Text != "hi" || f.Model != "m" || f.FinishReason != "stop" || *f.Usage != (Usage{Input: 1, Output: 2}) {
 		t.Errorf("got %+v, %v", f, ok)

@@ -76,7 +76,7 @@ func TestRedactIsShort(t *testing.T) {
 	if n := utf8.RuneCountInString(got); n != 500 {
 		t.Errorf("%d characters, want 500", n)
 	}
-	// The key stands where the message is cut.
+	// The key is where the message is cut.
 	key := "abcdefgh12345678abcdefgh12345678"
 	if got := Redact(strings.Repeat("x ", 240) + key); strings.Contains(got, "abcdefgh") {
 		t.Errorf("part of a key survives: %q", got)
@@ -86,7 +86,7 @@ func TestRedactIsShort(t *testing.T) {
 	}
 }
 
-// FuzzRedact plants secrets between whatever there is.
+// FuzzRedact plants secrets in arbitrary text.
 func FuzzRedact(f *testing.F) {
 	f.Add("hello ", " world", uint64(1))
 	f.Add("Incorrect API key provided: ", ".", uint64(7))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// CircuitState is what a circuit breaker lets through.
+// CircuitState is the state of a circuit breaker.
 type CircuitState string
 
 // The states of a circuit.
@@ -15,9 +15,9 @@ const (
 	HalfOpen CircuitState = "half_open" // a single probe
 )
 
-// Breaker is a circuit breaker: it opens after so many failures in a row,
-// lets one probe through after its pause, and closes when that succeeds. It is
-// safe for concurrent use.
+// Breaker is a circuit breaker: it opens after a number of failures in a row,
+// lets one probe through after its pause, and closes when the probe succeeds.
+// It is safe for concurrent use.
 type Breaker struct {
 	failures int // in a row; 0 never opens
 	pause    time.Duration
@@ -33,16 +33,16 @@ func newBreaker(failures int, pause time.Duration) *Breaker {
 	return &Breaker{failures: failures, pause: pause}
 }
 
-// Pass is what a breaker let through. One of its methods must end it; Ended
-// may follow any of them.
+// Pass is a call that a breaker let through. It must end with one of its
+// methods; Ended may follow any of them.
 type Pass struct {
 	b     *Breaker
 	probe bool
 	over  bool
 }
 
-// Enter lets a call through, or returns nil and how long until it would let
-// one through; that is zero while a probe is under way.
+// Enter lets a call through, or returns nil and how long until it would let one
+// through. The wait is zero while a probe is running.
 func (b *Breaker) Enter(now time.Time) (p *Pass, wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,7 +59,7 @@ func (b *Breaker) Enter(now time.Time) (p *Pass, wait time.Duration) {
 	return &Pass{b: b, probe: true}, 0
 }
 
-// State is the state of the circuit.
+// State returns the state of the circuit.
 func (b *Breaker) State(now time.Time) CircuitState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,9 +73,9 @@ func (b *Breaker) State(now time.Time) CircuitState {
 	}
 }
 
-// Answering says that the call has begun to answer, which is enough for a
-// probe: others need not wait for the end of a long answer. closed says that
-// the circuit has closed by it.
+// Answering says that the call has begun to answer. For a probe that is enough:
+// other calls need not wait for the end of a long answer. closed says that this
+// closed the circuit.
 func (p *Pass) Answering() (closed bool) {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
@@ -87,7 +87,7 @@ func (p *Pass) Answering() (closed bool) {
 	return true
 }
 
-// Succeeded says that the call went well to its end.
+// Succeeded says that the call ended well.
 func (p *Pass) Succeeded() {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
@@ -100,8 +100,8 @@ func (p *Pass) Succeeded() {
 	}
 }
 
-// Failed says that the call failed for a reason that other calls would meet
-// as well. opened says that the circuit has opened by it.
+// Failed says that the call failed for a reason that would hit other calls too.
+// opened says that this opened the circuit.
 func (p *Pass) Failed(now time.Time) (opened bool) {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *Pass) Failed(now time.Time) (opened bool) {
 		p.b.until = now.Add(p.b.pause)
 		return true
 	}
-	// What began before the circuit opened says nothing about now.
+	// Calls from before the circuit opened say nothing about the present.
 	if !p.b.until.IsZero() {
 		return false
 	}
@@ -123,8 +123,8 @@ func (p *Pass) Failed(now time.Time) (opened bool) {
 	return true
 }
 
-// Ended says that the call came to an end that tells nothing. It does nothing
-// after Succeeded or Failed.
+// Ended says that the call ended without showing anything about the target. It
+// does nothing after Succeeded or Failed.
 func (p *Pass) Ended() {
 	p.b.mu.Lock()
 	defer p.b.mu.Unlock()

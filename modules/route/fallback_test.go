@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestFallbackOutsideTheList: a model that a tenant may not use is no fallback
-// of one that it may.
+// TestFallbackOutsideTheList: a model that a tenant may not use is not a
+// fallback of one that it may use.
 func TestFallbackOutsideTheList(t *testing.T) {
 	table, err := NewTable([]Alias{
 		{Name: "fast", Targets: to("a/mini", "b/large", "c/other")},

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// latencyDecay is the time constant by which an old latency loses weight: a
+// latencyDecay is the time constant by which old latencies lose weight. A
 // target that was five times slower than another is tried again after about a
 // minute and a half.
 const latencyDecay = time.Minute
 
 // latency is a peak-sensitive moving average of the time to the first token,
 // after the peak EWMA of Twitter's Finagle: a latency above the average
-// replaces it at once, one below pulls it down in time, and what is not
-// measured any more fades away.
+// replaces it at once, one below pulls it down over time, and without new
+// measurements it fades away.
 type latency struct {
 	mu      sync.Mutex
 	average float64 // seconds
@@ -34,7 +34,7 @@ func (l *latency) observe(now time.Time, took time.Duration) {
 	l.at = now
 }
 
-// now is the average as it has faded, 0 where nothing was measured.
+// now returns the faded average, 0 if nothing was measured.
 func (l *latency) now(now time.Time) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The policies by which the targets of a model are put in order.
+// The policies that order the targets of a model.
 const (
 	policyFirst          = "first"
 	policyRoundRobin     = "round_robin"
@@ -22,7 +22,7 @@ const (
 
 var policies = []string{policyFirst, policyRoundRobin, policyWeightedRandom, policyLeastConn, policyLowestLatency}
 
-// CheckPolicy says whether there is such a policy; an empty one is first.
+// CheckPolicy checks the name of a policy. An empty name stands for first.
 func CheckPolicy(s string) error {
 	if s != "" && !slices.Contains(policies, s) {
 		return fmt.Errorf("lb_policy %q: want one of %s", s, strings.Join(policies, ", "))
@@ -36,13 +36,13 @@ type branch struct {
 	weight int
 }
 
-// balancer puts the targets of one alias in order, request by request.
+// balancer orders the targets of one alias, for each request anew.
 type balancer struct {
 	policy string
 	next   atomic.Uint64 // of round_robin
 }
 
-// order returns the branches as a request should try them.
+// order returns the branches in the order in which a request should try them.
 func (b *balancer) order(branches []branch, now time.Time) []Hop {
 	list := slices.Clone(branches)
 	switch b.policy {
@@ -52,7 +52,7 @@ func (b *balancer) order(branches []branch, now time.Time) []Hop {
 	case policyWeightedRandom:
 		byKey(list, weightedKey)
 	case policyLeastConn:
-		// at random among those that have the same number of calls
+		// random among those with the same number of calls
 		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] }) //nolint:gosec // a share of the load is no secret
 		byKey(list, func(t branch) float64 { return float64(t.calls.Load()) })
 	case policyLowestLatency:
@@ -65,7 +65,8 @@ func (b *balancer) order(branches []branch, now time.Time) []Hop {
 	return hops
 }
 
-// byKey sorts by keys that are read once each: they may change meanwhile.
+// byKey sorts by keys that are read only once each, because they may change
+// meanwhile.
 func byKey(list []branch, key func(branch) float64) {
 	type keyed struct {
 		branch
@@ -81,15 +82,17 @@ func byKey(list []branch, key func(branch) float64) {
 	}
 }
 
-// weightedKey draws the key by which the smallest come first, each with the
-// chance of its weight: exponential with the weight as its rate (Efraimidis
-// and Spirakis, Weighted random sampling with a reservoir, 2006).
+// weightedKey draws a key. Sorted by it, each target comes first with a
+// probability proportional to its weight: keys are exponential with the weight
+// as their rate (Efraimidis and Spirakis, Weighted random sampling with a
+// reservoir, 2006).
 func weightedKey(t branch) float64 {
 	return -math.Log(1-rand.Float64()) / float64(t.weight) //nolint:gosec // a share of the load is no secret
 }
 
-// Backoff is how long to wait before the nth retry of a target, counting from
-// 1: 200 ms, doubled each time up to 5 s, and of that half to one and a half.
+// Backoff returns the wait before the nth retry of a target, counting from 1:
+// 200 ms, doubled each time up to 5 s, and then randomly between half and one
+// and a half of that.
 func Backoff(n int) time.Duration {
 	const base, most = 200 * time.Millisecond, 5 * time.Second
 	d := most

@@ -75,7 +75,7 @@ func TestPolicy(t *testing.T) {
 		if got := names(c.Order(now)); !slices.Equal(got, []string{"b/2", "c/3", "a/1"}) {
 			t.Errorf("got %q", got)
 		}
-		// with two calls under way a third would wait for three times as long
+		// with two calls in flight a third would wait three times as long
 		defer hops[1].Begin()()
 		defer hops[1].Begin()()
 		defer hops[1].Begin()()

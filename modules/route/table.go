@@ -1,5 +1,5 @@
-// Package route knows which models there are and where each of them goes. It
-// knows nothing of HTTP or of Caddy.
+// Package route holds the models and their targets. It knows nothing of HTTP or
+// Caddy.
 package route
 
 import (
@@ -14,7 +14,7 @@ import (
 // Passthrough is the label of a model that has no alias.
 const Passthrough = "passthrough"
 
-// AllProviders lets names of every provider pass through.
+// AllProviders lets the models of every provider pass through.
 const AllProviders = "*"
 
 var (
@@ -24,35 +24,35 @@ var (
 	// ErrNotAllowed says that a model is not on the allow list.
 	ErrNotAllowed = errors.New("model is not on the allow list")
 
-	// ErrNone says that nobody named a model.
+	// ErrNone says that no model was named.
 	ErrNone = errors.New("no model is named")
 )
 
-// Alias is a model's name here and the targets behind it.
+// Alias is a model's name here, and the targets behind it.
 type Alias struct {
 	Name    string
 	Targets []Weighted   // at least one
 	Policy  string       // empty for policyFirst
-	Price   *price.Price // nil where the operator gave none
+	Price   *price.Price // nil if the operator set none
 }
 
 // Choice is where a request goes.
 type Choice struct {
-	Name    string       // the model by the name it was asked for
+	Name    string       // the model's name in the request
 	Label   string       // the alias, or Passthrough
-	Primary Target       // the first one that is configured
-	Price   *price.Price // nil where the operator gave none
+	Primary Target       // the first configured one
+	Price   *price.Price // nil if the operator set none
 
 	balancer *balancer
 	branches []branch
 }
 
-// Order returns the targets as a request should try them; there is at least
-// one.
+// Order returns the targets in the order in which a request should try them.
+// There is at least one.
 func (c *Choice) Order(now time.Time) []Hop { return c.balancer.order(c.branches, now) }
 
-// Fallback is the second target that is configured, if there is one that may
-// be used.
+// Fallback returns the second configured target, if there is one that may be
+// used.
 func (c *Choice) Fallback() (Target, bool) {
 	if len(c.branches) < 2 {
 		return Target{}, false
@@ -60,34 +60,34 @@ func (c *Choice) Fallback() (Target, bool) {
 	return c.branches[1].Target, true
 }
 
-// Circuit is how the circuit breakers are set.
+// Circuit configures the circuit breakers.
 type Circuit struct {
-	Failures int // in a row; 0 for no breaker at all
+	Failures int // in a row; 0 for no breaker
 	Pause    time.Duration
 }
 
-// Table is the models of one gateway.
+// Table holds the models of one gateway.
 type Table struct {
 	aliases     []Alias
 	byName      map[string]*entry
-	primaries   map[Target][]string // the aliases that a target is the first of
+	primaries   map[Target][]string // the aliases whose first target it is
 	states      map[Target]*State
-	loose       *looseStates // of the names without an alias
+	loose       *looseStates // of names without an alias
 	providers   []string
 	passthrough []string
 	fallback    string // the default model
 }
 
-// entry is an alias, ready to use.
+// entry is an alias that is ready for use.
 type entry struct {
 	Alias
 	balancer balancer
 	branches []branch
 }
 
-// NewTable checks that aliases and passthrough name providers that there
-// are, and that the default model is one of the aliases. Without any alias,
-// a single provider's own names are the models. An empty default is the first
+// NewTable makes a table. It checks that aliases and passthrough name existing
+// providers, and that the default model is one of the aliases. Without aliases,
+// the models are a single provider's own. An empty default stands for the first
 // alias.
 func NewTable(aliases []Alias, providers, passthrough []string, defaultModel string, circuit Circuit) (*Table, error) {
 	t := &Table{
@@ -171,12 +171,13 @@ func (t *Table) Check(name string) error {
 
 func allowAll(string) bool { return true }
 
-// Default is the model of a request for which nobody names one; empty where
-// there is none.
+// Default returns the model for requests that do not name one; empty if there
+// is none.
 func (t *Table) Default() string { return t.fallback }
 
-// Resolve finds where a model goes. mayUse is asked by the name it was asked
-// for, before it is said whether there is such a model.
+// Resolve finds the targets of a model. It calls mayUse with the name in the
+// request first, so that the answer does not reveal whether a forbidden model
+// exists.
 func (t *Table) Resolve(name string, mayUse func(string) bool) (Choice, error) {
 	if name == "" {
 		return Choice{}, ErrNone
@@ -196,7 +197,7 @@ func (t *Table) Resolve(name string, mayUse func(string) bool) (Choice, error) {
 	return Choice{}, errUnknown
 }
 
-// loosely is the choice of a name without an alias.
+// loosely returns the choice of a name without an alias.
 func (t *Table) loosely(name string, target Target) Choice {
 	state := t.states[target]
 	if state == nil {
@@ -206,9 +207,9 @@ func (t *Table) loosely(name string, target Target) Choice {
 	return Choice{name, Passthrough, target, nil, new(balancer), []branch{{hop, 1}}}
 }
 
-// usable leaves out the fallbacks that are another model, by being the first
-// target of it, which may not be used: nobody gets at a model by way of
-// another one's failure.
+// usable leaves out fallbacks that are another model's first target if that
+// model may not be used. Otherwise the failure of one model would give access
+// to another.
 func (t *Table) usable(e *entry, mayUse func(string) bool) []branch {
 	list := e.branches[:1:1]
 	for _, b := range e.branches[1:] {
@@ -220,7 +221,7 @@ func (t *Table) usable(e *entry, mayUse func(string) bool) []branch {
 	return list
 }
 
-// Circuits tells the worst state of each provider's targets.
+// Circuits returns the worst state among each provider's targets.
 func (t *Table) Circuits(now time.Time) map[string]CircuitState {
 	rank := map[CircuitState]int{Closed: 0, HalfOpen: 1, Open: 2}
 	worst := make(map[string]CircuitState)
@@ -239,8 +240,8 @@ func (t *Table) Circuits(now time.Time) map[string]CircuitState {
 	return worst
 }
 
-// Report tells for each provider and model, an alias or Passthrough, whether
-// a circuit between them is not closed; it may tell more than once.
+// Report tells for each provider and model, an alias or Passthrough, whether a
+// circuit between the two is not closed. It may tell more than once.
 func (t *Table) Report(now time.Time, tell func(provider, model string, open bool)) {
 	for _, p := range t.providers {
 		if len(t.aliases) == 0 || t.passes(p) {
@@ -264,9 +265,9 @@ func (t *Table) passes(provider string) bool {
 	return slices.Contains(t.passthrough, AllProviders) || slices.Contains(t.passthrough, provider)
 }
 
-// List returns the models that can be listed and used, in the order they
-// were defined in: the aliases, and of the names without one those that the
-// configuration gives.
+// List returns the models that can be listed and used, in the order of their
+// definition: the aliases, and those names without an alias that the
+// configuration mentions.
 func (t *Table) List(named []string, mayUse func(string) bool) []Choice {
 	var names []string
 	for _, a := range t.aliases {

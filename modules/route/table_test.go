@@ -51,7 +51,7 @@ func TestResolve(t *testing.T) {
 		providers   []string
 		passthrough []string
 		model       string
-		allow       []string // all where empty
+		allow       []string // empty for all
 		target      Target
 		label       string
 		err         error

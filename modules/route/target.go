@@ -19,8 +19,8 @@ type Target struct {
 
 func (t Target) String() string { return t.Provider + "/" + t.Model }
 
-// parseTarget reads <provider>/<upstream model>; the model may have slashes
-// of its own.
+// parseTarget parses <provider>/<upstream model>. The model may contain
+// slashes.
 func parseTarget(s string) (Target, error) {
 	p, m, ok := strings.Cut(s, "/")
 	if !ok || p == "" || m == "" {
@@ -29,8 +29,8 @@ func parseTarget(s string) (Target, error) {
 	return Target{p, m}, nil
 }
 
-// CheckProvider says whether a provider can have a name, which stands before
-// the slash of its targets.
+// CheckProvider checks a provider's name, which precedes the slash of its
+// targets.
 func CheckProvider(name string) error {
 	odd := func(r rune) bool { return r == '/' || unicode.IsSpace(r) || !unicode.IsPrint(r) }
 	if name == "" || name == AllProviders || strings.ContainsFunc(name, odd) {
@@ -42,12 +42,12 @@ func CheckProvider(name string) error {
 // Weighted is a target and its share of the requests under weighted_random.
 type Weighted struct {
 	Target
-	Weight int // 1 unless said otherwise
+	Weight int // 1 by default
 }
 
 const maxWeight = 1_000_000
 
-// ParseWeighted reads "<provider>/<upstream model> [<weight>]".
+// ParseWeighted parses "<provider>/<upstream model> [<weight>]".
 func ParseWeighted(s string) (Weighted, error) {
 	name, weight, weighted := strings.Cut(strings.TrimSpace(s), " ")
 	t, err := parseTarget(name)
@@ -61,27 +61,27 @@ func ParseWeighted(s string) (Weighted, error) {
 	return Weighted{t, n}, nil
 }
 
-// State is what is known of a target from the calls made to it. It is safe
-// for concurrent use.
+// State is what the calls to a target have shown of it. It is safe for
+// concurrent use.
 type State struct {
 	Breaker *Breaker
 
-	calls   atomic.Int64 // under way
+	calls   atomic.Int64 // in flight
 	latency latency
 }
 
-// Begin counts a call that is under way until end is called.
+// Begin counts a call as in flight until end is called.
 func (s *State) Begin() (end func()) {
 	s.calls.Add(1)
 	return func() { s.calls.Add(-1) }
 }
 
-// FirstToken notes how long a call took to its first token.
+// FirstToken records how long a call took to its first token.
 func (s *State) FirstToken(now time.Time, took time.Duration) { s.latency.observe(now, took) }
 
-// cost is what one more call would cost: the time to its first token, more
-// with every call that is under way. A target that was never measured costs
-// nothing for its first call, and more than any other for a second one.
+// cost is the price of one more call: the time to the first token, multiplied
+// by the calls in flight. A target without measurements costs nothing for its
+// first call, and more than any other for a second one.
 func (s *State) cost(now time.Time) float64 {
 	const unknown = 1e6
 	calls := float64(s.calls.Load())
@@ -92,15 +92,14 @@ func (s *State) cost(now time.Time) float64 {
 	return average * (calls + 1)
 }
 
-// Hop is one of the targets that a request may be sent to, in the order in
-// which they are tried.
+// Hop is one of the targets that a request may try, in order.
 type Hop struct {
 	Target
 	*State
 }
 
-// maxLoose bounds how many targets without an alias are remembered: their
-// names are the clients'.
+// maxLoose bounds how many targets without an alias are remembered, because
+// clients choose their names.
 const maxLoose = 1000
 
 // looseStates are the states of targets without an alias.
@@ -111,8 +110,8 @@ type looseStates struct {
 	byTarget map[Target]*State
 }
 
-// of finds or makes the state of a target. Where there are too many, those
-// without a call under way are forgotten, open circuits with them.
+// of finds or makes the state of a target. If there are too many, it forgets
+// those without a call in flight, open circuits included.
 func (l *looseStates) of(t Target) *State {
 	l.mu.Lock()
 	defer l.mu.Unlock()

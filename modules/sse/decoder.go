@@ -11,8 +11,8 @@ const (
 	readSize = 8 << 10
 	minRead  = 2 << 10
 
-	// maxEmptyReads is how often a reader may return nothing, and no error,
-	// before it counts as broken; bufio's number.
+	// maxEmptyReads is how often a reader may return neither bytes nor an error
+	// before it counts as broken. It is bufio's number.
 	maxEmptyReads = 100
 )
 
@@ -23,17 +23,17 @@ type Decoder struct {
 	err error // what the reader ended with
 }
 
-// NewDecoder returns a decoder over r whose lines, and whose events' data,
-// have at most maxEvent bytes; 16 MiB where it is 0 or less.
+// NewDecoder returns a decoder of r. A line, and the data of an event, may have
+// at most maxEvent bytes; 0 or less stands for 16 MiB.
 func NewDecoder(r io.Reader, maxEvent int) *Decoder {
 	return &Decoder{r: r, p: NewParser(maxEvent)}
 }
 
 // Next returns the next event as soon as its bytes have been read, and io.EOF
-// after the last one. An event that the end of the stream leaves without its
-// blank line is returned, as Parser.Flush tells; where reading fails it is
-// dropped, and the reader's error returned. The event's Data is valid until
-// the next call.
+// after the last one. It returns an event whose blank line is missing at the
+// end of the stream, see Parser.Flush. If reading fails it drops such an event
+// and returns the reader's error. The event's Data is valid until the next
+// call.
 func (d *Decoder) Next() (Event, error) {
 	for {
 		ev, ok, err := d.p.Next()
@@ -59,8 +59,8 @@ func (d *Decoder) Next() (Event, error) {
 	}
 }
 
-// fill reads once, whatever comes. An error waits until the events before it
-// have been returned.
+// fill reads once. An error waits until the events before it have been
+// returned.
 func (d *Decoder) fill() {
 	for range maxEmptyReads {
 		n, err := d.p.read(d.r)

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// AppendEvent appends an event to dst. Empty id and event are left out; data
-// has at least one line, since an event without any is none. CR, LF and NUL
-// in id and event are taken out: they would end the line, or make clients
-// ignore the id. CRLF and CR in data come out as LF on the other side, where
-// a format that spells its line breaks, such as JSON, loses nothing.
+// AppendEvent appends an event to dst. It leaves out an empty id or event, and
+// writes at least one line of data, because an event without data does not
+// count. It removes CR, LF and NUL from id and event: they would end the line,
+// or make clients ignore the id. CRLF and CR in data arrive as LF. Formats that
+// escape line breaks, such as JSON, lose nothing.
 func AppendEvent(dst []byte, id, event string, data []byte) []byte {
 	if id != "" {
 		dst = appendName(append(dst, "id: "...), id)
@@ -21,15 +21,15 @@ func AppendEvent(dst []byte, id, event string, data []byte) []byte {
 	return append(dst, '\n')
 }
 
-// AppendComment appends a comment, one line for each of text's, and a blank
-// line: clients that split at blank lines then see it at once. Between events
-// a blank line means nothing.
+// AppendComment appends a comment, with one line for each of text's, and a
+// blank line, so that clients that split at blank lines see it at once. Between
+// events a blank line has no meaning.
 func AppendComment(dst []byte, text string) []byte {
 	dst = appendLines(dst, ": ", []byte(text))
 	return append(dst, '\n')
 }
 
-// appendName appends the value of a field that has one line.
+// appendName appends the value of a field that has a single line.
 func appendName(dst []byte, s string) []byte {
 	for {
 		i := strings.IndexAny(s, "\r\n\x00")
@@ -41,7 +41,7 @@ func appendName(dst []byte, s string) []byte {
 	}
 }
 
-// appendLines appends text, each line behind prefix.
+// appendLines appends text, each line after prefix.
 func appendLines(dst []byte, prefix string, text []byte) []byte {
 	for {
 		dst = append(dst, prefix...)

@@ -12,22 +12,22 @@ import (
 	gosse "github.com/tmaxmax/go-sse"
 )
 
-// FuzzDecoder compares with another implementation, where both mean to do
+// FuzzDecoder compares with another implementation, as far as both mean to do
 // the same.
 func FuzzDecoder(f *testing.F) {
 	for _, tc := range streams {
 		f.Add([]byte(tc.in), 3)
 	}
 	f.Fuzz(func(t *testing.T, in []byte, step int) {
-		// go-sse looks for a byte order mark behind any blank lines, and we
-		// only at the very start, as the standard says.
+		// go-sse looks for a byte order mark after any blank lines, and this
+		// parser only at the very start, as the standard says.
 		if i := bytes.LastIndex(in, bom); i > 0 {
 			t.Skip()
 		}
 
-		// Ending the last event takes away the difference at the end of the
-		// stream, where go-sse discards it and we do not. That we do the same
-		// without the blank line is checked below.
+		// Ending the last event removes a difference at the end of the stream,
+		// where go-sse discards it and this parser does not. Below, the same
+		// stream without the blank line must give the same.
 		ended := slices.Concat(in, []byte("\n\n"))
 		want := oracle(t, ended)
 		got, err := decode(bytes.NewReader(ended))
@@ -61,7 +61,7 @@ func FuzzDecoder(f *testing.F) {
 	})
 }
 
-// oracle returns what go-sse makes of a stream.
+// oracle returns go-sse's events of a stream.
 func oracle(t *testing.T, in []byte) (evs []seen) {
 	cfg := &gosse.ReadConfig{MaxEventSize: len(in) + 4096}
 	for ev, err := range gosse.Read(bytes.NewReader(in), cfg) {
@@ -73,15 +73,15 @@ func oracle(t *testing.T, in []byte) (evs []seen) {
 	return withData(evs)
 }
 
-// withData leaves out events without data: go-sse also gives those that have
+// withData leaves out events without data. go-sse also returns those that have
 // an id or a type and no data line at all, which the standard does not, and
-// says nothing to tell them from those with an empty one.
+// does not tell them from those with an empty one.
 func withData(evs []seen) []seen {
 	return slices.DeleteFunc(slices.Clone(evs), func(ev seen) bool { return ev.Data == "" })
 }
 
-// FuzzBounds checks that no stream gets past the bound, and that the bound
-// changes nothing about streams that keep it.
+// FuzzBounds checks that no stream exceeds the bound, and that the bound does
+// not change streams within it.
 func FuzzBounds(f *testing.F) {
 	for _, tc := range streams {
 		f.Add([]byte(tc.in), 16)

@@ -2,28 +2,27 @@ package sse
 
 import "time"
 
-// Heartbeat calls a function whenever a stream has been silent for an
-// interval, such as one that writes a comment, so that nobody between here
-// and the client takes the connection for dead. It has one timer and no
-// goroutine of its own: the timer's runs only while it beats.
+// Heartbeat calls a function, such as one that writes a comment, whenever a
+// stream has been silent for an interval. That keeps proxies from closing the
+// connection as idle. It has one timer and no goroutine of its own: the timer's
+// runs only during a beat.
 type Heartbeat struct {
-	// busy is full while somebody writes, so that no beat cuts an event. It
-	// is a channel and not a mutex for the sake of testing/synctest, where
-	// time stands still while somebody waits for a mutex.
+	// busy is full during a write, so that a beat does not cut an event in two.
+	// It is a channel and not a mutex for the sake of testing/synctest, whose
+	// clock stands still while a goroutine waits for a mutex.
 	busy chan struct{}
 
 	interval time.Duration
 	beat     func() error
-	timer    *time.Timer // nil where there is no heartbeat
+	timer    *time.Timer // nil without a heartbeat
 	last     time.Time   // of the last write
 	stopped  bool
 	err      error // of the beat that failed
 }
 
-// NewHeartbeat starts a heartbeat: beat is called when nothing was written
-// for interval, counted from now. An interval of 0 or less means none; Do
-// works all the same. Whoever starts one must Stop it before the stream's
-// writer is gone.
+// NewHeartbeat starts a heartbeat that calls beat when nothing was written for
+// interval, counted from now. Without an interval, 0 or less, nothing beats and
+// Do still works. Stop the heartbeat before the stream's writer goes away.
 func NewHeartbeat(interval time.Duration, beat func() error) *Heartbeat {
 	h := &Heartbeat{
 		busy:     make(chan struct{}, 1),
@@ -41,9 +40,9 @@ func NewHeartbeat(interval time.Duration, beat func() error) *Heartbeat {
 	return h
 }
 
-// Do runs a write; no beat runs meanwhile, and the next one is due an
-// interval after it. Once a beat has failed the stream is broken: Do returns
-// that error and does not run write. Write must not call Do or Stop.
+// Do runs write. No beat runs meanwhile, and the next one is due an interval
+// later. Once a beat has failed the stream is broken: Do returns that error
+// without running write. Write must not call Do or Stop.
 func (h *Heartbeat) Do(write func() error) error {
 	h.lock()
 	defer h.unlock()
@@ -58,8 +57,8 @@ func (h *Heartbeat) Do(write func() error) error {
 	return err
 }
 
-// Stop ends the heartbeat. When it returns no beat is running, and none will.
-// It may be called twice, but not by write or beat.
+// Stop ends the heartbeat. When it returns, no beat is running or will run. It
+// may be called twice, but not by write or beat.
 func (h *Heartbeat) Stop() {
 	h.lock()
 	defer h.unlock()
@@ -70,9 +69,8 @@ func (h *Heartbeat) Stop() {
 	}
 }
 
-// tick beats if the stream has been silent. Writes do not touch the timer,
-// which would cost each of them more than looking again here costs once an
-// interval.
+// tick beats if the stream has been silent. Writes do not reset the timer: that
+// would cost more per write than checking here costs per interval.
 func (h *Heartbeat) tick() {
 	h.lock()
 	defer h.unlock()

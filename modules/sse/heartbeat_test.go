@@ -30,7 +30,7 @@ func TestHeartbeat(t *testing.T) {
 	check := func(t *testing.T, h *Heartbeat, beats *[]int, want ...int) {
 		t.Helper()
 		synctest.Wait()
-		h.lock() // a Do would put the next beat off
+		h.lock() // a Do would delay the next beat
 		defer h.unlock()
 		if !slices.Equal(*beats, want) {
 			t.Errorf("beats at %v, want %v", *beats, want)

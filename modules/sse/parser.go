@@ -1,5 +1,5 @@
-// Package sse reads and writes server-sent events. It knows nothing of HTTP
-// or of Caddy.
+// Package sse reads and writes server-sent events. It knows nothing of HTTP or
+// Caddy.
 package sse
 
 import (
@@ -9,14 +9,14 @@ import (
 	"slices"
 )
 
-// defaultMaxEvent is how many bytes one line, and the data of one event, may
-// have by default.
+// defaultMaxEvent is how many bytes a line, or the data of an event, may have
+// by default.
 const defaultMaxEvent = 16 << 20
 
 const (
 	// searchBlock is how many bytes are searched for LF and CR at a time. It
-	// bounds how far the search for one runs past the other, so that many
-	// short lines do not each search all that was fed.
+	// bounds how far the search for one runs past the other. Otherwise each of
+	// many short lines would search all bytes.
 	searchBlock = 512
 
 	// keepBuffer is the largest buffer, in bytes, that is kept for the next
@@ -24,55 +24,53 @@ const (
 	keepBuffer = 1 << 20
 )
 
-// ErrTooLong says that a line, or the data of an event, is longer than the
-// parser allows.
+// ErrTooLong says that a line, or the data of an event, exceeds the parser's
+// limit.
 var ErrTooLong = errors.New("sse: event is too long")
 
 var bom = []byte("\xef\xbb\xbf")
 
-// Event is one event. Its bytes are as they were sent: the stream is UTF-8,
-// which is not checked.
+// Event is one event, with its bytes as they were sent. A stream should be
+// UTF-8, which is not checked.
 type Event struct {
-	// ID is the last event id, which the events after it keep until another
-	// one is sent.
+	// ID is the last event id. Later events keep it until another one is sent.
 	ID string
 
-	// Type is the event's name; empty where none was sent, which a browser
-	// calls "message".
+	// Type is the event's name; empty if none was sent, which browsers call
+	// "message".
 	Type string
 
-	// Data is what the event's data lines hold, joined by LF. It may be
-	// empty.
+	// Data is the event's data lines, joined by LF. It may be empty.
 	Data []byte
 }
 
-// Parser splits a stream that is pushed into it into events, as the WHATWG
-// HTML standard says in "Interpreting an event stream"
+// Parser splits a stream that is fed to it into events, as the WHATWG HTML
+// standard says in "Interpreting an event stream"
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html). An event
-// comes out as soon as the line end of its blank line is there, be it LF,
-// CRLF or a lone CR. Comments and retry are ignored.
+// comes out as soon as its blank line ends, whether with LF, CRLF or a lone CR.
+// Comments and retry are ignored.
 //
-// After each Feed call Next until there is nothing more, and at the end of
-// the stream Flush. A Parser is not safe for concurrent use.
+// After each Feed, call Next until there is nothing more, and at the end of the
+// stream Flush. A Parser is not safe for concurrent use.
 type Parser struct {
 	max  int
 	err  error
 	buf  []byte
-	pos  int // what comes before it was parsed
-	scan int // between pos and it there is no line end; never searched again
+	pos  int // everything before it was parsed
+	scan int // there is no line end between pos and here, so it is not searched again
 
-	started bool // the first line was parsed, a byte order mark with it
-	skipLF  bool // the last line ended in CR: an LF belongs to it
+	started bool // the first line was parsed, and a byte order mark with it
+	skipLF  bool // the last line ended with CR: an LF now belongs to it
 
 	id, typ string
-	typed   bool // typ is the pending event's, and not one before it
+	typed   bool // typ belongs to the pending event, not to an earlier one
 	data    []byte
-	hasData bool // there was a data line, be it an empty one
-	given   bool // data was handed out; the next event starts afresh
+	hasData bool // there was a data line, perhaps an empty one
+	given   bool // data was returned; the next event starts afresh
 }
 
-// NewParser returns a parser whose lines, and whose events' data, have at
-// most maxEvent bytes; 16 MiB where it is 0 or less.
+// NewParser returns a parser. A line, and the data of an event, may have at
+// most maxEvent bytes; 0 or less stands for 16 MiB.
 func NewParser(maxEvent int) *Parser {
 	if maxEvent <= 0 {
 		maxEvent = defaultMaxEvent
@@ -80,8 +78,8 @@ func NewParser(maxEvent int) *Parser {
 	return &Parser{max: maxEvent}
 }
 
-// Feed adds bytes of the stream. It copies them, so the caller may use b
-// again. The Data of an event that Next returned is no longer valid.
+// Feed adds bytes of the stream. It copies them, so the caller may reuse b. It
+// invalidates the Data of the event that Next returned.
 func (p *Parser) Feed(b []byte) {
 	p.compact()
 	p.buf = append(p.buf, b...)
@@ -98,8 +96,8 @@ func (p *Parser) read(r io.Reader) (int, error) {
 	return n, err
 }
 
-// compact makes room for more. What is left is moved to the front only when it
-// is no more than what was parsed, so that a byte is moved once on average.
+// compact makes room for more bytes. The rest moves to the front only if it is
+// no longer than what was parsed, so that each byte is moved once on average.
 func (p *Parser) compact() {
 	rest := p.buf[p.pos:]
 	switch {
@@ -112,9 +110,9 @@ func (p *Parser) compact() {
 	}
 }
 
-// Next returns the next complete event, and false where more bytes are needed
-// first. Its Data is valid until the next call of any method. After an error,
-// which is ErrTooLong, the parser is of no more use.
+// Next returns the next complete event, or false if more bytes are needed. Its
+// Data is valid until the next call of any method. After an error, which is
+// ErrTooLong, the parser cannot be used any more.
 func (p *Parser) Next() (Event, bool, error) {
 	p.reset()
 	for p.err == nil {
@@ -134,10 +132,10 @@ func (p *Parser) Next() (Event, bool, error) {
 }
 
 // Flush returns what is left at the end of the stream, event by event, and
-// false once there is nothing. The last event counts although its blank line,
-// or even its line end, is missing: the standard would discard it, but there
-// are model servers that close the connection right after their last data. A
-// stream that was cut may so end in an event with half its data.
+// false once there is nothing. It returns the last event even if its blank line
+// or its line end is missing. The standard would discard it, but some model
+// servers close the connection right after their last data. A stream that was
+// cut may therefore end with half an event.
 func (p *Parser) Flush() (Event, bool, error) {
 	if ev, ok, err := p.Next(); ok || err != nil {
 		return ev, ok, err
@@ -154,7 +152,7 @@ func (p *Parser) Flush() (Event, bool, error) {
 	return ev, ok, nil
 }
 
-// reset forgets the event that was handed out.
+// reset forgets the event that was returned.
 func (p *Parser) reset() {
 	if !p.given {
 		return
@@ -196,8 +194,7 @@ func (p *Parser) line() ([]byte, bool) {
 	return p.trimBOM(line), true
 }
 
-// lineEnd returns the index of the first CR or LF in b, -1 where there is
-// none.
+// lineEnd returns the index of the first CR or LF in b, or -1.
 func lineEnd(b []byte) int {
 	for from := 0; from < len(b); from += searchBlock {
 		block := b[from:min(from+searchBlock, len(b))]
@@ -215,7 +212,7 @@ func lineEnd(b []byte) int {
 	return -1
 }
 
-// trimBOM takes the byte order mark off the first line of the stream.
+// trimBOM removes the byte order mark from the first line of the stream.
 func (p *Parser) trimBOM(line []byte) []byte {
 	if p.started {
 		return line
@@ -224,7 +221,7 @@ func (p *Parser) trimBOM(line []byte) []byte {
 	return bytes.TrimPrefix(line, bom)
 }
 
-// field takes in a line that is not blank.
+// field parses a line that is not blank.
 func (p *Parser) field(line []byte) {
 	if line[0] == ':' {
 		return // a comment
@@ -263,7 +260,7 @@ func (p *Parser) addData(value []byte) {
 	p.data = append(p.data, value...)
 }
 
-// dispatch ends the pending event. One without a data line is none.
+// dispatch ends the pending event. Without a data line there is none.
 func (p *Parser) dispatch() (Event, bool) {
 	ev := Event{ID: p.id, Data: p.data}
 	if p.typed {

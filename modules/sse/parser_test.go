@@ -21,7 +21,7 @@ func see(ev Event) seen {
 	return seen{ev.ID, ev.Type, string(ev.Data)}
 }
 
-// drain returns the events that are complete.
+// drain returns the complete events.
 func drain(t testing.TB, p *Parser) (evs []seen) {
 	t.Helper()
 	for {
@@ -36,8 +36,7 @@ func drain(t testing.TB, p *Parser) (evs []seen) {
 	}
 }
 
-// parse feeds all pieces and returns what came out of them, and what Flush
-// gave in the end.
+// parse feeds all pieces and returns their events, and then those of Flush.
 func parse(t testing.TB, pieces ...string) (evs, flushed []seen) {
 	t.Helper()
 	p := NewParser(0)
@@ -135,7 +134,7 @@ func TestParserGivesAnEventWithItsLastByte(t *testing.T) {
 		t.Run(fmt.Sprintf("%q", end), func(t *testing.T) {
 			p := NewParser(0)
 			in := "data: a" + end + end
-			// The second byte of the last CRLF is not waited for.
+			// The second byte of the last CRLF is not awaited.
 			last := strings.TrimSuffix(in, "\n")
 			if end == "\n" {
 				last = in
@@ -268,7 +267,7 @@ func TestDecoderReadsNoFurtherThanTheEvent(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		// Were more needed, this would wait for good.
+		// If more were needed, this would wait for ever.
 		if ev, err := d.Next(); err != nil || string(ev.Data) != "a" {
 			t.Fatalf("%q: got %q, error %v", in, ev.Data, err)
 		}

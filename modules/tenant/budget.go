@@ -25,8 +25,8 @@ type Budget struct {
 	Period string // PeriodDay or PeriodMonth
 }
 
-// ParseBudgets reads budgets as an operator writes them, one or more pairs
-// of an amount and what it counts: "50000 tokens/day 25 usd/month".
+// ParseBudgets parses budgets as an operator writes them: one or more pairs of
+// an amount and what it counts, such as "50000 tokens/day 25 usd/month".
 func ParseBudgets(s string) ([]Budget, error) {
 	fields := strings.Fields(s)
 	if len(fields) == 0 || len(fields)%2 != 0 {
@@ -56,7 +56,7 @@ func parseBudget(amount, per string) (Budget, error) {
 		}
 		b.Amount = int64(math.Round(f * 1e6))
 		if b.Amount < 1 {
-			// none at all would be no bound
+			// zero would be no limit
 			return Budget{}, fmt.Errorf("budget %q: want at least 0.000001 US dollars", amount)
 		}
 		return b, nil

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Digest is the SHA-256 of an API key, the only form in which keys are kept
-// and compared.
+// Digest is the SHA-256 of an API key, the only form in which keys are kept and
+// compared.
 type Digest [sha256.Size]byte
 
 // digestPrefix marks a key that is configured by its digest.
@@ -18,9 +18,9 @@ const digestPrefix = "sha256:"
 // DigestOf returns the digest of a key as a client sends it.
 func DigestOf(key string) Digest { return sha256.Sum256([]byte(key)) }
 
-// ParseDigest reads a key as it is configured: "sha256:<64 hex digits>", or
-// the key itself, which should then come from the environment. It never
-// repeats what it read in an error.
+// ParseDigest parses a configured key: "sha256:<64 hex digits>", or the key
+// itself, which should then come from the environment. Its errors never quote
+// the key.
 func ParseDigest(s string) (Digest, error) {
 	if s == "" {
 		return Digest{}, errors.New("key is empty")

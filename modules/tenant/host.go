@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ParseHost checks a host name as it is configured and returns it in lower
-// case. Only the whole first label may be a wildcard.
+// ParseHost checks a configured host name and returns it in lower case. Only
+// the whole first label may be a wildcard.
 func ParseHost(s string) (string, error) {
 	h := strings.ToLower(strings.TrimSuffix(s, "."))
 	rest := strings.TrimPrefix(h, "*.")

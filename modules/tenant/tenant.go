@@ -1,5 +1,5 @@
-// Package tenant holds the tenants: who they are, how they are found, and
-// what each of them may do. It knows nothing of HTTP or of Caddy.
+// Package tenant holds the tenants: who they are, how they are found, and what
+// each of them may do. It knows nothing of HTTP or Caddy.
 package tenant
 
 import (
@@ -11,31 +11,31 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/limit"
 )
 
-// DefaultID is the tenant of a site that says nothing about tenants.
+// DefaultID is the tenant of a site that does not configure any.
 const DefaultID = "default"
 
 var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
-// ValidID says whether id can be a tenant's.
+// ValidID says whether id is a valid tenant id.
 func ValidID(id string) bool { return idPattern.MatchString(id) }
 
-// Tenant is one tenant, checked and ready to use. It is never changed once
-// it is in a Registry.
+// Tenant is one tenant, checked and ready for use. It does not change once it
+// is in a Registry.
 type Tenant struct {
 	ID string
 
-	// Hosts are the host names that name this tenant, in lower case. The
+	// Hosts are the host names that belong to this tenant, in lower case. The
 	// first label may be *, which stands for exactly one label.
 	Hosts []string
 
-	// Keys are the digests of the tenant's API keys. A tenant with keys is
-	// entered with one of them only.
+	// Keys are the digests of the tenant's API keys. A tenant with keys can
+	// only be used with one of them.
 	Keys []Digest
 
 	// Model is the tenant's default model; empty for the gateway's.
 	Model string
 
-	// Models are the only models the tenant may use; all where empty.
+	// Models are the only models the tenant may use; empty for all.
 	Models []string
 
 	Requests   []limit.Rule
@@ -45,14 +45,14 @@ type Tenant struct {
 
 	Budgets []Budget
 
-	// Retention is how long messages are kept; zero leaves it to the handler.
+	// Retention is how long messages are kept; zero for the handler's setting.
 	Retention time.Duration
 
-	// MaxMessages is how many messages a session keeps; zero leaves it to
-	// the handler.
+	// MaxMessages is how many messages a session keeps; zero for the handler's
+	// setting.
 	MaxMessages int
 
-	// System is the system prompt; empty leaves it to the handler.
+	// System is the system prompt; empty for the handler's.
 	System string
 
 	// Credentials are the tenant's own keys, by the provider's name.
@@ -60,12 +60,11 @@ type Tenant struct {
 
 	Metadata map[string]string
 
-	// Origin says where the tenant was configured, for error messages.
+	// Origin is where the tenant was configured, for error messages.
 	Origin string
 }
 
-// Authenticates says whether the key behind this digest is one of the
-// tenant's.
+// Authenticates says whether the digest is that of one of the tenant's keys.
 func (t *Tenant) Authenticates(d Digest) bool {
 	for _, k := range t.Keys {
 		if k.Equal(d) {
@@ -80,7 +79,7 @@ func (t *Tenant) MayUse(model string) bool {
 	return len(t.Models) == 0 || slices.Contains(t.Models, model)
 }
 
-// Limits are the rules of one kind or another that apply together.
+// Limits are rules of all kinds that apply together.
 type Limits struct {
 	Requests   []limit.Rule
 	Burst      []limit.Rule
@@ -93,7 +92,7 @@ func (t *Tenant) Limits() Limits {
 	return Limits{t.Requests, t.Burst, t.Tokens, t.Concurrent}
 }
 
-// Registry finds tenants. It does not change; a new set of tenants is a new
+// Registry finds tenants. It does not change: a new set of tenants is a new
 // Registry.
 type Registry struct {
 	list  []*Tenant
@@ -102,8 +101,8 @@ type Registry struct {
 	hosts map[string]*Tenant
 }
 
-// NewRegistry makes a registry of these tenants. Two tenants with one id,
-// host or key are an error that names both places.
+// NewRegistry makes a registry of these tenants. If two tenants share an id, a
+// host or a key, the error names both places.
 func NewRegistry(list []*Tenant) (*Registry, error) {
 	g := &Registry{
 		list:  list,
@@ -157,22 +156,22 @@ func (t *Tenant) at() string {
 	return " (" + t.Origin + ")"
 }
 
-// All returns the tenants in the order they were configured in.
+// All returns the tenants in the order of their configuration.
 func (g *Registry) All() []*Tenant { return g.list }
 
-// IsDefault says whether nobody configured any tenant, so that every request
-// is the default one's.
+// IsDefault says whether no tenant is configured, so that every request belongs
+// to the default one.
 func (g *Registry) IsDefault() bool {
 	return len(g.list) == 1 && g.list[0].ID == DefaultID && g.list[0].Origin == ""
 }
 
-// ByID finds a tenant by its id, nil where there is none.
+// ByID finds a tenant by its id; nil if there is none.
 func (g *Registry) ByID(id string) *Tenant { return g.byID[id] }
 
-// ByKey finds the tenant whose key has this digest, nil where there is none.
+// ByKey finds the tenant whose key has this digest; nil if there is none.
 func (g *Registry) ByKey(d Digest) *Tenant { return g.byKey[d] }
 
-// ByHost finds the tenant that a host name names, nil where it names none.
+// ByHost finds the tenant that a host name belongs to; nil if there is none.
 // The host may carry a port. An exact name wins over a wildcard.
 func (g *Registry) ByHost(host string) *Tenant {
 	name := normalizeHost(host)

@@ -118,7 +118,7 @@ func TestRegistry(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		a, b Tenant
-		want []string // of the error; none for no error
+		want []string // of the error; empty for no error
 	}{
 		{"two of nothing in common", Tenant{ID: "a"}, Tenant{ID: "b"}, nil},
 		{"one id", Tenant{ID: "a"}, Tenant{ID: "a"}, []string{"A:1", "B:2", "tenant a", "id is taken"}},

@@ -23,8 +23,8 @@ func TestRecordings(t *testing.T) {
 	recordings := providertest.Load(t, providertest.Folder(t), "anthropic")
 	providertest.Run(t, newProvider, recordings)
 
-	// A server may stream although a whole answer was asked for, and answer
-	// whole where a stream was.
+	// A server may stream although a whole answer was asked for, and the other
+	// way around.
 	replay := providertest.NewReplay(t)
 	p := newProvider(t, replay.URL)
 	for _, rec := range recordings {

@@ -98,8 +98,8 @@ func failure(status int, message string) []byte {
 
 var stopReasons = map[string]string{"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
-// usageOf counts as Anthropic does: what was read from the cache stands
-// beside the input.
+// usageOf counts like Anthropic: tokens read from the cache are not part of the
+// input.
 func usageOf(u *provider.Usage) object {
 	return object{
 		"input_tokens": u.Input - u.Cached, "cache_read_input_tokens": u.Cached, "cache_creation_input_tokens": 0,

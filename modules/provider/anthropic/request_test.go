@@ -24,7 +24,7 @@ const (
 	signedA  = `{"type":"thinking","thinking":"hm","signature":"s"}`
 )
 
-// TestMessages compares system and messages only.
+// TestMessages only compares system and messages.
 func TestMessages(t *testing.T) {
 	for _, tc := range []struct{ name, in, system, messages string }{
 		{
@@ -208,8 +208,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestThinkingWithTools is about what a client sends back of the thinking
-// that came before its tool's results.
+// TestThinkingWithTools covers the thinking that a client sends back together
+// with a tool's results.
 func TestThinkingWithTools(t *testing.T) {
 	const (
 		thought  = `{"role":"assistant","content":"ok","reasoning_content":"hm","thinking_blocks":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"redacted_thinking","data":"r"},{"type":"thinking","thinking":"unsigned"}],"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]}`
@@ -257,8 +257,8 @@ func TestThinkingWithTools(t *testing.T) {
 	}
 }
 
-// Anthropic wants to know the tools of calls that it is shown, although
-// nobody offers them any more.
+// Anthropic requires the tools of all calls in a conversation, even if they are
+// not offered any more.
 func TestPastTools(t *testing.T) {
 	got, err := translate(&provider.Request{Model: haiku, Body: []byte(`{"messages":[` + hi + "," + called + "," + result + "," + called + "," + result + `]}`)}, true)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// events are the bytes of a stream of them.
+// events returns a stream of events.
 func events(data ...string) []byte {
 	var b bytes.Buffer
 	for _, d := range data {
@@ -38,7 +38,7 @@ func readBody(t testing.TB, body []byte) *stream {
 	return newStream(t.Context(), &http.Response{Body: io.NopCloser(bytes.NewReader(body))}, "asked-for")
 }
 
-// chunks are all that a stream has.
+// chunks returns all chunks of a stream.
 func chunks(s *stream) (all []string, err error) {
 	for {
 		c, err := s.Next()
@@ -46,7 +46,7 @@ func chunks(s *stream) (all []string, err error) {
 			return all, err
 		}
 		raw := string(c.Raw)
-		// What is the same in all of them says nothing.
+		// Members that never change are left out.
 		created := gjson.Get(raw, "created").Raw
 		all = append(all, strings.Replace(raw, `"created":`+created, `"created":1`, 1))
 	}
@@ -226,7 +226,7 @@ func TestStreamEnds(t *testing.T) {
 	}
 }
 
-// Counts that make no sense must neither overflow nor be negative.
+// Absurd counts must neither overflow nor be negative.
 func TestUsageOverflow(t *testing.T) {
 	const counts = `{"input_tokens":1e300,"cache_read_input_tokens":9223372036854775807,"cache_creation_input_tokens":-5,"output_tokens":-1,"output_tokens_details":{"thinking_tokens":99}}`
 	s := readBody(t, events(`{"type":"message_start","message":{"usage":`+counts+`}}`, ending[:len(ending)-1]+`,"usage":{}}`, stopped))
@@ -286,7 +286,8 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// FuzzStream has every answer read to an end, in OpenAI's shape.
+// FuzzStream reads any answer to its end, and checks that it has OpenAI's
+// shape.
 func FuzzStream(f *testing.F) {
 	f.Add(events(start, text, hello, closed, ending, stopped))
 	f.Add(events(`{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}`, stopped))

@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// clearEnv takes away what the machine's own environment has of AWS.
+// clearEnv clears AWS's variables in the machine's environment.
 func clearEnv(t testing.TB) {
 	for _, name := range [...]string{"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
 		t.Setenv(name, "")
@@ -42,8 +42,8 @@ func request(model, body string) *provider.Request {
 
 const hi = `{"messages":[{"role":"user","content":"hi"}]}`
 
-// signedLikeAWS says whether AWS's own signer makes of a request, as it
-// arrived, the signature that came with it.
+// signedLikeAWS says whether AWS's own signer gives a received request the
+// signature that it has.
 func signedLikeAWS(t *testing.T, got *http.Request, body []byte, key accessKey) bool {
 	t.Helper()
 	at, err := time.Parse(longDate, got.Header.Get("X-Amz-Date"))

@@ -35,7 +35,7 @@ func encodable(message, name, typ, payload string) eventstream.Message {
 	return m
 }
 
-// encoded are messages as AWS's own encoder writes them.
+// encoded encodes messages with AWS's own encoder.
 func encoded(t testing.TB, messages ...eventstream.Message) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -111,8 +111,8 @@ func TestFramesCut(t *testing.T) {
 	}
 }
 
-// TestFramesOfOneRead: what one read brings is returned before the next one,
-// which may wait.
+// TestFramesOfOneRead: all messages of one read are returned before the next
+// read, which may wait.
 func TestFramesOfOneRead(t *testing.T) {
 	stream := encoded(t, everyType(), everyType(), everyType())
 	r := &countingReader{r: bytes.NewReader(stream)}
@@ -134,7 +134,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// TestFramesDamaged turns every bit of a message over, one after the other.
+// TestFramesDamaged flips every bit of a message, one after the other.
 func TestFramesDamaged(t *testing.T) {
 	whole := encoded(t, everyType())
 	for i := range len(whole) * 8 {
@@ -147,14 +147,14 @@ func TestFramesDamaged(t *testing.T) {
 	}
 }
 
-// prelude is the honest beginning of a message with these lengths.
+// prelude returns the valid prelude of a message with these lengths.
 func prelude(total, headers uint32) []byte {
 	b := binary.BigEndian.AppendUint32(nil, total)
 	b = binary.BigEndian.AppendUint32(b, headers)
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
-// sealed is a message with these headers and this payload as they are.
+// sealed returns a message with exactly these headers and this payload.
 func sealed(headers, payload string) []byte {
 	b := prelude(uint32(preludeSize+len(headers)+len(payload)+checksumSize), uint32(len(headers)))
 	b = append(append(b, headers...), payload...)
@@ -198,8 +198,8 @@ func TestFramesMemory(t *testing.T) {
 	}
 }
 
-// FuzzFrames compares with AWS's own decoder, over messages whose checksums
-// are right.
+// FuzzFrames compares with AWS's own decoder, over messages with correct
+// checksums.
 func FuzzFrames(f *testing.F) {
 	whole := encoded(f, everyType())
 	headers := string(whole[preludeSize : len(whole)-checksumSize-len("payload")])

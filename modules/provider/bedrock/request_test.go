@@ -215,7 +215,7 @@ func TestRequestRefused(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			preq := request(nova, `{"messages":[{"role":"user","content":`+tc.content+`}]}`)
 			preq.Continue = tc.begun
-			// Nothing listens there: it is refused before any call.
+			// Nothing listens there: the request is refused before any call.
 			_, err := newProvider(t, "http://127.0.0.1:1").Stream(t.Context(), preq)
 			e, ok := errors.AsType[*provider.Error](err)
 			if !ok || e.Param != tc.param || e.Reason != tc.reason {

@@ -19,8 +19,8 @@ var (
 	suiteToken = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA=="
 )
 
-// TestSignSuite holds signatures against those that AWS published with its
-// test suite, for the kinds of requests that are made here.
+// TestSignSuite compares signatures with those of AWS's published test suite,
+// for the kinds of requests that are made here.
 func TestSignSuite(t *testing.T) {
 	for _, tc := range []struct {
 		name, method, token, typ, body string
@@ -74,7 +74,7 @@ func TestSignSuite(t *testing.T) {
 	}
 }
 
-// TestEscape takes the paths of the test suite, which escapes them once:
+// TestEscape uses the paths of the test suite, which escapes them once:
 // get-unreserved, get-space and get-utf8.
 func TestEscape(t *testing.T) {
 	const unreserved = "/-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -114,7 +114,7 @@ func TestSignLikeAWS(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				req.ContentLength = -1 // their signer signs it where it is known
+				req.ContentLength = -1 // their signer signs it if it is known
 				if tc.host != "" {
 					req.Host = tc.host
 				}

@@ -16,14 +16,14 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// streamed is an answer of ConverseStream and what it says.
+// streamed is an answer of ConverseStream and its content.
 type streamed struct {
 	name   string
 	events []eventstream.Message
 	want   providertest.Expected
 }
 
-// finished is the index of the event behind which the answer is finished.
+// finished is the index of the event that finishes the answer.
 func (s streamed) finished() int {
 	for i, m := range s.events {
 		if m.Headers.Get(":event-type").String() == "messageStop" {
@@ -39,12 +39,12 @@ var (
 	counted = event("metadata", `{"metrics":{"latencyMs":391},"p":"abcdef","usage":{"inputTokens":13,"outputTokens":82,"serverToolUsage":{},"totalTokens":95}}`)
 )
 
-// streamOf reads a body as the answer of a model.
+// streamOf reads a body as a model's answer.
 func streamOf(t *testing.T, body []byte) *stream {
 	return newStream(t.Context(), &http.Response{Body: io.NopCloser(bytes.NewReader(body))}, "m")
 }
 
-// The answers have the form of those that Bedrock gave, padding included.
+// The answers have the form of real ones, including the padding.
 var answers = []streamed{
 	{
 		name: "text",
@@ -260,7 +260,7 @@ func TestStreamSkips(t *testing.T) {
 	}
 }
 
-// TestStreamThoughts looks for the thoughts that the model wants to see again.
+// TestStreamThoughts looks for the thoughts that the model wants back.
 func TestStreamThoughts(t *testing.T) {
 	events := append([]eventstream.Message{}, answers[1].events[:8]...)
 	for _, use := range [...]string{`{"contentBlockIndex":2,"start":{"toolUse":{"name":"f","toolUseId":"1"}}}`, `{"contentBlockIndex":3,"start":{"toolUse":{"name":"g","toolUseId":"2"}}}`} {
@@ -314,8 +314,8 @@ func TestStreamOfOneDocument(t *testing.T) {
 	}
 }
 
-// FuzzStream sends events with any payload: no two are told apart by what they
-// break.
+// FuzzStream sends events with any payload and looks for crashes and chunks
+// that are not JSON.
 func FuzzStream(f *testing.F) {
 	for _, a := range answers {
 		for i := 0; i+1 < len(a.events); i++ {

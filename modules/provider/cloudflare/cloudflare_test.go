@@ -169,7 +169,7 @@ func TestMetadata(t *testing.T) {
 	})
 }
 
-// The recordings hold no answers of a gateway's own.
+// The recordings have no answers of a gateway.
 func TestFailures(t *testing.T) {
 	replay := providertest.NewReplay(t)
 	c := providertest.Provisioned(t, &Cloudflare{Upstream: upstream.Upstream{BaseURL: replay.URL}, GatewayID: "prod"})

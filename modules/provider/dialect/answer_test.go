@@ -127,8 +127,8 @@ func messageOf(o Output) *message {
 	return m
 }
 
-// sameJSON compares two documents token by token, so that members have to
-// stand in the same order.
+// sameJSON compares two documents token by token, so that members must have the
+// same order.
 func sameJSON(t *testing.T, got []byte, want any) {
 	t.Helper()
 	rendered, err := json.Marshal(want)
@@ -157,8 +157,8 @@ func tokens(t *testing.T, doc []byte) (all []json.Token) {
 	return all
 }
 
-// checkOutput holds chunks and completions of an output against encoding/json
-// and against the parser of answers that come from elsewhere.
+// checkOutput compares chunks and completions of an output with encoding/json,
+// and their facts with those that the parsers of other servers' answers read.
 func checkOutput(t *testing.T, a *Answer, o Output, finish string, u *provider.Usage) {
 	t.Helper()
 	for range 2 { // the first chunk has the role
@@ -192,8 +192,8 @@ func checkFacts(t *testing.T, raw []byte, got provider.Facts, parse func([]byte)
 	}
 }
 
-// checkRegular: a regular chunk is one that Scan takes, unless an id or a model
-// has an escape.
+// checkRegular: Scan accepts a regular chunk, unless an id or a model has an
+// escape.
 func checkRegular(t *testing.T, c *provider.Chunk) {
 	t.Helper()
 	var s provider.Scanner

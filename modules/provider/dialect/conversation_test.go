@@ -52,7 +52,7 @@ func TestParse(t *testing.T) {
 				t.Errorf("%d: %s", i, v.Raw)
 			}
 		}
-		// Another provider's thinking is nobody's text.
+		// Another provider's thinking is not text.
 		if m := c.Messages[1]; len(m.Parts) != 1 || m.Text() != "ok" || m.Raw.Get("content.0.signature").Str != "s" {
 			t.Errorf("got %+v", m)
 		}

@@ -58,8 +58,8 @@ func TestEmbed(t *testing.T) {
 	}
 }
 
-// TestEmbedMany asks for more texts than one call takes: they come back in
-// their order, and all are paid for.
+// TestEmbedMany asks for more texts than fit in one call: the vectors come back
+// in order, and all tokens are counted.
 func TestEmbedMany(t *testing.T) {
 	calls := 0
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -132,7 +132,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// same translates a request and compares it with JSON written over lines.
+// same translates a request and compares it with JSON that may span lines.
 func same(t *testing.T, req *provider.Request, want string) {
 	t.Helper()
 	r, err := newRequest(req)

@@ -17,15 +17,15 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// said is a document in which the model says something, and ended one in
-// which it also ends.
+// said is a document in which the model says something, and ended one that also
+// ends the answer.
 func said(parts string) string { return `{"candidates":[{"content":{"parts":[` + parts + `]}}]}` }
 
 func ended(parts, reason string) string {
 	return `{"candidates":[{"content":{"parts":[` + parts + `]},"finishReason":"` + reason + `"}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2}}`
 }
 
-// events are documents as a stream of events.
+// events puts documents into a stream of events.
 func events(docs ...string) string {
 	var b strings.Builder
 	for _, d := range docs {
@@ -36,7 +36,8 @@ func events(docs ...string) string {
 
 const hi = `{"text":"hi"}`
 
-// play asks for a stream, and for a whole answer, which body is.
+// play asks for a stream and for a whole answer; the server answers both with
+// body.
 func play(t *testing.T, body string) (stream, whole providertest.Answer) {
 	t.Helper()
 	replay := providertest.NewReplay(t)
@@ -206,7 +207,7 @@ func TestUsage(t *testing.T) {
 }
 
 // TestShape looks at the chunks themselves: their order, the model that
-// answered, and the signature beside a call, which comes back in.
+// answered, and the signature of a call, which comes back in the next request.
 func TestShape(t *testing.T) {
 	replay := providertest.NewReplay(t)
 	p := newProvider(t, replay.URL)
@@ -251,8 +252,8 @@ func TestShape(t *testing.T) {
 	same(t, again, `{"contents":[{"role":"model","parts":[{"functionCall":{"id":"id1","name":"f","args":{}},"thoughtSignature":"sig+/="}]}]}`)
 }
 
-// TestLeftWithinADocument: a document without a finish reason is no whole
-// answer, also if the client leaves when it has been read.
+// TestLeftWithinADocument: a document without a finish reason is not a whole
+// answer, even if the client leaves after it was read.
 func TestLeftWithinADocument(t *testing.T) {
 	left := errors.New("the client went away")
 	ctx, leave := context.WithCancelCause(t.Context())
@@ -266,8 +267,8 @@ func TestLeftWithinADocument(t *testing.T) {
 	}
 }
 
-// FuzzStream looks for answers that break the reader, or come out as anything
-// but chunks of JSON with an honest end.
+// FuzzStream looks for answers that break the reader, and for chunks that are
+// not JSON or without an honest end.
 func FuzzStream(f *testing.F) {
 	f.Add([]byte(events(said(hi), ended(hi, "STOP"))))
 	f.Add([]byte("[" + said(hi) + "," + ended(hi, "MAX_TOKENS") + "]"))

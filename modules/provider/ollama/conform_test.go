@@ -85,8 +85,8 @@ var bodies = map[string]string{
 	"JSON by a schema":      `{"format":{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"],"additionalProperties":false}}`,
 }
 
-// line is one document of an answer: all of it, or a line of its stream. Tool
-// calls come whole, and no reason tells of them.
+// line is one document: a whole answer, or a line of its stream. Tool calls
+// come whole, and without a reason of their own.
 func line(r providertest.Reply, said []providertest.Part, last bool) []byte {
 	message := object{"role": "assistant"}
 	part := providertest.Reply{Parts: said}

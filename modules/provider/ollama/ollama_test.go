@@ -35,8 +35,8 @@ func TestRecordings(t *testing.T) {
 	})
 }
 
-// TestOtherWay asks for a stream where the server answers whole, and for a
-// whole answer where it streams.
+// TestOtherWay asks for a stream from a server that answers whole, and the
+// other way around.
 func TestOtherWay(t *testing.T) {
 	replay := providertest.NewReplay(t)
 	p := newProvider(t, replay.URL)
@@ -72,7 +72,7 @@ func TestOddAnswers(t *testing.T) {
 		name, typ, body string
 		text, finish    string
 		is              error           // what Stream ends with
-		reason          provider.Reason // where it is a *provider.Error
+		reason          provider.Reason // if it is a *provider.Error
 		fails           bool
 		skipped         int
 	}{
@@ -221,8 +221,8 @@ func TestCaddyfile(t *testing.T) {
 	})
 }
 
-// FuzzStream reads anything: in one piece and byte by byte it says the same,
-// and every chunk is JSON.
+// FuzzStream reads anything: the result must be the same in one piece and byte
+// by byte, and every chunk must be JSON.
 func FuzzStream(f *testing.F) {
 	for _, body := range []string{
 		`{"message":{"content":"hi"}}` + "\n" + `{"done":true,"done_reason":"stop","prompt_eval_count":1}`,

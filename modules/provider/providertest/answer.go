@@ -22,7 +22,7 @@ type Answer struct {
 	Model       string // that answered
 	Skipped     int    // events that were left out
 
-	// Err is what a stream ended with; nil where that was its honest end.
+	// Err is what a stream ended with; nil for its honest end.
 	Err error
 }
 
@@ -30,7 +30,7 @@ type Answer struct {
 type reading struct {
 	Answer
 	id       string
-	calls    map[int64]int // of each index the place in ToolCalls
+	calls    map[int64]int // the place in ToolCalls of each index
 	finished map[int64]bool
 }
 
@@ -162,7 +162,7 @@ func (r *reading) call(t testing.TB, call gjson.Result) {
 	c.Arguments += call.Get("function.arguments").String()
 }
 
-// reasoning is the first spelling that holds something.
+// reasoning returns the first spelling that holds something.
 func reasoning(message gjson.Result) string {
 	for _, name := range [...]string{"reasoning_content", "reasoning", "reasoning_text"} {
 		if s := message.Get(name).String(); s != "" {

@@ -20,8 +20,8 @@ type asking func(context.Context, testing.TB, provider.Provider, *provider.Reque
 
 const arguments = `{"city":"Köln","q":"a<b & \"c\"","n":12345678901234567890}`
 
-// replies are answers of all kinds; needs are the features without which
-// nobody can give one.
+// replies are answers of all kinds. needs are the features that a dialect needs
+// to give one.
 var replies = []struct {
 	name  string
 	needs Feature
@@ -58,8 +58,8 @@ func counted(u provider.Usage) Reply {
 	return r
 }
 
-// answers checks what becomes of an answer: the same, be it whole or a stream,
-// in one piece or in bytes, as asked for or the other way.
+// answers checks that every answer arrives unchanged: whole or as a stream, in
+// one piece or in bytes, as requested or the other way around.
 func answers(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	for _, tc := range replies {
@@ -114,7 +114,7 @@ func (d *Dialect) check(t testing.TB, what string, r Reply, got Answer) {
 	}
 }
 
-// sameCall compares tool calls. What has no id gets one.
+// sameCall compares tool calls. Calls without an id get one.
 func (d *Dialect) sameCall(got, want ToolCall) bool {
 	if !d.has(HasCallIDs) && got.ID != "" {
 		got.ID = want.ID
@@ -126,7 +126,7 @@ const callers = 20
 
 var number = regexp.MustCompile(`number-\d+`)
 
-// atOnce makes many calls of one provider at once, and checks that each gets
+// atOnce makes many concurrent calls of one provider, and checks that each gets
 // its own answer. The race detector sees the rest.
 func atOnce(t *testing.T, d *Dialect) {
 	var all sync.WaitGroup
@@ -134,7 +134,7 @@ func atOnce(t *testing.T, d *Dialect) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		var body strings.Builder
 		req.Write(&body)
-		// They wait for each other, so that they are under way together.
+		// They wait for each other, so that all are in flight together.
 		all.Done()
 		all.Wait()
 		r := reply("stop", Part{Text: "this is "}, Part{Text: number.FindString(body.String())})

@@ -11,10 +11,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// Conform holds a provider to what the gateway asks of every one of them: it
-// plays a server of the dialect, and looks at what the provider sends to it
-// and makes of its answers. What is special to a provider is for tests of its
-// own.
+// Conform checks what the gateway requires of every provider. It plays a server
+// of the dialect, and looks at what the provider sends and at what it makes of
+// the answers. Tests of the provider's own cover what is special to it.
 func Conform(t *testing.T, d Dialect) {
 	if d.Model == "" {
 		d.Model = "some-model"
@@ -55,7 +54,7 @@ func (d *Dialect) start(t testing.TB, u upstream.Upstream) *subject {
 	return &subject{d, replay, d.New(t, u)}
 }
 
-// hi is a reply, and the request to which a dialect's Plain belongs.
+// hi is a reply to the request that a dialect's Plain belongs to.
 var hi = Reply{
 	ID:     "msg-1",
 	Model:  "model-that-answered",
@@ -96,7 +95,7 @@ func (s *subject) both(t *testing.T, check func(t *testing.T, ask asking)) {
 	t.Run("stream", func(t *testing.T) { check(t, streamOf) })
 }
 
-// sent returns the only request since the last time, and its body.
+// sent returns the only request since the last call of sent, and its body.
 func (s *subject) sent(t testing.TB) (*http.Request, []byte) {
 	t.Helper()
 	requests, bodies := s.Requests()
@@ -126,7 +125,7 @@ func join(events [][]byte) []byte {
 	return all
 }
 
-// with puts members into a JSON object, those of another object.
+// with sets the members of one JSON object in another.
 func with(t testing.TB, body, members string) string {
 	t.Helper()
 	if !gjson.Valid(members) {

@@ -12,70 +12,70 @@ import (
 )
 
 // Dialect is the API of a provider as its servers speak it. Conform plays such
-// a server to the provider.
+// a server for the provider.
 type Dialect struct {
-	// New makes a provider of these options.
+	// New makes a provider with these options.
 	New func(t testing.TB, u upstream.Upstream) provider.Provider
 
-	// Model is the model that is asked for. Default: some-model.
+	// Model is the requested model. Default: some-model.
 	Model string
 
-	// Path and StreamPath are where calls for a whole answer and for a stream
-	// go, the query included. {model} stands for the model's name, escaped;
-	// where it does not, the name is the body's member model.
+	// Path and StreamPath are the paths of calls for a whole answer and for a
+	// stream, including the query. {model} stands for the model's name,
+	// escaped; without it, the name is in the body's member model.
 	Path, StreamPath string
 
-	// Keys are the headers that carry the configured key and the request's
+	// Keys returns the headers that carry the configured key and the request's
 	// own, either of which may be empty. Default: Authorization, as a bearer
-	// token, the request's before the configured one.
+	// token, with the request's key before the configured one.
 	Keys func(configured, own string) http.Header
 
-	// Headers are those that every call carries beside the usual ones.
+	// Headers are on every call, in addition to the usual ones.
 	Headers http.Header
 
 	Has Feature
 
 	// Plain is the body of a call for a whole answer to a user who says hi.
-	// StreamMembers are the members that a call for a stream has beside those,
-	// as a JSON object; those of no value in it are not there.
+	// StreamMembers is a JSON object with the members that differ in a call for
+	// a stream; null stands for a member that is not there.
 	Plain, StreamMembers string
 
 	// Bodies are the bodies of other calls, by the name of the case in
-	// requestCases: the members that differ from Plain, as a JSON object; null
-	// stands for a member that is not there. What is not among them has to be
-	// dropped or refused by name. Nil leaves the client's body as it is.
+	// requestCases: a JSON object with the members that differ from Plain; null
+	// stands for a member that is not there. All other cases have to be dropped
+	// or refused by name. Nil leaves the client's body as it is.
 	Bodies map[string]string
 
-	// Continued are the members that differ from Plain where the answer was
-	// begun with "Once upon", likewise.
+	// Continued is a JSON object with the members that differ from Plain if the
+	// answer was begun with "Once upon".
 	Continued string
 
 	// Whole writes a whole answer, and Events the events of a stream, of type
-	// ContentType. Malformed is an event that is no JSON, and Ping one that has
-	// nothing to do with the answer.
+	// ContentType. Malformed is an event that is not JSON, and Ping one that
+	// does not belong to the answer.
 	Whole       func(Reply) []byte
 	Events      func(Reply) [][]byte
 	ContentType string
 	Malformed   []byte
 	Ping        []byte
 
-	// Failure writes the body of an answer with a status of 4xx or 5xx, and
+	// Failure writes the body of an answer with status 4xx or 5xx, and
 	// FailureEvent the event of a stream that fails.
 	Failure      func(status int, message string) []byte
 	FailureEvent func(message string) []byte
 
-	// TooLong and Filtered are what the provider says to a prompt that is too
-	// long for the model and to one that it does not like; empty where it has
-	// no such answer.
+	// TooLong and Filtered are the provider's answers to a prompt that exceeds
+	// the model's context and to one that violates a content policy; empty if
+	// it has no such answer.
 	TooLong, Filtered Refusal
 
-	// EmbedPath is where calls for embeddings go, and Embeddings writes the
-	// answer to the body asked; nil where there are none.
+	// EmbedPath is the path of calls for embeddings, and Embeddings writes the
+	// answer to the body asked; nil if the provider has none.
 	EmbedPath  string
 	Embeddings func(asked []byte, vectors [][]float32, tokens int64) []byte
 }
 
-// Refusal is an answer to a request that was refused.
+// Refusal is the answer to a request that is refused.
 type Refusal struct {
 	Status int
 	Body   string
@@ -89,35 +89,37 @@ const (
 	// HasReasoning: the model's thinking can be read.
 	HasReasoning Feature = 1 << iota
 
-	// HasContentFilter: an answer may end because of what it says.
+	// HasContentFilter: an answer may end because of its content.
 	HasContentFilter
 
-	// HasCachedCount and HasReasoningCount: these tokens are counted apart.
+	// HasCachedCount and HasReasoningCount: these tokens are counted
+	// separately.
 	HasCachedCount
 	HasReasoningCount
 
-	// HasCallIDs: tool calls have ids of the server's own.
+	// HasCallIDs: the server gives ids to tool calls.
 	HasCallIDs
 
-	// HasInterleaving: the arguments of two calls may come in turns.
+	// HasInterleaving: the arguments of two calls may alternate.
 	HasInterleaving
 
-	// HasModel: an answer tells the model that gave it.
+	// HasModel: an answer names the model that gave it.
 	HasModel
 
 	// HasLines: streams are lines of text.
 	HasLines
 
-	// HasEndMark: the last event of a stream says that it is.
+	// HasEndMark: a stream has an explicit last event.
 	HasEndMark
 
-	// HasEitherWay: a stream is understood where none was asked for.
+	// HasEitherWay: the provider accepts a stream where it asked for a whole
+	// answer.
 	HasEitherWay
 )
 
 func (d *Dialect) has(f Feature) bool { return d.Has&f == f }
 
-// Reply is what a model answers, in no dialect.
+// Reply is a model's answer, in no particular dialect.
 type Reply struct {
 	ID, Model string
 	Parts     []Part
@@ -125,25 +127,25 @@ type Reply struct {
 	Usage     *provider.Usage
 }
 
-// Part is one piece of a reply, as large as an event of a stream: of its text,
-// of its reasoning, or of a tool call.
+// Part is one piece of a reply, the size of one event of a stream: of its text,
+// its reasoning, or a tool call.
 type Part struct {
 	Text, Reasoning string
 
-	// Call numbers the call that this is a part of, from 1. Its first part has
-	// ID and Name.
+	// Call is the number of the call that this belongs to, counted from 1. Its
+	// first part has ID and Name.
 	Call      int
 	ID, Name  string
 	Arguments string
 
-	// Block numbers the run of parts that belong together, from 0: text,
-	// reasoning or a call. Begins and Ends mark its first and last part.
-	// Reply.Blocks sets these.
+	// Block is the number of the run of parts that belong together, counted
+	// from 0: text, reasoning or a call. Begins and Ends mark its first and
+	// last part. Reply.Blocks sets these.
 	Block        int
 	Begins, Ends bool
 }
 
-// Text is all the text of a reply.
+// Text returns all the text of a reply.
 func (r *Reply) Text() string {
 	var b bytes.Buffer
 	for _, p := range r.Parts {
@@ -152,7 +154,7 @@ func (r *Reply) Text() string {
 	return b.String()
 }
 
-// Reasoning is all the reasoning of a reply.
+// Reasoning returns all the reasoning of a reply.
 func (r *Reply) Reasoning() string {
 	var b bytes.Buffer
 	for _, p := range r.Parts {
@@ -161,7 +163,7 @@ func (r *Reply) Reasoning() string {
 	return b.String()
 }
 
-// Calls are the tool calls of a reply, whole.
+// Calls returns the tool calls of a reply, whole.
 func (r *Reply) Calls() []ToolCall {
 	var calls []ToolCall
 	for _, p := range r.Parts {
@@ -176,7 +178,7 @@ func (r *Reply) Calls() []ToolCall {
 	return calls
 }
 
-// Blocks are the parts of a reply with their blocks.
+// Blocks returns the parts of a reply with their blocks.
 func (r *Reply) Blocks() []Part {
 	parts := slices.Clone(r.Parts)
 	open := make(map[int]int) // the last part of a call
@@ -207,7 +209,7 @@ func (r *Reply) Blocks() []Part {
 	return parts
 }
 
-// JSON is v as JSON.
+// JSON returns v as JSON.
 func JSON(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -218,7 +220,7 @@ func JSON(v any) []byte {
 	return bytes.TrimSpace(b.Bytes())
 }
 
-// Event is a server-sent event, of no type where that is empty.
+// Event returns a server-sent event. typ may be empty.
 func Event(typ string, data []byte) []byte {
 	if typ != "" {
 		typ = "event: " + typ + "\n"
@@ -234,7 +236,7 @@ func bearer(configured, own string) http.Header {
 	return KeyIn("Authorization", "Bearer ")(configured, own)
 }
 
-// KeyIn is the Keys of a dialect whose key goes in a header, behind a prefix.
+// KeyIn returns the Keys of a dialect whose key is in a header, after a prefix.
 func KeyIn(header, prefix string) func(configured, own string) http.Header {
 	return func(configured, own string) http.Header {
 		if own == "" {

@@ -19,7 +19,8 @@ func largeEvent(t *testing.T, s *subject) {
 	s.check(t, "a whole answer", r, completionOf(t.Context(), t, s, s.request(plainBody)))
 }
 
-// disguised sends answers under another type, compressed, or in other lines.
+// disguised sends answers with another type, compressed, or with other line
+// ends.
 func disguised(t *testing.T, s *subject) {
 	play := func(name string, header http.Header, edit func([]byte) []byte) {
 		t.Run(name, func(t *testing.T) {
@@ -50,12 +51,12 @@ func zipped(b []byte) []byte {
 	return out.Bytes()
 }
 
-// noAnswer sends what is no answer at all.
+// noAnswer sends what is not an answer.
 func noAnswer(t *testing.T, s *subject) {
 	whole := string(s.Whole(hi))
 	for _, tc := range []struct {
 		name, body string
-		cut        bool // it may pass for an answer that was cut
+		cut        bool // it may count as an answer that was cut
 	}{
 		{"HTML", "<!doctype html>\n<html><head><title>Sign in</title></head><body>Please sign in</body></html>", false},
 		{"prose", "upstream connect error or disconnect/reset before headers", false},

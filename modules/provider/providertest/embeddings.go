@@ -16,7 +16,7 @@ import (
 
 var vectors = [][]float32{{0.5, -1}, {0.25, 2}}
 
-// embeddings checks the calls for embeddings, where there are any.
+// embeddings checks the calls for embeddings, if the provider has any.
 func embeddings(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: configuredKey, Headers: teams})
 	e, ok := s.Provider.(provider.Embedder)
@@ -102,7 +102,7 @@ func isEmbeddings(t *testing.T, c *provider.Completion, want [][]float32, asBase
 	}
 }
 
-// packed is a vector as base64, as OpenAI writes it.
+// packed returns a vector in base64, as OpenAI writes it.
 func packed(vector []float32) string {
 	var b []byte
 	for _, f := range vector {

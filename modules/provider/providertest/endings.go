@@ -14,8 +14,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// endings checks what becomes of answers that end early, that fail, or that
-// are not what they should be.
+// endings checks answers that end early, that fail, or that are not what they
+// should be.
 func endings(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	for _, tc := range []struct {
@@ -41,8 +41,8 @@ func endings(t *testing.T, d *Dialect) {
 	}
 }
 
-// cutAnywhere ends a stream behind each event and in the middle of it: it is
-// whole only where all was said.
+// cutAnywhere ends a stream after each event and in the middle of it. It is
+// whole only if everything was sent.
 func cutAnywhere(t *testing.T, s *subject) {
 	r := hi
 	r.Parts = append(slices.Clone(hi.Parts), Part{Call: 1, ID: "call_a", Name: "weather", Arguments: arguments})
@@ -67,7 +67,7 @@ func cutAnywhere(t *testing.T, s *subject) {
 				ended = a.Finish != ""
 			}
 		}
-		// A reset may take along what was not read yet.
+		// A reset may discard what was not read yet.
 		if !ended && manner == Whole {
 			t.Error("a stream that was not cut has no end")
 		}
@@ -80,7 +80,7 @@ func cutAnywhere(t *testing.T, s *subject) {
 	}
 }
 
-// patience is how long something may take that ought to happen at once.
+// patience is how long something may take that should happen at once.
 const patience = 20 * time.Second
 
 var errLeft = errors.New("the client went away")
@@ -101,7 +101,7 @@ func (s *subject) cancelled(t *testing.T, ask asking) {
 	left(t, ended)
 }
 
-// left checks that a call whose context ended does so too.
+// left checks that a call ends once its context has ended.
 func left(t *testing.T, ended <-chan error) {
 	t.Helper()
 	select {
@@ -114,8 +114,8 @@ func left(t *testing.T, ended <-chan error) {
 	}
 }
 
-// atFirstWord ends the context of a stream when its first word has come, which has
-// to be before there is more.
+// atFirstWord ends the context of a stream when its first word has come, which
+// must not take any more events.
 func atFirstWord(t *testing.T, s *subject) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
@@ -186,7 +186,7 @@ func failedInTheMiddle(t *testing.T, s *subject) {
 	}
 }
 
-// failedBehindTheEnd: what was finished stays so.
+// failedBehindTheEnd: a finished answer stays finished.
 func failedBehindTheEnd(t *testing.T, s *subject) {
 	events := s.Events(hi)
 	finished := 0
@@ -200,7 +200,7 @@ func failedBehindTheEnd(t *testing.T, s *subject) {
 			s.Answer(http.StatusOK, s.streamType(), join(slices.Insert(s.Events(hi), at, s.FailureEvent("out of order"))), manner)
 			a := streamOf(t.Context(), t, s, s.request(plainBody))
 			if manner == Reset && a.Finish == "" && errors.Is(a.Err, provider.ErrCut) {
-				continue // the reset took along what was not read yet
+				continue // the reset discarded what was not read yet
 			}
 			if a.Err != nil || a.Text != hi.Text() || a.Finish != hi.Finish {
 				t.Errorf("behind event %d: got %q, finished with %q, ended with %v", at-1, a.Text, a.Finish, a.Err)
@@ -212,7 +212,7 @@ func failedBehindTheEnd(t *testing.T, s *subject) {
 	}
 }
 
-// endMark: behind its own mark a stream has ended, whatever the connection does.
+// endMark: after its end mark a stream has ended, whatever the connection does.
 func endMark(t *testing.T, s *subject) {
 	if !s.has(HasEndMark) {
 		t.Skip("there is none")
@@ -241,7 +241,7 @@ func malformedEvent(t *testing.T, s *subject) {
 	}
 }
 
-// pings stand between all events.
+// pings puts pings between all events.
 func pings(t *testing.T, s *subject) {
 	events := [][]byte{s.Ping}
 	for _, event := range s.Events(hi) {
@@ -251,7 +251,7 @@ func pings(t *testing.T, s *subject) {
 	s.check(t, "a stream", hi, streamOf(t.Context(), t, s, s.request(plainBody)))
 }
 
-// closedEarly closes a stream that goes on: the call ends with it.
+// closedEarly closes a stream that goes on. The call has to end with it.
 func closedEarly(t *testing.T, s *subject) {
 	s = s.start(t, upstream.Upstream{APIKey: configuredKey})
 	events := s.Events(hi)
@@ -274,7 +274,7 @@ func closedEarly(t *testing.T, s *subject) {
 	}
 }
 
-// connection checks that a call uses the connection of the one before it.
+// connection checks that a call reuses the connection of the one before it.
 func connection(t *testing.T, s *subject) {
 	s = s.start(t, upstream.Upstream{APIKey: configuredKey})
 	s.answerWhole(hi)
@@ -286,7 +286,7 @@ func connection(t *testing.T, s *subject) {
 	if first, second := used(completionOf), used(completionOf); first != second {
 		t.Error("a whole answer's connection is not used again")
 	}
-	// For the end of a stream's body nobody waits long.
+	// The provider does not wait long for the end of a stream's body.
 	s.answerStream(hi, Whole)
 	for range 50 {
 		if first, second := used(streamOf), used(streamOf); first == second {

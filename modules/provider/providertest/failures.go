@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// failures checks what is made of an answer with a status that is no success.
+// failures checks what becomes of an answer with an error status.
 func failures(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	for _, tc := range []struct {
@@ -36,7 +36,7 @@ func failures(t *testing.T, d *Dialect) {
 	} {
 		reasons := []provider.Reason{tc.reason}
 		if tc.status == http.StatusRequestEntityTooLarge {
-			// Some have a word for it.
+			// Some providers name the reason.
 			reasons = append(reasons, provider.ReasonContextLength)
 		}
 		t.Run(fmt.Sprint(tc.status), func(t *testing.T) {
@@ -84,8 +84,8 @@ func (s *subject) fails(t *testing.T, status int, message string, reasons ...pro
 	})
 }
 
-// redirect checks that a redirect is not followed, which would take the key
-// along.
+// redirect checks that redirects are not followed, because they would carry the
+// key elsewhere.
 func redirect(t *testing.T, s *subject) {
 	other := NewReplay(t)
 	other.Answer(http.StatusOK, jsonType, s.Whole(hi), Whole)
@@ -103,7 +103,7 @@ func redirect(t *testing.T, s *subject) {
 	}
 }
 
-// nobodyThere checks what is made of a connection that is refused.
+// nobodyThere checks what becomes of a refused connection.
 func nobodyThere(t *testing.T, d *Dialect) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()

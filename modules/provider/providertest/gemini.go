@@ -7,15 +7,15 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// inGemini says in OpenAI's words what a recording of Gemini is expected to
-// say; meta is its JSON file.
+// inGemini translates what a recording of Gemini is expected to say into
+// OpenAI's terms. meta is its JSON file.
 func (rec *Recording) inGemini(meta []byte) {
 	if rec.Kind == "error" {
 		return
 	}
 	usage, finish := gjson.GetBytes(meta, "expected.usage"), gjson.GetBytes(meta, "expected.finish")
 	if rec.Expected == nil {
-		// What a whole answer says is not in its JSON file.
+		// The JSON file does not have the content of a whole answer.
 		body := gjson.ParseBytes(rec.Body)
 		rec.Expected = &Expected{Text: body.Get("candidates.0.content.parts.0.text").Str}
 		usage, finish = body.Get("usageMetadata"), body.Get("candidates.0.finishReason")

@@ -26,7 +26,8 @@ const (
 // teams are headers that the operator sets.
 var teams = http.Header{"X-Team": {"ops", "dev"}}
 
-// keys checks which headers go to the server, and that keys are nowhere else.
+// keys checks which headers are sent to the server, and that keys appear
+// nowhere else.
 func keys(t *testing.T, d *Dialect) {
 	for _, tc := range []struct{ name, configured, own string }{
 		{"none", "", ""},
@@ -41,7 +42,7 @@ func keys(t *testing.T, d *Dialect) {
 				req := d.request(plainBody)
 				req.APIKey = tc.own
 				a := ask(asClient(t.Context()), t, s, req)
-				// Without a key that it needs, a provider calls nobody.
+				// A provider makes no call without a key that it needs.
 				if e, ok := errors.AsType[*provider.Error](a.Err); ok && e.Reason == provider.ReasonCredentials && d.Keys(tc.configured, tc.own) == nil {
 					s.notCalled(t)
 					continue
@@ -62,7 +63,7 @@ func keys(t *testing.T, d *Dialect) {
 	t.Run("missing", func(t *testing.T) { missingKey(t, d) })
 }
 
-// missingKey: a key that is configured, but is not there, is no call without one.
+// missingKey: if the configured key is empty, no call is made without it.
 func missingKey(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: "{env.NO_SUCH_KEY_HERE}"})
 	s.both(t, func(t *testing.T, ask asking) {
@@ -74,8 +75,8 @@ func missingKey(t *testing.T, d *Dialect) {
 	})
 }
 
-// asClient is a context as Caddy makes it for the request of a client, which
-// has headers that are nobody else's business.
+// asClient returns a context like Caddy's for a client's request, whose headers
+// must not reach the provider.
 func asClient(ctx context.Context) context.Context {
 	client, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/chat?key="+ownKey, nil)
 	if err != nil {
@@ -89,7 +90,7 @@ func asClient(ctx context.Context) context.Context {
 	return context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{"client_ip": "192.0.2.1"})
 }
 
-// headers compares all headers of a call with those that it is to have.
+// headers compares all headers of a call with the expected ones.
 func (d *Dialect) headers(t *testing.T, name string, got *http.Request, keys http.Header) {
 	t.Helper()
 	want := http.Header{"X-Team": teams["X-Team"], "X-Request-Id": {"trace-1"}, "Content-Type": {"application/json"}}
@@ -110,8 +111,8 @@ func (d *Dialect) headers(t *testing.T, name string, got *http.Request, keys htt
 	}
 }
 
-// paths checks where calls go, whatever the model is called: none of its
-// characters leads elsewhere.
+// paths checks the paths of calls for all kinds of model names: no character in
+// a name may lead elsewhere.
 func paths(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	for _, model := range []string{
@@ -157,13 +158,13 @@ func (d *Dialect) path(t *testing.T, got *http.Request, body []byte, path, model
 	}
 }
 
-// leadsAway says whether a path has steps in it that are no names.
+// leadsAway says whether a path has segments such as "..", which are not names.
 func leadsAway(u *url.URL) bool {
 	path := u.EscapedPath()
 	return strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../") || strings.Contains(path, "//")
 }
 
-// isPath says whether a call goes where those for a model go.
+// isPath says whether a call has the path for a model.
 func isPath(req *http.Request, path, model string) bool {
 	got, err := url.PathUnescape(req.RequestURI)
 	return err == nil && got == strings.ReplaceAll(path, "{model}", model)

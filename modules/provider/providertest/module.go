@@ -17,7 +17,7 @@ func Provision(t testing.TB, m caddy.Provisioner) error {
 	return m.Provision(ctx)
 }
 
-// Provisioned returns a module that has to be provisioned without an error.
+// Provisioned provisions a module and returns it. An error ends the test.
 func Provisioned[M caddy.Provisioner](t testing.TB, m M) M {
 	t.Helper()
 	if err := Provision(t, m); err != nil {
@@ -27,10 +27,10 @@ func Provisioned[M caddy.Provisioner](t testing.TB, m M) M {
 }
 
 // Block is a module's block in a Caddyfile. Want is the JSON that it becomes,
-// or Err a part of the error.
+// Err a part of the expected error.
 type Block struct{ Name, In, Want, Err string }
 
-// Caddyfile checks what becomes of blocks.
+// Caddyfile checks the results of blocks.
 func Caddyfile[M any, P interface {
 	*M
 	caddyfile.Unmarshaler

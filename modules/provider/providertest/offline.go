@@ -8,9 +8,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// Offline holds a provider that calls nobody to what of Conform concerns it:
-// to body, a request, it has to give the reply want, whole and as a stream,
-// to many at once, and to nobody who is gone.
+// Offline checks what Conform checks, as far as it concerns a provider that
+// makes no calls: it has to answer body, a request, with the reply want, whole
+// and as a stream, many times at once, and must not answer a client that has
+// left.
 func Offline(t *testing.T, p provider.Provider, body string, want Reply) {
 	d := &Dialect{Model: "some-model"}
 	s := &subject{Dialect: d, Provider: p}

@@ -7,8 +7,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// OpenAI is the dialect of OpenAI, which more than one provider speaks: what
-// is missing is New, and where Keys and paths differ, those.
+// OpenAI returns OpenAI's dialect, which several providers share. The caller
+// sets New, and Keys and paths if they differ.
 func OpenAI() Dialect {
 	return Dialect{
 		Path:          "/chat/completions",

@@ -11,7 +11,7 @@ const (
 	contentOf1 = `{"messages":[{"role":"user","content":[`
 )
 
-// requestCases are all that a chat completions request can hold, see
+// requestCases are all members of a chat completions request, see
 // https://platform.openai.com/docs/api-reference/chat/create.
 var requestCases = []requestCase{
 	{name: "plain", members: `{}`},
@@ -78,7 +78,7 @@ var requestCases = []requestCase{
 	{name: "audio", members: `{"audio":{"voice":"alloy","format":"wav"}}`, param: "audio"},
 	{name: "prediction", members: `{"prediction":{"type":"content","content":"x"}}`, param: "prediction"},
 
-	// whose call it is, and what else is to happen
+	// who calls, and other side effects
 	{name: "user", members: `{"user":"u-1"}`, param: "user"},
 	{name: "safety_identifier", members: `{"safety_identifier":"s-1"}`, param: "safety_identifier"},
 	{name: "metadata", members: `{"metadata":{"a":"b"}}`, param: "metadata"},

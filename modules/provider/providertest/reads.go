@@ -16,10 +16,11 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
-// reads holds a stream to provider.Request.BeforeRead, and to hold nothing
-// back: the server sends an event only after the stream has returned all that
-// the events before it say, and then has announced that it waits. A stream that
-// keeps something back, or does not announce it, waits for ever.
+// reads checks that a stream calls provider.Request.BeforeRead, and that it
+// holds nothing back. The server sends an event only after the stream has
+// returned everything in the events before it and then announced a read. A
+// stream that holds something back, or does not announce a read, waits for
+// ever.
 func reads(t *testing.T, d *Dialect) {
 	r := hi
 	r.Parts = slices.Clone(hi.Parts)
@@ -94,7 +95,8 @@ func (d *Dialect) readEvents(t *testing.T, r Reply, said []Answer, compressed bo
 	}
 }
 
-// flushing begins an answer and returns what sends a part of it at once.
+// flushing begins an answer and returns a function that sends a part of it at
+// once.
 func flushing(w http.ResponseWriter, compressed bool) func([]byte) {
 	rc := http.NewResponseController(w)
 	if !compressed {

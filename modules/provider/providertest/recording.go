@@ -1,6 +1,6 @@
-// Package providertest is what every provider over HTTP is tested with: it
-// replays answers that were recorded, and compares what the provider makes of
-// them with what they are known to say.
+// Package providertest tests the providers that make calls over HTTP: it
+// replays recorded answers, and compares what the provider makes of them with
+// their known content.
 package providertest
 
 import (
@@ -17,9 +17,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Recording is an answer that a server gave.
+// Recording is a server's recorded answer.
 type Recording struct {
-	// Name is the file's, without its ending.
+	// Name is the file's name without its extension.
 	Name string
 
 	// Kind is stream, plain or error.
@@ -53,14 +53,14 @@ type Expected struct {
 	Errors    []json.RawMessage
 }
 
-// ToolCall is a tool call put together.
+// ToolCall is a complete tool call.
 type ToolCall struct {
 	ID        string
 	Name      string
 	Arguments string
 }
 
-// Usage is what a provider counted, in OpenAI's words.
+// Usage is a provider's token count, in OpenAI's terms.
 type Usage struct {
 	Prompt        int64  `json:"prompt_tokens"`
 	Completion    int64  `json:"completion_tokens"`
@@ -70,8 +70,8 @@ type Usage struct {
 	OutputDetails detail `json:"completion_tokens_details"`
 }
 
-// native reads the usage and the finish reason as another dialect has them,
-// which is how the recordings keep them.
+// native reads the usage and the finish reason of another dialect, which the
+// recordings keep as they came.
 var native = map[string]func(*Recording){
 	"anthropic": func(r *Recording) {
 		if r.Kind == "plain" {
@@ -105,8 +105,8 @@ type detail struct {
 	Reasoning int64 `json:"reasoning_tokens"`
 }
 
-// finishes says that the model stopped, or calls tools, where an answer of
-// OpenAI's dialect is whole without a reason.
+// finishes says that the model stopped or calls tools. In OpenAI's dialect, an
+// answer is whole without a reason then.
 func (rec *Recording) finishes() {
 	e := rec.Expected
 	if rec.Shape != "openai" || e == nil || e.Finish != "" || len(e.Errors) > 0 {
@@ -118,33 +118,33 @@ func (rec *Recording) finishes() {
 	}
 }
 
-// misread mends what was read from a recording's body when it was made.
+// misread corrects mistakes that were made when a recording was made.
 var misread = map[string]func(*Recording){
-	// The message has an empty delta beside it, which was taken for it.
+	// The message has an empty delta beside it, which was mistaken for it.
 	"perplexity-p3": func(r *Recording) {
 		r.Expected.Text = gjson.GetBytes(r.Body, "choices.0.message.content").Str
 	},
-	// The arguments of a call without any are an empty string there, where
-	// OpenAI's clients want JSON.
+	// The arguments of a call without any are an empty string here, but
+	// OpenAI's clients expect JSON.
 	"anthropic-5": func(r *Recording) {
 		for i := range r.Expected.ToolCalls {
 			r.Expected.ToolCalls[i].Arguments = "{}"
 		}
 	},
-	// Why it refused stands in the details of the end.
+	// The reason of the refusal is in the details of the end.
 	"anthropic-11": func(r *Recording) {
 		r.Expected.Refusal = "This request triggered restrictions on violative cyber content and was blocked under Anthropic's Usage Policy."
 	},
-	// It tells no reason, as versions of old did, and counts in Ollama's words.
+	// It has no reason, like old versions, and counts in Ollama's terms.
 	"ollama-native-1": func(r *Recording) {
 		r.Expected.Finish = "stop"
 		r.Expected.Usage = &Usage{Prompt: 81, Completion: 104, Total: 185}
 	},
-	// The usage is where Groq had it first.
+	// The usage is in Groq's older place.
 	"groq-5": func(r *Recording) {
 		r.Expected.Usage = &Usage{Prompt: 21, Completion: 988, Total: 1009}
 	},
-	// Each part of a call was taken for a call.
+	// Each part of a call was mistaken for a call.
 	"gemini-9": func(r *Recording) {
 		r.Expected.ToolCalls = []ToolCall{
 			{Name: "getWeather", Arguments: `{"location":"Boston"}`},
@@ -153,9 +153,9 @@ var misread = map[string]func(*Recording){
 	},
 }
 
-// Folder is where the recordings are: in $RECORDINGS, else beside the
-// module's root in ../shared/recordings. Where there are none the test is
-// skipped, but fails in CI, which has them.
+// Folder returns the folder of the recordings: $RECORDINGS, else
+// ../shared/recordings beside the module's root. If it does not exist the test
+// is skipped, except in CI, which has it.
 func Folder(t testing.TB) string {
 	t.Helper()
 	if dir := os.Getenv("RECORDINGS"); dir != "" {
@@ -191,7 +191,7 @@ func isDir(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// Load reads the recordings of a dialect from a folder and from those in it.
+// Load reads the recordings of a dialect from a folder and its subfolders.
 func Load(t testing.TB, folder, shape string) []Recording {
 	t.Helper()
 	var names []string

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Replay is a server that gives one answer, in a chosen manner, to whatever
-// it is asked.
+// Replay is a server that gives one answer to every request, in a chosen
+// manner.
 type Replay struct {
 	URL string
 
@@ -22,8 +22,8 @@ type Replay struct {
 	manner   Manner
 	requests []*http.Request
 	bodies   [][]byte
-	hanging  chan struct{} // one for each answer that does
-	left     chan struct{} // one for each of these whose client went away
+	hanging  chan struct{} // one for each answer that hangs
+	left     chan struct{} // one for each of these whose client has left
 }
 
 // Manner is how an answer is sent.
@@ -33,11 +33,11 @@ const (
 	// Whole sends it in one piece.
 	Whole Manner = iota
 
-	// Bytes flushes small pieces, down to single bytes, so that they end
-	// within lines and characters.
+	// Bytes flushes small pieces, down to single bytes, which end within lines
+	// and characters.
 	Bytes
 
-	// Reset breaks the connection where the answer would end.
+	// Reset breaks the connection in place of the end.
 	Reset
 
 	// Hang sends it and then nothing more, until the client goes away.
@@ -118,7 +118,7 @@ func (r *Replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// hang waits for the client to go away. Not everybody wants to hear of it.
+// hang waits for the client to leave. Not every test listens to its signals.
 func (r *Replay) hang(req *http.Request) {
 	tell(r.hanging)
 	<-req.Context().Done()
@@ -132,19 +132,19 @@ func tell(c chan<- struct{}) {
 	}
 }
 
-// reset breaks a connection, as a server does that crashes.
+// reset breaks a connection like a server that crashes.
 func reset(rc *http.ResponseController) {
 	conn, _, err := rc.Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0) // without what was not read, and without a goodbye
+		tcp.SetLinger(0) // drops unread data and sends no FIN
 	}
 	conn.Close()
 }
 
-// pieces are single bytes, unless that would be a great many writes.
+// pieces are single bytes, unless that would take too many writes.
 func pieces(body []byte) func(func([]byte) bool) {
 	size := 1 + len(body)/4000
 	return func(yield func([]byte) bool) {
@@ -158,8 +158,9 @@ func pieces(body []byte) func(func([]byte) bool) {
 	}
 }
 
-// boundaries are the places in a stream where an event ends, or a line where
-// lines are the events; of a long one the first and last, and some between.
+// boundaries returns the places in a stream where an event ends, or a line if
+// lines are the events. Of a long stream it returns the first and last ones,
+// and some in between.
 func boundaries(body []byte, lines bool) []int {
 	var all []int
 	for i := 1; i < len(body); i++ {

@@ -23,13 +23,13 @@ type requestCase struct {
 	// members are those of the body that differ from the plain one's.
 	members string
 
-	// param is the member that is named where a provider has no such thing,
-	// without the places in lists.
+	// param is the member that an error has to name if the provider does not
+	// support it, without indices of lists.
 	param string
 }
 
-// requests checks that what the client asks for arrives at the server as the
-// dialect has it, or that the client is told that it does not.
+// requests checks that what the client asks for reaches the server in its
+// dialect, or that the client learns that it does not.
 func requests(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
 	s.answerWhole(hi)
@@ -96,14 +96,14 @@ func (s *subject) refused(t *testing.T, tc requestCase, err error) {
 
 var place = regexp.MustCompile(`\.\d+`)
 
-// related says whether a member that was named is the one in question, one
-// around it or one in it.
+// related says whether a named member is the one in question, or contains it,
+// or is contained in it.
 func related(named, param string) bool {
 	named = place.ReplaceAllString(named, "")
 	return named != "" && (named == param || strings.HasPrefix(named, param+".") || strings.HasPrefix(param, named+"."))
 }
 
-// native is what the server is to see of a client's body: the members that
+// native returns what the server is to see of a client's body: the members that
 // differ, in its own dialect.
 func (s *subject) native(t testing.TB, asked, members string) []byte {
 	t.Helper()
@@ -149,8 +149,8 @@ func sameJSON(t testing.TB, got, want []byte) {
 	}
 }
 
-// continues checks that a begun answer goes where the dialect has it, once
-// the operator says that the models go on with one.
+// continues checks that a begun answer is sent as the dialect requires, if the
+// operator says that the models continue one.
 func continues(t *testing.T, d *Dialect) {
 	for _, on := range []bool{true, false} {
 		s := d.start(t, upstream.Upstream{APIKey: configuredKey, Continue: &on})

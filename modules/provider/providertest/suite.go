@@ -93,7 +93,7 @@ func (rec Recording) reasons() []provider.Reason {
 	return []provider.Reason{provider.ReasonInvalid, provider.ReasonContextLength, provider.ReasonContentFiltered}
 }
 
-// Check compares an answer with what the recording is known to say.
+// Check compares an answer with the recording's known content.
 func (rec Recording) Check(t testing.TB, got Answer) {
 	t.Helper()
 	want := rec.Expected
@@ -104,7 +104,7 @@ func (rec Recording) Check(t testing.TB, got Answer) {
 	} else if got.Err != nil {
 		t.Fatalf("failed: %v", got.Err)
 	}
-	// A refusal is visible text, which the recordings keep apart.
+	// A refusal is visible text, which the recordings keep separate.
 	if text := want.Text + want.Refusal; got.Text != text {
 		t.Errorf("text\n got %q\nwant %q", got.Text, text)
 	}
@@ -124,7 +124,7 @@ func (rec Recording) Check(t testing.TB, got Answer) {
 	for _, c := range want.ToolCalls {
 		produced += len(c.Name) + len(c.Arguments)
 	}
-	// Reasoning that comes in details alone is not in the expectation.
+	// The expectation does not have reasoning that only comes in details.
 	if detailed := strings.Contains(string(rec.Body), `"reasoning_details"`); got.OutputBytes < produced || got.OutputBytes > produced && !detailed {
 		t.Errorf("%d bytes of output, want %d", got.OutputBytes, produced)
 	}
@@ -134,7 +134,7 @@ func (rec Recording) Check(t testing.TB, got Answer) {
 	want.Usage.check(t, got.Counted)
 }
 
-// sameCall compares tool calls. Where a dialect has no ids, any will do.
+// sameCall compares tool calls. If a dialect has no ids, any id will do.
 func (rec Recording) sameCall(got, want ToolCall) bool {
 	if want.ID == "" && got.ID != "" && rec.Shape != "openai" {
 		got.ID = ""
@@ -165,7 +165,7 @@ func (u *Usage) check(t testing.TB, got *provider.Usage) {
 	}
 }
 
-// checkCut compares what came of an answer that was cut after at bytes.
+// checkCut compares the result of an answer that was cut after at bytes.
 func (rec Recording) checkCut(t testing.TB, got Answer, at int, manner Manner) {
 	t.Helper()
 	want := rec.Expected
@@ -177,7 +177,7 @@ func (rec Recording) checkCut(t testing.TB, got Answer, at int, manner Manner) {
 	}
 	marked := strings.Contains(string(rec.Body[:at]), "[DONE]")
 	if marked && manner == Reset && got.Finish == "" {
-		// A connection that is reset takes along what was not read yet.
+		// A connection reset discards what was not read yet.
 		return
 	}
 	switch finished := got.Finish != "" || marked; {

@@ -193,7 +193,7 @@ func TestContextEnds(t *testing.T) {
 	cause := errors.New("too slow")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	u := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) // else the server would not see the client go
+		io.Copy(io.Discard, r.Body) // otherwise the server would not see the client leave
 		cancel(cause)
 		<-r.Context().Done()
 	})
