@@ -74,7 +74,7 @@ func TestBreaker(t *testing.T) {
 		p, _ := b.Enter(later)
 		p.Ended()
 		if p, _ := b.Enter(later); p == nil {
-			t.Error("nobody may probe any more")
+			t.Error("no more probes are let through")
 		}
 	})
 	t.Run("calls_from_before_do_not_count", func(t *testing.T) {

@@ -64,7 +64,7 @@ func TestResolve(t *testing.T) {
 		{"passthrough of one", aliases, providers, []string{"openai"}, "openai/gpt-4.1", nil, Target{"openai", "gpt-4.1"}, Passthrough, nil},
 		{"passthrough of the other", aliases, providers, []string{"openai"}, "local/x", nil, Target{}, "", errUnknown},
 		{"passthrough of all", aliases, providers, []string{AllProviders}, "local/a/b", nil, Target{"local", "a/b"}, Passthrough, nil},
-		{"passthrough to nobody", aliases, providers, []string{AllProviders}, "nobody/x", nil, Target{}, "", errUnknown},
+		{"passthrough to an unknown provider", aliases, providers, []string{AllProviders}, "nobody/x", nil, Target{}, "", errUnknown},
 		{"an alias wins over passthrough", []Alias{{Name: "openai/x", Targets: to("local/y")}}, providers, []string{AllProviders}, "openai/x", nil, Target{"local", "y"}, "openai/x", nil},
 		{"a single provider's own names", nil, []string{"openai"}, nil, "gpt-4.1", nil, Target{"openai", "gpt-4.1"}, Passthrough, nil},
 		{"a single provider beside an alias", aliases[:1], []string{"openai"}, nil, "gpt-4.1", nil, Target{}, "", errUnknown},
@@ -112,8 +112,8 @@ func TestNewTable(t *testing.T) {
 		{"a provider with a space", aliases[:1], []string{"openai", "a b"}, nil, `provider "a b": want a name`},
 		{"a provider that is all of them", aliases[:1], []string{"openai", AllProviders}, nil, `provider "*": want a name`},
 		{"a provider without a name", aliases[:1], []string{"openai", ""}, nil, `provider "": want a name`},
-		{"an alias that is none", []Alias{{Name: Passthrough, Targets: to("openai/x")}}, []string{"openai"}, nil, "model passthrough: the name stands for models without one"},
-		{"a policy that is none", []Alias{{Name: "a", Targets: to("openai/x"), Policy: "best"}}, []string{"openai"}, nil, `lb_policy "best": want one of first,`},
+		{"a reserved alias", []Alias{{Name: Passthrough, Targets: to("openai/x")}}, []string{"openai"}, nil, "model passthrough: the name stands for models without one"},
+		{"an unknown policy", []Alias{{Name: "a", Targets: to("openai/x"), Policy: "best"}}, []string{"openai"}, nil, `lb_policy "best": want one of first,`},
 	} {
 		_, err := NewTable(tt.aliases, tt.providers, tt.passthrough, "", Circuit{})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -157,7 +157,7 @@ func TestHeartbeat(t *testing.T) {
 		})
 	})
 
-	t.Run("a failed write is told and the next one tried", func(t *testing.T) {
+	t.Run("a failed write is reported and the next one tried", func(t *testing.T) {
 		h, _ := start(time.Hour)
 		defer h.Stop()
 		failed := errors.New("no")

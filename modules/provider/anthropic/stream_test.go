@@ -193,7 +193,7 @@ func TestStreamEnds(t *testing.T) {
 		{name: "error after text", body: string(events(start, text, hello, overloaded)), text: "hello", fails: true, reason: provider.ReasonUnavailable},
 		{name: "error after the finish", body: string(events(start, text, hello, ending, overloaded)), text: "hello", is: io.EOF},
 		{name: "error without type", body: "data: {\"error\":{\"message\":\"boom\"}}\n\n", fails: true, reason: provider.ReasonUnavailable},
-		{name: "error that is no JSON", body: "event: error\ndata: boom\n\n", fails: true, reason: provider.ReasonUnavailable},
+		{name: "error that is not JSON", body: "event: error\ndata: boom\n\n", fails: true, reason: provider.ReasonUnavailable},
 		{name: "whole error", body: overloaded, fails: true, reason: provider.ReasonUnavailable},
 		{name: "not JSON", body: "data: x\n\ndata: [1]\n\ndata: 1\n\n" + string(events(start, text, hello, ending, stopped)), text: "hello", is: io.EOF, skipped: 3},
 		{name: "brackets", body: "data: " + strings.Repeat("[", 1<<20) + "\n\n" + string(events(start, text, hello, ending, stopped)), text: "hello", is: io.EOF, skipped: 1},

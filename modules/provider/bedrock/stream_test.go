@@ -334,7 +334,7 @@ func FuzzStream(f *testing.F) {
 			c, err := s.Next()
 			if err == nil {
 				if !gjson.ValidBytes(c.Raw) || bytes.ContainsAny(c.Raw, "\r\n") {
-					t.Fatalf("a chunk is no JSON on one line: %q", c.Raw)
+					t.Fatalf("a chunk is not JSON on one line: %q", c.Raw)
 				}
 				if u := c.Usage; u != nil && (u.Input < 0 || u.Output < 0 || u.Cached > u.Input || u.Total() < 0) {
 					t.Fatalf("usage %+v", *u)

@@ -195,7 +195,7 @@ func TestFailures(t *testing.T) {
 
 func TestContinue(t *testing.T) {
 	if providertest.Provisioned(t, &Cloudflare{AccountID: "a"}).Continues("mistral/mistral-large") {
-		t.Error("a model goes on of which nobody knows it")
+		t.Error("an unknown model continues")
 	}
 	replay := providertest.NewReplay(t)
 	replay.Answer(200, nil, []byte(`{"choices":[{"message":{"content":"llo"},"finish_reason":"stop"}]}`), providertest.Whole)

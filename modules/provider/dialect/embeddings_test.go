@@ -80,7 +80,7 @@ func TestEmbeddingList(t *testing.T) {
 			}
 		})
 	}
-	t.Run("usage_nobody_counted_is_an_estimate", func(t *testing.T) {
+	t.Run("uncounted_usage_is_an_estimate", func(t *testing.T) {
 		e := &Embeddings{Input: []string{"12345", "678"}}
 		if u := e.EstimateUsage(); *u != (provider.Usage{Input: 2, Estimated: true}) {
 			t.Errorf("got %+v", u)

@@ -31,7 +31,7 @@ func TestEmbed(t *testing.T) {
 			usage: provider.Usage{Input: 12},
 		},
 		{
-			name:   "base64_and_nobody_counted",
+			name:   "base64_without_a_count",
 			body:   `{"model":"alias","input":"12345","encoding_format":"base64"}`,
 			answer: `{"embeddings":[{"values":[1]}]}`,
 			call:   `{"requests":[{"model":"models/e","content":{"parts":[{"text":"12345"}]}}]}`,

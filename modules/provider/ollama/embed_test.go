@@ -35,7 +35,7 @@ func TestEmbed(t *testing.T) {
 			t.Errorf("called %s with %s", requests[0].URL.Path, bodies[0])
 		}
 	})
-	t.Run("what_nobody_counted_is_estimated", func(t *testing.T) {
+	t.Run("uncounted_tokens_are_estimated", func(t *testing.T) {
 		replay.Answer(200, nil, []byte(`{"embeddings":[[0.5]]}`), providertest.Whole)
 		c, err := o.Embed(t.Context(), &provider.Request{Model: "nomic", Body: []byte(`{"input":"12345","encoding_format":"base64"}`)})
 		if err != nil || *c.Usage != (provider.Usage{Input: 2, Estimated: true}) || c.Model != "nomic" || gjson.GetBytes(c.Body, "data.0.embedding").Str != "AAAAPw==" {

@@ -241,7 +241,7 @@ func FuzzStream(f *testing.F) {
 					return texts, chunks, err.Error()
 				}
 				if !json.Valid(c.Raw) || bytes.ContainsAny(c.Raw, "\r\n") {
-					t.Fatalf("%q is no JSON on one line", c.Raw)
+					t.Fatalf("%q is not JSON on one line", c.Raw)
 				}
 				texts += c.Text
 				chunks++

@@ -78,7 +78,7 @@ func (r *reading) add(t testing.TB, c *provider.Chunk) {
 	t.Helper()
 	root := gjson.ParseBytes(c.Raw)
 	if !gjson.ValidBytes(c.Raw) || !root.IsObject() {
-		t.Errorf("a chunk is no JSON object: %q", c.Raw)
+		t.Errorf("a chunk is not a JSON object: %q", c.Raw)
 	}
 	if bytes.ContainsAny(c.Raw, "\r\n") {
 		t.Errorf("a chunk has more than one line: %q", c.Raw)
@@ -185,7 +185,7 @@ func completionOf(ctx context.Context, t testing.TB, p provider.Provider, req *p
 		return Answer{Err: err}
 	}
 	if !gjson.ValidBytes(c.Body) {
-		t.Errorf("the answer is no JSON: %q", c.Body)
+		t.Errorf("the answer is not JSON: %q", c.Body)
 	}
 	if got := gjson.GetBytes(c.Body, "object").Str; got != "chat.completion" {
 		t.Errorf("the answer's object is %q", got)

@@ -215,7 +215,7 @@ func failedBehindTheEnd(t *testing.T, s *subject) {
 // endMark: after its end mark a stream has ended, whatever the connection does.
 func endMark(t *testing.T, s *subject) {
 	if !s.has(HasEndMark) {
-		t.Skip("there is none")
+		t.Skip("this dialect has no end mark")
 	}
 	s = s.start(t, upstream.Upstream{APIKey: configuredKey})
 	s.answerStream(hi, Hang)

@@ -65,7 +65,7 @@ func failures(t *testing.T, d *Dialect) {
 		})
 	}
 	t.Run("redirect", func(t *testing.T) { redirect(t, s) })
-	t.Run("nobody there", func(t *testing.T) { nobodyThere(t, d) })
+	t.Run("connection refused", func(t *testing.T) { connectionRefused(t, d) })
 }
 
 // fails makes calls that fail, and checks how.
@@ -103,8 +103,8 @@ func redirect(t *testing.T, s *subject) {
 	}
 }
 
-// nobodyThere checks what becomes of a refused connection.
-func nobodyThere(t *testing.T, d *Dialect) {
+// connectionRefused checks what becomes of a refused connection.
+func connectionRefused(t *testing.T, d *Dialect) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	p := d.New(t, upstream.Upstream{BaseURL: gone.URL, APIKey: configuredKey})

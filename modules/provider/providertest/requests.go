@@ -156,7 +156,7 @@ func continues(t *testing.T, d *Dialect) {
 		s := d.start(t, upstream.Upstream{APIKey: configuredKey, Continue: &on})
 		c, ok := s.Provider.(provider.Continuer)
 		if !ok {
-			t.Fatal("nobody can say whether the models go on with a begun answer: want a provider.Continuer")
+			t.Fatal("it is unknown whether the models can continue an answer: want a provider.Continuer")
 		}
 		if got := c.Continues(d.Model); got != on {
 			t.Errorf("Continues is %v where the operator says %v", got, on)
