@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// answered says which stored message an answer under an Idempotency-Key is: it
-// is given again for as long as that is in the history.
+// answered says which message of the history an answer under an Idempotency-Key
+// is. It is given again as long as that is there.
 type answered struct {
 	Seq uint64 `json:"seq"`
 	ID  string `json:"id"`
@@ -41,7 +41,7 @@ func (x *exchange) stands(ctx context.Context, note []byte) (bool, error) {
 	return m != nil, err
 }
 
-// failureOf is what an error is to those who wait for the same answer.
+// failureOf is what an error is to requests that follow the one that got it.
 func failureOf(err error) *apierror.Error {
 	if next, ok := errors.AsType[nextError](err); ok {
 		return fromNext(next.error)
@@ -49,21 +49,21 @@ func failureOf(err error) *apierror.Error {
 	return apierror.From(err)
 }
 
-// keepAnswer marks the answer of a turn as the one for its key.
+// keepAnswer has the answer of a turn stored under its key.
 func (t *turn) keepAnswer(a *answer, e ending, started bool) {
 	if t.x.recorder != nil && e.message != nil && t.stands(a, e, started) {
 		t.x.recorder.Note(encode(answered{e.message.Seq, e.message.ID}))
 	}
 }
 
-// holdEnd has the end of the answer wait until it is kept under its key.
+// holdEnd has the end of the answer wait until it is stored under its key.
 func (x *exchange) holdEnd() {
 	if x.recorder != nil {
 		x.recorder.Hold()
 	}
 }
 
-// failureFrame ends a stream of /chat that was given again in part.
+// failureFrame ends a stream of /chat that another request's answer was to fill.
 func (x *exchange) failureFrame(e *apierror.Error) []byte {
 	frame := sse.AppendEvent(nil, "", "error", encode(errorEvent{e.Code, e.Message, x.Rec.TraceID}))
 	return sse.AppendEvent(frame, "", "done", encode(doneEvent{Done: true, FinishReason: finishError}))

@@ -127,8 +127,8 @@ func learn(x *Request, f *flight, calls, atEnd bool) {
 	x.Rec.SetCall(call)
 }
 
-// get reads a cached answer, nil where there is none. The model can be asked
-// instead, so a store that fails is no failure.
+// get reads a cached answer, nil on a miss. A store that fails is a miss, too:
+// the model can be asked instead.
 func (c *Cache) get(x *Request, e Entry, tenant string) (a *recording) {
 	if e.Fresh {
 		return nil

@@ -25,8 +25,8 @@ type end struct {
 	Failed   *apierror.Error `json:"failed,omitempty"` // why there is no answer, or not all of it
 	Attempts int             `json:"attempts"`         // calls made for it
 
-	// Left says that all clients had left, and that there is nothing to give
-	// again: whoever comes now tries anew.
+	// Left says that all clients had left and that nothing was stored. A
+	// request that comes now makes an answer of its own.
 	Left bool `json:"left,omitempty"`
 }
 
@@ -91,7 +91,7 @@ func (f *feed) publish(kind byte, data []byte) error {
 // finish ends the feed with the last events, and frees the key.
 func (f *feed) finish(e end, last ...store.Event) {
 	if f.err != nil {
-		// they have not all of it
+		// those who follow have not all of it
 		e.Failed, last = cmp.Or(e.Failed, apierror.AIError()), nil
 	}
 	f.free(eventsTTL, append(last, f.event(eventEnd, encodeJSON(e)))...)

@@ -43,8 +43,8 @@ func (f *follower) finish(a *recording, rest []byte) {
 	}
 }
 
-// follow sends the answer that is being made under the key. It is not answered
-// where there was none to send: then the key is free, or the answer stored.
+// follow sends the answer that is being made under the key. Where it returns
+// neither an answer nor an error, the key is free, or the answer stored.
 func (k *keyed) follow() (answered bool, err error) {
 	turn, evs, err := k.next("", 0)
 	if err != nil || len(evs) == 0 {
@@ -168,8 +168,8 @@ func (f *follower) fail(err error) (answered bool, _ error) {
 	return true, nil
 }
 
-// lost goes on after the events are gone: the client was too slow, or whoever
-// made the answer has died.
+// lost goes on after the events are gone: the client was too slow, or the node
+// that made the answer has died.
 func (f *follower) lost() (answered bool, err error) {
 	if f.header == nil {
 		return false, nil

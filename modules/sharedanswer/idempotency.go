@@ -179,7 +179,7 @@ func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early 
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(k.x.R.Context()))
 	unhook := context.AfterFunc(k.x.R.Context(), func() { leave(true) })
 	if k.x.Continue {
-		cancelled = nil // whoever leaves
+		cancelled = nil // no client ends it
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() { k.watch(ctx, turn, cancelled, cancel) })
@@ -191,7 +191,7 @@ func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early 
 	}
 }
 
-// watch renews the claim, and ends an answer that everybody has left.
+// watch renews the claim, and ends an answer that has lost its last client.
 func (k *keyed) watch(ctx context.Context, turn string, cancelled <-chan struct{}, cancel context.CancelCauseFunc) {
 	renew := time.NewTicker(keyLease / 3)
 	defer renew.Stop()
@@ -212,7 +212,7 @@ func (k *keyed) watch(ctx context.Context, turn string, cancelled <-chan struct{
 	}
 }
 
-// stored reads the answer under the key, nil where there is none that stands.
+// stored reads the answer under the key, nil without one that stands.
 func (k *keyed) stored() (*recording, error) {
 	ctx := k.x.R.Context()
 	value, err := k.x.Store.CacheGet(ctx, k.tenant, k.key)
@@ -243,8 +243,8 @@ func (k *keyed) stored() (*recording, error) {
 	return a, nil
 }
 
-// keep stores an answer under the key, and says whether that went well. Where
-// it did not, the answer is none the worse.
+// keep stores an answer under the key, and says whether it did. A failure costs
+// the replay, and not the answer.
 func (k *keyed) keep(a *recording) bool {
 	ctx, cancel := k.storeContext()
 	defer cancel()

@@ -73,7 +73,7 @@ func TestIdempotency(t *testing.T) {
 		}
 	})
 
-	run("a failure before the answer is everybody's, and frees the key", func(t *testing.T, n *node) {
+	run("a failure before the answer is shared, and frees the key", func(t *testing.T, n *node) {
 		n.set(func() { n.cont = false })
 		first := n.ask("q", "1")
 		m := n.maker()

@@ -30,7 +30,7 @@ func TestIdempotencyLeaving(t *testing.T) {
 		return context.Cause(m.r.Context())
 	}
 
-	run("one that continues needs nobody", true, func(t *testing.T) {
+	run("one that continues needs no client", true, func(t *testing.T) {
 		first := n.ask("q", "1")
 		m := n.maker()
 		m.say("one ")
@@ -117,11 +117,11 @@ func TestIdempotencyAlarm(t *testing.T) {
 		return cause
 	}
 	if err := look(); err != nil {
-		t.Errorf("with somebody there it ended: %v", err)
+		t.Errorf("with a request there it ended: %v", err)
 	}
 	leave(false)
 	if err := look(); !errors.Is(err, errGone) {
-		t.Errorf("with nobody there it ended with %v", err)
+		t.Errorf("with no request there it ended with %v", err)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestIdempotencySlowFollower(t *testing.T) {
 		want string
 	}{
 		{"goes on with the stored answer", nil, "one two"},
-		{"is told where there is none", apierror.AITimeout(), "one data: {\"error\""},
+		{"gets an error without one", apierror.AITimeout(), "one data: {\"error\""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := newNode(t, app, s)
@@ -217,7 +217,7 @@ func TestIdempotencyBounds(t *testing.T) {
 		again.wantRest(http.StatusBadGateway, "ai_error")
 	})
 
-	t.Run("one that is too long to follow reaches its client, and nobody else", func(t *testing.T) {
+	t.Run("one that is too long to follow reaches its client alone", func(t *testing.T) {
 		n := newNode(t, app, s)
 		first := n.ask("q", "1")
 		m := n.maker()
@@ -236,7 +236,7 @@ func TestIdempotencyBounds(t *testing.T) {
 		}
 	})
 
-	t.Run("it ends when it reaches nobody", func(t *testing.T) {
+	t.Run("it ends when it reaches no client", func(t *testing.T) {
 		n := newNode(t, app, s)
 		first := n.ask("q", "1")
 		m := n.maker()

@@ -9,9 +9,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// Where a client that leaves may end an answer, all who wait for it hold a slot
-// of the store's limiter. The last one to leave cancels the turn, which has its
-// leader look whether that is still so.
+// Where clients that leave end an answer, each request that waits for it holds
+// a slot of the store's limiter. The last one to leave cancels the turn. Its
+// leader then looks at the slots once more, since another request may have come.
 
 // slotOf is a slot that is free while fewer than most are taken.
 func slotOf(turn string, most int64) []store.Take {
@@ -39,7 +39,7 @@ func (k *keyed) attend(turn string) (leave func(early bool), err error) {
 	}, nil
 }
 
-// abandoned says whether nobody waits for a turn any more.
+// abandoned says whether a turn has lost its last request.
 func (k *keyed) abandoned(turn string) bool {
 	ctx, cancel := k.storeContext()
 	defer cancel()
@@ -71,7 +71,7 @@ func (k *keyed) cancelTurn() {
 	}
 }
 
-// presenceFailed notes that an answer may go on without anybody.
+// presenceFailed notes that an answer may go on without a client.
 func (k *keyed) presenceFailed(op string, err error) {
 	k.app.StoreFailed(op)
 	k.log.Error("counting who waits for an answer", zap.String("tenant", k.x.Rec.TenantID()), zap.Error(err))

@@ -84,7 +84,7 @@ func (w *Recorder) begin(status int) {
 }
 
 // Write implements http.ResponseWriter. It fails once the answer has, or when
-// it can reach nobody: neither the client nor those who come later.
+// neither the client nor a later request can get it any more.
 func (w *Recorder) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,8 +131,8 @@ func (w *Recorder) FlushError() error {
 	return nil
 }
 
-// TakeFailure implements apierror.Taker: everybody is told in the words of his
-// own request, now and later. The first failure counts: others follow from it.
+// TakeFailure implements apierror.Taker: each request tells its client itself,
+// with its own trace id. The first failure counts: others follow from it.
 func (w *Recorder) TakeFailure(e *apierror.Error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -157,8 +157,8 @@ func (w *Recorder) record(answer func() error) (err error) {
 }
 
 // end stores the answer, frees the key, and only then lets the client see the
-// end. err is what the answer ended with; left says that everybody has gone.
-// It returns what there is still to answer.
+// end. err is what the answer ended with; left says that all clients have gone.
+// It returns what is still to be answered.
 func (w *Recorder) end(err error, left bool) error {
 	failure := w.failure
 	if failure == nil && err != nil {

@@ -33,7 +33,7 @@ type flight struct {
 	waiters  int
 	outdated bool                    // somebody has asked for a fresh answer
 	cancel   context.CancelCauseFunc // ends the call; nil until it has begun
-	rec      *record.Record          // of the call; nil where there is none
+	rec      *record.Record          // of the call; nil before it has begun
 
 	status  int
 	begun   http.Header // as it was sent; nil until the answer has begun

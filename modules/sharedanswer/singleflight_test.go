@@ -117,7 +117,7 @@ func TestFlight(t *testing.T) {
 		if len(b.err) > 0 {
 			t.Error("it did not wait for the call")
 		}
-		// nobody joins what was given up
+		// what was given up is not joined
 		other, ctx2 := lead(t, "k")
 		f.finish("k", context.Canceled)
 		<-b.err
