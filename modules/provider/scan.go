@@ -32,8 +32,8 @@ type Scanned struct {
 }
 
 // Scan reads a chunk whose shape is regular: a chat.completion.chunk with one
-// choice, index 0, without a finish reason, without an error, and with nothing
-// but text, reasoning and a role in its delta. ok is false for any other
+// choice, index 0, without an error, and with nothing but text, reasoning and a
+// role in its delta. It may have a finish reason. ok is false for any other
 // chunk, whatever is special about it: a tool call, a usage, a second choice,
 // a name that stands twice or has an escape, invalid UTF-8, invalid JSON.
 // These are for ParseChunk. The result does not refer to raw.
@@ -251,7 +251,12 @@ func (p *scan) choice(m member, _ int) bool {
 	case memberIndex:
 		return p.is('0') && (p.i == len(p.b) || p.b[p.i] == ',' || p.b[p.i] == '}' || p.b[p.i] == ' ')
 	case memberFinish:
-		return p.literal("null") || p.literal(`""`)
+		if p.literal("null") {
+			return true
+		}
+		reason, ok := p.plain()
+		p.out.FinishReason = string(reason)
+		return ok
 	case memberDelta:
 		p.delta = true
 		return p.members((*scan).add)

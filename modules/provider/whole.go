@@ -1,13 +1,15 @@
 package provider
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tidwall/gjson"
 )
 
 // Whole is a chat.completion that is put together from chunks, whatever these
@@ -17,7 +19,8 @@ type Whole struct {
 	root    map[string]any
 	choices map[int64]map[string]any
 	scan    Scanner
-	plain   bool // there was a plain chunk with text: the next ones add theirs alone
+	plain   bool   // there was a plain chunk: the next ones add their text alone
+	model   string // of the chunk before
 }
 
 // NewWhole begins an answer without any chunk.
@@ -28,40 +31,50 @@ func NewWhole() *Whole {
 // Add adds a chunk, a JSON object.
 func (w *Whole) Add(raw []byte) error {
 	c, ok := w.scan.Scan(raw)
-	if ok && c.Plain && w.plain {
+	if ok && c.Plain && w.plain && c.Model == w.model {
 		merge(w.choices[0]["message"].(map[string]any), map[string]any{"content": c.Text})
+		if c.FinishReason != "" {
+			w.choices[0]["finish_reason"] = c.FinishReason
+		}
 		return nil
 	}
-	w.plain = w.plain || ok && c.Plain && c.Text != ""
+	w.plain, w.model = w.plain || ok && c.Plain, c.Model
 	return w.addAll(raw)
 }
 
 // addAll adds all that a chunk holds.
 func (w *Whole) addAll(raw []byte) error {
-	chunk, err := object(raw)
-	if err != nil {
-		return fmt.Errorf("reading a chunk: %w", err)
+	root, ok := parseObject(raw)
+	if !ok {
+		return errors.New("reading a chunk: it is no JSON object")
 	}
-	list, _ := chunk["choices"].([]any)
-	delete(chunk, "choices")
-	w.envelope(chunk)
-	for _, v := range list {
-		choice, ok := v.(map[string]any)
-		if !ok {
-			continue
+	w.envelope(root)
+	var err error
+	root.Get("choices").ForEach(func(_, v gjson.Result) bool {
+		if !v.IsObject() {
+			return true
+		}
+		var choice map[string]any
+		if choice, err = object(v.Raw); err != nil {
+			err = fmt.Errorf("reading a choice: %w", err)
+			return false
 		}
 		w.choice(indexOf(choice), choice)
-	}
-	return nil
+		return true
+	})
+	return err
 }
 
-// envelope notes what stands around the choices.
-func (w *Whole) envelope(chunk map[string]any) {
-	for name, v := range chunk {
-		if old := w.root[name]; v != nil && (old == nil || name != "id") {
-			w.root[name] = v
+// envelope notes what stands around the choices, as it came.
+func (w *Whole) envelope(chunk gjson.Result) {
+	chunk.ForEach(func(k, v gjson.Result) bool {
+		name := k.String()
+		old := w.root[name]
+		if name != "choices" && v.Type != gjson.Null && (old == nil || name != "id") {
+			w.root[name] = json.RawMessage(v.Raw)
 		}
-	}
+		return true
+	})
 }
 
 func (w *Whole) choice(index int64, choice map[string]any) {
@@ -74,7 +87,7 @@ func (w *Whole) choice(index int64, choice map[string]any) {
 	merge(c["message"].(map[string]any), delta)
 	delete(choice, "delta")
 	delete(choice, "index")
-	if reason := choice["finish_reason"]; reason != nil {
+	if reason := choice["finish_reason"]; reason != nil && reason != "" {
 		c["finish_reason"] = reason
 	}
 	delete(choice, "finish_reason")
@@ -154,8 +167,8 @@ func appended(to, more []any) []any {
 }
 
 // object reads a JSON object, and leaves its numbers as they are.
-func object(raw []byte) (m map[string]any, err error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
+func object(raw string) (m map[string]any, err error) {
+	dec := json.NewDecoder(strings.NewReader(raw))
 	dec.UseNumber()
 	err = dec.Decode(&m)
 	return m, err
@@ -170,8 +183,7 @@ func indexOf(m map[string]any) int64 {
 // Cut is the answer as far as it came, without the chunk that came last, as
 // one that has reached its greatest length.
 func (w *Whole) Cut(last []byte) (*Completion, error) {
-	if chunk, err := object(last); err == nil {
-		delete(chunk, "choices")
+	if chunk, ok := parseObject(last); ok {
 		w.envelope(chunk)
 	}
 	if len(w.choices) == 0 {

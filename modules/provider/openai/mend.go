@@ -55,17 +55,21 @@ func (m *mender) midway() bool {
 	return m.first != nil && len(m.choices) == 1 && m.choices[0] != nil && !m.choices[0].finished
 }
 
-// takes says whether a regular chunk is one of this answer that has nothing to
-// be mended. The first one begins the answer.
+// takes says whether a chunk of a regular shape is one of this answer that has
+// nothing to be mended, and takes note of it. The first one begins the answer.
 func (m *mender) takes(c *provider.Scanned, raw []byte) bool {
-	if m.begun() {
-		return c.ID == m.id
-	}
-	if c.ID == "" || !c.Role {
+	switch {
+	case m.begun():
+		if c.ID != m.id {
+			return false
+		}
+	case c.ID == "" || !c.Role:
 		return false
+	default:
+		m.id, m.first = c.ID, bytes.Clone(raw)
 	}
-	m.id, m.first = c.ID, bytes.Clone(raw)
-	m.of(0)
+	choice, _ := m.of(0)
+	choice.finished = c.FinishReason != ""
 	return true
 }
 

@@ -132,8 +132,8 @@ func (s *stream) last() (*provider.Chunk, error) {
 	return &provider.Chunk{Raw: raw, Facts: f}, nil
 }
 
-// asItCame returns a regular chunk, which goes out as it came; nil for any
-// other event. Only a "usage":null is cut out of its JSON.
+// asItCame returns a chunk of a regular shape, which goes out as it came; nil
+// for any other event. Only a "usage":null is cut out of its JSON.
 func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
 	if event == "error" || s.mend.begun() && !s.mend.midway() {
 		return nil
@@ -143,7 +143,7 @@ func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
 		return nil
 	}
 	data = append(data[:c.UsageFrom], data[c.UsageTo:]...) // the event's bytes are ours
-	s.regular = provider.Chunk{Raw: data, Facts: c.Facts, Regular: true}
+	s.regular = provider.Chunk{Raw: data, Facts: c.Facts, Regular: c.FinishReason == ""}
 	return &s.regular
 }
 
