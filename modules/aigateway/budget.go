@@ -89,9 +89,7 @@ func (c *call) reserve() error {
 	if err != nil {
 		return c.refused(err)
 	}
-	if c.meter.hold != nil {
-		go c.meter.hold.Keep(c.ctx)
-	}
+	c.meter.hold.Keep(c.ctx)
 	return nil
 }
 

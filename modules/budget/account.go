@@ -47,7 +47,14 @@ func (a *account) isWindow() bool { return a.ledger.Window > 0 }
 // accountsOf are the counters of a call that begins now. Where two of them
 // are the same, the smaller limit counts.
 func accountsOf(ad Admission, now time.Time) []account {
-	var list []account
+	var budgets []tenant.Budget
+	if ad.Tenant != nil {
+		budgets = ad.Tenant.Budgets
+	}
+	if len(budgets)+len(ad.Windows) == 0 {
+		return nil
+	}
+	list := make([]account, 0, len(budgets)+len(ad.Windows))
 	add := func(a account) {
 		i := slices.IndexFunc(list, func(o account) bool { return o.ledger.Key == a.ledger.Key })
 		switch {
@@ -57,10 +64,8 @@ func accountsOf(ad Admission, now time.Time) []account {
 			list[i] = a
 		}
 	}
-	if ad.Tenant != nil {
-		for _, b := range ad.Tenant.Budgets {
-			add(budgetAccount(b, now.UTC()))
-		}
+	for _, b := range budgets {
+		add(budgetAccount(b, now.UTC()))
 	}
 	for _, w := range ad.Windows {
 		add(account{name: w.Name, unit: tenant.UnitTokens, ledger: w.Budget()})
@@ -69,15 +74,19 @@ func accountsOf(ad Admission, now time.Time) []account {
 }
 
 func budgetAccount(b tenant.Budget, now time.Time) account {
-	name := b.Unit + "/" + b.Period
 	day, ends := "2006-01", time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
 	if b.Period == tenant.PeriodDay {
 		day, ends = time.DateOnly, time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, time.UTC)
 	}
+	key := make([]byte, 0, 32)
+	key = append(append(append(key, b.Unit...), '/'), b.Period...)
+	nameEnd := len(key)
+	key = now.AppendFormat(append(key, '/'), day)
+	text := string(key) // the name is a part of it
 	return account{
-		name: name, unit: b.Unit, period: b.Period, ends: ends,
+		name: text[:nameEnd], unit: b.Unit, period: b.Period, ends: ends,
 		ledger: store.Budget{
-			Key:   name + "/" + now.Format(day),
+			Key:   text,
 			Limit: store.Amount(b.Amount),
 			Until: ends.Add(keptAfter),
 		},

@@ -101,7 +101,7 @@ func (b *Book) Open(ctx context.Context, ledger store.Ledger, a Admission) (*Hol
 	}
 	h := &Hold{
 		book: b, ledger: ledger, id: a.ID, model: a.Model, outputCap: a.OutputCap, noOutput: a.NoOutput,
-		accounts: accounts, price: a.Price, done: make(chan struct{}),
+		accounts: accounts, price: a.Price,
 		expect: provider.Usage{Input: a.Input, Output: a.OutputCap},
 	}
 	if a.Tenant != nil {

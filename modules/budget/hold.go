@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/price"
@@ -14,25 +15,12 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
-const (
-	// lease is for how long a hold lives that nobody renews: as long, a crash
-	// keeps a tenant from what its calls had reserved.
-	lease = time.Minute
-
-	// renewAfter leaves time for two more attempts.
-	renewAfter = lease / 3
-
-	// retryAfter is the pause after a ledger that failed while there was no
-	// need to ask it.
-	retryAfter = time.Second
-
-	// keepEvery is how often Keep looks.
-	keepEvery = lease / 12
-)
-
 // Hold is what one call has reserved. All its methods may be called on nil,
 // which counts nothing, and at once.
 type Hold struct {
+	covered atomic.Pointer[coverage] // what Used need not look at, nil for nothing
+	output  atomic.Int64             // of used
+
 	book      *Book
 	ledger    store.Ledger
 	tenant    string
@@ -42,14 +30,17 @@ type Hold struct {
 	noOutput  bool
 	expect    provider.Usage
 	least     provider.Usage // what has to fit of it
-	done      chan struct{}  // closed when the hold has ended
 
 	mu       sync.Mutex
 	accounts []account
 	price    price.Price
-	used     provider.Usage // the last figure that was let through
+	used     provider.Usage // the last figure that was let through, but for its output
 	renewAt  time.Time
 	until    time.Time // the lease's end
+
+	renewal *time.Timer     // set off when the lease is to be renewed
+	wakesAt time.Time       // when renewal goes off, zero where it is not running
+	keep    context.Context // Keep's, nil before it
 
 	// tight says that there was no room for a whole step: what is held is
 	// used up before the ledger is asked again.
@@ -92,15 +83,20 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 	if h == nil {
 		return nil
 	}
+	if h.covered.Load().covers(u) {
+		h.output.Store(u.Output)
+		return nil
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended {
 		return nil
 	}
 
+	h.covered.Store(nil)
 	now := time.Now()
-	if now.Before(h.renewAt) && h.short(u) == nil && (h.tight || h.short(h.ahead(u, step(u)/2)) == nil) {
-		h.used = u
+	if now.Before(h.renewAt) && h.hasRoom(u) {
+		h.let(u)
 		return nil
 	}
 	wants := h.kept(now)
@@ -117,8 +113,21 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 		h.refused = true
 		return fmt.Errorf("%w: %w", ErrExhausted, &ExceededError{Budget: a.name, Period: a.period, RetryAfter: a.ends.Sub(now)})
 	}
-	h.used, h.refused = u, false
+	h.refused = false
+	h.let(u)
 	return nil
+}
+
+// let notes a figure that is let through.
+func (h *Hold) let(u provider.Usage) {
+	h.used = u
+	h.output.Store(u.Output)
+	h.cover(u)
+}
+
+// hasRoom says whether a figure needs no growth.
+func (h *Hold) hasRoom(u provider.Usage) bool {
+	return h.short(u) == nil && (h.tight || h.short(h.ahead(u, step(u)/2)) == nil)
 }
 
 // step is by how many tokens a hold grows: more for a long answer, so that
@@ -293,6 +302,8 @@ func (h *Hold) Reprice(ctx context.Context, p price.Price) error {
 		return nil
 	}
 	now, old := time.Now(), h.price
+	h.covered.Store(nil)
+	h.used.Output = h.output.Load()
 	h.price = p
 	wants, least := h.kept(now), h.kept(now)
 	for i := range h.accounts {
@@ -307,40 +318,4 @@ func (h *Hold) Reprice(ctx context.Context, p price.Price) error {
 	}
 	h.tight = false
 	return nil
-}
-
-// Keep renews the hold's lease until ctx ends or the hold does. It runs beside
-// a call, whose provider may be silent for longer than the lease is.
-func (h *Hold) Keep(ctx context.Context) {
-	if h == nil {
-		return
-	}
-	tick := time.NewTicker(keepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-h.done:
-			return
-		case <-tick.C:
-			h.renew(ctx)
-		}
-	}
-}
-
-// renew renews the lease where it is time. A ledger that fails is asked again
-// by the next call; until then Used knows that the lease may be over.
-func (h *Hold) renew(ctx context.Context) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := time.Now()
-	if h.ended || now.Before(h.renewAt) {
-		return
-	}
-	wants := make([]store.Amount, len(h.accounts))
-	for i, a := range h.accounts {
-		wants[i] = a.held
-	}
-	_ = h.growTo(ctx, now, wants)
 }

@@ -224,8 +224,7 @@ func TestLease(t *testing.T) {
 		d := newDesk(t, "1000 tokens/day")
 		h := d.mustOpen(0, 1000)
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { h.Keep(ctx); close(done) }()
+		h.Keep(ctx)
 		time.Sleep(time.Hour)
 		d.want(dayKey, 0, 1000)
 		if n := d.ledger.asked("reserve"); n > 200 {
@@ -237,7 +236,6 @@ func TestLease(t *testing.T) {
 		time.Sleep(lease / 2)
 		d.want(dayKey, 0, 1000)
 		cancel()
-		<-done
 		time.Sleep(lease)
 		d.want(dayKey, 0, 0)
 	})
@@ -248,11 +246,15 @@ func TestLease(t *testing.T) {
 			func(h *Hold) { must(t, h.Release(t.Context())) },
 		} {
 			h := d.mustOpen(0, 10)
-			done := make(chan struct{})
-			go func() { h.Keep(t.Context()); close(done) }()
+			h.Keep(t.Context())
 			time.Sleep(time.Second)
 			end(h)
-			<-done
+			h.Keep(t.Context()) // too late
+			asked := d.ledger.asked("reserve")
+			time.Sleep(time.Hour)
+			if n := d.ledger.asked("reserve") - asked; n != 0 {
+				t.Errorf("the ledger was asked %d times after the end", n)
+			}
 		}
 	})
 	in(t, "Used renews it", func(t *testing.T) {
@@ -290,6 +292,15 @@ func TestReprice(t *testing.T) {
 		d.want(dayKey, 0, 300)
 		must(t, h.Reprice(t.Context(), price.Price{}))
 		d.want(usdKey, 0, 0)
+	})
+	in(t, "holds all that has been used so far", func(t *testing.T) {
+		d := newDesk(t, "1 usd/day")
+		h := d.mustOpen(100, 10) // the model does not keep to the cap
+		for out := range int64(1001) {
+			must(t, h.Used(t.Context(), tokens(100, out)))
+		}
+		must(t, h.Reprice(t.Context(), dear))
+		d.want(usdKey, 0, 21_000)
 	})
 	in(t, "what does not fit changes nothing", func(t *testing.T) {
 		d := newDesk(t, "0.001 usd/day")

@@ -178,5 +178,8 @@ func (h *Hold) Release(ctx context.Context) error {
 
 func (h *Hold) end() {
 	h.ended = true
-	close(h.done)
+	h.covered.Store(nil)
+	if h.renewal != nil {
+		h.renewal.Stop()
+	}
 }
