@@ -37,8 +37,8 @@ func effective(own, handler tenant.Limits) tenant.Limits {
 
 // gauges are the limits that one request is measured by.
 type gauges struct {
+	plan    *plan
 	takes   []store.Take
-	windows []window
 	results []store.Taken
 
 	// tokens are the windows that the model call will be counted in, and
@@ -47,70 +47,34 @@ type gauges struct {
 	spent  []store.Balance
 }
 
-// The kinds of windows.
-const (
-	kindRequests = "requests"
-	kindBurst    = "burst"
-	kindTokens   = "tokens"
-)
-
-// window is one rule and where its state is found.
-type window struct {
-	kind  string
-	rule  limit.Rule
-	take  int // index of the take, or among the token windows
-	place int // index of the window in the take
-}
-
-// gaugesFor makes one take of each key that the limits count, so that a
-// request is granted or refused as a whole. prefix sets the keys apart.
-func gaugesFor(r *http.Request, rec *record.Record, l tenant.Limits, prefix string) *gauges {
-	g := new(gauges)
-	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	for _, kind := range []struct {
-		name  string
-		rules []limit.Rule
-	}{{kindRequests, l.Requests}, {kindBurst, l.Burst}} {
-		for _, rule := range kind.rules {
-			i := g.take(prefix + scopeKey(r, rec, repl, rule.Scope))
-			t := &g.takes[i]
-			t.Windows = append(t.Windows, store.Window{Limit: rule.Limit, Length: rule.Window})
-			g.windows = append(g.windows, window{kind.name, rule, i, len(t.Windows) - 1})
-		}
+// gaugesFor makes one take of each scope of the plan, so that a request is
+// granted or refused as a whole. prefix sets the keys apart.
+func gaugesFor(r *http.Request, rec *record.Record, p *plan, prefix string) *gauges {
+	g := &gauges{plan: p, takes: make([]store.Take, len(p.takes))}
+	for i, t := range p.takes {
+		g.takes[i] = store.Take{Key: prefix + scopeKey(r, rec, t.scope), Windows: t.windows, Slots: t.slots}
 	}
-	for _, rule := range l.Tokens {
-		w := window{kind: kindTokens, rule: rule, take: len(g.tokens)}
-		g.tokens = append(g.tokens, budget.Window{
-			Name:   w.name(),
-			Key:    prefix + kindTokens + "/" + rule.Window.String() + "/" + scopeKey(r, rec, repl, rule.Scope),
-			Limit:  rule.Limit,
-			Length: rule.Window,
-		})
-		g.windows = append(g.windows, w)
+	if p.tokens == 0 {
+		return g
 	}
-	for _, rule := range l.Concurrent {
-		t := &g.takes[g.take(prefix+scopeKey(r, rec, repl, rule.Scope))]
-		if t.Slots == 0 || rule.Limit < t.Slots {
-			t.Slots = rule.Limit
+	g.tokens = make([]budget.Window, 0, p.tokens)
+	for i := range p.windows {
+		if w := &p.windows[i]; w.isTokens() {
+			g.tokens = append(g.tokens, budget.Window{
+				Name:   w.name,
+				Key:    prefix + kindTokens + "/" + w.rule.Window.String() + "/" + scopeKey(r, rec, w.rule.Scope),
+				Limit:  w.rule.Limit,
+				Length: w.rule.Window,
+			})
 		}
 	}
 	return g
 }
 
-// take returns the index of the take with this key, which it adds if need be.
-func (g *gauges) take(key string) int {
-	i := slices.IndexFunc(g.takes, func(t store.Take) bool { return t.Key == key })
-	if i < 0 {
-		i = len(g.takes)
-		g.takes = append(g.takes, store.Take{Key: key})
-	}
-	return i
-}
-
 // scopeKey names who is counted. An anonymous user is counted by address,
 // and the user named in a body is not looked at: it is the client's word,
 // and the body has not been read.
-func scopeKey(r *http.Request, rec *record.Record, repl *caddy.Replacer, scope string) string {
+func scopeKey(r *http.Request, rec *record.Record, scope string) string {
 	switch scope {
 	case limit.ScopeTenant:
 		return "tenant"
@@ -122,6 +86,7 @@ func scopeKey(r *http.Request, rec *record.Record, repl *caddy.Replacer, scope s
 		}
 		return "user:" + rec.User
 	}
+	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	return "custom:" + scope + ":" + repl.ReplaceAll(scope, "")
 }
 
@@ -150,17 +115,20 @@ func (g *gauges) ask(ctx context.Context, s store.Store, tenantID string) (grant
 }
 
 func (g *gauges) spentUp() bool {
-	return slices.ContainsFunc(g.windows, func(w window) bool {
-		return w.kind == kindTokens && g.state(w).Remaining == 0
-	})
+	for i := range g.plan.windows {
+		if w := &g.plan.windows[i]; w.isTokens() && g.state(w).Remaining == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *gauges) holdsSlots() bool {
 	return slices.ContainsFunc(g.takes, func(t store.Take) bool { return t.Slots > 0 })
 }
 
-func (g *gauges) state(w window) store.WindowState {
-	if w.kind == kindTokens {
+func (g *gauges) state(w *window) store.WindowState {
+	if w.isTokens() {
 		b := g.spent[w.take]
 		left := w.rule.Limit - int64(b.Used+b.Held)
 		return store.WindowState{Remaining: max(left, 0), Reset: b.Reset, Wait: b.Wait}
@@ -169,45 +137,41 @@ func (g *gauges) state(w window) store.WindowState {
 }
 
 // wait is how long a refused request should wait: until the last of the
-// windows that refused it lets one through. When a slot comes free nobody
-// knows.
+// windows that refused it lets one through. When a slot comes free is not
+// known.
 func (g *gauges) wait() time.Duration {
 	var longest time.Duration
-	for _, w := range g.windows {
-		longest = max(longest, g.state(w).Wait)
+	for i := range g.plan.windows {
+		longest = max(longest, g.state(&g.plan.windows[i]).Wait)
 	}
 	return longest
 }
 
-// tightest is the window that speaks for all. Requests and tokens are no
-// measure for each other: of both kinds that window speaks of which the
-// smaller part is left, and of requests where that is the same.
-func (g *gauges) tightest() (window, bool) {
-	best, ok := g.tightestOf(kindRequests, kindBurst)
-	tokens, hasTokens := g.tightestOf(kindTokens)
-	if !ok || hasTokens && g.emptier(tokens, best) {
-		return tokens, hasTokens
+// tightest is the window that speaks for all, nil without windows. Requests
+// and tokens are no measure for each other: of both kinds that window speaks
+// of which the smaller part is left, and of requests where that is the same.
+func (g *gauges) tightest() *window {
+	requests, tokens := g.tightestOf(false), g.tightestOf(true)
+	if requests == nil || tokens != nil && g.emptier(tokens, requests) {
+		return tokens
 	}
-	return best, ok
+	return requests
 }
 
-// tightestOf is the window of these kinds that has least left, the longest
-// wait deciding between those that have nothing.
-func (g *gauges) tightestOf(kinds ...string) (window, bool) {
-	var best window
-	ok := false
-	for _, w := range g.windows {
-		if !slices.Contains(kinds, w.kind) {
-			continue
-		}
-		if !ok || g.tighter(w, best) {
-			best, ok = w, true
+// tightestOf is the window for tokens or for requests that has least left, the
+// longest wait deciding between those that have nothing.
+func (g *gauges) tightestOf(tokens bool) *window {
+	var best *window
+	for i := range g.plan.windows {
+		w := &g.plan.windows[i]
+		if w.isTokens() == tokens && (best == nil || g.tighter(w, best)) {
+			best = w
 		}
 	}
-	return best, ok
+	return best
 }
 
-func (g *gauges) tighter(a, b window) bool {
+func (g *gauges) tighter(a, b *window) bool {
 	sa, sb := g.state(a), g.state(b)
 	if sa.Remaining != sb.Remaining {
 		return sa.Remaining < sb.Remaining
@@ -216,7 +180,7 @@ func (g *gauges) tighter(a, b window) bool {
 }
 
 // emptier says whether a smaller part is left of a than of b.
-func (g *gauges) emptier(a, b window) bool {
+func (g *gauges) emptier(a, b *window) bool {
 	sa, sb := g.state(a), g.state(b)
 	la, lb := float64(sa.Remaining)/float64(a.rule.Limit), float64(sb.Remaining)/float64(b.rule.Limit)
 	if la != lb {

@@ -2,6 +2,7 @@ package chatratelimit
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -55,34 +56,29 @@ func TestEffective(t *testing.T) {
 
 func TestTightest(t *testing.T) {
 	now := time.Now()
-	g := &gauges{
-		windows: []window{{kind: "requests", take: 0, place: 0}, {kind: "burst", take: 0, place: 1}, {kind: "requests", take: 1, place: 0}},
-	}
+	windows := []window{{kind: "requests", take: 0, place: 0}, {kind: "burst", take: 0, place: 1}, {kind: "requests", take: 1, place: 0}}
+	g := &gauges{plan: &plan{windows: windows}}
 	for _, tt := range []struct {
 		name    string
 		results []store.Taken
-		want    window
+		want    *window
 		wait    time.Duration
 	}{
 		{"what has least left", []store.Taken{
 			{Windows: []store.WindowState{{Remaining: 5, Reset: now}, {Remaining: 2, Reset: now}}},
 			{Windows: []store.WindowState{{Remaining: 9, Reset: now}}},
-		}, g.windows[1], 0},
+		}, &windows[1], 0},
 		{"of those with nothing the longest wait", []store.Taken{
 			{Windows: []store.WindowState{{Wait: time.Second}, {Wait: time.Minute}}},
 			{Windows: []store.WindowState{{Wait: time.Hour}}},
-		}, g.windows[2], time.Hour},
+		}, &windows[2], time.Hour},
 	} {
 		g.results = tt.results
-		got, ok := g.tightest()
-		if !ok || got != tt.want || g.wait() != tt.wait {
-			t.Errorf("%s: got %+v, %t, wait %v", tt.name, got, ok, g.wait())
+		if got := g.tightest(); got != tt.want || g.wait() != tt.wait {
+			t.Errorf("%s: got %+v, wait %v", tt.name, got, g.wait())
 		}
 	}
-	if got, _ := g.tightestOf(kindBurst); got != g.windows[1] {
-		t.Errorf("of the bursts: %+v", got)
-	}
-	if got, ok := new(gauges).tightest(); ok {
+	if got := (&gauges{plan: new(plan)}).tightest(); got != nil {
 		t.Errorf("of none: %+v", got)
 	}
 }
@@ -95,25 +91,50 @@ func TestTightestOfRequestsAndTokens(t *testing.T) {
 		name     string
 		requests store.WindowState
 		tokens   store.Balance
-		want     window
+		want     string
 	}{
-		{"fewer requests", store.WindowState{Remaining: 4}, store.Balance{Used: 100, Held: 499}, requests},
-		{"fewer tokens", store.WindowState{Remaining: 4}, store.Balance{Used: 100, Held: 501}, tokens},
-		{"as many of both", store.WindowState{Remaining: 4}, store.Balance{Used: 600}, requests},
-		{"nothing of both, and tokens take longer", store.WindowState{Wait: time.Second}, store.Balance{Used: 1000, Wait: time.Minute}, tokens},
-		{"nothing of both, and requests take longer", store.WindowState{Wait: time.Hour}, store.Balance{Used: 2000, Wait: time.Minute}, requests},
+		{"fewer requests", store.WindowState{Remaining: 4}, store.Balance{Used: 100, Held: 499}, requests.kind},
+		{"fewer tokens", store.WindowState{Remaining: 4}, store.Balance{Used: 100, Held: 501}, tokens.kind},
+		{"as many of both", store.WindowState{Remaining: 4}, store.Balance{Used: 600}, requests.kind},
+		{"nothing of both, and tokens take longer", store.WindowState{Wait: time.Second}, store.Balance{Used: 1000, Wait: time.Minute}, tokens.kind},
+		{"nothing of both, and requests take longer", store.WindowState{Wait: time.Hour}, store.Balance{Used: 2000, Wait: time.Minute}, requests.kind},
 	} {
 		g := &gauges{
-			windows: []window{requests, tokens},
+			plan:    &plan{windows: []window{requests, tokens}},
 			results: []store.Taken{{Windows: []store.WindowState{tt.requests}}},
 			spent:   []store.Balance{tt.tokens},
 		}
-		if got, ok := g.tightest(); !ok || got != tt.want {
+		if got := g.tightest(); got == nil || got.kind != tt.want {
 			t.Errorf("%s: got %+v", tt.name, got)
 		}
 	}
-	alone := &gauges{windows: []window{tokens}, spent: []store.Balance{{Used: 1}}}
-	if got, ok := alone.tightest(); !ok || got != tokens {
+	alone := &gauges{plan: &plan{windows: []window{tokens}}, spent: []store.Balance{{Used: 1}}}
+	if got := alone.tightest(); got == nil || got.kind != kindTokens {
 		t.Errorf("tokens alone: %+v", got)
+	}
+}
+
+// Requests of a tenant share its plan until the tenant changes.
+func TestPlans(t *testing.T) {
+	handler := tenant.Limits{Requests: rule(t, "5 1m", true)}
+	ps := &plans{own: newPlan(handler)}
+	plain := &tenant.Tenant{ID: "plain"}
+	acme := &tenant.Tenant{ID: "acme", Requests: rule(t, "9 1m", true)}
+	if ps.of(plain, handler) != ps.own {
+		t.Error("a tenant without limits has a plan of its own")
+	}
+	first := ps.of(acme, handler)
+	if first.windows[0].rule.Limit != 9 || ps.of(acme, handler) != first {
+		t.Errorf("got %+v", first)
+	}
+	acme = &tenant.Tenant{ID: "acme", Concurrent: rule(t, "3", false)} // as after a reload
+	if p := ps.of(acme, handler); p.windows[0].rule.Limit != 5 || p.takes[0].slots != 3 {
+		t.Errorf("after a change: %+v", p)
+	}
+	for i := range 2*maxPlans + 1 {
+		ps.of(&tenant.Tenant{ID: strconv.Itoa(i), Requests: acme.Concurrent}, handler)
+	}
+	if n := len(ps.byTenant); n > maxPlans {
+		t.Errorf("%d plans are kept", n)
 	}
 }

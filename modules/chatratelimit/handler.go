@@ -22,7 +22,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(new(Handler))
 }
 
 // Handler limits requests by exact sliding windows and by how many run at
@@ -56,6 +56,7 @@ type Handler struct {
 	OnStoreError string `json:"on_store_error,omitempty"`
 
 	rules tenant.Limits
+	plans plans
 	app   *chat.App
 	log   *zap.Logger
 }
@@ -73,7 +74,7 @@ var defaults = tenant.Limits{
 }
 
 // CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
+func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.handlers.chat_ratelimit",
 		New: func() caddy.Module { return new(Handler) },
@@ -102,6 +103,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			*kind.to = append(*kind.to, r)
 		}
 	}
+	h.plans.own = newPlan(effective(tenant.Limits{}, h.rules))
 	if h.OnStoreError == "" {
 		h.OnStoreError = onErrorDeny
 	}
@@ -147,9 +149,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) gauges(r *http.Request, rec *record.Record) *gauges {
 	rec.Limiters++
 	if rec.Limiters == 1 {
-		return gaugesFor(r, rec, effective(rec.Tenant.Limits(), h.rules), "")
+		return gaugesFor(r, rec, h.plans.of(rec.Tenant, h.rules), "")
 	}
-	return gaugesFor(r, rec, effective(tenant.Limits{}, h.rules), strconv.Itoa(rec.Limiters)+":")
+	return gaugesFor(r, rec, h.plans.own, strconv.Itoa(rec.Limiters)+":")
 }
 
 // take counts the request. The release of a refused one does nothing.

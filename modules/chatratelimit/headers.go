@@ -1,15 +1,14 @@
 package chatratelimit
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
-	"github.com/caddy-chat/caddy-chat/modules/limit"
 	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
 // setHeaders tells the client where it stands, whether or not it is let
@@ -17,32 +16,35 @@ import (
 // headers that have room for one only.
 func (g *gauges) setHeaders(w http.ResponseWriter, r *http.Request, rec *record.Record) {
 	now := time.Now()
-	if tight, ok := g.tightest(); ok {
+	if tight := g.tightest(); tight != nil {
 		s := g.state(tight)
-		rec.SetHeader(w, "X-RateLimit-Limit", strconv.FormatInt(tight.rule.Limit, 10))
-		rec.SetHeader(w, "X-RateLimit-Remaining", strconv.FormatInt(s.Remaining, 10))
-		rec.SetHeader(w, "X-RateLimit-Reset", strconv.FormatInt(ceilMillis(s.Reset), 10))
+		rec.SetHeader(w, "X-Ratelimit-Limit", tight.limit)
+		rec.SetHeader(w, "X-Ratelimit-Remaining", strconv.FormatInt(s.Remaining, 10))
+		rec.SetHeader(w, "X-Ratelimit-Reset", strconv.FormatInt(ceilMillis(s.Reset), 10))
 		g.setStandardHeaders(w, rec, now)
 	} else {
 		g.setSlotHeaders(w, rec, now)
 	}
-	if strings.HasPrefix(r.URL.Path, "/v1/") {
-		g.setOpenAIHeaders(w, rec, now, "Requests", kindRequests, kindBurst)
-		g.setOpenAIHeaders(w, rec, now, "Tokens", kindTokens)
+	if !strings.HasPrefix(r.URL.Path, "/v1/") {
+		return
+	}
+	if tight := g.tightestOf(false); tight != nil {
+		s := g.state(tight)
+		rec.SetHeader(w, "X-Ratelimit-Limit-Requests", tight.limit)
+		rec.SetHeader(w, "X-Ratelimit-Remaining-Requests", strconv.FormatInt(s.Remaining, 10))
+		rec.SetHeader(w, "X-Ratelimit-Reset-Requests", untilReset(s, now))
+	}
+	if tight := g.tightestOf(true); tight != nil {
+		s := g.state(tight)
+		rec.SetHeader(w, "X-Ratelimit-Limit-Tokens", tight.limit)
+		rec.SetHeader(w, "X-Ratelimit-Remaining-Tokens", strconv.FormatInt(s.Remaining, 10))
+		rec.SetHeader(w, "X-Ratelimit-Reset-Tokens", untilReset(s, now))
 	}
 }
 
-// setOpenAIHeaders sets OpenAI's three headers for what they call requests
-// or tokens.
-func (g *gauges) setOpenAIHeaders(w http.ResponseWriter, rec *record.Record, now time.Time, what string, kinds ...string) {
-	tight, ok := g.tightestOf(kinds...)
-	if !ok {
-		return
-	}
-	s := g.state(tight)
-	rec.SetHeader(w, "X-Ratelimit-Limit-"+what, strconv.FormatInt(tight.rule.Limit, 10))
-	rec.SetHeader(w, "X-Ratelimit-Remaining-"+what, strconv.FormatInt(s.Remaining, 10))
-	rec.SetHeader(w, "X-Ratelimit-Reset-"+what, max(s.Reset.Sub(now), 0).Round(time.Millisecond).String())
+// untilReset is how OpenAI writes when a window is free again.
+func untilReset(s store.WindowState, now time.Time) string {
+	return max(s.Reset.Sub(now), 0).Round(time.Millisecond).String()
 }
 
 // setSlotHeaders speaks for a limit on concurrent requests where there is no
@@ -60,38 +62,27 @@ func (g *gauges) setSlotHeaders(w http.ResponseWriter, rec *record.Record, now t
 	if limitOf < 0 {
 		return
 	}
-	rec.SetHeader(w, "X-RateLimit-Limit", strconv.FormatInt(limitOf, 10))
-	rec.SetHeader(w, "X-RateLimit-Remaining", strconv.FormatInt(free, 10))
-	rec.SetHeader(w, "X-RateLimit-Reset", strconv.FormatInt(now.UnixMilli(), 10))
+	rec.SetHeader(w, "X-Ratelimit-Limit", strconv.FormatInt(limitOf, 10))
+	rec.SetHeader(w, "X-Ratelimit-Remaining", strconv.FormatInt(free, 10))
+	rec.SetHeader(w, "X-Ratelimit-Reset", strconv.FormatInt(now.UnixMilli(), 10))
 }
 
 // setStandardHeaders sets the structured fields of the IETF draft
 // "RateLimit header fields for HTTP", one item a window.
 func (g *gauges) setStandardHeaders(w http.ResponseWriter, rec *record.Record, now time.Time) {
-	var policy, state []string
-	seen := make(map[string]bool)
-	for _, win := range g.windows {
-		name := win.name()
-		if seen[name] {
-			// two policies must not share a name
-			name += "-" + win.rule.Window.String()
-		}
-		seen[name] = true
+	state := make([]byte, 0, 256)
+	for i := range g.plan.windows {
+		win := &g.plan.windows[i]
 		s := g.state(win)
-		policy = append(policy, fmt.Sprintf("%q;q=%d;w=%d", name, win.rule.Limit, apierror.Seconds(win.rule.Window)))
-		state = append(state, fmt.Sprintf("%q;r=%d;t=%d", name, s.Remaining, apierror.Seconds(max(s.Reset.Sub(now), 0))))
+		if i > 0 {
+			state = append(state, ", "...)
+		}
+		state = append(state, win.item...)
+		state = strconv.AppendInt(append(state, ";r="...), s.Remaining, 10)
+		state = strconv.AppendInt(append(state, ";t="...), apierror.Seconds(max(s.Reset.Sub(now), 0)), 10)
 	}
-	rec.SetHeader(w, "RateLimit-Policy", strings.Join(policy, ", "))
-	rec.SetHeader(w, "RateLimit", strings.Join(state, ", "))
-}
-
-// name is the window's name in the standard headers, with its scope unless
-// it counts per user.
-func (w window) name() string {
-	if w.rule.Scope == limit.ScopeUser {
-		return w.kind
-	}
-	return w.kind + "-" + strings.Trim(w.rule.Scope, "{}")
+	rec.SetHeader(w, "Ratelimit-Policy", g.plan.policy)
+	rec.SetHeader(w, "Ratelimit", string(state))
 }
 
 // ceilMillis never names a moment at which the limit is not yet free.

@@ -92,6 +92,11 @@ func (t *Tenant) Limits() Limits {
 	return Limits{t.Requests, t.Burst, t.Tokens, t.Concurrent}
 }
 
+// Any says whether there is any limit.
+func (l Limits) Any() bool {
+	return len(l.Requests)+len(l.Burst)+len(l.Tokens)+len(l.Concurrent) > 0
+}
+
 // Registry finds tenants. It does not change: a new set of tenants is a new
 // Registry.
 type Registry struct {
