@@ -97,9 +97,9 @@ func (h *Handler) converse(x *exchange, req *sentCompletion, next caddyhttp.Hand
 	before = append(before, h.remembered(past, req.messages, room)...)
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
-	p := newV1Writer(t, t.newOutput(false))
-	defer p.stream.Close()
-	return p.end(serveNext(next, p, t.request(req.with(before))))
+	w := newV1Writer(t, t.newOutput(false))
+	defer w.stream.Close()
+	return w.end(serveNext(next, w, t.request(req.with(before))))
 }
 
 // readCompletion reads and checks the body.

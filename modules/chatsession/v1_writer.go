@@ -49,167 +49,167 @@ func newV1Writer(t *turn, o *output) *v1Writer {
 var errUnstored = errors.New("the answer could not be stored")
 
 // WriteHeader begins a stream. A document begins with its first piece.
-func (p *v1Writer) WriteHeader(status int) {
+func (w *v1Writer) WriteHeader(status int) {
 	if status < http.StatusOK {
-		p.ResponseWriterWrapper.WriteHeader(status)
+		w.ResponseWriterWrapper.WriteHeader(status)
 		return
 	}
-	if p.a.status != 0 {
+	if w.a.status != 0 {
 		return
 	}
-	p.a.WriteHeader(status)
-	if p.a.events != nil {
-		p.begin()
+	w.a.WriteHeader(status)
+	if w.a.events != nil {
+		w.begin()
 	}
 }
 
-func (p *v1Writer) Write(b []byte) (int, error) {
-	p.WriteHeader(http.StatusOK)
-	_, _ = p.a.Write(b) // what is made of it does not concern the writer
+func (w *v1Writer) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.a.Write(b) // what is made of it does not concern the writer
 	switch {
-	case p.told:
+	case w.told:
 		return 0, errUnstored
-	case p.a.events == nil:
-		return p.hold(b)
-	case p.settled, !p.a.done && !p.a.broken:
-		return p.forward(b)
-	case p.isGateway():
+	case w.a.events == nil:
+		return w.hold(b)
+	case w.settled, !w.a.done && !w.a.broken:
+		return w.forward(b)
+	case w.isGateway():
 		// what was used is known once it has returned
-		p.held = append(p.held, b...)
+		w.held = append(w.held, b...)
 		return len(b), nil
 	}
-	if e := p.settle(); e.unstored {
-		p.tell(e.failure)
+	if e := w.settle(); e.unstored {
+		w.tell(e.failure)
 		return 0, errUnstored
 	}
-	return p.forward(b)
+	return w.forward(b)
 }
 
 // ReadFrom implements io.ReaderFrom.
-func (p *v1Writer) ReadFrom(r io.Reader) (int64, error) {
-	return io.Copy(struct{ io.Writer }{p}, r)
+func (w *v1Writer) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{w}, r)
 }
 
 // FlushError implements what http.ResponseController looks for.
-func (p *v1Writer) FlushError() error {
-	if !p.begun || p.isLost() {
+func (w *v1Writer) FlushError() error {
+	if !w.begun || w.isLost() {
 		return nil
 	}
-	return p.tolerate(http.NewResponseController(p.ResponseWriter).Flush())
+	return w.tolerate(http.NewResponseController(w.ResponseWriter).Flush())
 }
 
 // begin sends the header.
-func (p *v1Writer) begin() {
-	if p.begun {
+func (w *v1Writer) begin() {
+	if w.begun {
 		return
 	}
-	p.begun = true
+	w.begun = true
 	switch {
-	case p.isLost():
-	case p.isGateway() && p.a.events != nil:
-		p.stream.Begin()
+	case w.isLost():
+	case w.isGateway() && w.a.events != nil:
+		w.stream.Begin()
 	default:
-		p.ResponseWriterWrapper.WriteHeader(p.a.status)
+		w.ResponseWriterWrapper.WriteHeader(w.a.status)
 	}
 }
 
 // isGateway says whether ai_gateway answers, which writes whole events and is
 // about to return when it has written the end.
-func (p *v1Writer) isGateway() bool { return p.t.x.Rec.Call.Provider != "" }
+func (w *v1Writer) isGateway() bool { return w.t.x.Rec.Call.Provider != "" }
 
 // TakesChunks implements chat.ChunkTaker.
-func (p *v1Writer) TakesChunks() bool { return p.begun && p.a.events != nil }
+func (w *v1Writer) TakesChunks() bool { return w.begun && w.a.events != nil }
 
 // TakeChunk implements chat.ChunkTaker.
-func (p *v1Writer) TakeChunk(c *provider.Chunk) error {
-	if p.told {
+func (w *v1Writer) TakeChunk(c *provider.Chunk) error {
+	if w.told {
 		return errUnstored
 	}
-	_ = p.a.TakeChunk(c) // what is made of it does not concern the writer
-	p.events = sse.AppendEvent(p.events, "", "", c.Raw)
+	_ = w.a.TakeChunk(c) // what is made of it does not concern the writer
+	w.events = sse.AppendEvent(w.events, "", "", c.Raw)
 	return nil
 }
 
 // FlushChunks implements chat.ChunkTaker.
-func (p *v1Writer) FlushChunks() error {
-	p.o.flush()
-	_, err := p.forward(p.events)
-	p.events = p.events[:0]
+func (w *v1Writer) FlushChunks() error {
+	w.o.flush()
+	_, err := w.forward(w.events)
+	w.events = w.events[:0]
 	return err
 }
 
 // hold keeps a piece of a document until the next one comes.
-func (p *v1Writer) hold(b []byte) (int, error) {
+func (w *v1Writer) hold(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	if err := p.release(); err != nil {
+	if err := w.release(); err != nil {
 		return 0, err
 	}
-	p.held = append(p.held, b...)
+	w.held = append(w.held, b...)
 	return len(b), nil
 }
 
 // release sends the piece that was held back.
-func (p *v1Writer) release() error {
-	if len(p.held) == 0 {
+func (w *v1Writer) release() error {
+	if len(w.held) == 0 {
 		return nil
 	}
-	_, err := p.forward(p.held)
-	p.held = p.held[:0]
+	_, err := w.forward(w.held)
+	w.held = w.held[:0]
 	return err
 }
 
 // forward sends b to the client. Where the client is gone and the answer goes
 // on without it, nothing fails, unless there is nothing left to keep of it.
-func (p *v1Writer) forward(b []byte) (int, error) {
-	p.begin()
-	if !p.isLost() {
-		if err := p.tolerate(p.write(b)); err != nil {
+func (w *v1Writer) forward(b []byte) (int, error) {
+	w.begin()
+	if !w.isLost() {
+		if err := w.tolerate(w.write(b)); err != nil {
 			return 0, err
 		}
 	}
-	if p.lost && p.a.failure != nil {
-		return 0, p.a.failure
+	if w.lost && w.a.failure != nil {
+		return 0, w.a.failure
 	}
 	return len(b), nil
 }
 
-func (p *v1Writer) write(b []byte) error {
-	if p.isGateway() && p.a.events != nil {
-		return p.stream.Send(b)
+func (w *v1Writer) write(b []byte) error {
+	if w.isGateway() && w.a.events != nil {
+		return w.stream.Send(b)
 	}
-	_, err := p.ResponseWriter.Write(b)
+	_, err := w.ResponseWriter.Write(b)
 	return err
 }
 
 // isLost says whether the client has gone and the answer goes on.
-func (p *v1Writer) isLost() bool {
-	if p.t.h.OnDisconnect == disconnectContinue && p.t.x.R.Context().Err() != nil {
-		p.lost = true
+func (w *v1Writer) isLost() bool {
+	if w.t.h.OnDisconnect == disconnectContinue && w.t.x.R.Context().Err() != nil {
+		w.lost = true
 	}
-	return p.lost
+	return w.lost
 }
 
 // tolerate is what a write that ended with err ends with for the next handler.
-func (p *v1Writer) tolerate(err error) error {
-	if err != nil && p.t.h.OnDisconnect == disconnectContinue && p.t.ctx.Err() == nil {
-		p.lost = true
+func (w *v1Writer) tolerate(err error) error {
+	if err != nil && w.t.h.OnDisconnect == disconnectContinue && w.t.ctx.Err() == nil {
+		w.lost = true
 		return nil
 	}
 	return err
 }
 
 // settle stores the answer and frees the session.
-func (p *v1Writer) settle() ending {
-	p.settled = true
-	e := p.t.conclude(p.a, p.o)
-	p.t.keepAnswer(p.a, e, true)
-	p.t.free(p.t.lastEvents(p.o, e)...)
-	if rec := p.t.x.Rec; e.failure != nil && rec.ErrorCode == "" {
+func (w *v1Writer) settle() ending {
+	w.settled = true
+	e := w.t.conclude(w.a, w.o)
+	w.t.keepAnswer(w.a, e, true)
+	w.t.free(w.t.lastEvents(w.o, e)...)
+	if rec := w.t.x.Rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
-		if !p.taken { // else it is logged where it is told
-			apierror.Log(p.t.h.log, rec, e.failure)
+		if !w.taken { // else it is logged where it is told
+			apierror.Log(w.t.h.log, rec, e.failure)
 		}
 	}
 	return e
@@ -217,45 +217,45 @@ func (p *v1Writer) settle() ending {
 
 // TakeFailure implements apierror.Taker: the answer is stored, and the session
 // free, before anybody is told.
-func (p *v1Writer) TakeFailure(e *apierror.Error) {
-	p.taken = !p.settled
-	p.a.TakeFailure(e)
+func (w *v1Writer) TakeFailure(e *apierror.Error) {
+	w.taken = !w.settled
+	w.a.TakeFailure(e)
 }
 
 // tell ends a stream with an error, in place of what would make it look whole.
 // A recorder tells all who wait for it.
-func (p *v1Writer) tell(failure *apierror.Error) {
-	p.told = true
-	if apierror.HandOver(p.ResponseWriter, failure) {
+func (w *v1Writer) tell(failure *apierror.Error) {
+	w.told = true
+	if apierror.HandOver(w.ResponseWriter, failure) {
 		return
 	}
-	if p.taken {
-		apierror.Log(p.t.h.log, p.t.x.Rec, failure)
+	if w.taken {
+		apierror.Log(w.t.h.log, w.t.x.Rec, failure)
 	}
-	_, _ = p.forward(apierror.OpenAIFrame(failure, p.t.x.Rec.TraceID))
-	_ = p.FlushError()
+	_, _ = w.forward(apierror.OpenAIFrame(failure, w.t.x.Rec.TraceID))
+	_ = w.FlushError()
 }
 
 // end is called when the next handler has returned, with its error, and
 // returns what there is still to answer.
-func (p *v1Writer) end(err error) error {
-	if !p.settled {
-		p.a.end(err)
-		p.keepStatus(err)
-		p.t.x.holdEnd()
-		if e := p.settle(); e.unstored {
-			return p.fail(e.failure)
+func (w *v1Writer) end(err error) error {
+	if !w.settled {
+		w.a.end(err)
+		w.keepStatus(err)
+		w.t.x.holdEnd()
+		if e := w.settle(); e.unstored {
+			return w.fail(e.failure)
 		}
 	}
-	if p.taken {
-		return p.fail(p.a.failure)
+	if w.taken {
+		return w.fail(w.a.failure)
 	}
 	switch {
-	case p.a.status == 0 && err == nil:
-		return p.a.failure // nobody has answered
-	case p.a.status != 0:
-		p.begin()
-		_ = p.release() // the client may have gone
+	case w.a.status == 0 && err == nil:
+		return w.a.failure // nobody has answered
+	case w.a.status != 0:
+		w.begin()
+		_ = w.release() // the client may have gone
 	}
 	if errors.Is(err, errAborted) {
 		panic(http.ErrAbortHandler)
@@ -267,26 +267,26 @@ func (p *v1Writer) end(err error) error {
 }
 
 // keepStatus gives a failure the status that the client is answered.
-func (p *v1Writer) keepStatus(err error) {
-	status := p.a.status
+func (w *v1Writer) keepStatus(err error) {
+	status := w.a.status
 	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok && status == 0 {
 		status = he.StatusCode
 	}
-	if p.a.failure != nil && status >= http.StatusBadRequest {
-		f := *p.a.failure
+	if w.a.failure != nil && status >= http.StatusBadRequest {
+		f := *w.a.failure
 		f.Status = status
-		p.a.failure = &f
+		w.a.failure = &f
 	}
 }
 
 // fail answers in place of an answer that could not be stored or that the next
 // handler has not brought to its end.
-func (p *v1Writer) fail(failure *apierror.Error) error {
+func (w *v1Writer) fail(failure *apierror.Error) error {
 	switch {
-	case !p.begun:
+	case !w.begun:
 		return failure
-	case p.a.events != nil:
-		p.tell(failure)
+	case w.a.events != nil:
+		w.tell(failure)
 		return nil
 	default:
 		panic(http.ErrAbortHandler) // a part of it is out
