@@ -1,0 +1,186 @@
+// Package load makes the requests of the benchmark. It speaks HTTP/1.1 by
+// hand, because what the client uses of the machine, the proxy does not have.
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/integration/bench/replay"
+)
+
+// conn is a connection that is kept alive.
+type conn struct {
+	net.Conn
+	r    *bufio.Reader
+	read answer // of the answer that is being read
+	tail []byte // the end of what was read
+}
+
+// answer is what was seen of one answer.
+type answer struct {
+	words int
+	first time.Time       // when the first word was there
+	lags  []time.Duration // from the sending of a word to its arrival
+}
+
+func dial(addr string) (*conn, error) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, r: bufio.NewReaderSize(c, 32<<10)}, nil
+}
+
+// do makes a request and reads its answer to the end. The answer is valid
+// until the next one.
+func (c *conn) do(req *Request) (answer, error) {
+	if err := c.send(req); err != nil {
+		return answer{}, err
+	}
+	if err := c.body(); err != nil {
+		return answer{}, err
+	}
+	return c.read, req.check(c.read, c.tail)
+}
+
+func (c *conn) send(req *Request) error {
+	c.read = answer{lags: c.read.lags[:0]}
+	c.tail = c.tail[:0]
+	_, err := c.Write(req.wire)
+	return err
+}
+
+// body reads an answer: its header, and all of its body.
+func (c *conn) body() error {
+	length, err := c.header()
+	if err != nil {
+		return err
+	}
+	if length >= 0 {
+		return c.take(length)
+	}
+	for {
+		size, err := c.chunkSize()
+		if err != nil {
+			return err
+		}
+		if err := c.take(size); err != nil {
+			return err
+		}
+		if _, err := c.r.Discard(2); err != nil { // the line end after a chunk
+			return err
+		}
+		if size == 0 {
+			return nil
+		}
+	}
+}
+
+// header reads the header of an answer. The length is -1 for a chunked body.
+func (c *conn) header() (length int, err error) {
+	line, err := c.r.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	status := string(bytes.TrimSpace(line))
+	length = -1
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return 0, err
+		}
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if status == "HTTP/1.1 200 OK" {
+		return length, nil
+	}
+	body := make([]byte, max(0, length))
+	_, err = io.ReadFull(c.r, body)
+	return 0, errors.Join(fmt.Errorf("%s: %s", status, body), err)
+}
+
+func (c *conn) chunkSize() (int, error) {
+	line, err := c.r.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	size, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 31)
+	return int(size), err
+}
+
+// take reads n bytes of a body, as they come.
+func (c *conn) take(n int) error {
+	for n > 0 {
+		if _, err := c.r.Peek(1); err != nil {
+			return err
+		}
+		part, err := c.r.Peek(min(n, c.r.Buffered()))
+		if err != nil {
+			return err
+		}
+		c.note(part)
+		n -= len(part)
+		if _, err := c.r.Discard(len(part)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tailLen holds the last event of an answer, and a document's end.
+const tailLen = 512
+
+// note looks at a part of a body that has just arrived.
+func (c *conn) note(part []byte) {
+	end := part[max(0, len(part)-tailLen):]
+	kept := c.tail[min(len(c.tail), max(0, len(c.tail)+len(end)-tailLen)):]
+	c.tail = append(c.tail[:copy(c.tail, kept)], end...)
+
+	words := bytes.Count(part, []byte(replay.Mark))
+	if words == 0 {
+		return
+	}
+	now := time.Now()
+	if c.read.words == 0 {
+		c.read.first = now
+	}
+	c.read.words += words
+	for ; words > 0; words-- {
+		_, part, _ = bytes.Cut(part, []byte(replay.Mark))
+		if sent, ok := stamp(part); ok {
+			c.read.lags = append(c.read.lags, now.Sub(sent))
+		}
+	}
+}
+
+// stamp reads the send time that a part begins with. A document has none,
+// and of a word that came in two parts it does not matter.
+func stamp(part []byte) (time.Time, bool) {
+	if len(part) < replay.StampLen {
+		return time.Time{}, false
+	}
+	var ns int64
+	for _, digit := range part[:replay.StampLen] {
+		if digit < '0' || digit > '9' {
+			return time.Time{}, false
+		}
+		ns = ns*10 + int64(digit-'0')
+	}
+	return time.Unix(0, ns), true
+}

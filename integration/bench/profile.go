@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/integration/bench/load"
+)
+
+// profile writes where a Caddy spends its time and what it allocates under a
+// load, for go tool pprof.
+func profile(p *proxy, s scenario, plan load.Plan, dir string, d time.Duration) error {
+	if p.process == nil {
+		return nil
+	}
+	plan.Duration = d + time.Second // the profiles begin and end within
+	done := make(chan error, 1)
+	go func() {
+		_, err := plan.Run()
+		done <- err
+	}()
+
+	errs := make(chan error, 2)
+	for path, kind := range map[string]string{"profile": "cpu", "allocs": "allocs"} {
+		go func() {
+			url := fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", p.admin, path, int(d.Seconds()))
+			errs <- fetch(url, filepath.Join(dir, fmt.Sprintf("%s-%s.%s.pprof", p.name, s.name, kind)))
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	return <-done
+}
+
+// fetch writes what is at the url into a file.
+func fetch(url, file string) error {
+	resp, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s: %s", url, resp.Status, body)
+	}
+	return os.WriteFile(file, body, 0o600)
+}
