@@ -1,53 +1,74 @@
 // Command bench measures what the gateway costs beside Caddy's reverse_proxy
-// and other proxies. Run it from the root of the repository:
+// and other proxies: docs/performance.md says how. Run it from the root of
+// the repository, by make bench or
 //
 //	go run ./integration/bench -help
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
+	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
-
-	"github.com/caddy-chat/caddy-chat/integration/bench/replay"
 )
 
 // config is what the flags say.
 type config struct {
 	caddy       string
+	out         string
+	parts       list
+	contenders  list
+	scenarios   list
+	messages    counts
+	tenants     counts
+	held        int
+	slow        int
+	base, head  string
 	rounds      int
 	duration    time.Duration
 	warmup      time.Duration
 	connections int
 	rate        float64
-	contenders  string
-	scenarios   string
 	pprof       string
 	pprofTime   time.Duration
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == asUpstream {
+	if slices.Equal(os.Args[1:], []string{asUpstream}) {
 		exitOn(beUpstream())
 		return
 	}
-	var c config
+	c := config{messages: counts{10, 10_000}, tenants: counts{1, 10_000}}
 	flag.StringVar(&c.caddy, "caddy", "", "the caddy `binary` to measure; without one, what make builds")
+	flag.StringVar(&c.out, "out", "", "write the tables into this `page`, and a chart beside it")
+	flag.Var(&c.parts, "parts", "some of figures,messages,tenants; all, or figures if contenders or scenarios are picked")
+	flag.Var(&c.contenders, "contenders", "some of direct,reverse_proxy,haproxy,nginx,ai_gateway,chain,chat")
+	flag.Var(&c.scenarios, "scenarios", "some of held,short,steady,long,burst,null,paced")
+	flag.Var(&c.messages, "messages", "`how many` stored messages there are, as in 10,10000,1000000")
+	flag.Var(&c.tenants, "tenants", "`how many` tenants there are, as in 1,10000,100000")
+	flag.IntVar(&c.held, "held", 0, "only hold `n` streams at once, and show the memory")
+	flag.IntVar(&c.slow, "slow", 0, "only read `n` streams, a tenth of which stop reading, and show the time of the others")
+	flag.StringVar(&c.base, "base", "", "only compare with this `revision`")
+	flag.StringVar(&c.head, "head", "", "the `revision` to compare; without one, what is given as -caddy or made here")
 	flag.IntVar(&c.rounds, "rounds", 5, "how often everything is measured")
-	flag.DurationVar(&c.duration, "time", 1500*time.Millisecond, "how long one measurement takes")
-	flag.DurationVar(&c.warmup, "warmup", 300*time.Millisecond, "how long there is load before it")
+	flag.DurationVar(&c.duration, "time", time.Second, "how long one measurement takes, paced streams twice")
+	flag.DurationVar(&c.warmup, "warmup", 250*time.Millisecond, "how long there is load before it")
 	flag.IntVar(&c.connections, "c", 8, "how many connections ask at once")
 	flag.Float64Var(&c.rate, "rate", 0, "requests a second; without it, each connection asks again when it has its answer")
-	flag.StringVar(&c.contenders, "contenders", "", "only these, with commas between")
-	flag.StringVar(&c.scenarios, "scenarios", "", "only these, with commas between")
-	flag.StringVar(&c.pprof, "pprof", "", "write CPU and allocation profiles of each Caddy and scenario into this `folder`")
+	flag.StringVar(&c.pprof, "pprof", "", "write profiles of each Caddy and scenario into this `folder`")
 	flag.DurationVar(&c.pprofTime, "pprof-time", 5*time.Second, "how long a profile takes")
 	flag.Parse()
-	exitOn(c.run())
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := c.run(ctx)
+	stop()
+	exitOn(err)
 }
 
 func exitOn(err error) {
@@ -57,100 +78,98 @@ func exitOn(err error) {
 	}
 }
 
-// beUpstream serves until its standard input ends.
-func beUpstream() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// run does the one thing that is asked for, or all parts.
+func (c config) run(ctx context.Context) error {
+	if c.base != "" {
+		return c.diff(ctx)
+	}
+	caddy, err := caddyOf(ctx, c.caddy)
 	if err != nil {
 		return err
 	}
-	fmt.Println(l.Addr())
-	go func() {
-		_, _ = os.Stdin.Read(make([]byte, 1))
-		os.Exit(0)
-	}()
-	return replay.Serve(l)
+	b := &bench{config: c, caddy: caddy}
+	if b.upstream, err = startUpstream(ctx); err != nil {
+		return err
+	}
+	switch {
+	case c.held > 0:
+		return b.streamsHeld(ctx)
+	case c.slow > 0:
+		return b.besideSlow(ctx)
+	}
+
+	parts := c.parts
+	switch {
+	case parts != nil:
+	case c.contenders != nil || c.scenarios != nil:
+		parts = list{"figures"}
+	default:
+		parts = list{"figures", "messages", "tenants"}
+	}
+	for _, part := range parts {
+		if err := b.part(ctx, part); err != nil {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+	}
+	return nil
 }
 
-func (c config) run() error {
-	caddy, err := caddyOf(c.caddy)
-	if err != nil {
-		return err
+func (b *bench) part(ctx context.Context, name string) error {
+	switch name {
+	case "figures":
+		return b.figures(ctx)
+	case "messages":
+		return b.byMessages(ctx)
+	case "tenants":
+		return b.byTenants(ctx)
+	default:
+		return fmt.Errorf("want figures, messages or tenants")
 	}
-	ways, err := pick(contenders(caddy), func(c contender) string { return c.name }, c.contenders)
-	if err != nil {
-		return err
-	}
-	kinds, err := pick(scenarios, func(s scenario) string { return s.name }, c.scenarios)
-	if err != nil {
-		return err
-	}
-	upstream, addr, err := startUpstream()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = upstream.Process.Kill() }()
-
-	results := map[string][]sample{}
-	for round := range c.rounds {
-		for i := range ways {
-			w := ways[(i+round)%len(ways)]
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, c.rounds, w.name)
-			got, err := c.measure(w, kinds, addr)
-			if err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
-			}
-			results[w.name] = append(results[w.name], got)
-		}
-	}
-	return print(os.Stdout, ways, results)
 }
 
-// measure runs a contender through the scenarios.
-func (c config) measure(w contender, kinds []scenario, upstream string) (sample, error) {
-	p, err := w.start(upstream)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = p.close() }()
+// list is a flag with commas.
+type list []string
 
-	all := sample{}
-	for _, s := range kinds {
-		plan := s.plan(p, c.connections, c.warmup, c.rate)
-		if _, err := plan.Run(); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
-		}
-		plan.Duration = c.duration
-		got, err := s.measure(p, plan)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
-		}
-		for name, figure := range got {
-			all[name] = figure
-		}
-		if c.pprof == "" {
-			continue
-		}
-		if err := profile(p, s, plan, c.pprof, c.pprofTime); err != nil {
-			return nil, fmt.Errorf("%s: profile: %w", s.name, err)
-		}
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(s string) error {
+	*l = strings.Split(s, ",")
+	return nil
+}
+
+// counts is a flag with numbers and commas.
+type counts []int
+
+func (c *counts) String() string {
+	var words []string
+	for _, n := range *c {
+		words = append(words, strconv.Itoa(n))
 	}
-	return all, nil
+	return strings.Join(words, ",")
+}
+
+func (c *counts) Set(s string) error {
+	*c = nil
+	for word := range strings.SplitSeq(s, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q: want numbers from 1", word)
+		}
+		*c = append(*c, n)
+	}
+	return nil
 }
 
 // pick returns those of all whose names are listed, or all.
-func pick[T any](all []T, name func(T) string, list string) ([]T, error) {
-	if list == "" {
+func pick[T any](all []T, name func(T) string, names list) ([]T, error) {
+	if names == nil {
 		return all, nil
 	}
 	var picked []T
-	for want := range strings.SplitSeq(list, ",") {
+	for _, want := range names {
 		i := slices.IndexFunc(all, func(t T) bool { return name(t) == want })
 		if i < 0 {
-			var names []string
-			for _, t := range all {
-				names = append(names, name(t))
-			}
-			return nil, fmt.Errorf("no %q: want some of %s", want, strings.Join(names, ","))
+			return nil, fmt.Errorf("no %q here", want)
 		}
 		picked = append(picked, all[i])
 	}

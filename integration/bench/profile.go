@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
@@ -13,14 +15,14 @@ import (
 
 // profile writes where a Caddy spends its time and what it allocates under a
 // load, for go tool pprof.
-func profile(p *proxy, s scenario, plan load.Plan, dir string, d time.Duration) error {
-	if p.process == nil {
-		return nil
+func profile(ctx context.Context, p *proxy, s scenario, plan load.Plan, dir string, d time.Duration) error {
+	if !slices.Contains(ours, p.name) && p.name != plain {
+		return nil // not a Caddy
 	}
 	plan.Duration = d + time.Second // the profiles begin and end within
 	done := make(chan error, 1)
 	go func() {
-		_, err := plan.Run()
+		_, err := plan.Run(ctx)
 		done <- err
 	}()
 
@@ -28,7 +30,7 @@ func profile(p *proxy, s scenario, plan load.Plan, dir string, d time.Duration) 
 	for path, kind := range map[string]string{"profile": "cpu", "allocs": "allocs"} {
 		go func() {
 			url := fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", p.admin, path, int(d.Seconds()))
-			errs <- fetch(url, filepath.Join(dir, fmt.Sprintf("%s-%s.%s.pprof", p.name, s.name, kind)))
+			errs <- fetch(ctx, url, filepath.Join(dir, fmt.Sprintf("%s-%s.%s.pprof", p.name, s.name, kind)))
 		}()
 	}
 	for range cap(errs) {
@@ -40,8 +42,12 @@ func profile(p *proxy, s scenario, plan load.Plan, dir string, d time.Duration) 
 }
 
 // fetch writes what is at the url into a file.
-func fetch(url, file string) error {
-	resp, err := http.Get(url)
+func fetch(ctx context.Context, url, file string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
+	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
 const (
-	words = 64 // of a long answer: so many chunks where it is streamed
-	gap   = 5 * time.Millisecond
+	words = 64                   // of a long answer: so many chunks where it is streamed
+	gap   = 5 * time.Millisecond // between paced chunks
+	rate  = 200                  // requests a second of the steady load
 )
 
 // scenario is a kind of answer that all contenders are asked for.
@@ -20,19 +23,32 @@ type scenario struct {
 	words  int
 	stream bool
 	paced  bool // whether the times of its chunks are of interest
+	steady bool // whether requests come at a fixed rate, to see their times
 }
 
-var scenarios = []scenario{
-	{name: "short", model: "1", words: 1},
-	{name: "long", model: fmt.Sprint(words), words: words},
-	{name: "burst", model: fmt.Sprint(words), words: words, stream: true},
-	{name: "null", model: fmt.Sprintf("%d-null", words), words: words, stream: true},
-	{name: "paced", model: fmt.Sprintf("%d-%v", words, gap), words: words, stream: true, paced: true},
-}
+var (
+	short = scenario{name: "short", model: "1", words: 1}
+	// held streams are opened by hold, and not measured as others are.
+	held = scenario{name: "held", model: "1-held", words: 1, stream: true}
+	// flood is a stream without an end, for clients that stop reading.
+	flood = scenario{name: "flood", model: "1000000000", words: 1, stream: true}
+	// slow streams are as fast as people read, see besideSlow.
+	slow = scenario{name: "slow", model: "30-500ms", words: 30, stream: true}
+
+	scenarios = []scenario{
+		held,
+		short,
+		{name: "steady", model: "1", words: 1, steady: true},
+		{name: "long", model: fmt.Sprint(words), words: words},
+		{name: "burst", model: fmt.Sprint(words), words: words, stream: true},
+		{name: "null", model: fmt.Sprintf("%d-null", words), words: words, stream: true},
+		{name: "paced", model: fmt.Sprintf("%d-%v", words, gap), words: words, stream: true, paced: true},
+	}
+)
 
 // models lists the names that the gateway has to know.
 func models() []string {
-	var names []string
+	names := []string{flood.model, slow.model}
 	for _, s := range scenarios {
 		names = append(names, s.model)
 	}
@@ -40,17 +56,25 @@ func models() []string {
 	return slices.Compact(names)
 }
 
-// sample holds figures of one contender in one round, by name.
-type sample map[string]float64
+// plan is the load of the scenario on a contender.
+func (s scenario) plan(p *proxy, c config, d time.Duration) load.Plan {
+	plan := load.Plan{Addr: p.addr, Request: p.request(s), Connections: c.connections, Duration: d, Rate: c.rate}
+	if s.steady && c.rate == 0 {
+		plan.Rate = rate
+	}
+	if s.paced {
+		plan.Stagger = gap
+	}
+	return plan
+}
 
-// measure asks a contender as planned, and returns the figures: microseconds,
-// of the processor a request or a chunk, and on the clock.
-func (s scenario) measure(p *proxy, plan load.Plan) (sample, error) {
+// measure asks a contender as planned, and returns the figures.
+func (s scenario) measure(ctx context.Context, p *proxy, plan load.Plan) (report.Sample, error) {
 	before, err := p.used()
 	if err != nil {
 		return nil, err
 	}
-	r, err := plan.Run()
+	r, err := plan.Run(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +83,7 @@ func (s scenario) measure(p *proxy, plan load.Plan) (sample, error) {
 		return nil, err
 	}
 
-	figures := sample{}
+	figures := report.Sample{}
 	if p.process != nil {
 		count := r.Requests
 		if s.stream {
@@ -67,9 +91,13 @@ func (s scenario) measure(p *proxy, plan load.Plan) (sample, error) {
 		}
 		figures[s.name+".cpu"] = micros(after-before) / float64(count)
 	}
+	if s.steady {
+		figures["steady.p50"] = micros(quantile(r.Took, 0.50))
+		figures["steady.p99"] = micros(quantile(r.Took, 0.99))
+	}
 	if s.paced {
-		figures[s.name+".p50"] = micros(quantile(r.Lags, 0.50))
-		figures[s.name+".p99"] = micros(quantile(r.Lags, 0.99))
+		figures["paced.p50"] = micros(quantile(r.Lags, 0.50))
+		figures["paced.p99"] = micros(quantile(r.Lags, 0.99))
 		figures["first.p50"] = micros(quantile(r.First, 0.50))
 		figures["first.p99"] = micros(quantile(r.First, 0.99))
 	}
@@ -85,19 +113,4 @@ func quantile(d []time.Duration, q float64) time.Duration {
 	}
 	slices.Sort(d)
 	return d[int(q*float64(len(d)-1))]
-}
-
-// plan is the load of the scenario on a contender.
-func (s scenario) plan(p *proxy, connections int, d time.Duration, rate float64) load.Plan {
-	plan := load.Plan{
-		Addr:        p.addr,
-		Request:     p.request(s.model, s.words, s.stream),
-		Connections: connections,
-		Duration:    d,
-		Rate:        rate,
-	}
-	if s.paced {
-		plan.Stagger = gap
-	}
-	return plan
 }

@@ -5,6 +5,7 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +20,9 @@ import (
 type conn struct {
 	net.Conn
 	r    *bufio.Reader
-	read answer // of the answer that is being read
-	tail []byte // the end of what was read
+	read answer    // what was seen of the answer that is being read
+	tail []byte    // the end of what was read
+	from time.Time // before this, times of words are not kept
 }
 
 // answer is what was seen of one answer.
@@ -30,12 +32,13 @@ type answer struct {
 	lags  []time.Duration // from the sending of a word to its arrival
 }
 
-func dial(addr string) (*conn, error) {
-	c, err := net.Dial("tcp", addr)
+func dial(ctx context.Context, addr string) (*conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, r: bufio.NewReaderSize(c, 32<<10)}, nil
+	return &conn{Conn: c, r: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
 // do makes a request and reads its answer to the end. The answer is valid
@@ -163,7 +166,7 @@ func (c *conn) note(part []byte) {
 	c.read.words += words
 	for ; words > 0; words-- {
 		_, part, _ = bytes.Cut(part, []byte(replay.Mark))
-		if sent, ok := stamp(part); ok {
+		if sent, ok := stamp(part); ok && sent.After(c.from) {
 			c.read.lags = append(c.read.lags, now.Sub(sent))
 		}
 	}

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,10 @@ type Plan struct {
 	Addr        string
 	Request     *Request
 	Connections int
-	Duration    time.Duration
+
+	// Requests are made as long as Duration, or so many if Requests is set.
+	Duration time.Duration
+	Requests int64
 
 	// Rate is how many requests a second begin, however long their answers
 	// take. 0 is the closed loop: each connection makes its next request when
@@ -22,6 +26,9 @@ type Plan struct {
 	// Stagger is the time over which the connections of a closed loop begin,
 	// so that their answers do not come in step.
 	Stagger time.Duration
+
+	// Skip is how long the times of words are not kept.
+	Skip time.Duration
 }
 
 // Result is what came of it.
@@ -42,10 +49,10 @@ func (r *Result) add(o Result) {
 }
 
 // Run makes the requests and returns when all answers are there.
-func (p Plan) Run() (Result, error) {
+func (p Plan) Run(ctx context.Context) (Result, error) {
 	conns := make([]*conn, p.Connections)
 	for i := range conns {
-		c, err := dial(p.Addr)
+		c, err := dial(ctx, p.Addr)
 		if err != nil {
 			return Result{}, err
 		}
@@ -53,15 +60,24 @@ func (p Plan) Run() (Result, error) {
 		conns[i] = c
 	}
 
-	due := p.schedule()
+	stop := context.AfterFunc(ctx, func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	})
+	defer stop()
+
+	begun := time.Now()
+	next := p.schedule(ctx, begun)
 	results := make([]Result, len(conns))
 	errs := make([]error, len(conns))
 	var wg sync.WaitGroup
 	for i, c := range conns {
 		late := p.Stagger * time.Duration(i) / time.Duration(len(conns))
+		c.from = begun.Add(p.Skip)
 		wg.Go(func() {
 			time.Sleep(late)
-			results[i], errs[i] = c.loop(p.Request.clone(), due)
+			results[i], errs[i] = c.loop(p.Request.clone(), next)
 		})
 	}
 	wg.Wait()
@@ -70,39 +86,51 @@ func (p Plan) Run() (Result, error) {
 	for _, r := range results {
 		all.add(r)
 	}
-	return all, errors.Join(errs...)
+	return all, errors.Join(append(errs, ctx.Err())...)
 }
 
-// schedule returns when the next request is due, and whether it still is.
-func (p Plan) schedule() func() (time.Time, bool) {
-	begun := time.Now()
-	end := begun.Add(p.Duration)
-	if p.Rate == 0 {
-		return func() (time.Time, bool) {
-			now := time.Now()
-			return now, now.Before(end)
+// schedule returns what waits for the next request, and returns its number
+// and when it was due, unless there are no more.
+func (p Plan) schedule(ctx context.Context, begun time.Time) func() (n int64, due time.Time, ok bool) {
+	var made atomic.Int64
+	return func() (n int64, due time.Time, ok bool) {
+		n = made.Add(1) - 1
+		due = time.Now()
+		if p.Rate > 0 {
+			due = begun.Add(time.Duration(float64(n) / p.Rate * float64(time.Second)))
 		}
-	}
-	var n atomic.Int64
-	return func() (time.Time, bool) {
-		due := begun.Add(time.Duration(float64(n.Add(1)-1) / p.Rate * float64(time.Second)))
-		if !due.Before(end) {
-			return due, false
+		if ctx.Err() != nil || p.over(n, due.Sub(begun)) {
+			return n, due, false
 		}
-		time.Sleep(time.Until(due))
-		return due, true
+		// A connection that comes late has kept its request waiting. One that
+		// is early sleeps, and a sleep may be too long by a millisecond: that
+		// is not the server's.
+		if wait := time.Until(due); wait > 0 {
+			time.Sleep(wait)
+			due = time.Now()
+		}
+		return n, due, true
 	}
 }
 
-// loop makes requests until none is due.
-func (c *conn) loop(req *Request, next func() (time.Time, bool)) (Result, error) {
+// over tells whether the request of that number, due after that time, is one
+// too many.
+func (p Plan) over(n int64, after time.Duration) bool {
+	if p.Requests > 0 {
+		return n >= p.Requests
+	}
+	return after >= p.Duration
+}
+
+// loop makes requests until there are no more.
+func (c *conn) loop(req *Request, next func() (int64, time.Time, bool)) (Result, error) {
 	var r Result
 	for {
-		due, ok := next()
+		n, due, ok := next()
 		if !ok {
 			return r, nil
 		}
-		req.renew()
+		req.number(n)
 		got, err := c.do(req)
 		if err != nil {
 			return r, err

@@ -3,73 +3,92 @@ package load
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"github.com/google/uuid"
 )
 
 // Request is a request as it goes over the wire.
 type Request struct {
+	Addr  string // of the server
+	Model string
+	Words int // how many the answer has to have
+	Chat  bool
+	// Stream asks for a stream, else for a document.
+	Stream bool
+
+	// Sessions is between how many sessions the turns of a chat take turns.
+	// Without it each begins one.
+	Sessions int64
+	// Tenants is between how many tenants requests take turns.
+	Tenants int64
+
 	wire    []byte
-	session int // where the session's id stands; 0 where there is no session
-	words   int // how many the answer has to have
-	end     string
+	session []byte // where they stand in wire; empty where it has none
+	tenant  []byte
 }
 
-// noSession stands where each request has an id of its own.
-const noSession = "00000000-0000-0000-0000-000000000000"
+const (
+	// question is what the user says: as long as a line of a chat.
+	question = "Tell me in a few words how a reverse proxy passes on a stream of events, and what it costs."
 
-// question is what the user says: as long as a line of a chat.
-const question = "Tell me in a few words how a reverse proxy passes on a stream of events, and what it costs."
+	// sessionID and TenantID are of one length whatever the number.
+	sessionID = "00000000-0000-4000-8000-%012d"
+	TenantID  = "t%06d"
+)
 
-// NewCompletion asks for words from a model by OpenAI's API.
-func NewCompletion(addr, model string, words int, stream bool) *Request {
-	body := fmt.Sprintf(`{"model":%q,"stream":%t,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":%q}]}`, model, stream, question)
-	end := `[DONE]`
-	if !stream {
-		end = `}`
-	}
-	return newRequest(addr, "/v1/chat/completions", body, words, end)
-}
-
-// NewTurn asks for words by POST /chat. Each time it begins a session.
-func NewTurn(addr, model string, words int, stream bool) *Request {
-	body := fmt.Sprintf(`{"sessionId":%q,"message":%q,"modelId":%q,"stream":%t}`, noSession, question, model, stream)
-	end := `"finishReason":"stop"`
-	if !stream {
-		end = `}`
-	}
-	return newRequest(addr, "/chat", body, words, end)
-}
-
-func newRequest(addr, path, body string, words int, end string) *Request {
-	wire := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nX-Tenant-Id: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, addr, len(body), body)
-	return &Request{
-		wire:    []byte(wire),
-		session: max(0, strings.Index(wire, noSession)),
-		words:   words,
-		end:     end,
-	}
-}
-
-// clone is for another connection: renew must not write into its bytes.
+// clone is the request for one connection, ready to be written.
 func (r *Request) clone() *Request {
 	c := *r
-	c.wire = bytes.Clone(r.wire)
+	path, body := "/v1/chat/completions", fmt.Sprintf(
+		`{"model":%q,"stream":%t,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":%q}]}`,
+		r.Model, r.Stream, question)
+	session, tenant := fmt.Sprintf(sessionID, 0), fmt.Sprintf(TenantID, 0)
+	if r.Chat {
+		path, body = "/chat", fmt.Sprintf(
+			`{"sessionId":%q,"message":%q,"modelId":%q,"stream":%t}`,
+			session, question, r.Model, r.Stream)
+	}
+	c.wire = fmt.Appendf(nil,
+		"POST %s HTTP/1.1\r\nHost: %s\r\nX-Tenant-Id: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		path, r.Addr, tenant, len(body), body)
+	c.session, c.tenant = find(c.wire, session), find(c.wire, tenant)
 	return &c
 }
 
-// renew puts a new session's id in.
-func (r *Request) renew() {
-	if r.session > 0 {
-		copy(r.wire[r.session:], uuid.NewString())
+// find returns the part of wire that holds what, or nothing.
+func find(wire []byte, what string) []byte {
+	at := bytes.Index(wire, []byte(what))
+	if at < 0 {
+		return nil
+	}
+	return wire[at : at+len(what)]
+}
+
+// number makes it the request of that number: of its session and tenant.
+func (r *Request) number(n int64) {
+	if r.Tenants > 1 {
+		copy(r.tenant, fmt.Sprintf(TenantID, n%r.Tenants))
+	}
+	switch {
+	case !r.Chat:
+	case r.Sessions > 0:
+		copy(r.session, fmt.Sprintf(sessionID, n%r.Sessions))
+	default:
+		copy(r.session, uuid.NewString())
 	}
 }
 
 // check refuses an answer that is not the whole one.
 func (r *Request) check(got answer, tail []byte) error {
-	if got.words != r.words || !bytes.Contains(tail, []byte(r.end)) {
-		return fmt.Errorf("answer with %d of %d words ends with %q", got.words, r.words, tail)
+	end := "}"
+	switch {
+	case r.Stream && r.Chat:
+		end = `"finishReason":"stop"`
+	case r.Stream:
+		end = "[DONE]"
+	}
+	if got.words != r.Words || !bytes.Contains(tail, []byte(end)) {
+		return fmt.Errorf("answer with %d of %d words ends with %q", got.words, r.Words, tail)
 	}
 	return nil
 }

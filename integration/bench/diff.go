@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/caddy-chat/caddy-chat/integration/bench/report"
+)
+
+// diff measures two revisions in turn, and prints their figures side by side.
+func (c config) diff(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "bench-diff-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	base, err := buildAt(ctx, c.base, filepath.Join(dir, "base"))
+	if err != nil {
+		return err
+	}
+	head := ""
+	if c.head == "" {
+		head, err = caddyOf(ctx, c.caddy)
+	} else {
+		head, err = buildAt(ctx, c.head, filepath.Join(dir, "head"))
+	}
+	if err != nil {
+		return err
+	}
+
+	b := &bench{config: c}
+	if b.upstream, err = startUpstream(ctx); err != nil {
+		return err
+	}
+	kinds, err := pick(scenarios, func(s scenario) string { return s.name }, c.scenarios)
+	if err != nil {
+		return err
+	}
+	names := c.contenders
+	if names == nil {
+		names = ours
+	}
+	was, err := pick(contenders(base), nameOf, names)
+	if err != nil {
+		return err
+	}
+	is, err := pick(contenders(head), nameOf, names)
+	if err != nil {
+		return err
+	}
+
+	// One behind the other, so that a slow minute falls on both.
+	var ways []contender
+	for i := range was {
+		ways = append(ways, was[i], is[i])
+	}
+	old, young := report.Results{}, report.Results{}
+	err = b.inTurn(ctx, ways, func(w contender) error {
+		s, err := b.measure(ctx, w, kinds)
+		if w.exe == base {
+			old.Add(w.name, s)
+		} else {
+			young.Add(w.name, s)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return b.write("diff", report.Diff(old, young, figures, names).String())
+}
+
+// caddyOf returns the binary to measure: the one that is given, or what make
+// builds here.
+func caddyOf(ctx context.Context, given string) (string, error) {
+	if given != "" {
+		return filepath.Abs(given)
+	}
+	if err := command(ctx, "make", "build"); err != nil {
+		return "", err
+	}
+	return filepath.Abs("bin/caddy")
+}
+
+// buildAt builds a revision in a worktree of its own, which does not stay, and
+// puts the binary into dir.
+func buildAt(ctx context.Context, revision, dir string) (string, error) {
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		return "", err
+	}
+	tree := filepath.Join(dir, "tree")
+	if err := command(ctx, "git", "worktree", "add", "--quiet", "--detach", tree, revision); err != nil {
+		return "", err
+	}
+	// Also after an interrupt.
+	defer func() { _ = command(context.WithoutCancel(ctx), "git", "worktree", "remove", "--force", tree) }()
+	if err := command(ctx, "make", "-C", tree, "build"); err != nil {
+		return "", fmt.Errorf("%s: %w", revision, err)
+	}
+	binary := filepath.Join(dir, "caddy")
+	return binary, os.Rename(filepath.Join(tree, "bin", "caddy"), binary)
+}
+
+// command runs a program that says itself what it does.
+func command(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // make and git
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w", name, args[0], err)
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/integration/bench/load"
+	"github.com/caddy-chat/caddy-chat/integration/bench/report"
+)
+
+// settled is how long a process is left alone before its memory is read.
+const settled = 500 * time.Millisecond
+
+// hold opens streams that stay open, and returns what memory the process has
+// idle, and more for each stream.
+func hold(ctx context.Context, p *proxy, streams int) (report.Sample, error) {
+	if p.process == nil {
+		return nil, nil
+	}
+	time.Sleep(settled)
+	idle, err := p.rss()
+	if err != nil {
+		return nil, err
+	}
+	open, err := load.Hold(ctx, p.addr, p.request(held), streams)
+	if err != nil {
+		return nil, err
+	}
+	defer open.Close()
+	time.Sleep(settled)
+	busy, err := p.rss()
+	if err != nil {
+		return nil, err
+	}
+	return report.Sample{
+		"start":     float64(p.started.Microseconds()) / 1e3,
+		"idle.rss":  idle / (1 << 20),
+		"held.rss":  (busy - idle) / float64(streams) / (1 << 10),
+		"held.most": busy / (1 << 20),
+	}, nil
+}

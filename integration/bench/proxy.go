@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/integration/bench/load"
+)
+
+// proxy is a contender that runs.
+type proxy struct {
+	contender
+	*process        // nil for the way without a proxy
+	addr     string // where clients ask
+	admin    string // of Caddy
+	started  time.Duration
+}
+
+// start runs a contender in a folder of its own and waits until it answers.
+func (c contender) start(ctx context.Context, upstream string, tenants int) (*proxy, error) {
+	if c.exe == "" {
+		return &proxy{contender: c, addr: upstream}, nil
+	}
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	return c.startIn(ctx, dir, upstream, tenants)
+}
+
+// startIn is start in a folder, which may hold the data of a proxy that was
+// there before. It is removed when the proxy is closed.
+func (c contender) startIn(ctx context.Context, dir, upstream string, tenants int) (*proxy, error) {
+	p := &proxy{contender: c}
+	var err error
+	if p.addr, err = freeAddr(); err != nil {
+		return nil, err
+	}
+	if p.admin, err = freeAddr(); err != nil {
+		return nil, err
+	}
+	conf := p.fill(upstream, tenants)
+	if err := os.WriteFile(filepath.Join(dir, c.file), []byte(conf), 0o600); err != nil {
+		return nil, err
+	}
+	// nginx's workers are of another user where it is started by root.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	env := []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
+	begun := time.Now()
+	if p.process, err = run(dir, env, c.exe, c.args...); err != nil {
+		return nil, err
+	}
+	if err := p.answering(ctx); err != nil {
+		_ = p.close()
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	p.started = time.Since(begun)
+	return p, nil
+}
+
+// answering waits until the proxy listens, and has a request answered.
+func (p *proxy) answering(ctx context.Context) error {
+	if err := p.serving(ctx, p.addr); err != nil {
+		return err
+	}
+	_, err := load.Plan{Addr: p.addr, Request: p.request(short), Connections: 1, Requests: 1}.Run(ctx)
+	return err
+}
+
+// request asks for an answer in this contender's API.
+func (p *proxy) request(s scenario) *load.Request {
+	return &load.Request{Addr: p.addr, Model: s.model, Words: s.words, Stream: s.stream, Chat: p.chat}
+}
+
+// close ends the proxy and removes its folder.
+func (p *proxy) close() error {
+	if p.process == nil {
+		return nil
+	}
+	p.stop()
+	return os.RemoveAll(p.dir)
+}
+
+// used is the processor time so far; none without a proxy.
+func (p *proxy) used() (time.Duration, error) {
+	if p.process == nil {
+		return 0, nil
+	}
+	return p.cpu()
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/integration/bench/load"
+	"github.com/caddy-chat/caddy-chat/integration/bench/report"
+)
+
+// heldFigures are those of many held streams.
+var heldFigures = []report.Figure{
+	{Key: "idle.rss", Name: "memory when idle", Unit: "MiB"},
+	{Key: "held.most", Name: "memory with all streams", Unit: "MiB"},
+	{Key: "held.rss", Name: "memory a held stream", Unit: "KiB"},
+}
+
+// streamsHeld holds as many streams as asked for, with each contender.
+func (b *bench) streamsHeld(ctx context.Context) error {
+	return b.streams(ctx, "held", heldFigures, fmt.Sprintf("%d streams.", b.held), func(p *proxy) (report.Sample, error) {
+		return hold(ctx, p, b.held)
+	})
+}
+
+// slowFigures are the times of the others' chunks.
+var slowFigures = []report.Figure{
+	{Key: "without.p50", Name: "p50 without slow readers", Unit: "ms"},
+	{Key: "with.p50", Name: "p50 with them", Unit: "ms"},
+	{Key: "without.p99", Name: "p99 without slow readers", Unit: "ms"},
+	{Key: "with.p99", Name: "p99 with them", Unit: "ms"},
+}
+
+// besideSlow reads streams at the speed of people, first alone, then beside
+// streams without an end whose clients have stopped to read.
+func (b *bench) besideSlow(ctx context.Context) error {
+	stuck := b.slow / 10
+	about := fmt.Sprintf("%d streams are read, %d chunks 500 ms apart; %d more are not.", b.slow-stuck, slow.words, stuck)
+	return b.streams(ctx, "slow", slowFigures, about, func(p *proxy) (report.Sample, error) {
+		s := report.Sample{}
+		if err := b.readPaced(ctx, p, b.slow-stuck, "without", s); err != nil {
+			return nil, err
+		}
+		open, err := load.Hold(ctx, p.addr, p.request(flood), stuck)
+		if err != nil {
+			return nil, err
+		}
+		defer open.Close()
+		return s, b.readPaced(ctx, p, b.slow-stuck, "with", s)
+	})
+}
+
+// readPaced reads n streams to their end, and notes the times of chunks that
+// were sent when all had begun.
+func (b *bench) readPaced(ctx context.Context, p *proxy, n int, prefix string, s report.Sample) error {
+	const begin = 5 * time.Second
+	plan := load.Plan{
+		Addr: p.addr, Request: p.request(slow), Connections: n, Requests: int64(n),
+		Stagger: begin, Skip: begin + time.Second,
+	}
+	r, err := plan.Run(ctx)
+	if err != nil {
+		return err
+	}
+	s[prefix+".p50"] = micros(quantile(r.Lags, 0.50)) / 1e3
+	s[prefix+".p99"] = micros(quantile(r.Lags, 0.99)) / 1e3
+	return nil
+}
+
+// streams measures each contender with streams, and writes the section.
+func (b *bench) streams(ctx context.Context, section string, figures []report.Figure, about string, measure func(*proxy) (report.Sample, error)) error {
+	ways, err := pick(contenders(b.caddy), nameOf, b.contenders)
+	if err != nil {
+		return err
+	}
+	results := report.Results{}
+	var names []string
+	for _, w := range ways {
+		names = append(names, w.name)
+	}
+	err = b.inTurn(ctx, ways, func(w contender) error {
+		p, err := w.start(ctx, b.upstream, 1)
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		s, err := measure(p)
+		results.Add(w.name, s)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	about += fmt.Sprintf(" %d rounds.", b.rounds)
+	return b.write(section, about+"\n\n"+report.Overview(results, figures, names, plain).String())
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// pids is the program and its children: nginx works in those.
+func (p *process) pids() []string {
+	pid := strconv.Itoa(p.cmd.Process.Pid)
+	pids := []string{pid}
+	lists, _ := filepath.Glob("/proc/" + pid + "/task/*/children")
+	for _, list := range lists {
+		children, _ := os.ReadFile(list)
+		pids = append(pids, strings.Fields(string(children))...)
+	}
+	return pids
+}
+
+// cpu is how long the program has run on a processor. It is exact where no
+// thread runs at the moment, which is so before a load and after it.
+func (p *process) cpu() (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range p.pids() {
+		threads, _ := filepath.Glob("/proc/" + pid + "/task/*/schedstat")
+		if threads == nil {
+			return 0, errors.Join(p.ended(), fmt.Errorf("no /proc/%s/task/*/schedstat: the benchmark needs Linux", pid))
+		}
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			if err != nil {
+				return 0, err
+			}
+			ran, _, _ := strings.Cut(string(stat), " ")
+			ns, err := strconv.ParseInt(ran, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("%s: %w", thread, err)
+			}
+			sum += time.Duration(ns)
+		}
+	}
+	return sum, nil
+}
+
+// rss is how many bytes of memory the program holds.
+func (p *process) rss() (float64, error) {
+	var sum float64
+	for _, pid := range p.pids() {
+		file := "/proc/" + pid + "/status"
+		status, err := os.ReadFile(file)
+		if err != nil {
+			return 0, errors.Join(p.ended(), err)
+		}
+		_, rest, ok := strings.Cut(string(status), "VmRSS:")
+		if !ok {
+			return 0, fmt.Errorf("%s: no VmRSS", file)
+		}
+		kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", file, err)
+		}
+		sum += kib * 1024
+	}
+	return sum, nil
+}
