@@ -17,7 +17,8 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false -tags=nobadger,nomysql,nopgx
 build lint fix: export CGO_ENABLED = 0
 build lint fix: GOFLAGS += -trimpath
 
-.PHONY: help run test deps build xcaddy check-xcaddy lint fix fuzz bench clean
+.PHONY: help run test deps build xcaddy check-xcaddy lint fix fuzz \
+	bench bench-diff microbench clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' \
@@ -71,7 +72,14 @@ fuzz: ## Run every fuzz target for 30 s each (FUZZTIME)
 			"$$dir" </dev/null || exit 1; \
 	done
 
-bench: ## Run the benchmarks (BENCH is a pattern)
+bench: ## Measure it beside reverse_proxy: docs/performance.md (BENCH_FLAGS)
+	go run ./integration/bench -out docs/performance.md $(BENCH_FLAGS)
+
+bench-diff: ## Compare revisions: BASE=<rev> [HEAD=<rev>] (BENCH_FLAGS)
+	@test -n "$(BASE)" || { echo "say which: make bench-diff BASE=main"; exit 1; }
+	go run ./integration/bench -base '$(BASE)' -head '$(HEAD)' $(BENCH_FLAGS)
+
+microbench: ## Run the benchmarks of the packages (BENCH is a pattern)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./modules/...
 
 clean: ## Remove what was built and what the examples wrote

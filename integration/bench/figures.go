@@ -9,9 +9,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// streams are held to see what memory one takes.
-const streams = 1000
-
 // figures are what docs/performance.md shows, in its order.
 var figures = []report.Figure{
 	{Key: "short.cpu", Name: "CPU a request, answer of one word", Unit: "µs"},
@@ -19,12 +16,12 @@ var figures = []report.Figure{
 	{Key: "burst.cpu", Name: "CPU a chunk, 64 with no gap", Unit: "µs"},
 	{Key: "null.cpu", Name: "the same with `\"usage\":null` in each", Unit: "µs"},
 	{Key: "paced.cpu", Name: "CPU a chunk, 5 ms apart", Unit: "µs"},
-	{Key: "paced.p50", Name: "time a chunk takes, p50", Unit: "µs"},
-	{Key: "paced.p99", Name: "time a chunk takes, p99", Unit: "µs"},
-	{Key: "first.p50", Name: "time to the first word, p50", Unit: "µs"},
-	{Key: "first.p99", Name: "time to the first word, p99", Unit: "µs"},
-	{Key: "steady.p50", Name: "time of a request at 200 a second, p50", Unit: "µs"},
-	{Key: "steady.p99", Name: "time of a request at 200 a second, p99", Unit: "µs"},
+	{Key: "paced.p50", Name: "time a chunk takes, p50", Unit: "ms"},
+	{Key: "paced.p99", Name: "time a chunk takes, p99", Unit: "ms"},
+	{Key: "first.p50", Name: "time to the first word, p50", Unit: "ms"},
+	{Key: "first.p99", Name: "time to the first word, p99", Unit: "ms"},
+	{Key: "steady.p50", Name: "time of a request at 200 a second, p50", Unit: "ms"},
+	{Key: "steady.p99", Name: "time of a request at 200 a second, p99", Unit: "ms"},
 	{Key: "held.rss", Name: "memory a held stream", Unit: "KiB"},
 	{Key: "idle.rss", Name: "memory when idle", Unit: "MiB"},
 	{Key: "start", Name: "start, until the first answer", Unit: "ms"},
@@ -109,7 +106,7 @@ func (b *bench) measure(ctx context.Context, w contender, kinds []scenario) (rep
 // scenario warms a contender up and measures it.
 func (b *bench) scenario(ctx context.Context, p *proxy, s scenario) (report.Sample, error) {
 	if s.name == held.name {
-		return hold(ctx, p, streams)
+		return hold(ctx, p, b.streams)
 	}
 	if _, err := s.plan(p, b.config, b.warmup).Run(ctx); err != nil {
 		return nil, err

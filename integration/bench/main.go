@@ -27,6 +27,7 @@ type config struct {
 	scenarios   list
 	messages    counts
 	tenants     counts
+	streams     int // held among the figures, to see what memory one takes
 	held        int
 	slow        int
 	base, head  string
@@ -44,7 +45,7 @@ func main() {
 		exitOn(beUpstream())
 		return
 	}
-	c := config{messages: counts{10, 10_000}, tenants: counts{1, 10_000}}
+	c := config{streams: 1000, messages: counts{10, 10_000}, tenants: counts{1, 10_000}}
 	flag.StringVar(&c.caddy, "caddy", "", "the caddy `binary` to measure; without one, what make builds")
 	flag.StringVar(&c.out, "out", "", "write the tables into this `page`, and a chart beside it")
 	flag.Var(&c.parts, "parts", "some of figures,messages,tenants; all, or figures if contenders or scenarios are picked")

@@ -33,7 +33,7 @@ func hold(ctx context.Context, p *proxy, streams int) (report.Sample, error) {
 		return nil, err
 	}
 	return report.Sample{
-		"start":     float64(p.started.Microseconds()) / 1e3,
+		"start":     millis(p.started),
 		"idle.rss":  idle / (1 << 20),
 		"held.rss":  (busy - idle) / float64(streams) / (1 << 10),
 		"held.most": busy / (1 << 20),

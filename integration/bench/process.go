@@ -12,7 +12,7 @@ import (
 )
 
 // patience is how long a process may take to serve, and to end.
-const patience = 5 * time.Minute
+const patience = 2 * time.Minute
 
 // process is a program that runs in a folder.
 type process struct {

@@ -92,19 +92,20 @@ func (s scenario) measure(ctx context.Context, p *proxy, plan load.Plan) (report
 		figures[s.name+".cpu"] = micros(after-before) / float64(count)
 	}
 	if s.steady {
-		figures["steady.p50"] = micros(quantile(r.Took, 0.50))
-		figures["steady.p99"] = micros(quantile(r.Took, 0.99))
+		figures["steady.p50"] = millis(quantile(r.Took, 0.50))
+		figures["steady.p99"] = millis(quantile(r.Took, 0.99))
 	}
 	if s.paced {
-		figures["paced.p50"] = micros(quantile(r.Lags, 0.50))
-		figures["paced.p99"] = micros(quantile(r.Lags, 0.99))
-		figures["first.p50"] = micros(quantile(r.First, 0.50))
-		figures["first.p99"] = micros(quantile(r.First, 0.99))
+		figures["paced.p50"] = millis(quantile(r.Lags, 0.50))
+		figures["paced.p99"] = millis(quantile(r.Lags, 0.99))
+		figures["first.p50"] = millis(quantile(r.First, 0.50))
+		figures["first.p99"] = millis(quantile(r.First, 0.99))
 	}
 	return figures, nil
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+func millis(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
 // quantile sorts what it is given.
 func quantile(d []time.Duration, q float64) time.Duration {

@@ -18,7 +18,7 @@ var heldFigures = []report.Figure{
 
 // streamsHeld holds as many streams as asked for, with each contender.
 func (b *bench) streamsHeld(ctx context.Context) error {
-	return b.streams(ctx, "held", heldFigures, fmt.Sprintf("%d streams.", b.held), func(p *proxy) (report.Sample, error) {
+	return b.eachHolding(ctx, "held", heldFigures, fmt.Sprintf("%d streams.", b.held), func(p *proxy) (report.Sample, error) {
 		return hold(ctx, p, b.held)
 	})
 }
@@ -36,7 +36,7 @@ var slowFigures = []report.Figure{
 func (b *bench) besideSlow(ctx context.Context) error {
 	stuck := b.slow / 10
 	about := fmt.Sprintf("%d streams are read, %d chunks 500 ms apart; %d more are not.", b.slow-stuck, slow.words, stuck)
-	return b.streams(ctx, "slow", slowFigures, about, func(p *proxy) (report.Sample, error) {
+	return b.eachHolding(ctx, "slow", slowFigures, about, func(p *proxy) (report.Sample, error) {
 		s := report.Sample{}
 		if err := b.readPaced(ctx, p, b.slow-stuck, "without", s); err != nil {
 			return nil, err
@@ -46,8 +46,35 @@ func (b *bench) besideSlow(ctx context.Context) error {
 			return nil, err
 		}
 		defer open.Close()
-		return s, b.readPaced(ctx, p, b.slow-stuck, "with", s)
+		if err := p.still(ctx); err != nil {
+			return nil, err
+		}
+		if err := b.readPaced(ctx, p, b.slow-stuck, "with", s); err != nil {
+			return nil, err
+		}
+		return s, open.Alive()
 	})
+}
+
+// still waits until the proxy rests: until all that the clients do not read
+// has filled the buffers on its way.
+func (p *proxy) still(ctx context.Context) error {
+	const second = time.Second
+	for begun := time.Now(); time.Since(begun) < patience; {
+		before, err := p.used()
+		if err != nil {
+			return err
+		}
+		time.Sleep(second)
+		after, err := p.used()
+		if err != nil || after-before < second/50 {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("it does not rest while its clients do not read")
 }
 
 // readPaced reads n streams to their end, and notes the times of chunks that
@@ -62,13 +89,14 @@ func (b *bench) readPaced(ctx context.Context, p *proxy, n int, prefix string, s
 	if err != nil {
 		return err
 	}
-	s[prefix+".p50"] = micros(quantile(r.Lags, 0.50)) / 1e3
-	s[prefix+".p99"] = micros(quantile(r.Lags, 0.99)) / 1e3
+	s[prefix+".p50"] = millis(quantile(r.Lags, 0.50))
+	s[prefix+".p99"] = millis(quantile(r.Lags, 0.99))
 	return nil
 }
 
-// streams measures each contender with streams, and writes the section.
-func (b *bench) streams(ctx context.Context, section string, figures []report.Figure, about string, measure func(*proxy) (report.Sample, error)) error {
+// eachHolding measures each contender with many streams, and writes the
+// section.
+func (b *bench) eachHolding(ctx context.Context, section string, figures []report.Figure, about string, measure func(*proxy) (report.Sample, error)) error {
 	ways, err := pick(contenders(b.caddy), nameOf, b.contenders)
 	if err != nil {
 		return err

@@ -114,12 +114,12 @@ func (p Plan) schedule(ctx context.Context, begun time.Time) func() (n int64, du
 }
 
 // over tells whether the request of that number, due after that time, is one
-// too many.
+// too many. The first never is, so that there is something to measure.
 func (p Plan) over(n int64, after time.Duration) bool {
 	if p.Requests > 0 {
 		return n >= p.Requests
 	}
-	return after >= p.Duration
+	return n > 0 && after >= p.Duration
 }
 
 // loop makes requests until there are no more.

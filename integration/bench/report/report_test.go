@@ -90,14 +90,14 @@ func TestTables(t *testing.T) {
 | ------------- | ------ | ------- | ---------- | ----- | ---------- |
 | CPU a request | plain  | 100 µs  | 100..1000  | 1.00  | 1.00..1.00 |
 |               | ours   | 150 µs  | 150..1500  | 1.50  | 1.50..1.50 |
-| time a chunk  | direct | 1.00 ms | 1.00..1.00 | 0.50  | 0.50..0.50 |
+| time a chunk  | direct | 1.00 ms | 1.00..1.00 | 0.50  | 0.500..0.500 |
 |               | plain  | 2.00 ms | 2.00..2.00 | 1.00  | 1.00..1.00 |
 |               | ours   | 3.00 ms | 3.00..3.00 | 1.50  | 1.50..1.50 |
 `},
 		"diff": {Diff(measured(), faster, figures, names), `
 |              |      | base    | head    | head/base | min..max   |
 | ------------ | ---- | ------- | ------- | --------- | ---------- |
-| time a chunk | ours | 3.00 ms | 1.50 ms | 0.50      | 0.50..0.50 |
+| time a chunk | ours | 3.00 ms | 1.50 ms | 0.50      | 0.500..0.500 |
 `},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestTableIsPadded(t *testing.T) {
 
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{
-		0: "0.00", 0.056: "0.06", 9.994: "9.99", 9.996: "10.0", 35: "35.0", 99.94: "99.9", 99.96: "100", 1173.2: "1173", -12: "-12.0",
+		0: "0.000", 0.0564: "0.056", 0.9996: "1.00", 9.994: "9.99", 9.996: "10.0", 35: "35.0", 99.94: "99.9", 99.96: "100", 1173.2: "1173", -12: "-12.0",
 	} {
 		if got := number(v); got != want {
 			t.Errorf("%v: got %s, want %s", v, got, want)

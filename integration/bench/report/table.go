@@ -116,6 +116,8 @@ func (s Spread) between() string {
 // number writes three digits, and all of those before the point.
 func number(v float64) string {
 	switch abs := max(v, -v); {
+	case abs < 0.9995:
+		return fmt.Sprintf("%.3f", v)
 	case abs >= 99.95:
 		return fmt.Sprintf("%.0f", v)
 	case abs >= 9.995:
