@@ -36,7 +36,6 @@ func newChunkWriter(c *call) *chunkWriter {
 	return &chunkWriter{
 		c:      c,
 		stream: c.x.NewStream(c.ctx, chat.KeepAlive{Interval: keepAlive}),
-		taker:  c.x.ChunkTaker(),
 		// several choices come interleaved, which no second answer repeats
 		sent:    sent{fixed: c.req.choices > 1},
 		choices: make(map[int64]bool, 1),
@@ -76,12 +75,9 @@ func (w *chunkWriter) begin() {
 		return
 	}
 	w.c.begin()
-	if w.taker == nil {
-		return // with the first events
-	}
 	w.stream.Begin()
-	if !w.taker.TakesChunks() {
-		w.taker = nil
+	if k := w.c.x.ChunkTaker(); k != nil && k.TakesChunks() {
+		w.taker = k
 	}
 }
 

@@ -83,7 +83,8 @@ type ChunkTaker interface {
 
 // ChunkTaker returns the writer that takes the answer's chunks, nil where
 // they have to be written as bytes: to a client, or to a handler in between
-// that changes bytes.
+// that changes bytes. It is known once the header has been written, with which
+// a recorder in between decides whether it buffers.
 func (x *Exchange) ChunkTaker() ChunkTaker {
 	w := x.W
 	for {
