@@ -89,6 +89,9 @@ func (d *db) sweep(prefix []byte) error {
 }
 
 func (d *db) deleteAll(keys [][]byte) error {
+	if len(keys) == 0 {
+		return nil
+	}
 	wb := d.disk.NewWriteBatch()
 	defer wb.Cancel()
 	for _, k := range keys {

@@ -3,7 +3,7 @@ package badger
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -95,12 +95,14 @@ func messageExpiry(txn *kv.Txn, key []byte) (at int64, err error) {
 // and would walk over the tombstones of all that was ever pruned.
 func eachMessage(txn *kv.Txn, tenant string, m *meta, from, to uint64, newestFirst bool, fn func(seq uint64, expiry int64, value []byte) (bool, error)) error {
 	prefix := messagePrefix(tenant, m.Incarnation)
+	key := messageKey(prefix, 0)
 	for i := uint64(0); from+i < to; i++ {
 		seq := from + i
 		if newestFirst {
 			seq = to - 1 - i
 		}
-		item, err := txn.Get(messageKey(prefix, seq))
+		binary.BigEndian.PutUint64(key[len(prefix):], seq)
+		item, err := txn.Get(key)
 		if errors.Is(err, kv.ErrKeyNotFound) {
 			continue // expired, and dropped by Badger
 		}
@@ -127,10 +129,7 @@ func eachMessage(txn *kv.Txn, tenant string, m *meta, from, to uint64, newestFir
 func (d *db) newest(txn *kv.Txn, tenant string, m *meta) (int64, error) {
 	updated := m.Created
 	err := eachMessage(txn, tenant, m, m.First, m.Next, true, func(_ uint64, _ int64, value []byte) (bool, error) {
-		var msg struct {
-			Time time.Time `json:"time"`
-		}
-		err := json.Unmarshal(value, &msg)
+		msg, err := decodeMessage(value)
 		updated = msg.Time.UnixMilli()
 		return false, err
 	})
@@ -192,8 +191,8 @@ func (d *db) read(ctx context.Context, txn *kv.Txn, tenant string, m *meta, r st
 			more = true
 			return false, nil
 		}
-		msg := store.Message{}
-		if err := json.Unmarshal(value, &msg); err != nil {
+		msg, err := decodeMessage(value)
+		if err != nil {
 			return false, err
 		}
 		msg.Seq = seq

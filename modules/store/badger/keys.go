@@ -10,9 +10,9 @@ import (
 // A key begins with its space. What tenants own is under spaceTenant, one
 // prefix a tenant, and then a letter for the concern:
 //
-//	t <tenant> s <user> <id>          a session (JSON)
+//	t <tenant> s <user> <id>          a session (encodeMeta)
 //	t <tenant> r <user> <updated> id  its place in the user's list (empty)
-//	t <tenant> m <incarnation> <seq>  a message (expiry, JSON)
+//	t <tenant> m <incarnation> <seq>  a message (expiry, encodeMessage)
 //	t <tenant> b <key>                a counter of a budget (used, until)
 //	t <tenant> c <digest>             a cached value (expiry, value)
 //

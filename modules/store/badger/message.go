@@ -1,8 +1,6 @@
 package badger
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 
 	"github.com/caddy-chat/caddy-chat/modules/store"
@@ -19,10 +17,7 @@ type appending struct {
 func encode(opts store.AppendOptions, msgs []*store.Message) (*appending, error) {
 	a := &appending{updated: msgs[len(msgs)-1].Time.UnixMilli()}
 	for _, m := range msgs {
-		value, err := encodeMessage(m)
-		if err != nil {
-			return nil, err
-		}
+		value := encodeMessage(m)
 		if len(value) > maxValue {
 			return nil, fmt.Errorf("message of %d bytes, the most is %d", len(value), maxValue)
 		}
@@ -34,14 +29,4 @@ func encode(opts store.AppendOptions, msgs []*store.Message) (*appending, error)
 		a.expiries = append(a.expiries, expiry)
 	}
 	return a, nil
-}
-
-// encodeMessage leaves what HTML has a meaning for as it is: escaped, it would
-// be another text than the one that came, and up to six times as long.
-func encodeMessage(m *store.Message) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(m)
-	return b.Bytes(), err
 }

@@ -2,7 +2,6 @@ package badger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -63,17 +62,17 @@ func loadMeta(txn *kv.Txn, key []byte) (*meta, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := new(meta)
-	return m, item.Value(func(v []byte) error { return json.Unmarshal(v, m) })
+	var m *meta
+	err = item.Value(func(v []byte) error {
+		m, err = decodeMeta(v)
+		return err
+	})
+	return m, err
 }
 
 // saveMeta writes the session and its place in the list.
 func (d *db) saveMeta(txn *kv.Txn, tenant string, s store.SessionKey, m *meta) error {
-	value, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	if err := txn.SetEntry(d.reclaim(kv.NewEntry(sessionKey(tenant, s), value), m.Latest)); err != nil {
+	if err := txn.SetEntry(d.reclaim(kv.NewEntry(sessionKey(tenant, s), encodeMeta(m)), m.Latest)); err != nil {
 		return err
 	}
 	return txn.SetEntry(d.reclaim(kv.NewEntry(recentKey(tenant, s, m.Updated), nil), m.Latest))
@@ -102,9 +101,15 @@ func (d *db) Append(ctx context.Context, tenant string, s store.SessionKey, opts
 	defer t.erase.RUnlock()
 	defer d.lock(sessionKey(tenant, s)).Unlock()
 
-	var before, after *meta
-	err = d.view(func(txn *kv.Txn) (err error) {
-		before, after, err = d.grow(txn, tenant, s, opts, msgs, a)
+	var after *meta
+	var pruned [][]byte // that did not fit the transaction
+	err = d.commit(func(txn *kv.Txn) error {
+		before, m, err := d.grow(txn, tenant, s, opts, msgs, a)
+		if err != nil {
+			return err
+		}
+		after = m
+		pruned, err = d.writeAppend(txn, tenant, s, before, after, a)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -113,8 +118,9 @@ func (d *db) Append(ctx context.Context, tenant string, s store.SessionKey, opts
 	if err != nil {
 		return fmt.Errorf("appending to a session: %w", err)
 	}
-	if err := d.writeAppend(tenant, s, before, after, a); err != nil {
-		return fmt.Errorf("appending to a session: %w", err)
+	if err := d.deleteAll(pruned); err != nil {
+		// They are out of reach already, only their space is not free.
+		d.log.Warn("pruning a session", zap.Error(err))
 	}
 
 	first := after.Next - uint64(len(msgs))
@@ -169,58 +175,49 @@ func (d *db) grow(txn *kv.Txn, tenant string, s store.SessionKey, opts store.App
 	return before, m, nil
 }
 
-// writeAppend writes the messages and, last or at the same time, the meta:
-// messages beyond its Next are not there yet, and those before its First are
-// not there any more, so that a crash anywhere in between changes nothing.
-func (d *db) writeAppend(tenant string, s store.SessionKey, before, after *meta, a *appending) error {
+// writeAppend writes the messages and the meta. Many messages go before the
+// transaction, and pruned ones that it returns are to be deleted after it:
+// messages beyond the meta's Next are not there yet, and those before its First
+// are not there any more, so that a crash anywhere in between changes nothing.
+func (d *db) writeAppend(txn *kv.Txn, tenant string, s store.SessionKey, before, after *meta, a *appending) (pruned [][]byte, err error) {
 	prefix := messagePrefix(tenant, after.Incarnation)
-	start := after.Next - uint64(len(a.values))
+	if err := d.writeMessages(txn, prefix, after, a); err != nil {
+		return nil, err
+	}
+	if before == nil {
+		return nil, d.saveMeta(txn, tenant, s, after)
+	}
 
+	if string(before.Incarnation) == string(after.Incarnation) {
+		for seq := before.First; seq < min(after.First, before.Next); seq++ {
+			pruned = append(pruned, messageKey(prefix, seq))
+		}
+	}
+	now := pruned[:min(len(pruned), deletionsAtOnce)]
+	for _, key := range append(now[:len(now):len(now)], recentKey(tenant, s, before.Updated)) {
+		if err := txn.Delete(key); err != nil {
+			return nil, err
+		}
+	}
+	return pruned[len(now):], d.saveMeta(txn, tenant, s, after)
+}
+
+// writeMessages writes those of the messages that are kept.
+func (d *db) writeMessages(txn *kv.Txn, prefix []byte, after *meta, a *appending) error {
 	var entries []*kv.Entry
+	start := after.Next - uint64(len(a.values))
 	for i, value := range a.values {
 		if seq := start + uint64(i); seq >= after.First {
 			entries = append(entries, d.reclaim(kv.NewEntry(messageKey(prefix, seq), value), a.expiries[i]))
 		}
 	}
 	if len(entries) > messagesAtOnce {
-		if err := d.writeAll(entries); err != nil {
+		return d.writeAll(entries)
+	}
+	for _, e := range entries {
+		if err := txn.SetEntry(e); err != nil {
 			return err
 		}
-		entries = nil
-	}
-
-	var pruned [][]byte
-	if before != nil && string(before.Incarnation) == string(after.Incarnation) {
-		for seq := before.First; seq < min(after.First, before.Next); seq++ {
-			pruned = append(pruned, messageKey(prefix, seq))
-		}
-	}
-	now := pruned[:min(len(pruned), deletionsAtOnce)]
-
-	err := d.commit(func(txn *kv.Txn) error {
-		for _, e := range entries {
-			if err := txn.SetEntry(e); err != nil {
-				return err
-			}
-		}
-		for _, key := range now {
-			if err := txn.Delete(key); err != nil {
-				return err
-			}
-		}
-		if before != nil {
-			if err := txn.Delete(recentKey(tenant, s, before.Updated)); err != nil {
-				return err
-			}
-		}
-		return d.saveMeta(txn, tenant, s, after)
-	})
-	if err != nil || len(pruned) == len(now) {
-		return err
-	}
-	if err := d.deleteAll(pruned[len(now):]); err != nil {
-		// They are out of reach already, only their space is not free.
-		d.log.Warn("pruning a session", zap.Error(err))
 	}
 	return nil
 }
