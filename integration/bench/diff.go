@@ -70,7 +70,8 @@ func (c config) diff(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.write("diff", report.Diff(old, young, figures, names).String())
+	fmt.Println("\n" + report.Diff(old, young, figures, names).String())
+	return nil
 }
 
 // caddyOf returns the binary to measure: the one that is given, or what make

@@ -52,7 +52,7 @@ func (b *bench) besideSlow(ctx context.Context) error {
 		if err := b.readPaced(ctx, p, b.slow-stuck, "with", s); err != nil {
 			return nil, err
 		}
-		return s, open.Alive()
+		return s, p.holds(stuck)
 	})
 }
 
@@ -75,6 +75,19 @@ func (p *proxy) still(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("it does not rest while its clients do not read")
+}
+
+// holds returns an error if the proxy has let go of streams that were not read:
+// then the others had nothing beside them.
+func (p *proxy) holds(streams int) error {
+	if p.process == nil {
+		return nil
+	}
+	// Each has its client's socket and one to the upstream.
+	if n := p.sockets(); n < 2*streams {
+		return fmt.Errorf("only %d sockets are open for %d streams that are not read", n, streams)
+	}
+	return nil
 }
 
 // readPaced reads n streams to their end, and notes the times of chunks that

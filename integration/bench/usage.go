@@ -68,3 +68,17 @@ func (p *process) rss() (float64, error) {
 	}
 	return sum, nil
 }
+
+// sockets is how many the program has open.
+func (p *process) sockets() int {
+	n := 0
+	for _, pid := range p.pids() {
+		files, _ := filepath.Glob("/proc/" + pid + "/fd/*")
+		for _, file := range files {
+			if to, _ := os.Readlink(file); strings.HasPrefix(to, "socket:") {
+				n++
+			}
+		}
+	}
+	return n
+}

@@ -3,8 +3,6 @@ package load
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"sync"
 )
@@ -17,10 +15,6 @@ type Held struct {
 // unreadLen is how many bytes the system keeps for a client that does not
 // read them.
 const unreadLen = 4 << 10
-
-// unsentLen is more than the system keeps of what a server has written to
-// such a client.
-const unsentLen = 4 << 20
 
 // opening is how many streams are opened at once.
 const opening = 16
@@ -68,21 +62,6 @@ func open(ctx context.Context, addr string, req *Request) (*conn, error) {
 		_, _ = c.r.Discard(len(part))
 	}
 	return c, err
-}
-
-// Alive reads on for a while, in a few of the streams, and returns an error if
-// one has ended.
-func (h *Held) Alive() error {
-	for _, i := range []int{0, len(h.conns) / 2, len(h.conns) - 1} {
-		c := h.conns[i]
-		if err := c.Conn.(*net.TCPConn).SetReadBuffer(unsentLen); err != nil {
-			return err
-		}
-		if n, err := io.CopyN(io.Discard, c.r, unsentLen); err != nil {
-			return fmt.Errorf("a stream that was not read ended %d bytes later: %w", n, err)
-		}
-	}
-	return nil
 }
 
 // Close ends the streams, as clients do that go away.

@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,7 +85,15 @@ func (p Plan) Run(ctx context.Context) (Result, error) {
 	for _, r := range results {
 		all.add(r)
 	}
-	return all, errors.Join(append(errs, ctx.Err())...)
+	if ctx.Err() != nil {
+		return all, ctx.Err()
+	}
+	for _, err := range errs {
+		if err != nil {
+			return all, err // those of the others say the same
+		}
+	}
+	return all, nil
 }
 
 // schedule returns what waits for the next request, and returns its number
