@@ -29,7 +29,7 @@ type attempt struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	watch  beginWatch  // until there is content
-	stall  *stallWatch // from then on
+	stall  *stallWatch // of a stream, from then on
 	pass   *route.Pass
 	end    func() // of the count of calls under way
 	span   trace.Span
@@ -68,12 +68,10 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin()}
 	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
 	a.watch = watchBegin(a.cancel, c.patience(c.h.ResponseTimeout), c.deadline)
-	a.stall = newStallWatch(a.cancel, time.Duration(c.h.StallTimeout))
 	c.info.Attempts++
 	c.info.Provider = hop.Target.Provider
 	c.x.Rec.SetCall(c.info)
 	a.preq = c.providerRequest(hop.Target)
-	a.preq.BeforeRead = a.beforeRead
 	a.ctx, a.span = a.startSpan()
 	return a, nil
 }
@@ -94,6 +92,8 @@ func (a *attempt) begin() error {
 
 // open calls for a stream.
 func (a *attempt) open() error {
+	a.stall = newStallWatch(a.cancel, time.Duration(a.c.h.StallTimeout))
+	a.preq.BeforeRead = a.beforeRead
 	s, err := a.provider().Stream(a.ctx, a.preq)
 	if err != nil {
 		return a.cause(err)
@@ -175,7 +175,9 @@ func (a *attempt) over(err error) {
 		return
 	}
 	a.watch.stop()
-	a.stall.stop()
+	if a.stall != nil {
+		a.stall.stop()
+	}
 	if a.stream != nil {
 		a.c.h.app.SkippedChunks(a.hop.Target.Provider, a.stream.Skipped())
 		_ = a.stream.Close()

@@ -23,7 +23,10 @@ func (u *Upstream) NewRequest(ctx context.Context, preq *provider.Request, path 
 	if err != nil {
 		return nil, err
 	}
-	ctx = context.WithValue(isolate(ctx), beforeReadKey{}, preq.BeforeRead)
+	ctx = isolate(ctx)
+	if preq.BeforeRead != nil {
+		ctx = context.WithValue(ctx, beforeReadKey{}, preq.BeforeRead)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
