@@ -114,14 +114,14 @@ func (c *call) interrupted(chunk *provider.Chunk, err error) error {
 	if chunk != nil {
 		c.out.shape(chunk.Raw)
 	}
-	c.out.flush()
+	_ = c.out.flush() // a client that has gone has ended the call
 	return err
 }
 
 // beforeRead is called before the attempt waits for its provider.
 func (a *attempt) beforeRead() {
 	if a.c.out != nil {
-		a.c.out.flush()
+		_ = a.c.out.flush() // a client that has gone has ended the call
 	}
 	a.stall.waiting()
 }

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"time"
 
@@ -93,9 +94,7 @@ func (s *Stream) begin() {
 		s.closed = s.x.app.OpenStream(s.x.Rec.TenantID())
 	}
 	h := s.x.W.Header()
-	for name, values := range s.header {
-		h[name] = values
-	}
+	maps.Copy(h, s.header)
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Accel-Buffering", "no")

@@ -343,7 +343,8 @@ func TestEnded(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := Ended(tc.ctx, tc.err, tc.finished)
-			if !errors.Is(err, tc.want) || tc.want != provider.ErrCut && tc.want != broken && errors.Is(err, provider.ErrCut) {
+			cut := errors.Is(tc.want, provider.ErrCut) || errors.Is(tc.want, broken)
+			if !errors.Is(err, tc.want) || !cut && errors.Is(err, provider.ErrCut) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
 		})

@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"sync"
+	"slices"
 
-	kv "github.com/dgraph-io/badger/v4"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/store"
+
+	kv "github.com/dgraph-io/badger/v4"
 )
 
 // What one transaction takes of an Append. At 16 KiB a message, above which
@@ -194,7 +194,7 @@ func (d *db) writeAppend(txn *kv.Txn, tenant string, s store.SessionKey, before,
 		}
 	}
 	now := pruned[:min(len(pruned), deletionsAtOnce)]
-	for _, key := range append(now[:len(now):len(now)], recentKey(tenant, s, before.Updated)) {
+	for _, key := range append(slices.Clip(now), recentKey(tenant, s, before.Updated)) {
 		if err := txn.Delete(key); err != nil {
 			return nil, err
 		}
