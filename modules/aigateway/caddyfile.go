@@ -149,7 +149,7 @@ func (h *Handler) unmarshalProvider(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if _, ok := h.ProvidersRaw[name]; ok {
-		return d.Errf("provider %s stands twice", name)
+		return d.Errf("provider %s is defined twice", name)
 	}
 	mod, err := caddyfile.UnmarshalModule(d, "chat.providers."+typ)
 	if err != nil {
@@ -165,7 +165,7 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	if slices.ContainsFunc(h.Models, func(o *Model) bool { return o.Name == m.Name }) {
-		return d.Errf("model %s stands twice", m.Name)
+		return d.Errf("model %s is defined twice", m.Name)
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {

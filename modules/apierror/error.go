@@ -57,7 +57,7 @@ func From(err error) *Error {
 	if errors.Is(err, context.Canceled) {
 		return &Error{Status: statusClientClosedRequest, Code: "cancelled", Message: "The request was cancelled", Err: err}
 	}
-	return &Error{Status: http.StatusInternalServerError, Code: "internal_error", Message: "Something went wrong here; the log knows more under the trace id", Err: err}
+	return &Error{Status: http.StatusInternalServerError, Code: "internal_error", Message: "Internal error; see the server's log for this trace id", Err: err}
 }
 
 // statusClientClosedRequest is what Caddy also logs for a client that went away
@@ -69,9 +69,9 @@ const statusClientClosedRequest = 499
 // the body.
 func InvalidJSON(err error) *Error {
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		what := "no JSON"
+		what := "invalid JSON"
 		if errors.Is(err, jsontext.ErrDuplicateName) {
-			what = "a name for the second time"
+			what = "a duplicate name"
 		}
 		err = fmt.Errorf("%s at byte %d", what, syntax.ByteOffset)
 	}
@@ -87,7 +87,7 @@ func InvalidRequest(field, want string) *Error {
 // may be passed on.
 func refused(message string) *Error {
 	if message == "" {
-		message = "The AI provider refuses this request as invalid"
+		message = "The AI provider rejected this request as invalid"
 	}
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: message}
 }
@@ -100,7 +100,7 @@ func TenantRequired() *Error {
 // contentFiltered is a request that the provider rejects because of its
 // content.
 func contentFiltered() *Error {
-	return &Error{Status: http.StatusBadRequest, Code: "content_filtered", Message: "The provider's content policy refuses this request"}
+	return &Error{Status: http.StatusBadRequest, Code: "content_filtered", Message: "The provider's content policy does not allow this request"}
 }
 
 // InvalidAPIKey is a request whose credential is missing or wrong.
@@ -115,7 +115,7 @@ func TenantMismatch() *Error {
 
 // ModelNotAllowed is a model outside the tenant's list.
 func ModelNotAllowed() *Error {
-	return &Error{Status: http.StatusForbidden, Code: "model_not_allowed", Message: "This tenant may not use this model; GET /v1/models lists those it may", Param: "model"}
+	return &Error{Status: http.StatusForbidden, Code: "model_not_allowed", Message: "This tenant may not use this model; GET /v1/models lists the models it may use", Param: "model"}
 }
 
 // TenantUnknown is a tenant that is not configured.
@@ -125,7 +125,7 @@ func TenantUnknown() *Error {
 
 // ModelUnknown is a model that does not exist.
 func ModelUnknown() *Error {
-	return &Error{Status: http.StatusNotFound, Code: "model_unknown", Message: "There is no such model; GET /v1/models lists those there are", Param: "model"}
+	return &Error{Status: http.StatusNotFound, Code: "model_unknown", Message: "There is no such model; GET /v1/models lists the available models", Param: "model"}
 }
 
 // SessionNotFound is a session that does not exist, or is another user's.
@@ -145,18 +145,18 @@ func MethodNotAllowed(allow string) *Error {
 
 // SessionBusy is a second turn while the first one is running.
 func SessionBusy() *Error {
-	return &Error{Status: http.StatusConflict, Code: "session_busy", Message: "An answer of this session is still running; wait for it or cancel it"}
+	return &Error{Status: http.StatusConflict, Code: "session_busy", Message: "An answer in this session is still running; wait for it or cancel it"}
 }
 
 // PayloadTooLarge is a body beyond the limit in bytes.
 func PayloadTooLarge(limit int64) *Error {
-	return &Error{Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large", Message: fmt.Sprintf("The body may have %d bytes at most", limit)}
+	return &Error{Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large", Message: fmt.Sprintf("The body must not exceed %d bytes", limit)}
 }
 
 // FieldTooLarge is a part of a body beyond its limit in bytes.
 func FieldTooLarge(field string, limit int64) *Error {
 	e := PayloadTooLarge(limit)
-	e.Message, e.Param = fmt.Sprintf("%s: may have %d bytes at most", field, limit), field
+	e.Message, e.Param = fmt.Sprintf("%s: must not exceed %d bytes", field, limit), field
 	return e
 }
 
@@ -177,7 +177,7 @@ func RateLimited(wait time.Duration) *Error {
 
 // BudgetExceeded is a request that its tenant's budget does not cover.
 func BudgetExceeded(wait time.Duration) *Error {
-	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "This tenant's budget has no room for this request; try again after Retry-After, or with a smaller max_tokens", RetryAfter: max(wait, time.Second)}
+	return &Error{Status: http.StatusTooManyRequests, Code: "budget_exceeded", Message: "This tenant's budget does not cover this request; try again after Retry-After, or with a smaller max_tokens", RetryAfter: max(wait, time.Second)}
 }
 
 // providerRateLimited is a request beyond a limit of the provider's.
@@ -192,7 +192,7 @@ func AIError() *Error {
 
 // AIUnavailable is a provider that is not called because its circuit is open.
 func AIUnavailable(wait time.Duration) *Error {
-	return &Error{Status: http.StatusServiceUnavailable, Code: "ai_unavailable", Message: "No AI provider can be asked at the moment", RetryAfter: max(wait, time.Second)}
+	return &Error{Status: http.StatusServiceUnavailable, Code: "ai_unavailable", Message: "No AI provider is available at the moment", RetryAfter: max(wait, time.Second)}
 }
 
 // ShuttingDown is a request that is cut short because the server stops.

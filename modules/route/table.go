@@ -143,7 +143,7 @@ func (t *Table) add(a Alias, circuit Circuit) error {
 			return fmt.Errorf("no provider is named %s", target.Provider)
 		}
 		if slices.ContainsFunc(e.branches, func(b branch) bool { return b.Target == target.Target }) {
-			return fmt.Errorf("target %s: stands twice", target.Target)
+			return fmt.Errorf("target %s: listed twice", target.Target)
 		}
 		state := t.states[target.Target]
 		if state == nil {

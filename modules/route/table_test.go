@@ -107,7 +107,7 @@ func TestNewTable(t *testing.T) {
 		{"a passthrough nowhere", aliases[:1], []string{"openai"}, []string{"local"}, "passthrough: no provider is named local"},
 		{"several providers and no model", nil, []string{"a", "b"}, nil, "add model blocks or passthrough"},
 		{"no target", []Alias{{Name: "a"}}, []string{"openai"}, nil, "model a: want at least one target"},
-		{"one target twice", []Alias{{Name: "a", Targets: to("openai/x", "openai/x 2")}}, []string{"openai"}, nil, "model a: target openai/x: stands twice"},
+		{"one target twice", []Alias{{Name: "a", Targets: to("openai/x", "openai/x 2")}}, []string{"openai"}, nil, "model a: target openai/x: listed twice"},
 		{"a provider with a slash", aliases[:1], []string{"openai", "a/b"}, nil, `provider "a/b": want a name without slashes`},
 		{"a provider with a space", aliases[:1], []string{"openai", "a b"}, nil, `provider "a b": want a name`},
 		{"a provider that is all of them", aliases[:1], []string{"openai", AllProviders}, nil, `provider "*": want a name`},

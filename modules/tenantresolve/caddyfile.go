@@ -46,7 +46,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 			if h.looksAt(s.Type) {
-				return d.Errf("from: %s stands twice", s.Type)
+				return d.Errf("from: %s is listed twice", s.Type)
 			}
 			h.From = append(h.From, s)
 		case "user_header":

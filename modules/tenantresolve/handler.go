@@ -102,7 +102,7 @@ func (h *Handler) Validate() error {
 			return fmt.Errorf("from: %q: want header, host or api_key", s.Type)
 		}
 		if seen[s.Type] {
-			return fmt.Errorf("from: %s stands twice", s.Type)
+			return fmt.Errorf("from: %s is listed twice", s.Type)
 		}
 		seen[s.Type] = true
 	}

@@ -89,7 +89,7 @@ func (e *Echo) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			e.Delay = new(caddy.Duration(delay))
 		case "base_url", "api_key", "header", "transport":
-			return d.Errf("echo has no %s: it calls nobody", d.Val())
+			return d.Errf("echo has no %s: it makes no calls", d.Val())
 		default:
 			return d.Errf("unrecognized subdirective '%s': want delay", d.Val())
 		}
