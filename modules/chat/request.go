@@ -3,7 +3,6 @@ package chat
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -134,12 +133,12 @@ func logCall(extra *caddyhttp.ExtraLogFields, c record.Call) {
 // trace but the reason it was refused for.
 func (a *App) count(rec *record.Record, status int) {
 	if rec.ErrorCode != "" && rec.Call.Attempts == 0 {
-		a.metrics.rejected.WithLabelValues(rec.TenantID(), rec.ErrorCode).Inc()
+		a.metrics.byReason.of(reasonLabels{rec.TenantID(), rec.ErrorCode}).Inc()
 	}
 	if rec.Tenant == nil {
 		return
 	}
-	a.metrics.requests.WithLabelValues(rec.Tenant.ID, strconv.Itoa(status)).Inc()
+	a.metrics.byStatus.of(statusLabels{rec.Tenant.ID, status}).Inc()
 }
 
 // RequireTenant makes sure that a request has a tenant: the one resolved

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
+	"sync"
 
+	kv "github.com/dgraph-io/badger/v4"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/store"
-
-	kv "github.com/dgraph-io/badger/v4"
 )
 
 // What one transaction takes of an Append. At 16 KiB a message, above which
