@@ -3,6 +3,7 @@ package price
 import (
 	"encoding/json"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,9 +78,11 @@ func TestOf(t *testing.T) {
 		{"ollama", "llama3.3", 0, 0},
 		{"echo", "echo", 0, 0},
 	} {
-		p, ok := Of(tt.typ, tt.model)
-		if !ok || p.Input != tt.in || p.Output != tt.out {
-			t.Errorf("%s of %s costs %v in and %v out, known %t, want %v and %v", tt.model, tt.typ, p.Input, p.Output, ok, tt.in, tt.out)
+		for range 2 { // the second time it is remembered
+			p, ok := Of(tt.typ, tt.model)
+			if !ok || p.Input != tt.in || p.Output != tt.out {
+				t.Errorf("%s of %s costs %v in and %v out, known %t, want %v and %v", tt.model, tt.typ, p.Input, p.Output, ok, tt.in, tt.out)
+			}
 		}
 	}
 }
@@ -101,9 +104,47 @@ func TestOfTheUnknown(t *testing.T) {
 		{"gemini", "models/"}, {"bedrock", "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc"}, {"bedrock", "arn:"},
 		{"nosuch", "gpt-4o"}, {"", "gpt-4o"}, {"cloudflare", "@"},
 	} {
-		if p, ok := Of(tt[0], tt[1]); ok {
-			t.Errorf("%q of %q costs %+v", tt[1], tt[0], p)
+		for range 2 {
+			if p, ok := Of(tt[0], tt[1]); ok {
+				t.Errorf("%q of %q costs %+v", tt[1], tt[0], p)
+			}
 		}
+	}
+}
+
+// Names that clients make up do not fill the memory.
+func TestLookupsAreBounded(t *testing.T) {
+	for i := range 2 * maxLookups {
+		Of("openai", "made-up-"+strconv.Itoa(i))
+	}
+	Of("openai", strings.Repeat("x", maxName+1))
+	if n := len(lookups.known); n != maxLookups {
+		t.Errorf("%d look-ups are remembered, want %d", n, maxLookups)
+	}
+	for s := range lookups.known {
+		if len(s.model) > maxName {
+			t.Errorf("a name of %d bytes is remembered", len(s.model))
+		}
+	}
+	if p, ok := Of("openai", "gpt-4o-mini"); !ok || p.Input != 0.15 {
+		t.Errorf("got %+v, %t", p, ok)
+	}
+}
+
+func BenchmarkOf(b *testing.B) {
+	for _, model := range []string{"gpt-4o-mini-2024-07-18", "my-own-model"} {
+		b.Run(model, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Of("openai", model)
+			}
+		})
+		b.Run(model+", anew", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				look("openai", model)
+			}
+		})
 	}
 }
 

@@ -33,10 +33,8 @@ var prefixes = map[string]string{
 	"groq": "groq", "grok": "xai", "xai": "xai", "x-ai": "xai", "cohere": "cohere", "workers-ai": "cloudflare",
 }
 
-// Of finds the price of a model by the type of its provider and the
-// provider's own name for it. ok is false where nobody knows it: that is not
-// the same as free. Types that run on one's own machine are free.
-func Of(typ, model string) (p Price, ok bool) {
+// look finds a price in the lists.
+func look(typ, model string) (p Price, ok bool) {
 	if free[typ] {
 		return Price{}, true
 	}
