@@ -72,6 +72,18 @@ func TestAccessLog(t *testing.T) {
 	})
 }
 
+// Caddy's filters find each field by its name.
+func TestAccessLogIsFiltered(t *testing.T) {
+	up := harness.NewFakeProvider(t, harness.Silent)
+	c := harness.Start(t, harness.GatewayTenants, meteredSite(up)+"\tlog {\n\t\tformat filter {\n\t\t\tuser delete\n\t\t\tmodel replace hidden\n\t\t}\n\t}\n")
+	up.Answers(harness.Document(http.StatusOK, harness.WholeAnswer))
+	harness.NewClient(c, "globex", "ann").Complete(harness.NewQuestion("fast"), "X-Trace-Id", "trace-filtered")
+	harness.WantFields(t, c.AccessLog("trace-filtered"), map[string]any{
+		"tenant": "globex", "trace_id": "trace-filtered", "model": "hidden", "provider": "openai",
+		"attempts": 1.0, "tokens_in": 7.0, "tokens_out": 3.0, "cost_usd": 13.0, "ttft_ms": nil,
+	})
+}
+
 // TestAccessLogOfFallbacks has a model of two targets at two providers, and
 // asks for it under /v1 and by /chat, streamed and whole.
 func TestAccessLogOfFallbacks(t *testing.T) {

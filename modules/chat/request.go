@@ -29,11 +29,20 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done f
 		// where OpenAI's clients look for it
 		rec.SetHeader(w, "X-Request-Id", rec.TraceID)
 	}
-	answer := &answerWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, rec: rec}
-	return a.NewExchange(answer, r, rec), func(err error) {
-		logFields(r, rec)
-		a.count(rec, answer.statusAfter(err))
+	e := &entered{wrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+	e.answer = answerWriter{ResponseWriterWrapper: &e.wrapper, rec: rec}
+	e.x = Exchange{W: &e.answer, R: r, Rec: rec, app: a}
+	return &e.x, func(err error) {
+		addLogFields(r, rec)
+		a.count(rec, e.answer.statusAfter(err))
 	}
+}
+
+// entered is what Enter makes for a request, in one piece.
+type entered struct {
+	x       Exchange
+	answer  answerWriter
+	wrapper caddyhttp.ResponseWriterWrapper
 }
 
 // keepHeaders takes the chain's own headers off a Connection header, by which
@@ -94,39 +103,6 @@ func (w *answerWriter) statusAfter(err error) int {
 	default:
 		return http.StatusOK
 	}
-}
-
-// logFields adds what the chain knows to the access log.
-func logFields(r *http.Request, rec *record.Record) {
-	extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
-	if !ok {
-		return
-	}
-	extra.Set(zap.String("trace_id", rec.TraceID))
-	if rec.Tenant != nil {
-		extra.Set(zap.String("tenant", rec.Tenant.ID))
-		extra.Set(zap.String("user", rec.User))
-	}
-	if rec.Session != "" {
-		extra.Set(zap.String("session", rec.Session))
-	}
-	if rec.ErrorCode != "" {
-		extra.Set(zap.String("error_code", rec.ErrorCode))
-	}
-	logCall(extra, rec.Call)
-}
-
-func logCall(extra *caddyhttp.ExtraLogFields, c record.Call) {
-	if c.Model == "" {
-		return
-	}
-	extra.Set(zap.String("model", c.Model))
-	extra.Set(zap.String("provider", c.Provider))
-	extra.Set(zap.Int("attempts", c.Attempts))
-	extra.Set(zap.Int64("tokens_in", c.Usage.Input))
-	extra.Set(zap.Int64("tokens_out", c.Usage.Output))
-	extra.Set(zap.Float64("cost_usd", c.CostUSD))
-	extra.Set(zap.Int64("ttft_ms", c.TTFT.Milliseconds()))
 }
 
 // count counts a request under its tenant. One without a tenant leaves no

@@ -4,7 +4,6 @@
 package record
 
 import (
-	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -72,8 +71,11 @@ type Record struct {
 	// mu guards headers and Call: a keep-alive may begin the answer, and have
 	// placeholders read for its header, while a handler is at work.
 	mu      sync.Mutex
-	headers http.Header
+	headers []header
 }
+
+// header is one of the answer's, under its canonical name.
+type header struct{ name, value string }
 
 // Turn is one message of a conversation on its way to a model.
 type Turn struct {
@@ -99,6 +101,9 @@ type Call struct {
 
 const varKey = "chat.record"
 
+// headerRoom is how many headers an answer usually has.
+const headerRoom = 16
+
 // Get returns the request's record, nil where no chat handler has seen the
 // request yet.
 func Get(r *http.Request) *Record {
@@ -111,7 +116,7 @@ func Begin(r *http.Request) *Record {
 	rec := &Record{
 		TraceID: traceID(r.Header),
 		User:    Anonymous,
-		headers: make(http.Header),
+		headers: make([]header, 0, headerRoom),
 	}
 	caddyhttp.SetVar(r.Context(), varKey, rec)
 	rec.providePlaceholders(r)
@@ -153,24 +158,35 @@ func (rec *Record) Fork() *Record {
 		TokenWindows: rec.TokenWindows,
 		Turn:         rec.Turn,
 		Call:         rec.CallSoFar(),
-		headers:      make(http.Header),
 	}
 }
 
 // SetHeader sets a header of the answer that no later handler can override,
 // because it is set once more when the answer begins.
 func (rec *Record) SetHeader(w http.ResponseWriter, name, value string) {
-	w.Header().Set(name, value)
+	name = http.CanonicalHeaderKey(name)
+	w.Header()[name] = []string{value}
+
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.headers.Set(name, value)
+	for i := range rec.headers {
+		if rec.headers[i].name == name {
+			rec.headers[i].value = value
+			return
+		}
+	}
+	rec.headers = append(rec.headers, header{name, value})
 }
 
 // ApplyHeaders sets the headers given to SetHeader again.
 func (rec *Record) ApplyHeaders(h http.Header) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	maps.Copy(h, rec.headers)
+	for _, kept := range rec.headers {
+		if v := h[kept.name]; len(v) != 1 || v[0] != kept.value {
+			h[kept.name] = []string{kept.value}
+		}
+	}
 }
 
 // ClientIP is the client's address as Caddy determined it.

@@ -12,15 +12,23 @@ const maxTraceID = 128
 // traceID finds the request's trace id: traceparent's, else X-Trace-Id, else
 // X-Request-Id, else a new UUIDv7. What is not well-formed counts as absent.
 func traceID(h http.Header) string {
-	if id, ok := traceparentID(h.Get("traceparent")); ok {
+	if id, ok := traceparentID(first(h["Traceparent"])); ok {
 		return id
 	}
-	for _, name := range []string{HeaderTrace, "X-Request-Id"} {
-		if id := h.Get(name); validTraceID(id) {
-			return id
-		}
+	if id := first(h[HeaderTrace]); validTraceID(id) {
+		return id
+	}
+	if id := first(h["X-Request-Id"]); validTraceID(id) {
+		return id
 	}
 	return NewID()
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // NewID returns a new UUIDv7.
