@@ -31,6 +31,11 @@ func (b *bench) byMessages(ctx context.Context) error {
 	chat := ofCaddy("chat", b.caddy, keepSite)
 	chat.chat = true
 	stores := map[string]*filled{}
+	defer func() {
+		for _, f := range stores {
+			f.close()
+		}
+	}()
 	var ways []contender
 	for _, n := range b.messages {
 		w := chat
@@ -40,7 +45,6 @@ func (b *bench) byMessages(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer f.close()
 		stores[w.name] = f
 		ways = append(ways, w)
 	}
@@ -82,7 +86,6 @@ func fill(ctx context.Context, w contender, upstream string, sessions int) (*fil
 	}
 	f := &filled{p, sessions}
 	plan := f.plan()
-	plan.Connections = min(8, sessions)
 	plan.Requests = int64(sessions) * perSession / 2
 	if _, err := plan.Run(ctx); err != nil {
 		p.close()
@@ -91,8 +94,8 @@ func fill(ctx context.Context, w contender, upstream string, sessions int) (*fil
 	return f, nil
 }
 
-// plan is one connection that takes turns in all sessions: of one session it
-// must not take two at once.
+// plan is one connection that takes turns in all sessions: a session that is
+// asked twice at once refuses one of the two.
 func (f *filled) plan() load.Plan {
 	req := f.request(short)
 	req.Sessions = int64(f.sessions)

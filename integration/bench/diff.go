@@ -16,12 +16,12 @@ func (c config) diff(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	base, err := buildAt(ctx, c.base, filepath.Join(dir, "base"))
 	if err != nil {
 		return err
 	}
-	head := ""
+	var head string
 	if c.head == "" {
 		head, err = caddyOf(ctx, c.caddy)
 	} else {
@@ -52,23 +52,21 @@ func (c config) diff(ctx context.Context) error {
 		return err
 	}
 
-	// One behind the other, so that a slow minute falls on both.
+	// One behind the other, so that a slow second falls on both.
 	var ways []contender
 	for i := range was {
 		ways = append(ways, was[i], is[i])
 	}
 	old, young := report.Results{}, report.Results{}
-	err = b.inTurn(ctx, ways, func(w contender) error {
-		s, err := b.measure(ctx, w, kinds)
-		if w.exe == base {
-			old.Add(w.name, s)
-		} else {
-			young.Add(w.name, s)
+	for round := range c.rounds {
+		samples, err := b.round(ctx, ways, kinds, round)
+		if err != nil {
+			return err
 		}
-		return err
-	})
-	if err != nil {
-		return err
+		for i, name := range names {
+			old.Add(name, samples[2*i])
+			young.Add(name, samples[2*i+1])
+		}
 	}
 	fmt.Println("\n" + report.Diff(old, young, figures, names).String())
 	return nil

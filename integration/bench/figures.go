@@ -53,15 +53,48 @@ func (b *bench) figures(ctx context.Context) error {
 		return err
 	}
 	results := report.Results{}
-	err = b.inTurn(ctx, ways, func(w contender) error {
-		s, err := b.measure(ctx, w, kinds)
-		results.Add(w.name, s)
-		return err
-	})
-	if err != nil {
-		return err
+	for round := range b.rounds {
+		samples, err := b.round(ctx, ways, kinds, round)
+		if err != nil {
+			return err
+		}
+		for i, w := range ways {
+			results.Add(w.name, samples[i])
+		}
 	}
 	return b.publish(ways, results)
+}
+
+// round starts all contenders and measures them in one scenario after the
+// other. Each time it begins with another contender. They are measured a
+// second after one another, so that they share what the machine does else.
+func (b *bench) round(ctx context.Context, ways []contender, kinds []scenario, round int) ([]report.Sample, error) {
+	var proxies []*proxy
+	defer func() {
+		for _, p := range proxies {
+			p.close()
+		}
+	}()
+	samples := make([]report.Sample, len(ways))
+	for i, w := range ways {
+		p, err := w.start(ctx, b.upstream, 1)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w.name, err)
+		}
+		proxies, samples[i] = append(proxies, p), report.Sample{}
+	}
+	for n, s := range kinds {
+		fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, b.rounds, s.name)
+		for i := range ways {
+			at := (i + n + round) % len(ways)
+			got, err := b.scenario(ctx, proxies[at], s)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", ways[at].name, s.name, err)
+			}
+			maps.Copy(samples[at], got)
+		}
+	}
+	return samples, nil
 }
 
 func nameOf(c contender) string { return c.name }
@@ -82,25 +115,6 @@ func (b *bench) inTurn(ctx context.Context, ways []contender, measure func(conte
 		}
 	}
 	return nil
-}
-
-// measure runs a contender through the scenarios.
-func (b *bench) measure(ctx context.Context, w contender, kinds []scenario) (report.Sample, error) {
-	p, err := w.start(ctx, b.upstream, 1)
-	if err != nil {
-		return nil, err
-	}
-	defer p.close()
-
-	all := report.Sample{}
-	for _, s := range kinds {
-		got, err := b.scenario(ctx, p, s)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
-		}
-		maps.Copy(all, got)
-	}
-	return all, nil
 }
 
 // scenario warms a contender up and measures it.
@@ -131,7 +145,7 @@ func (b *bench) publish(ways []contender, results report.Results) error {
 	}
 	overview := report.Overview(results, figures, names, plain).String()
 	details := report.Details(results, figures, names, plain).String()
-	chart := report.Chart{Figures: charted, Names: names[1:], Ours: ours, Base: plain}.SVG(results)
+	chart := report.Chart{Figures: charted, Names: names, Ours: ours, Base: plain}.SVG(results)
 
 	if err := b.write("conditions", conditions(b)); err != nil {
 		return err

@@ -41,6 +41,24 @@ func dial(ctx context.Context, addr string) (*conn, error) {
 	return &conn{Conn: c, r: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
+func dialAll(ctx context.Context, addr string, n int) ([]*conn, error) {
+	conns := make([]*conn, 0, n)
+	for range n {
+		c, err := dial(ctx, addr)
+		if err != nil {
+			return conns, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
 // do makes a request and reads its answer to the end. The answer is valid
 // until the next one.
 func (c *conn) do(req *Request) (answer, error) {

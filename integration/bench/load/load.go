@@ -49,21 +49,12 @@ func (r *Result) add(o Result) {
 
 // Run makes the requests and returns when all answers are there.
 func (p Plan) Run(ctx context.Context) (Result, error) {
-	conns := make([]*conn, p.Connections)
-	for i := range conns {
-		c, err := dial(ctx, p.Addr)
-		if err != nil {
-			return Result{}, err
-		}
-		defer c.Close()
-		conns[i] = c
+	conns, err := dialAll(ctx, p.Addr, p.Connections)
+	defer closeAll(conns)
+	if err != nil {
+		return Result{}, err
 	}
-
-	stop := context.AfterFunc(ctx, func() {
-		for _, c := range conns {
-			c.Close()
-		}
-	})
+	stop := context.AfterFunc(ctx, func() { closeAll(conns) })
 	defer stop()
 
 	begun := time.Now()

@@ -192,7 +192,8 @@ func TestNumber(t *testing.T) {
 			}
 		})
 	}
-	if fresh := (Request{Chat: true}); wire(fresh, 0) == wire(fresh, 0) {
+	first, second := wire(Request{Chat: true}, 0), wire(Request{Chat: true}, 0)
+	if first == second {
 		t.Error("two turns have one session")
 	}
 	if one := (Request{}); wire(one, 0) != wire(one, 1) {

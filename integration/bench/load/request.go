@@ -31,9 +31,11 @@ const (
 	// question is what the user says: as long as a line of a chat.
 	question = "Tell me in a few words how a reverse proxy passes on a stream of events, and what it costs."
 
-	// sessionID and TenantID are of one length whatever the number.
+	// sessionID is of one length, whatever the number.
 	sessionID = "00000000-0000-4000-8000-%012d"
-	TenantID  = "t%06d"
+
+	// TenantID is too.
+	TenantID = "t%06d"
 )
 
 // clone is the request for one connection, ready to be written.

@@ -17,7 +17,7 @@ func Update(file, section, text string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	return os.WriteFile(file, []byte(updated), 0o644)
+	return os.WriteFile(file, []byte(updated), 0o600) //nolint:gosec // the page that was just read; its mode stays
 }
 
 func replace(page, section, text string) (string, error) {

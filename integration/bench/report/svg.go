@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -70,6 +71,7 @@ func (c Chart) SVG(r Results) string {
 	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img" aria-label="%s">`+"\n",
 		chartWidth, height, html.EscapeString("Ratios to "+c.Base+", shorter is better"))
 	s.WriteString(chartStyle)
+	one := math.Round((barLeft+scale)*10) / 10
 	y := 0
 	for _, g := range groups {
 		y += titleStep
@@ -78,10 +80,9 @@ func (c Chart) SVG(r Results) string {
 			fmt.Fprintf(&s, `<text x="%d" y="%d" text-anchor="end">%s</text>`, barLeft-8, y+12, html.EscapeString(b.name))
 			width := math.Round(b.ratio*scale*10) / 10
 			fmt.Fprintf(&s, `<rect class="%s" x="%d" y="%d" width="%g" height="%d" rx="2"/>`, b.class, barLeft, y, width, barHeight)
-			fmt.Fprintf(&s, `<text class="value" x="%g" y="%d">%s</text>`+"\n", barLeft+width+6, y+12, html.EscapeString(b.value))
+			fmt.Fprintf(&s, `<text class="value" x="%g" y="%d">%s</text>`+"\n", max(barLeft+width, one)+6, y+12, html.EscapeString(b.value))
 			y += barStep
 		}
-		one := math.Round((barLeft+scale)*10) / 10
 		fmt.Fprintf(&s, `<line class="one" x1="%g" x2="%[1]g" y1="%d" y2="%d"/>`+"\n", one, y-barStep*len(g.bars)-3, y-2)
 	}
 	fmt.Fprintf(&s, `<text x="%d" y="%d">ratio to %s; shorter is better</text>`+"\n</svg>\n", barLeft, y+18, html.EscapeString(c.Base))
@@ -109,10 +110,8 @@ func (c Chart) groups(r Results) []group {
 }
 
 func (c Chart) class(name string) string {
-	for _, ours := range c.Ours {
-		if name == ours {
-			return "bar ours"
-		}
+	if slices.Contains(c.Ours, name) {
+		return "bar ours"
 	}
 	return "bar"
 }
