@@ -13,8 +13,8 @@ import (
 )
 
 // babbles streams tokens until the caller ends the call, which it tells.
-func babbles(ended chan<- struct{}) harness.Behaviour {
-	return func(c *harness.TargetCall) {
+func babbles(ended chan<- struct{}) harness.Script {
+	return func(c *harness.Call) {
 		c.Send(c.Role())
 		for c.R.Context().Err() == nil {
 			c.Send(c.Text(tokenText))
@@ -149,7 +149,7 @@ func TestBudgetUsedUp(t *testing.T) {
 		cl := tenant(7)
 		s.one.Plays(harness.Steps(harness.SendsOf(func(w harness.Wire) []string {
 			return []string{w.Role(), w.Tool(0, "call-a", "tell", "")}
-		}), func(c *harness.TargetCall) {
+		}), func(c *harness.Call) {
 			for c.R.Context().Err() == nil {
 				c.Send(c.Tool(0, "", "", tokenText))
 			}
@@ -164,7 +164,7 @@ func TestBudgetUsedUp(t *testing.T) {
 	t.Run("by the first chunk", func(t *testing.T) {
 		for i, stream := range []bool{true, false} {
 			cl := tenant(8 + i)
-			s.one.Plays(func(c *harness.TargetCall) {
+			s.one.Plays(func(c *harness.Call) {
 				c.Send(c.Text(strings.Repeat(tokenText, 101)))
 				harness.Stalls(c)
 				ended <- struct{}{}
@@ -201,7 +201,7 @@ func TestBudgetOfClientsThatGo(t *testing.T) {
 	t.Parallel()
 	inOneDay(t)
 	const tenants = "chat {\ntenant acme {\nbudget 1000 tokens/day\n}\ntenant globex {\nbudget 1000 tokens/day\n}\n}"
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, tenants, up.Chain("on_disconnect cancel"))
 	ann := harness.NewClient(c, "acme", "ann")
 
@@ -283,19 +283,19 @@ func TestBudgetOfFailures(t *testing.T) {
 	whole := harness.Says(11, 5, "On", "ce up", "on a ti", "me")
 	for i, tc := range []struct {
 		name     string
-		one, two []harness.Behaviour
+		one, two []harness.Script
 		used     int
 	}{
-		{"a refused call", []harness.Behaviour{harness.Refuses(400, "x")}, []harness.Behaviour{whole}, 0},
-		{"a failed call", []harness.Behaviour{harness.Refuses(500, "x")}, []harness.Behaviour{harness.Reset}, 0},
-		{"a call that is cut before its answer", []harness.Behaviour{harness.Steps(harness.Begins(), harness.Reset)}, []harness.Behaviour{harness.HeaderOnly}, 0},
-		{"a fallback", []harness.Behaviour{harness.Refuses(500, "x"), harness.Reset}, []harness.Behaviour{whole}, 16},
-		{"a retry", []harness.Behaviour{harness.Steps(harness.Begins(), harness.Reset), whole}, []harness.Behaviour{harness.Reset}, 16},
-		{"a rescued answer", []harness.Behaviour{harness.Steps(first, harness.Reset), whole}, []harness.Behaviour{harness.Reset}, 16},
-		{"an answer rescued by another", []harness.Behaviour{harness.Steps(first, harness.Reset), harness.Reset}, []harness.Behaviour{whole}, 16},
-		{"an answer that is lost", []harness.Behaviour{harness.Steps(first, harness.Reset), harness.Says(12, 6, "Long ago")}, []harness.Behaviour{harness.Says(12, 6, "Never")}, spending + 3},
-		{"a document of which a part came before", []harness.Behaviour{harness.Steps(first, harness.Reset), harness.Refuses(400, "x")}, []harness.Behaviour{whole}, 0},
-		{"a document after a part of another", []harness.Behaviour{harness.Steps(first, harness.Reset), harness.Steps(first, harness.ErrorFrame)}, []harness.Behaviour{whole}, 16},
+		{"a refused call", []harness.Script{harness.Refuses(400, "x")}, []harness.Script{whole}, 0},
+		{"a failed call", []harness.Script{harness.Refuses(500, "x")}, []harness.Script{harness.Reset}, 0},
+		{"a call that is cut before its answer", []harness.Script{harness.Steps(harness.Begins(), harness.Reset)}, []harness.Script{harness.HeaderOnly}, 0},
+		{"a fallback", []harness.Script{harness.Refuses(500, "x"), harness.Reset}, []harness.Script{whole}, 16},
+		{"a retry", []harness.Script{harness.Steps(harness.Begins(), harness.Reset), whole}, []harness.Script{harness.Reset}, 16},
+		{"a rescued answer", []harness.Script{harness.Steps(first, harness.Reset), whole}, []harness.Script{harness.Reset}, 16},
+		{"an answer rescued by another", []harness.Script{harness.Steps(first, harness.Reset), harness.Reset}, []harness.Script{whole}, 16},
+		{"an answer that is lost", []harness.Script{harness.Steps(first, harness.Reset), harness.Says(12, 6, "Long ago")}, []harness.Script{harness.Says(12, 6, "Never")}, spending + 3},
+		{"a document of which a part came before", []harness.Script{harness.Steps(first, harness.Reset), harness.Refuses(400, "x")}, []harness.Script{whole}, 0},
+		{"a document after a part of another", []harness.Script{harness.Steps(first, harness.Reset), harness.Steps(first, harness.ErrorFrame)}, []harness.Script{whole}, 16},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cl := harness.NewClient(s.C, manyTenants[i], "ann")

@@ -12,12 +12,12 @@ import (
 )
 
 // vectors answers with embeddings, and counts tokens.
-func vectors(in int) harness.Behaviour {
-	return harness.AnswersWith(http.StatusOK, fmt.Sprintf(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]}],"model":"up","usage":{"prompt_tokens":%d,"total_tokens":%[1]d}}`, in))
+func vectors(in int) harness.Script {
+	return harness.Document(http.StatusOK, fmt.Sprintf(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]}],"model":"up","usage":{"prompt_tokens":%d,"total_tokens":%[1]d}}`, in))
 }
 
 // counting streams a token, with this usage.
-func counting(usage string) harness.Behaviour {
+func counting(usage string) harness.Script {
 	return harness.SendsOf(func(w harness.Wire) []string {
 		return []string{w.Role(), w.Text(tokenText), w.Finish("stop"), w.Envelope("[]", `,"usage":`+usage), harness.EndMark}
 	})

@@ -21,8 +21,8 @@ const spending = 8
 // dollar in and two dollars out.
 type budgetSite struct {
 	*harness.TargetSite
-	one, two *harness.Target
-	prober   *harness.Target
+	one, two *harness.Upstream
+	prober   *harness.Upstream
 }
 
 // newBudgetSite has the model fast go to the target one, and to two where
@@ -153,12 +153,12 @@ func pieces(n int) []string {
 
 // speaks answers with so many tokens and counts them, and the question for
 // what it is taken for.
-func speaks(n int) harness.Behaviour { return harness.Says(spending, n, pieces(n)...) }
+func speaks(n int) harness.Script { return harness.Says(spending, n, pieces(n)...) }
 
 // speaksAfter begins a stream, and goes on when ch is closed.
-func speaksAfter(ch <-chan struct{}, n int) harness.Behaviour {
-	return func(c *harness.TargetCall) {
-		if !c.Stream {
+func speaksAfter(ch <-chan struct{}, n int) harness.Script {
+	return func(c *harness.Call) {
+		if !c.Streams() {
 			harness.Steps(harness.Waits(ch), speaks(n))(c)
 			return
 		}

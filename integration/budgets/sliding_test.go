@@ -13,7 +13,7 @@ import (
 )
 
 // windowSite is the chain with token windows before a target.
-func windowSite(t testing.TB, up *harness.Target, options, limits string) *harness.Caddy {
+func windowSite(t testing.TB, up *harness.Upstream, options, limits string) *harness.Caddy {
 	t.Helper()
 	return harness.Start(t, options, fmt.Sprintf(`
 	tenant_resolve

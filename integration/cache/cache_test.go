@@ -22,7 +22,7 @@ func wantCache(t testing.TB, header http.Header, want string) {
 
 func TestCache(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, harness.AnswersAll("Hello"))
+	up := harness.NewUpstream(t, harness.AnswersAll("Hello"))
 	c := harness.Start(t, harness.CacheTenants, harness.CacheSite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 
@@ -82,12 +82,12 @@ func TestCache(t *testing.T) {
 	})
 
 	t.Run("no-cache passes the cache by and refreshes it", func(t *testing.T) {
-		defer up.Answers(harness.AnswersAll("Hello"))
+		defer up.Plays(harness.AnswersAll("Hello"))
 		q := harness.QuestionOf("fresh")
 		globex.Complete(q)
 		for i, value := range []string{"no-cache", "max-age=0, No-Cache"} {
 			text := fmt.Sprint("Answer ", i)
-			up.Answers(harness.AnswersAll(text))
+			up.Plays(harness.AnswersAll(text))
 			a := globex.Complete(q, "Cache-Control", value)
 			wantCache(t, a.Header, "miss")
 			again := globex.Complete(q)
@@ -96,17 +96,17 @@ func TestCache(t *testing.T) {
 				t.Errorf("got %q, then %q, want %q", a.Text, again.Text, text)
 			}
 		}
-		up.Answers(harness.AnswersAll("never asked"))
+		up.Plays(harness.AnswersAll("never asked"))
 		if a := globex.Complete(q, "Cache-Control", "max-age=0"); a.Text != "Answer 1" {
 			t.Errorf("got %q", a.Text)
 		}
 	})
 
 	t.Run("what is not whole is not kept", func(t *testing.T) {
-		defer up.Answers(harness.AnswersAll("Hello"))
+		defer up.Plays(harness.AnswersAll("Hello"))
 		for name, tc := range map[string]struct {
 			q      harness.Question
-			answer http.HandlerFunc
+			answer harness.Script
 		}{
 			"an error":           {harness.QuestionOf("error"), harness.Document(http.StatusInternalServerError, "{}")},
 			"a refusal":          {harness.QuestionOf("refusal"), harness.Document(http.StatusBadRequest, `{"error":{"message":"no","code":"content_filter"}}`)},
@@ -114,7 +114,7 @@ func TestCache(t *testing.T) {
 			"a cut stream":       {harness.QuestionOf("cut").Streamed(), harness.Sends(harness.Role, harness.Content("Hel"))},
 			"no chat completion": {harness.QuestionOf("odd"), harness.Document(http.StatusOK, "{}")},
 		} {
-			up.Answers(tc.answer)
+			up.Plays(tc.answer)
 			before := up.Count()
 			for range 2 {
 				a := globex.Complete(tc.q)
@@ -123,7 +123,7 @@ func TestCache(t *testing.T) {
 					t.Errorf("%s: no error", name)
 				}
 			}
-			up.Answers(harness.AnswersAll("Hello"))
+			up.Plays(harness.AnswersAll("Hello"))
 			a := globex.Complete(tc.q)
 			wantCache(t, a.Header, "miss")
 			if n := up.Count() - before; n != 3 || a.Text != "Hello" {
@@ -133,8 +133,8 @@ func TestCache(t *testing.T) {
 	})
 
 	t.Run("embeddings", func(t *testing.T) {
-		defer up.Answers(harness.AnswersAll("Hello"))
-		up.Answers(harness.Document(http.StatusOK, harness.OpenAIVectors))
+		defer up.Plays(harness.AnswersAll("Hello"))
+		up.Plays(harness.Document(http.StatusOK, harness.OpenAIVectors))
 		before := up.Count()
 		for i, want := range []string{"miss", "hit"} {
 			resp := globex.Do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":["a","b"]}`)
@@ -165,13 +165,13 @@ func TestCache(t *testing.T) {
 	})
 
 	t.Run("what a budget has ended is not kept, but under a key", func(t *testing.T) {
-		defer up.Answers(harness.AnswersAll("Hello"))
+		defer up.Plays(harness.AnswersAll("Hello"))
 		spender := harness.NewClient(c, "spender", "ann")
 		var long []string
 		for range 30 {
 			long = append(long, harness.Content(strings.Repeat("word", 10)))
 		}
-		up.Answers(harness.Sends(append(long, harness.Finished, harness.EndMark)...))
+		up.Plays(harness.Sends(append(long, harness.Finished, harness.EndMark)...))
 		q := harness.QuestionOf("tell me everything").Streamed()
 		first := spender.Complete(q, "Idempotency-Key", "long")
 		if first.Finish != "length" || !first.Done {
@@ -235,7 +235,7 @@ func TestCache(t *testing.T) {
 
 func TestCacheOff(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, harness.AnswersAll("Hello"))
+	up := harness.NewUpstream(t, harness.AnswersAll("Hello"))
 	c := harness.Start(t, harness.CacheTenants, harness.GatewaySite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 	for range 2 {
@@ -248,7 +248,7 @@ func TestCacheOff(t *testing.T) {
 
 func TestCacheLasts(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, harness.AnswersAll("Hello"))
+	up := harness.NewUpstream(t, harness.AnswersAll("Hello"))
 	c := harness.Start(t, harness.CacheTenants, harness.CacheSite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 
@@ -283,7 +283,7 @@ func TestCacheLasts(t *testing.T) {
 		c.WriteConfig(harness.CacheTenants, harness.GatewaySite(up, "cache 1s"))
 		c.Reload()
 		globex.Complete(harness.QuestionOf("short"))
-		up.Answers(harness.AnswersAll("Later"))
+		up.Plays(harness.AnswersAll("Later"))
 		harness.Eventually(t, "the answer expires", func() bool { return globex.Complete(harness.QuestionOf("short")).Text == "Later" })
 	})
 }
@@ -291,7 +291,7 @@ func TestCacheLasts(t *testing.T) {
 // TestCacheWithoutTenant has answers that are nobody's.
 func TestCacheWithoutTenant(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, harness.AnswersAll("Hello"))
+	up := harness.NewUpstream(t, harness.AnswersAll("Hello"))
 	site := fmt.Sprintf("ai_gateway {\nprovider openai {\nbase_url %s\n}\ncache 10m\ntenant none\n}", up.URL)
 	c := harness.Start(t, "", site)
 	for _, want := range []string{"miss", "hit"} {

@@ -11,18 +11,17 @@ import (
 
 // flightSite is a gateway with a cache before an upstream that the test
 // steers; it waits as long as the test does.
-func flightSite(up *harness.Steered, more ...string) string {
-	f := &harness.FakeProvider{URL: up.URL}
-	return harness.CacheSite(f, append(more, "response_timeout 10m", "first_token_timeout 10m", "stall_timeout 10m")...)
+func flightSite(up *harness.Upstream, more ...string) string {
+	return harness.CacheSite(up, append(more, "response_timeout 10m", "first_token_timeout 10m", "stall_timeout 10m")...)
 }
 
 // coalesced has n clients of one tenant follow one answer that has begun with
 // "One". The first of them leads.
-func coalesced(c *harness.Caddy, up *harness.Steered, n int, header ...string) ([]*harness.CompletionStream, *harness.UpstreamCall) {
+func coalesced(c *harness.Caddy, up *harness.Upstream, n int, header ...string) ([]*harness.CompletionStream, *harness.HeldCall) {
 	c.T.Helper()
 	q := harness.NewQuestion("fast").Streamed()
 	var list []*harness.CompletionStream
-	var call *harness.UpstreamCall
+	var call *harness.HeldCall
 	for i := range n {
 		cl := harness.NewClient(c, "globex", fmt.Sprint("user-", i))
 		a := cl.StartCompletion(q, append(header, "X-Trace-Id", fmt.Sprint("trace-", i))...)
@@ -39,7 +38,7 @@ func coalesced(c *harness.Caddy, up *harness.Steered, n int, header ...string) (
 
 func TestCoalescing(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 
 	t.Run("every client gets every chunk as it comes", func(t *testing.T) {
@@ -90,7 +89,7 @@ func TestCoalescing(t *testing.T) {
 // server of its own, since what is whole is kept.
 func TestCoalescedEndings(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 
 	t.Run("all are gone", func(t *testing.T) {
@@ -212,7 +211,7 @@ func TestCoalescedEndings(t *testing.T) {
 // that is on its way.
 func TestCoalescedFresh(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 	q := harness.NewQuestion("fast").Streamed()
 	old, call := coalesced(c, up, 2)

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -16,7 +15,7 @@ import (
 // do.
 func TestCoalescedSlowClient(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 	for _, leads := range []bool{true, false} {
 		t.Run(fmt.Sprintf("which leads %v", leads), func(t *testing.T) {
@@ -77,7 +76,7 @@ func sendOnly(t testing.TB, c *harness.Caddy, tenant string, q harness.Question)
 // those who come later.
 func TestCoalescedTooLong(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 	list, call := coalesced(c, up, 2)
 	piece := strings.Repeat("x", 4<<20)
@@ -86,11 +85,7 @@ func TestCoalescedTooLong(t *testing.T) {
 		go func() { ends <- r.Rest() }()
 	}
 	for range 9 {
-		select {
-		case call.Steps <- func(w http.ResponseWriter) bool { writeUnlessGone(call, w, piece); return false }:
-			<-call.Acks
-		case <-call.Gone:
-		}
+		call.Try(harness.Sends(harness.Content(piece)))
 	}
 	call.WantGone()
 	for range list {
@@ -101,15 +96,9 @@ func TestCoalescedTooLong(t *testing.T) {
 	c.WantNothingLeft()
 }
 
-// writeUnlessGone writes a piece to a caller who may cancel the call over it.
-func writeUnlessGone(c *harness.UpstreamCall, w http.ResponseWriter, text string) {
-	_, _ = io.WriteString(w, harness.Content(text))
-	_ = http.NewResponseController(w).Flush()
-}
-
 func TestCoalescedReload(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 	list, call := coalesced(c, up, 3)
 	c.Reload()
@@ -129,7 +118,7 @@ func TestCoalescedReload(t *testing.T) {
 
 func TestCoalescedShutdown(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 	list, call := coalesced(c, up, 3)
 	slow := sendOnly(t, c, "globex", harness.NewQuestion("fast").Streamed())

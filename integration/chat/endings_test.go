@@ -10,7 +10,7 @@ import (
 )
 
 func TestClientGoesAway(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain("on_disconnect continue"))
 	ann := harness.NewClient(c, "acme", "ann")
 
@@ -79,7 +79,7 @@ func TestClientGoesAway(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
@@ -157,7 +157,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestFailedTurn(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
@@ -171,7 +171,7 @@ func TestFailedTurn(t *testing.T) {
 		t.Run("and repeating it does not store it twice", func(t *testing.T) {
 			a := ann.Ask(session, "try")
 			call := up.Call()
-			harness.WantList(t, "what the model gets", call.Prompt.Texts(), []string{"user: try"})
+			harness.WantList(t, "what the model gets", call.Said(), []string{"user: try"})
 			call.Say("done")
 			call.Finish("stop")
 			a.Events().Rest()
@@ -192,7 +192,7 @@ func TestFailedTurn(t *testing.T) {
 		harness.WantFailure(t, a.Answer(), 502, "ai_error")
 		a = ann.Ask(session, "second")
 		call := up.Call()
-		harness.WantList(t, "what the model gets", call.Prompt.Texts(), []string{"user: first", "user: second"})
+		harness.WantList(t, "what the model gets", call.Said(), []string{"user: first", "user: second"})
 		call.Finish("stop")
 		a.Events().Rest()
 	})
@@ -253,7 +253,7 @@ func TestFailedTurn(t *testing.T) {
 // TestKeepAlive has comments begin an answer before the model does: what
 // fails then can only be told in the stream.
 func TestKeepAlive(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain("keep_alive 20ms"))
 	ann := harness.NewClient(c, "acme", "ann")
 	comment := func(resp *http.Response) {

@@ -2,9 +2,7 @@ package chat
 
 import (
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,19 +11,19 @@ import (
 )
 
 // proxied is chat_session in front of a plain reverse_proxy to the upstream.
-func proxied(s *harness.Steered) string {
+func proxied(s *harness.Upstream) string {
 	return fmt.Sprintf("tenant_resolve\nchat_session\nreverse_proxy %s\n", strings.TrimSuffix(s.URL, "/v1"))
 }
 
 // reverse_proxy panics when its upstream breaks off, so that a broken answer
 // looks broken. The turn must end as it does behind ai_gateway all the same.
 func TestReverseProxyBehindSession(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, proxied(up))
 	ann := harness.NewClient(c, "acme", "ann")
 
 	// begin is a stream that has got as far as its first words.
-	begin := func(session string) (*harness.UpstreamCall, *eventsOf) {
+	begin := func(session string) (*harness.HeldCall, *eventsOf) {
 		a := ann.Ask(session, "hello")
 		call := up.Call()
 		call.Say("part one")
@@ -78,26 +76,13 @@ type eventsOf struct{ rest func() harness.Answered }
 func TestRunawayUpstream(t *testing.T) {
 	const piece = 64 << 10
 	gone := make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "text/event-stream")
-		text := make([]byte, piece)
-		for i := range text {
-			text[i] = 'x'
+	up := harness.NewUpstream(t, func(c *harness.Call) {
+		for c.R.Context().Err() == nil {
+			c.Send(harness.Content(strings.Repeat("x", piece)))
 		}
-		for {
-			_, err := fmt.Fprintf(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"}}]}\n\n", text)
-			if err == nil {
-				err = http.NewResponseController(w).Flush()
-			}
-			if err != nil {
-				close(gone)
-				return
-			}
-		}
-	}))
-	defer srv.Close()
-	c := harness.Start(t, harness.PlainTenants, fmt.Sprintf("tenant_resolve\nchat_ratelimit\nchat_session\nai_gateway {\n\tprovider openai {\n\t\tbase_url %s\n\t}\n}\n", srv.URL))
+		close(gone)
+	})
+	c := harness.Start(t, harness.PlainTenants, fmt.Sprintf("tenant_resolve\nchat_ratelimit\nchat_session\nai_gateway {\n\tprovider openai {\n\t\tbase_url %s\n\t}\n}\n", up.URL))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()
 
@@ -112,13 +97,11 @@ func TestRunawayUpstream(t *testing.T) {
 
 // A client cannot have the next proxy drop what the chain tells it.
 func TestConnectionHeaderDropsNothing(t *testing.T) {
-	got := make(chan http.Header, 1)
-	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
-	defer app.Close()
-	c := harness.Start(t, harness.PlainTenants, "tenant_resolve\nreverse_proxy "+app.URL)
+	app := harness.NewUpstream(t, harness.EOF)
+	c := harness.Start(t, harness.PlainTenants, "tenant_resolve\nreverse_proxy "+app.Origin())
 	resp := harness.NewClient(c, "acme", "ann").Do(http.MethodGet, "/", nil, "Connection", "X-Tenant-Id, x-user-id, X-Trace-Id")
 	harness.ReadAll(t, resp)
-	h := <-got
+	h := app.Last().Header
 	for name, want := range map[string]string{"X-Tenant-Id": "acme", "X-User-Id": "ann", "X-Trace-Id": resp.Header.Get("X-Trace-Id")} {
 		if h.Get(name) != want {
 			t.Errorf("%s is %q, want %q", name, h.Get(name), want)

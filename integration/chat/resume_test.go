@@ -11,7 +11,7 @@ import (
 
 func TestResume(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
@@ -169,7 +169,7 @@ func TestResume(t *testing.T) {
 // TestFollowerMayGoOn is as for the one who asked: who has read done finds
 // the session free, however long the store takes.
 func TestFollowerMayGoOn(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.TroubledTenants, up.Chain(""))
 	c.Trouble("finish")
 	ann := harness.NewClient(c, "acme", "ann")
@@ -189,7 +189,7 @@ func TestFollowerMayGoOn(t *testing.T) {
 			break
 		}
 	}
-	up.Echo()
+	up.Plays(harness.Echoes)
 	ann.Say(session, "at once")
 	a.Events().Rest()
 }
@@ -197,7 +197,7 @@ func TestFollowerMayGoOn(t *testing.T) {
 // TestManyFollowers has an answer of many pieces followed by several, of whom
 // each loses its connection again and again and comes back for the rest.
 func TestManyFollowers(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()

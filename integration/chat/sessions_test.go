@@ -11,10 +11,10 @@ import (
 )
 
 // echoing starts the chain in front of an upstream that answers by itself.
-func echoing(t testing.TB, session string) (*harness.Caddy, *harness.Steered) {
+func echoing(t testing.TB, session string) (*harness.Caddy, *harness.Upstream) {
 	t.Helper()
-	up := harness.NewSteered(t)
-	up.Echo()
+	up := harness.NewUpstream(t)
+	up.Plays(harness.Echoes)
 	return harness.Start(t, harness.PlainTenants, up.Chain(session)), up
 }
 
@@ -197,13 +197,13 @@ func TestDeleteSession(t *testing.T) {
 		t.Errorf("still listed: %+v", l.Data.Sessions)
 	}
 
-	prompts := make(chan harness.Prompt, 1)
-	up.Answer(func(c *harness.UpstreamCall) string {
-		prompts <- c.Prompt
+	prompts := make(chan harness.Asked, 1)
+	up.Plays(harness.Replies(func(c harness.Asked) string {
+		prompts <- c
 		return "fresh"
-	})
+	}))
 	ann.Say(session, "anew")
-	harness.WantList(t, "what the model gets", (<-prompts).Texts(), []string{"user: anew"})
+	harness.WantList(t, "what the model gets", (<-prompts).Said(), []string{"user: anew"})
 	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: anew", "assistant: fresh"})
 	if l := ann.List(""); l.Data.Sessions[0].Title != "anew" {
 		t.Errorf("the title is still %q", l.Data.Sessions[0].Title)
@@ -213,7 +213,7 @@ func TestDeleteSession(t *testing.T) {
 // TestDeleteWhileAnswering deletes a session under a running answer, which
 // must not bring it back.
 func TestDeleteWhileAnswering(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()
@@ -230,14 +230,14 @@ func TestDeleteWhileAnswering(t *testing.T) {
 		t.Errorf("the stream ended with %+v", end.Events)
 	}
 	harness.WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/history", nil), 404, "session_not_found")
-	up.Echo()
+	up.Plays(harness.Echoes)
 	ann.Say(session, "anew")
 	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: anew", "assistant: re: anew"})
 }
 
 func TestSessionRoutes(t *testing.T) {
-	up := harness.NewSteered(t)
-	up.Echo()
+	up := harness.NewUpstream(t)
+	up.Plays(harness.Echoes)
 	c := harness.Start(t, harness.PlainTenants, up.Chain("")+"\n\trespond \"passed on\" 418")
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()

@@ -9,8 +9,8 @@ import (
 )
 
 // begin has a streamed completion asked that has said "part one".
-func begin(u *harness.WireUpstream, cl *harness.Client, session string) (*harness.Pending, *harness.WireCall) {
-	u.T.Helper()
+func begin(u *harness.Upstream, cl *harness.Client, session string) (*harness.Pending, *harness.HeldCall) {
+	cl.T.Helper()
 	a := cl.Remember(session, harness.UserSays("go", harness.Streamed))
 	call := u.Call()
 	call.Event(harness.ChunkOf(`{"role":"assistant","content":"part one"}`))
@@ -26,8 +26,8 @@ func wantStored(c *harness.Client, session, content, status string) {
 
 func TestStatefulEndings(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
-	sites := map[string]string{"gateway": up.Gateway("on_disconnect continue"), "proxy": up.Proxied("on_disconnect continue")}
+	up := harness.NewUpstream(t)
+	sites := map[string]string{"gateway": up.Sessions("on_disconnect continue"), "proxy": up.Proxied("on_disconnect continue")}
 	for name, site := range sites {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.PlainTenants, site)
@@ -185,7 +185,7 @@ func readBytes(resp *http.Response) (string, error) {
 }
 
 // wantFreeWire waits until the session takes a message.
-func wantFreeWire(t testing.TB, up *harness.WireUpstream, cl *harness.Client, session string) {
+func wantFreeWire(t testing.TB, up *harness.Upstream, cl *harness.Client, session string) {
 	t.Helper()
 	harness.Eventually(t, "the session is free", func() bool {
 		a := cl.Remember(session, harness.UserSays("free?"))
@@ -204,7 +204,7 @@ func wantFreeWire(t testing.TB, up *harness.WireUpstream, cl *harness.Client, se
 // TestStatefulCut has upstreams break off where nobody rescues the answer.
 func TestStatefulCut(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied("on_disconnect cancel"))
 	ann := harness.NewClient(c, "acme", "ann")
 

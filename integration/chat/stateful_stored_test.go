@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 
@@ -14,8 +13,8 @@ import (
 // were.
 func TestStatefulUnstored(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
-	for name, site := range map[string]string{"gateway": up.Gateway(""), "proxy": up.Proxied("")} {
+	up := harness.NewUpstream(t)
+	for name, site := range map[string]string{"gateway": up.Sessions(""), "proxy": up.Proxied("")} {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.TroubledTenants, site)
 			ann := harness.NewClient(c, "acme", "ann")
@@ -53,7 +52,7 @@ func TestStatefulUnstored(t *testing.T) {
 // TestStatefulOverlong has answers that are longer than what is stored.
 func TestStatefulOverlong(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	piece := strings.Repeat("<long>", 1<<20/6)
@@ -88,17 +87,7 @@ func TestStatefulOverlong(t *testing.T) {
 			call.Event(harness.ChunkOf(`{"content":` + harness.Quote(piece) + `}`))
 		}
 		harness.Eventually(t, "the upstream is left", func() bool {
-			select {
-			case <-call.Gone:
-				return true
-			case call.Steps <- func(w http.ResponseWriter) bool {
-				_, _ = w.Write([]byte("data: " + harness.ChunkOf(`{"content":"more"}`) + "\n\n"))
-				_ = http.NewResponseController(w).Flush()
-				return false
-			}:
-				<-call.Acks
-				return false
-			}
+			return !call.Try(harness.Sends(harness.Content("more")))
 		})
 		wantFreeWire(t, up, ann, session)
 	})
@@ -106,8 +95,8 @@ func TestStatefulOverlong(t *testing.T) {
 
 func TestStatefulLog(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
-	c := harness.Start(t, harness.PlainTenants, up.Gateway("")+"\n\tlog\n")
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, harness.PlainTenants, up.Sessions("")+"\n\tlog\n")
 	session := harness.NewSession()
 	a := harness.NewClient(c, "acme", "ann").Remember(strings.ToUpper(session), harness.UserSays("go", harness.Streamed), "X-Trace-Id", "trace-1")
 	up.Call().Answer("x")

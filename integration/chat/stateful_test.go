@@ -17,8 +17,8 @@ import (
 // behind it.
 func TestStateful(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
-	for name, site := range map[string]string{"gateway": up.Gateway(""), "proxy": up.Proxied("")} {
+	up := harness.NewUpstream(t)
+	for name, site := range map[string]string{"gateway": up.Sessions(""), "proxy": up.Proxied("")} {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.PlainTenants, site)
 			ann := harness.NewClient(c, "acme", "ann")
@@ -154,7 +154,7 @@ func TestStateful(t *testing.T) {
 // TestStatefulPassesOn compares bytes on both sides of a session.
 func TestStatefulPassesOn(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, strings.Replace(harness.PlainTenants, "tenant globex {", "tenant globex {\n\t\t\tsystem \"You are Globex's.\"", 1), up.Proxied("system \"You are anybody's.\""))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()
@@ -310,7 +310,7 @@ func TestStatefulPassesOn(t *testing.T) {
 
 func TestStatefulRefusals(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied("max_body 11MiB"))
 	ann := harness.NewClient(c, "acme", "ann")
 	ok := harness.UserSays("hi")

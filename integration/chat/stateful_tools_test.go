@@ -19,7 +19,7 @@ const (
 )
 
 // makeCalls answers with both of them; a stream has them in pieces.
-func makeCalls(c *harness.WireCall, text string) {
+func makeCalls(c *harness.HeldCall, text string) {
 	c.T.Helper()
 	if !gjson.Get(c.Body, "stream").Bool() {
 		c.Document(harness.WholeOf(`{"role":"assistant","content":`+harness.Quote(text)+`,"tool_calls":[`+callA+`,`+callB+`]}`, "tool_calls"))
@@ -59,8 +59,8 @@ func toolHistory(c *harness.Client, session string) []shownTools {
 
 func TestStatefulTools(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
-	for name, site := range map[string]string{"gateway": up.Gateway(""), "proxy": up.Proxied("")} {
+	up := harness.NewUpstream(t)
+	for name, site := range map[string]string{"gateway": up.Sessions(""), "proxy": up.Proxied("")} {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.PlainTenants, site)
 			ann := harness.NewClient(c, "acme", "ann")
@@ -156,7 +156,7 @@ func TestStatefulTools(t *testing.T) {
 // found no answer, or the whole conversation every time.
 func TestStatefulRepeats(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
@@ -234,7 +234,7 @@ func TestStatefulRepeats(t *testing.T) {
 // may be parted only.
 func TestStatefulLimits(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied("context_messages 3\n\t\tmax_messages 5"))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()
@@ -271,7 +271,7 @@ func TestStatefulLimits(t *testing.T) {
 // TestStatefulParts has images and other parts come back as they were sent.
 func TestStatefulParts(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	picture := func(size int) string {

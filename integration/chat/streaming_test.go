@@ -20,7 +20,7 @@ import (
 // the next one, which it does only when the test has seen the one before.
 func TestStreaming(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t)
 	gateway := fmt.Sprintf(`
 		tenant_resolve
 		chat_session
@@ -35,7 +35,7 @@ func TestStreaming(t *testing.T) {
 	proxy := fmt.Sprintf(`
 		tenant_resolve
 		chat_session
-		reverse_proxy %s`, strings.TrimSuffix(up.URL, "/v1"))
+		reverse_proxy %s`, up.Origin())
 	native := streamedRoute{"/chat", "content"}
 	openAI := streamedRoute{harness.CompletionsPath, "choices.0.delta.content"}
 
@@ -103,7 +103,7 @@ func (p wireProtocol) isServed() bool {
 
 type eachChunk struct {
 	t      *testing.T
-	up     *harness.FakeProvider
+	up     *harness.Upstream
 	proto  wireProtocol
 	route  streamedRoute
 	zipped bool
@@ -111,16 +111,10 @@ type eachChunk struct {
 
 func (s *eachChunk) leavesAtOnce() {
 	s.t.Helper()
-	g := harness.NewGate()
-	s.up.Answers(g.Serve)
 	answer := s.ask()
-	select {
-	case <-g.Asked:
-	case <-harness.TimeUp(s.t):
-		s.t.Fatal("the upstream is not asked")
-	}
-	g.Say(s.t, harness.Role)
-	g.Say(s.t, harness.Content("one"))
+	call := s.up.Call()
+	call.Send(harness.Role)
+	call.Send(harness.Content("one"))
 
 	var resp *http.Response
 	select {
@@ -139,12 +133,10 @@ func (s *eachChunk) leavesAtOnce() {
 	dec := sse.NewDecoder(s.body(resp), 0)
 	s.next(dec, "one")
 	for _, text := range []string{" two", " three"} {
-		g.Say(s.t, harness.Content(text))
+		call.Send(harness.Content(text))
 		s.next(dec, text)
 	}
-	g.Say(s.t, harness.Finished)
-	g.Say(s.t, harness.EndMark)
-	close(g.Events)
+	call.End(harness.Sends(harness.Finished, harness.EndMark))
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		s.t.Errorf("the end: %v", err)
 	}

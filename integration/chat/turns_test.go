@@ -45,17 +45,17 @@ func TestSessionOwnership(t *testing.T) {
 	})
 
 	t.Run("a POST with its id starts one's own", func(t *testing.T) {
-		prompts := make(chan harness.Prompt, 1)
-		up.Answer(func(c *harness.UpstreamCall) string {
-			prompts <- c.Prompt
+		prompts := make(chan harness.Asked, 1)
+		up.Plays(harness.Replies(func(c harness.Asked) string {
+			prompts <- c
 			return "yours"
-		})
+		}))
 		bob := harness.NewClient(c, "acme", "bob")
 		bob.Say(session, "bob's")
-		harness.WantList(t, "what the model gets", (<-prompts).Texts(), []string{"user: bob's"})
+		harness.WantList(t, "what the model gets", (<-prompts).Said(), []string{"user: bob's"})
 		harness.WantList(t, "bob's", harness.Contents(bob.History(session)), []string{"user: bob's", "assistant: yours"})
 		harness.WantList(t, "ann's", harness.Contents(harness.NewClient(c, "acme", "ann").History(session)), []string{"user: ann's secret", "assistant: re: ann's secret"})
-		up.Echo()
+		up.Plays(harness.Echoes)
 	})
 
 	t.Run("nobody in particular is anonymous", func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestSessionOwnership(t *testing.T) {
 }
 
 func TestOneTurnAtATime(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
@@ -119,7 +119,7 @@ func TestOneTurnAtATime(t *testing.T) {
 	})
 
 	t.Run("the session is free as soon as done was read", func(t *testing.T) {
-		up.Echo()
+		up.Plays(harness.Echoes)
 		session := harness.NewSession()
 		for i := range 200 {
 			streamed := i%2 == 0
@@ -151,12 +151,12 @@ func TestOneTurnAtATime(t *testing.T) {
 
 func TestContext(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
-	prompts := make(chan harness.Prompt, 1)
-	up.Answer(func(c *harness.UpstreamCall) string {
-		prompts <- c.Prompt
-		return "a" + c.Prompt.Question()[1:]
-	})
+	up := harness.NewUpstream(t)
+	prompts := make(chan harness.Asked, 1)
+	up.Plays(harness.Replies(func(c harness.Asked) string {
+		prompts <- c
+		return "a" + c.Question()[1:]
+	}))
 	const tenants = `
 	chat {
 		tenant acme {
@@ -170,12 +170,12 @@ func TestContext(t *testing.T) {
 	c := harness.Start(t, tenants, up.Chain("context_messages 3\n\t\tsystem \"You are anybody's.\""))
 	last := func(cl *harness.Client, session string, turns int) []string {
 		t.Helper()
-		var p harness.Prompt
+		var p harness.Asked
 		for i := range turns {
 			cl.Say(session, fmt.Sprintf("q%d", i))
 			p = <-prompts
 		}
-		return p.Texts()
+		return p.Said()
 	}
 
 	t.Run("is exactly n stored messages before the new one", func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestContext(t *testing.T) {
 		last(ann, session, 3)
 		up.Cancelled(ann, session, "q3")
 		ann.Say(session, "q3")
-		harness.WantList(t, "again", (<-prompts).Texts(), []string{"system: You are Acme's.", "assistant: a1", "user: q2", "assistant: a2", "user: q3"})
+		harness.WantList(t, "again", (<-prompts).Said(), []string{"system: You are Acme's.", "assistant: a1", "user: q2", "assistant: a2", "user: q3"})
 	})
 
 	t.Run("has the directive's system prompt where the tenant has none", func(t *testing.T) {
@@ -215,12 +215,12 @@ func TestContext(t *testing.T) {
 		c.Reload()
 		ann := harness.NewClient(c, "acme", "ann")
 		session := harness.NewSession()
-		var p harness.Prompt
+		var p harness.Asked
 		for i := range 3 {
 			ann.Say(session, fmt.Sprintf("q%d", i)+strings.Repeat(".", 38))
 			p = <-prompts
 		}
-		harness.WantList(t, "prompt", p.Texts(), []string{
+		harness.WantList(t, "prompt", p.Said(), []string{
 			"system: You are Acme's.",
 			"user: q1" + strings.Repeat(".", 38),
 			"assistant: a1" + strings.Repeat(".", 38),
@@ -234,12 +234,12 @@ func TestContext(t *testing.T) {
 }
 
 func TestRetention(t *testing.T) {
-	up := harness.NewSteered(t)
-	prompts := make(chan harness.Prompt, 100)
-	up.Answer(func(c *harness.UpstreamCall) string {
-		prompts <- c.Prompt
+	up := harness.NewUpstream(t)
+	prompts := make(chan harness.Asked, 100)
+	up.Plays(harness.Replies(func(c harness.Asked) string {
+		prompts <- c
 		return "answer"
-	})
+	}))
 	c := harness.Start(t, "chat {\n\ttenant acme {\n\t\tretention 1s\n\t}\n\ttenant globex\n}", up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()
@@ -263,7 +263,7 @@ func TestRetention(t *testing.T) {
 	<-prompts
 	<-prompts
 	ann.Say(session, "anew")
-	harness.WantList(t, "what the model gets", (<-prompts).Texts(), []string{"user: anew"})
+	harness.WantList(t, "what the model gets", (<-prompts).Said(), []string{"user: anew"})
 	if n := len(harness.NewClient(c, "globex", "ann").History(session)); n != 2 {
 		t.Errorf("the other tenant has %d messages left", n)
 	}
@@ -347,7 +347,7 @@ func wantUsage(t testing.TB, u harness.Usage) {
 }
 
 func TestStreamedAnswer(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()

@@ -1,17 +1,12 @@
 package clients
 
 import (
-	"bytes"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
@@ -21,8 +16,8 @@ import (
 // answers with what its name stands for, so that many clients can ask at
 // once.
 type replays struct {
-	t   testing.TB
-	url string
+	t  testing.TB
+	up *harness.Upstream
 
 	mu    sync.Mutex
 	plays map[string]*play
@@ -39,9 +34,7 @@ type play struct {
 func newReplays(t testing.TB) *replays {
 	t.Helper()
 	r := &replays{t: t, plays: make(map[string]*play)}
-	srv := httptest.NewServer(r)
-	t.Cleanup(srv.Close)
-	r.url = srv.URL
+	r.up = harness.NewUpstream(t, r.answer)
 	return r
 }
 
@@ -64,30 +57,26 @@ func (p *play) thenPlay(rec providertest.Recording) {
 // inPath finds the model where a dialect has it in the path.
 var inPath = regexp.MustCompile(`/models?/([^/:]+)`)
 
-func (r *replays) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		return // the caller has gone
-	}
-	req.Body = io.NopCloser(bytes.NewReader(body))
-	model := gjson.GetBytes(body, "model").Str
-	if m := inPath.FindStringSubmatch(req.URL.Path); model == "" && m != nil {
+// answer plays the recording of the model that is asked for.
+func (r *replays) answer(c *harness.Call) {
+	model := c.Model
+	if m := inPath.FindStringSubmatch(c.Path); model == "" && m != nil {
 		model = m[1]
 	}
 	r.mu.Lock()
 	p := r.plays[model]
 	r.mu.Unlock()
 	if p == nil {
-		r.t.Errorf("upstream is asked for the model %q: %s %s", model, req.URL.Path, body)
-		http.NotFound(w, req)
+		r.t.Errorf("upstream is asked for the model %q: %s %s", model, c.Path, c.Body)
+		harness.Document(http.StatusNotFound, "")(c)
 		return
 	}
 	replay := p.first
-	if p.then != nil && strings.Contains(string(body), toolResult) {
+	if p.then != nil && strings.Contains(c.Body, toolResult) {
 		replay = p.then
 	}
 	defer func() { p.ended <- struct{}{} }()
-	replay.ServeHTTP(w, req)
+	harness.Serves(replay)(c)
 }
 
 // wantToldResult checks that the model was told which tools were called, and

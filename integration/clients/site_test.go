@@ -67,7 +67,7 @@ func clientTenants() string {
 func clientSite(up *replays) string {
 	var blocks strings.Builder
 	for _, p := range clientProviders {
-		fmt.Fprintf(&blocks, "provider %s %s {\napi_key upstream-key\n%s\n}\n", p.name, p.typ, fmt.Sprintf(p.block, up.url))
+		fmt.Fprintf(&blocks, "provider %s %s {\napi_key upstream-key\n%s\n}\n", p.name, p.typ, fmt.Sprintf(p.block, up.up.Origin()))
 	}
 	return fmt.Sprintf(`
 	tenant_resolve
@@ -96,7 +96,7 @@ func clientSite(up *replays) string {
 			circuit_breaker 1 1h
 		}
 	}
-`, &blocks, up.url)
+`, &blocks, up.up.Origin())
 }
 
 // openCircuit has the gateway below /broken fail, so that it asks its

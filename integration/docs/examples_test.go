@@ -6,10 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -106,17 +104,21 @@ func tryQuickstart(t *testing.T) {
 	harness.WantFailure(t, harness.NewClient(c, "", "").Do(http.MethodGet, "/health", nil), http.StatusBadRequest, "tenant_required")
 }
 
+// newModelServer starts a server with OpenAI's API that always answers "Hello
+// from afar".
+func newModelServer(t testing.TB) *harness.Upstream {
+	return harness.NewUpstream(t, harness.Says(5, 3, "Hello", " from", " afar"))
+}
+
 func tryExistingSite(t *testing.T) {
-	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(w, "the site: %s %s %s", r.Method, r.URL.Path, body)
-	}))
-	t.Cleanup(site.Close)
+	site := harness.NewUpstream(t, func(c *harness.Call) {
+		harness.Document(http.StatusOK, fmt.Sprintf("the site: %s %s %s", c.Method, c.Path, c.Body))(c)
+	})
 	model := newModelServer(t)
 	c := harness.StartExample(t, "existing-site",
-		"reverse_proxy 127.0.0.1:3000", "reverse_proxy "+site.Listener.Addr().String(),
+		"reverse_proxy 127.0.0.1:3000", "reverse_proxy "+site.Origin(),
 		"ai_gateway @chat openai {env.OPENAI_API_KEY}",
-		"ai_gateway @chat {\n provider openai {\n api_key {env.OPENAI_API_KEY}\n base_url "+model.URL+"/v1\n }\n default_model gpt-4o-mini\n }")
+		"ai_gateway @chat {\n provider openai {\n api_key {env.OPENAI_API_KEY}\n base_url "+model.URL+"\n }\n default_model gpt-4o-mini\n }")
 
 	nobody := harness.NewClient(c, "", "")
 	for _, path := range []string{"/", "/health", "/v1/health", "/v1/orders", "/chatter"} {
@@ -131,7 +133,7 @@ func tryExistingSite(t *testing.T) {
 	harness.WantFailure(t, nobody.Do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
 
 	wantAnswer(t, harness.NewClient(c, "acme", "ann"))
-	if got := model.only(t); got.authorization != "Bearer sk-the-providers" || got.path != "/v1/chat/completions" {
+	if got := model.Only(); got.Header.Get("Authorization") != "Bearer sk-the-providers" || got.Path != "/v1/chat/completions" {
 		t.Errorf("upstream got %+v", got)
 	}
 }
@@ -139,12 +141,12 @@ func tryExistingSite(t *testing.T) {
 func tryOpenAIGateway(t *testing.T) {
 	model := newModelServer(t)
 	c := harness.StartExample(t, "openai-gateway",
-		"provider openai {", "provider openai {\n base_url "+model.URL+"/v1")
+		"provider openai {", "provider openai {\n base_url "+model.URL+"")
 	acme, globex := harness.NewClient(c, "", ""), harness.NewClient(c, "", "")
 	acme.Key, globex.Key = "acme-key", "globex-key"
 
 	wantCompletion(t, acme, "smart")
-	if got := model.only(t); got.Model != "gpt-4.1" || got.authorization != "Bearer sk-the-providers" {
+	if got := model.Only(); got.Get("model").Str != "gpt-4.1" || got.Header.Get("Authorization") != "Bearer sk-the-providers" {
 		t.Errorf("upstream got %+v", got)
 	}
 	body := `{"model":"smart","messages":[{"role":"user","content":"hi"}]}`
@@ -159,7 +161,7 @@ func tryProduction(t *testing.T) {
 	c := harness.StartExample(t, "production",
 		"tenants /etc/caddy/tenants/*.json", "tenants tenants/*.json",
 		"/var/lib/caddy/chat", data,
-		"provider openai {", "provider openai {\n base_url "+model.URL+"/v1",
+		"provider openai {", "provider openai {\n base_url "+model.URL+"",
 		"chat.example.com {", fmt.Sprintf("chat.example.com:%d {", httpsPort),
 		":9180 {", fmt.Sprintf(":%d {", metricsPort))
 

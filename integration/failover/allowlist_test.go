@@ -160,7 +160,7 @@ func TestAllowListOfFallbacks(t *testing.T) {
 	t.Parallel()
 	q := harness.NewQuestion("fast").WithUsage()
 
-	for name, do := range map[string]harness.Behaviour{
+	for name, do := range map[string]harness.Script{
 		"500": harness.Refuses(500, "x"), "401": harness.Refuses(401, "x"), "reset": harness.Reset, "too long": harness.Refuses(400, "context_length_exceeded"),
 	} {
 		t.Run("of a failure/"+name, func(t *testing.T) {

@@ -65,13 +65,13 @@ func (s *faultSite) fails(t testing.TB, n int) {
 
 func TestCircuitOpens(t *testing.T) {
 	t.Parallel()
-	for name, do := range map[string]harness.Behaviour{
+	for name, do := range map[string]harness.Script{
 		"500":                       harness.Refuses(500, "x"),
 		"reset":                     harness.Reset,
-		"nonsense":                  harness.AnswersWith(200, "<p>upstream-words</p>", "Content-Type", "text/html"),
+		"nonsense":                  harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"),
 		"an error with status 200":  harness.Refuses(200, "server_error"),
 		"408, which is about it":    harness.Refuses(408, "x"),
-		"a body that is torn apart": harness.Steps(func(c *harness.TargetCall) { c.Send(`{"id":`) }, harness.TornOff),
+		"a body that is torn apart": harness.Steps(func(c *harness.Call) { c.Send(`{"id":`) }, harness.TornOff),
 	} {
 		t.Run(name, func(t *testing.T) {
 			targets := harness.NewTargets(t, "one", "two")
@@ -149,7 +149,7 @@ func TestCircuitStaysClosed(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		one := targets[0]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0\ncircuit_breaker 5 10m"})
-		for _, do := range []harness.Behaviour{harness.Refuses(400, "x"), harness.Refuses(400, "content_filter"), harness.Refuses(400, "context_length_exceeded")} {
+		for _, do := range []harness.Script{harness.Refuses(400, "x"), harness.Refuses(400, "content_filter"), harness.Refuses(400, "context_length_exceeded")} {
 			one.Plays(do)
 			for range 6 {
 				tr := s.try(t, harness.NewQuestion("fast"))
@@ -166,7 +166,7 @@ func TestCircuitStaysClosed(t *testing.T) {
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0\ncircuit_breaker 2 10m"})
 		for range 4 {
 			asked, gone := make(chan struct{}), make(chan struct{})
-			one.Plays(func(c *harness.TargetCall) {
+			one.Plays(func(c *harness.Call) {
 				close(asked)
 				<-c.R.Context().Done()
 				close(gone)
@@ -236,7 +236,7 @@ func TestCircuitProbe(t *testing.T) {
 	t.Parallel()
 	// probe opens the circuit and has one call let through to do, of a
 	// request that is under way when it returns
-	probe := func(t *testing.T, do harness.Behaviour) (*faultSite, *harness.Pending) {
+	probe := func(t *testing.T, do harness.Script) (*faultSite, *harness.Pending) {
 		targets := harness.NewTargets(t, "one", "two")
 		one := targets[0]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0\ncircuit_breaker 5 1s"})
@@ -244,7 +244,7 @@ func TestCircuitProbe(t *testing.T) {
 		s.fails(t, 4)
 		s.fails(t, 1) // its pause begins
 		asked := make(chan struct{})
-		one.Plays(harness.Steps(func(*harness.TargetCall) { close(asked) }, do))
+		one.Plays(harness.Steps(func(*harness.Call) { close(asked) }, do))
 		var probing *harness.Pending
 		harness.Eventually(t, "a call is let through", func() bool {
 			a := s.Globex.Start(s.Globex.Request(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("fast").WithUsage()))
@@ -325,7 +325,7 @@ func TestCircuitProbe(t *testing.T) {
 	t.Run("that its client leaves makes way for another", func(t *testing.T) {
 		t.Parallel()
 		gone := make(chan struct{})
-		s, probing := probe(t, func(c *harness.TargetCall) {
+		s, probing := probe(t, func(c *harness.Call) {
 			<-c.R.Context().Done()
 			close(gone)
 		})

@@ -91,24 +91,24 @@ func keyedTypes() map[string]string {
 }
 
 // leaks are answers that repeat the key that a call was made with, and others.
-func leaks(c *harness.TargetCall) string {
+func leaks(c *harness.Call) string {
 	return fmt.Sprintf("%s in https://user:%[1]s@api.example.com/v1?key=%[1]s, %v", seeded("Told"), c.R.Header)
 }
 
 // leaking answers with a status and keys in all places.
-func leaking(status int, code string) harness.Behaviour {
-	return func(c *harness.TargetCall) {
+func leaking(status int, code string) harness.Script {
+	return func(c *harness.Call) {
 		for _, name := range []string{"X-Secret", "Set-Cookie", "Location", "X-Ai-Provider", "X-Request-Id", "Www-Authenticate"} {
 			c.W.Header().Set(name, "k="+seeded("Header"))
 		}
 		body := fmt.Sprintf(`{"error":{"message":%s,"type":%s,"param":%[2]s,"code":%[3]q}}`, harness.Quote(leaks(c)), harness.Quote(seeded("Type")), code)
-		harness.Document(status, body)(c.W, c.R)
+		harness.Document(status, body)(c)
 	}
 }
 
 // leakingFrame is an event with keys in it.
-func leakingFrame(format string) harness.Behaviour {
-	return func(c *harness.TargetCall) { c.Send("data: " + fmt.Sprintf(format, harness.Quote(leaks(c))) + "\n\n") }
+func leakingFrame(format string) harness.Script {
+	return func(c *harness.Call) { c.Send("data: " + fmt.Sprintf(format, harness.Quote(leaks(c))) + "\n\n") }
 }
 
 // TestKeysStayHere seeds keys everywhere and looks for them in everything
@@ -122,7 +122,7 @@ func TestKeysStayHere(t *testing.T) {
 	var providers strings.Builder
 	var names []string
 	for typ, options := range keyedTypes() {
-		for _, f := range []*harness.Target{up, gone} {
+		for _, f := range []*harness.Upstream{up, gone} {
 			name := typ + "-" + f.Name
 			names = append(names, name)
 			fmt.Fprintf(&providers, "provider %s %s {\nbase_url %s\n%s\nheader X-Extra %s\n}\n", name, typ, f.URL, options, seeded("Extra"))
@@ -184,19 +184,19 @@ func TestKeysStayHere(t *testing.T) {
 			harness.ReadAll(t, cl.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: seededText + " sk-" + seededText + "7f3a9c1e5b8d2046", Stream: &stream}))
 		}
 	}
-	for _, do := range []harness.Behaviour{
+	for _, do := range []harness.Script{
 		harness.Says(7, 3, "Hello"),
 		leaking(400, "bad_value"), leaking(400, "context_length_exceeded"), leaking(400, "content_filter"),
 		leaking(401, "invalid_api_key"), leaking(403, "x"), leaking(404, "model_not_found"), leaking(307, "x"),
 		leaking(429, "rate_limit_exceeded"), leaking(500, "server_error"), leaking(200, "server_error"),
-		func(c *harness.TargetCall) { harness.Document(503, leaks(c), "Content-Type", "text/html")(c.W, c.R) },
-		func(c *harness.TargetCall) { harness.Document(200, leaks(c), "Content-Type", "text/html")(c.W, c.R) },
-		func(c *harness.TargetCall) { harness.Document(200, `{"odd":`+harness.Quote(leaks(c))+`}`)(c.W, c.R) },
+		func(c *harness.Call) { harness.Document(503, leaks(c), "Content-Type", "text/html")(c) },
+		func(c *harness.Call) { harness.Document(200, leaks(c), "Content-Type", "text/html")(c) },
+		func(c *harness.Call) { harness.Document(200, `{"odd":`+harness.Quote(leaks(c))+`}`)(c) },
 		harness.Steps(harness.Begins("Hel"), leakingFrame(`{"error":{"message":%s}}`)),
 		harness.Steps(harness.Begins("Hel"), leakingFrame(`{"error":{"message":%s,"code":400}}`)),
 		harness.Steps(harness.Begins("Hel"), leakingFrame(`{"no json": %s`), harness.Reset),
 		harness.Steps(harness.HeaderOnly, leakingFrame(`{"error":{"message":%s,"code":"invalid_api_key"}}`)),
-		harness.Steps(harness.Begins(), func(c *harness.TargetCall) { c.Send("event: error\ndata: " + leaks(c) + "\n\n") }),
+		harness.Steps(harness.Begins(), func(c *harness.Call) { c.Send("event: error\ndata: " + leaks(c) + "\n\n") }),
 		harness.Reset,
 	} {
 		up.Plays(do)
@@ -273,7 +273,7 @@ func namesWithModel(providers []string) []string {
 
 // wantKeys checks that the target got its own keys, or those that a tenant
 // has for it, and no client's.
-func wantKeys(t testing.TB, up *harness.Target) {
+func wantKeys(t testing.TB, up *harness.Upstream) {
 	t.Helper()
 	seen := make(map[string]bool)
 	for _, a := range up.Requests() {
@@ -296,7 +296,7 @@ func wantKeys(t testing.TB, up *harness.Target) {
 // of one's own often do, and a provider that repeats it in its reason.
 func TestShortKeyStaysHere(t *testing.T) {
 	t.Parallel()
-	up := harness.NewTarget(t, "up", harness.AnswersWith(400, `{"error":{"message":"upstream-words from Zq9-word","code":"bad_value"}}`))
+	up := harness.NewTarget(t, "up", harness.Document(400, `{"error":{"message":"upstream-words from Zq9-word","code":"bad_value"}}`))
 	c := harness.Start(t, "debug\n"+harness.GatewayTenants, fmt.Sprintf(`
 	tenant_resolve
 	ai_gateway {

@@ -8,21 +8,21 @@ import (
 )
 
 // cuts are the ways in which a stream breaks off.
-var cuts = map[string]harness.Behaviour{
+var cuts = map[string]harness.Script{
 	"reset":         harness.Reset,
 	"torn off":      harness.TornOff,
 	"end":           harness.EOF,
 	"half an event": harness.HalfEvent,
 	"error frame":   harness.ErrorFrame,
 	"error event":   harness.ErrorEvent,
-	"429 in a frame": func(c *harness.TargetCall) {
+	"429 in a frame": func(c *harness.Call) {
 		c.Send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":429}}\n\n")
 	},
-	"400 in a frame": func(c *harness.TargetCall) {
+	"400 in a frame": func(c *harness.Call) {
 		c.Send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":400}}\n\n")
 	},
-	"a comment, a reset": func(c *harness.TargetCall) { c.Send(": x\n\n"); harness.Reset(c) },
-	"garbage, an end":    func(c *harness.TargetCall) { c.Send("data: garb\n\n") },
+	"a comment, a reset": func(c *harness.Call) { c.Send(": x\n\n"); harness.Reset(c) },
+	"garbage, an end":    func(c *harness.Call) { c.Send("data: garb\n\n") },
 }
 
 // wantLost checks that a stream ended with an error frame, behind exactly
@@ -90,7 +90,7 @@ func TestRescue(t *testing.T) {
 		one, two := targets[0], targets[1]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: harness.Patient})
 		two.Plays(second)
-		for name, then := range map[string]harness.Behaviour{
+		for name, then := range map[string]harness.Script{
 			"as the first one is gone":             harness.Refuses(500, "x"),
 			"as the first one is reset":            harness.Reset,
 			"as the first one says something else": harness.Says(12, 6, "Long ago"),
@@ -149,7 +149,7 @@ func TestRescueOfStall(t *testing.T) {
 	targets := harness.NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
 	s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: patientBut("stall_timeout", soon)})
-	for name, stall := range map[string]harness.Behaviour{
+	for name, stall := range map[string]harness.Script{
 		"between events":  harness.Stalls,
 		"within an event": harness.Steps(harness.HalfEvent, harness.Stalls),
 	} {
@@ -182,7 +182,7 @@ func TestNoRescue(t *testing.T) {
 	targets := harness.NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
 	s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: harness.Patient})
-	for name, second := range map[string]harness.Behaviour{
+	for name, second := range map[string]harness.Script{
 		"another text":             harness.Says(12, 6, "Long ago and far away"),
 		"another end of the begin": harness.Says(12, 6, "Once upom a time"),
 		"other white space":        harness.Says(12, 6, "Once upon\u00a0a time"),
@@ -220,7 +220,7 @@ func TestNoRescue(t *testing.T) {
 		})
 	}
 	t.Run("what the provider's policy has stopped", func(t *testing.T) {
-		one.Plays(harness.Steps(harness.Begins("Once ", "upon "), func(c *harness.TargetCall) {
+		one.Plays(harness.Steps(harness.Begins("Once ", "upon "), func(c *harness.Call) {
 			c.Send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":\"content_filter\"}}\n\n")
 		}), harness.Says(11, 5, "Once upon a time"))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())

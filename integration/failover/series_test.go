@@ -25,7 +25,7 @@ func TestSeriesStayConstant(t *testing.T) {
 	const requests, workers = 10_000, 16
 	targets := harness.NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
-	one.Plays(func(c *harness.TargetCall) {
+	one.Plays(func(c *harness.Call) {
 		// an upstream model that exists, another one that fails
 		if strings.HasSuffix(c.Model, "7") {
 			harness.Refuses(500, c.Model)(c)

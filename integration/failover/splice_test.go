@@ -34,10 +34,10 @@ func TestRescueEdges(t *testing.T) {
 		{"text with what JSON escapes", []string{"a \"b\" \\", "\u2028<x>\t"}, []string{"a \"b\" \\\u2028", "<x>\t\u0000!"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for name, second := range map[string]harness.Behaviour{
+			for name, second := range map[string]harness.Script{
 				"stream": harness.Says(11, 5, tc.whole...),
-				"document": func(c *harness.TargetCall) {
-					harness.Document(http.StatusOK, c.Document(11, 5, strings.Join(tc.whole, "")))(c.W, c.R)
+				"document": func(c *harness.Call) {
+					harness.Document(http.StatusOK, c.Document(11, 5, strings.Join(tc.whole, "")))(c)
 				},
 			} {
 				t.Run(name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestRescueEdges(t *testing.T) {
 		})
 	}
 	t.Run("a finish and no end mark is no cut", func(t *testing.T) {
-		for _, end := range []harness.Behaviour{harness.Reset, harness.EOF, harness.TornOff, harness.ErrorFrame, harness.HalfEvent} {
+		for _, end := range []harness.Script{harness.Reset, harness.EOF, harness.TornOff, harness.ErrorFrame, harness.HalfEvent} {
 			one.Plays(harness.Steps(harness.Begins("Once"), harness.SendsOf(func(w harness.Wire) []string { return []string{w.Finish("stop"), w.Usage(11, 5)} }), end))
 			tr := s.try(t, harness.NewQuestion("fast").WithUsage())
 			tr.WantText(t, "Once")
@@ -69,7 +69,7 @@ func TestRescueEdges(t *testing.T) {
 	})
 	t.Run("the client goes away meanwhile", func(t *testing.T) {
 		asked, gone := make(chan struct{}), make(chan struct{})
-		one.Plays(harness.Steps(harness.Begins("Once "), harness.Reset), func(c *harness.TargetCall) {
+		one.Plays(harness.Steps(harness.Begins("Once "), harness.Reset), func(c *harness.Call) {
 			close(asked)
 			<-c.R.Context().Done()
 			close(gone)
@@ -99,10 +99,10 @@ func TestRescueBesideText(t *testing.T) {
 	}
 	refuse := func(w harness.Wire, s string) string { return w.Event(`{"refusal":`+harness.Quote(s)+`}`, "") }
 	end := func(w harness.Wire) []string { return []string{w.Finish("stop"), w.Usage(11, 5), harness.EndMark} }
-	answer := func(begin func(harness.Wire) []string) harness.Behaviour {
+	answer := func(begin func(harness.Wire) []string) harness.Script {
 		return harness.SendsOf(func(w harness.Wire) []string { return append(append([]string{w.Role()}, begin(w)...), end(w)...) })
 	}
-	cut := func(begin func(harness.Wire) []string) harness.Behaviour {
+	cut := func(begin func(harness.Wire) []string) harness.Script {
 		return harness.Steps(harness.SendsOf(func(w harness.Wire) []string { return append([]string{w.Role()}, begin(w)...) }), harness.Reset)
 	}
 

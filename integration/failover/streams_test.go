@@ -13,8 +13,8 @@ import (
 )
 
 // bytesOf answers with a stream whose bytes fn has had its hands on.
-func bytesOf(header http.Header, fn func(string) string) harness.Behaviour {
-	return func(c *harness.TargetCall) {
+func bytesOf(header http.Header, fn func(string) string) harness.Script {
+	return func(c *harness.Call) {
 		maps.Copy(c.W.Header(), header)
 		c.Send(fn(strings.Join(c.Whole(11, 5, "Hello ", "wörld"), "")))
 	}
@@ -45,7 +45,7 @@ func TestOddStreams(t *testing.T) {
 
 	for _, tc := range []struct {
 		name string
-		do   harness.Behaviour
+		do   harness.Script
 	}{
 		{name: "CRLF", do: bytesOf(nil, replaced("\n", "\r\n"))},
 		{name: "lone CR", do: bytesOf(nil, replaced("\n", "\r"))},
@@ -59,8 +59,8 @@ func TestOddStreams(t *testing.T) {
 		{name: "missing end mark", do: bytesOf(nil, replaced(harness.EndMark, ""))},
 		{name: "duplicate end mark", do: bytesOf(nil, replaced(harness.EndMark, harness.EndMark+harness.EndMark))},
 		{name: "missing blank line at the end", do: bytesOf(nil, strings.TrimSpace)},
-		{name: "a whole document in place of a stream", do: func(c *harness.TargetCall) {
-			harness.Document(http.StatusOK, c.Document(11, 5, "Hello wörld"))(c.W, c.R)
+		{name: "a whole document in place of a stream", do: func(c *harness.Call) {
+			harness.Document(http.StatusOK, c.Document(11, 5, "Hello wörld"))(c)
 		}},
 		{name: "5 MiB line", do: harness.SendsOf(func(w harness.Wire) []string {
 			image := w.Event(`{"content":"wörld","images":["data:image/png;base64,`+large+`"]}`, "")

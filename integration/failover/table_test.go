@@ -13,7 +13,7 @@ import (
 // fails before its first content.
 type faultRow struct {
 	name string
-	do   harness.Behaviour
+	do   harness.Script
 	both bool // also where no stream was asked for
 }
 
@@ -27,15 +27,15 @@ var again = []faultRow{
 	{"end within the first event", harness.Steps(harness.HeaderOnly, harness.HalfEvent), false},
 	{"500", harness.Refuses(500, "server_error"), true},
 	{"502", harness.Refuses(502, "server_error"), true},
-	{"503", harness.AnswersWith(503, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
+	{"503", harness.Document(503, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
 	{"504", harness.Refuses(504, "server_error"), true},
 	{"408", harness.Refuses(408, "timeout"), true},
 	{"409", harness.Refuses(409, "conflict"), true},
 	{"429", harness.Refuses(429, "rate_limit_exceeded"), true},
 	{"429 with Retry-After", harness.Refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "50"), true},
 	{"429 with a Retry-After of an hour", harness.Refuses(429, "rate_limit_exceeded", "Retry-After", "3600"), true},
-	{"200 that is no JSON", harness.AnswersWith(200, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
-	{"200 that is no completion", harness.AnswersWith(200, `{"upstream-words":1}`), true},
+	{"200 that is no JSON", harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
+	{"200 that is no completion", harness.Document(200, `{"upstream-words":1}`), true},
 	{"200 with an error", harness.Refuses(200, "server_error"), true},
 	{"error in the first event", harness.Steps(harness.HeaderOnly, harness.ErrorFrame), false},
 	{"error event first", harness.Steps(harness.HeaderOnly, harness.ErrorEvent), false},
@@ -147,7 +147,7 @@ func TestOutOfTargets(t *testing.T) {
 	s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: harness.Patient})
 	for _, tc := range []struct {
 		name       string
-		one, two   harness.Behaviour
+		one, two   harness.Script
 		calls      []int
 		status     int
 		code       string
@@ -162,7 +162,7 @@ func TestOutOfTargets(t *testing.T) {
 		{"500 and a bad request", harness.Refuses(500, "x"), harness.Refuses(422, "x"), []int{2, 1}, 400, "invalid_request", ""},
 		{"too long for both", harness.Refuses(400, "context_length_exceeded"), harness.Refuses(400, "context_length_exceeded"), []int{1, 1}, 400, "invalid_request", ""},
 		{"no such model at both", harness.Refuses(404, "x"), harness.Refuses(404, "x"), []int{1, 1}, 502, "ai_error", ""},
-		{"reset and nonsense", harness.Reset, harness.AnswersWith(200, "upstream-words"), []int{2, 2}, 502, "ai_error", ""},
+		{"reset and nonsense", harness.Reset, harness.Document(200, "upstream-words"), []int{2, 2}, 502, "ai_error", ""},
 	} {
 		for name, q := range (faultRow{both: true}).questions() {
 			t.Run(tc.name+"/"+name, func(t *testing.T) {

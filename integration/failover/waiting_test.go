@@ -16,7 +16,7 @@ const soon = "4s"
 const slack = 20 * time.Millisecond
 
 // waited is how long a target was left alone between two calls.
-func waited(f *harness.Target, t testing.TB, call int) time.Duration {
+func waited(f *harness.Upstream, t testing.TB, call int) time.Duration {
 	t.Helper()
 	list := f.Requests()
 	if len(list) <= call {
@@ -163,13 +163,13 @@ func TestSilentTarget(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, option string
-		do           harness.Behaviour
+		do           harness.Script
 		both         bool
 	}{
 		{"no header", "response_timeout", harness.Stalls, true},
 		{"only the header", "first_token_timeout", harness.Steps(harness.HeaderOnly, harness.Stalls), false},
 		{"only the role", "first_token_timeout", harness.Steps(harness.Begins(), harness.Stalls), false},
-		{"only comments", "first_token_timeout", harness.Steps(harness.HeaderOnly, func(c *harness.TargetCall) { c.Send(": ping\n\n", ": ping\n\n") }, harness.Stalls), false},
+		{"only comments", "first_token_timeout", harness.Steps(harness.HeaderOnly, func(c *harness.Call) { c.Send(": ping\n\n", ": ping\n\n") }, harness.Stalls), false},
 		{"half an event", "first_token_timeout", harness.Steps(harness.HeaderOnly, harness.HalfEvent, harness.Stalls), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

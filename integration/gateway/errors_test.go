@@ -1,11 +1,9 @@
 package gateway
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,57 +11,24 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// failingUpstream fails as the model's name says. Its waiting answers begin
-// when release is closed.
-type failingUpstream struct {
-	url     string
-	asked   chan struct{} // gets a value for every waiting request
-	release chan struct{}
-}
-
-func newFailingUpstream(t testing.TB) *failingUpstream {
-	u := &failingUpstream{asked: make(chan struct{}, 100), release: make(chan struct{})}
-	srv := httptest.NewServer(http.HandlerFunc(u.serve))
-	t.Cleanup(srv.Close)
-	u.url = srv.URL + "/v1"
-	return u
-}
-
-func (u *failingUpstream) serve(w http.ResponseWriter, r *http.Request) {
-	var req struct {
-		Model string `json:"model"`
+// newFailingUpstream starts an upstream that fails as the model's name says.
+// The calls of the model waiting wait for the test.
+func newFailingUpstream(t testing.TB) *harness.Upstream {
+	refuses := func(status int, typ, code string, header ...string) harness.Script {
+		told := fmt.Sprintf(`{"error":{"message":%q,"type":%q,"code":%q}}`, harness.UpstreamTold+" "+harness.UpstreamKey+" at /srv/app.py", typ, code)
+		return harness.Document(status, told, append(header, "X-Upstream", harness.UpstreamTold)...)
 	}
-	_ = json.NewDecoder(r.Body).Decode(&req)
-	refuse := func(status int, typ, code string) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("X-Upstream", harness.UpstreamTold)
-		w.WriteHeader(status)
-		fmt.Fprintf(w, `{"error":{"message":%q,"type":%q,"code":%q}}`, harness.UpstreamTold+" "+harness.UpstreamKey+" at /srv/app.py", typ, code)
-	}
-	switch req.Model {
-	case "limited":
-		w.Header().Set("Retry-After", "7")
-		refuse(http.StatusTooManyRequests, "rate_limit_error", "rate_limit_exceeded")
-	case "filtered":
-		refuse(http.StatusBadRequest, "invalid_request_error", "content_policy_violation")
-	case "unauthorized":
-		refuse(http.StatusUnauthorized, "authentication_error", "invalid_api_key")
-	case "missing":
-		refuse(http.StatusNotFound, "invalid_request_error", "model_not_found")
-	case "broken":
-		refuse(http.StatusInternalServerError, "server_error", "")
-	case "html":
-		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprint(w, "<h1>"+harness.UpstreamTold+"</h1>")
-	case "waiting":
-		u.asked <- struct{}{}
-		select {
-		case <-u.release:
-		case <-r.Context().Done():
-		}
-		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")
-	}
+	up := harness.NewUpstream(t)
+	up.Plays(harness.ByModel(map[string]harness.Script{
+		"limited":      refuses(http.StatusTooManyRequests, "rate_limit_error", "rate_limit_exceeded", "Retry-After", "7"),
+		"filtered":     refuses(http.StatusBadRequest, "invalid_request_error", "content_policy_violation"),
+		"unauthorized": refuses(http.StatusUnauthorized, "authentication_error", "invalid_api_key"),
+		"missing":      refuses(http.StatusNotFound, "invalid_request_error", "model_not_found"),
+		"broken":       refuses(http.StatusInternalServerError, "server_error", ""),
+		"html":         harness.Document(http.StatusOK, "<h1>"+harness.UpstreamTold+"</h1>", "Content-Type", "text/html"),
+		"waiting":      up.Hold,
+	}))
+	return up
 }
 
 // errorOptions and errorSite have a tenant for every kind of refusal.
@@ -113,7 +78,7 @@ const errorSite = `
 
 func TestErrors(t *testing.T) {
 	up := newFailingUpstream(t)
-	c := harness.Start(t, errorOptions, errorSite, "UPSTREAM="+up.url, "UPSTREAM_KEY="+harness.UpstreamKey)
+	c := harness.Start(t, errorOptions, errorSite, "UPSTREAM="+up.URL, "UPSTREAM_KEY="+harness.UpstreamKey)
 
 	bearer := map[string]string{"WWW-Authenticate": "Bearer"}
 	big := strings.Repeat("x", 2000)
@@ -180,18 +145,11 @@ func TestErrors(t *testing.T) {
 	t.Run("session_busy", func(t *testing.T) {
 		ann := harness.NewClient(c, "acme", "ann")
 		body := harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", ModelID: "up/waiting"}
-		first := make(chan *http.Response, 1)
-		go func() {
-			resp, err := ann.HTTP.Do(ann.Request("POST", "/chat", body))
-			if err != nil {
-				t.Error(err)
-			}
-			first <- resp
-		}()
-		<-up.asked
+		first := ann.Start(ann.Request("POST", "/chat", body))
+		call := up.Call()
 		harness.Refusal{Path: "/chat", Tenant: "acme", Body: body, Status: 409, Code: "session_busy"}.Check(t, c)
-		close(up.release)
-		if a := harness.ReadEvents(t, <-first).Rest(); a.Text != "hi" || a.Done == nil {
+		call.Answer("hi")
+		if a := first.Events().Rest(); a.Text != "hi" || a.Done == nil {
 			t.Errorf("the running turn: %+v", a)
 		}
 	})
@@ -233,7 +191,7 @@ func TestErrors(t *testing.T) {
 func TestErrorsOfSilence(t *testing.T) {
 	up := newFailingUpstream(t)
 	c := harness.Start(t, errorOptions, strings.Replace(errorSite, "passthrough up", "passthrough up\nresponse_timeout 50ms", 1),
-		"UPSTREAM="+up.url, "UPSTREAM_KEY="+harness.UpstreamKey)
+		"UPSTREAM="+up.URL, "UPSTREAM_KEY="+harness.UpstreamKey)
 	harness.Refusal{Path: "/chat", Tenant: "acme", Body: harness.ChatRequestFor("up/waiting"), Status: 504, Code: "ai_timeout"}.Check(t, c)
 	harness.Refusal{Path: "/v1/chat/completions", Tenant: "acme", Body: harness.CompletionRequestFor("up/waiting"), Status: 504, Code: "ai_timeout"}.Check(t, c)
 }

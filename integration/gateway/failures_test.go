@@ -11,12 +11,12 @@ import (
 )
 
 func TestStreamEnd(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 
 	t.Run("a finish reason is complete without an end mark", func(t *testing.T) {
-		up.Answers(harness.Sends(harness.Role, harness.Content("Hello"), harness.Finished))
+		up.Plays(harness.Sends(harness.Role, harness.Content("Hello"), harness.Finished))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())
 		a.WantWhole(t, "Hello")
 		if got := globex.Say(harness.NewSession(), "hi"); got.Text != "Hello" || got.Failed != nil || got.Done == nil || got.Done.FinishReason != "stop" {
@@ -24,24 +24,20 @@ func TestStreamEnd(t *testing.T) {
 		}
 	})
 	t.Run("what follows the end mark is nothing", func(t *testing.T) {
-		up.Answers(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark, harness.Content(" again")))
+		up.Plays(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark, harness.Content(" again")))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())
 		a.WantWhole(t, "Hello")
 	})
 
-	reset := func(w http.ResponseWriter, _ *http.Request) {
-		harness.SendEvents(w, []string{harness.Role, harness.Content("Hel"), harness.Content("lo")})
-		panic(http.ErrAbortHandler)
-	}
-	for name, answer := range map[string]http.HandlerFunc{
+	for name, answer := range map[string]harness.Script{
 		"an end without either is cut":   harness.Sends(harness.Role, harness.Content("Hel"), harness.Content("lo")),
-		"a broken connection is cut":     reset,
+		"a broken connection is cut":     harness.Steps(harness.Sends(harness.Role, harness.Content("Hel"), harness.Content("lo")), harness.TornOff),
 		"an end within an event is cut":  harness.Sends(harness.Content("Hel"), harness.Content("lo"), harness.Content(" there")[:30]),
 		"an error in the stream is cut":  harness.Sends(harness.Content("Hel"), harness.Content("lo"), "data: {\"error\":{\"message\":\"upstream-words\",\"code\":500}}\n\n"),
 		"an error's event type suffices": harness.Sends(harness.Content("Hello"), "event: error\ndata: {\"message\":\"upstream-words\"}\n\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			up.Answers(answer)
+			up.Plays(answer)
 			a := globex.Complete(harness.NewQuestion("fast").WithUsage())
 			a.WantCut(t, "Hello", "ai_error")
 			session := harness.NewSession()
@@ -53,8 +49,8 @@ func TestStreamEnd(t *testing.T) {
 		})
 	}
 	t.Run("before any content it is an error with a status", func(t *testing.T) {
-		for _, answer := range []http.HandlerFunc{harness.Sends(), harness.Sends(harness.Role), harness.Sends(harness.Role, ": comment\n\n")} {
-			up.Answers(answer)
+		for _, answer := range []harness.Script{harness.Sends(), harness.Sends(harness.Role), harness.Sends(harness.Role, ": comment\n\n")} {
+			up.Plays(answer)
 			a := globex.Complete(harness.NewQuestion("fast").Streamed())
 			a.WantRefused(t, http.StatusBadGateway, "ai_error")
 			harness.WantFailure(t, globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi"}), http.StatusBadGateway, "ai_error")
@@ -63,7 +59,7 @@ func TestStreamEnd(t *testing.T) {
 	t.Run("chunks that are no JSON are skipped and counted", func(t *testing.T) {
 		const skipped = `caddy_ai_skipped_chunks_total{provider="openai"}`
 		before := c.Metrics()[skipped]
-		up.Answers(harness.Sends(harness.Content("Hel"), "data: {\"choices\":[{\"delta\":{\"content\":\"x\"\n\n", "data: garbage\n\n", harness.Content("lo"), harness.Finished, harness.EndMark))
+		up.Plays(harness.Sends(harness.Content("Hel"), "data: {\"choices\":[{\"delta\":{\"content\":\"x\"\n\n", "data: garbage\n\n", harness.Content("lo"), harness.Finished, harness.EndMark))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())
 		a.WantWhole(t, "Hello")
 		if got := c.Metrics()[skipped] - before; got != 2 {
@@ -78,15 +74,15 @@ func TestSilence(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, option string
-		answer       http.HandlerFunc
+		answer       harness.Script
 	}{
-		{"no header within response_timeout", "response_timeout 100ms", harness.Silent},
-		{"no token within first_token_timeout", "first_token_timeout 100ms", harness.SendsAndStalls()},
-		{"only the role within first_token_timeout", "first_token_timeout 100ms", harness.SendsAndStalls(harness.Role, harness.Role)},
-		{"only comments within first_token_timeout", "first_token_timeout 100ms", harness.SendsAndStalls(": comment\n\n")},
+		{"no header within response_timeout", "response_timeout 100ms", harness.Stalls},
+		{"no token within first_token_timeout", "first_token_timeout 100ms", harness.Steps(harness.Sends(), harness.Stalls)},
+		{"only the role within first_token_timeout", "first_token_timeout 100ms", harness.Steps(harness.Sends(harness.Role, harness.Role), harness.Stalls)},
+		{"only comments within first_token_timeout", "first_token_timeout 100ms", harness.Steps(harness.Sends(": comment\n\n"), harness.Stalls)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			up := harness.NewFakeProvider(t, tc.answer)
+			up := harness.NewUpstream(t, tc.answer)
 			c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, tc.option))
 			globex := harness.NewClient(c, "globex", "ann")
 			a := globex.Complete(harness.NewQuestion("fast").Streamed())
@@ -98,7 +94,7 @@ func TestSilence(t *testing.T) {
 		})
 	}
 	t.Run("no whole answer within response_timeout", func(t *testing.T) {
-		up := harness.NewFakeProvider(t, harness.Silent)
+		up := harness.NewUpstream(t, harness.Stalls)
 		c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "response_timeout 100ms"))
 		globex := harness.NewClient(c, "globex", "ann")
 		a := globex.Complete(harness.NewQuestion("fast"))
@@ -106,7 +102,7 @@ func TestSilence(t *testing.T) {
 		harness.WantFailure(t, globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", Stream: new(false)}), http.StatusGatewayTimeout, "ai_timeout")
 	})
 	t.Run("nothing more within stall_timeout", func(t *testing.T) {
-		up := harness.NewFakeProvider(t, harness.SendsAndStalls(harness.Role, harness.Content("Hello")))
+		up := harness.NewUpstream(t, harness.Steps(harness.Sends(harness.Role, harness.Content("Hello")), harness.Stalls))
 		c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "stall_timeout 100ms"))
 		globex := harness.NewClient(c, "globex", "ann")
 		a := globex.Complete(harness.NewQuestion("fast").WithUsage())
@@ -119,7 +115,7 @@ func TestSilence(t *testing.T) {
 // TestUpstreamStatus goes through the statuses of a provider, and what a
 // client gets for each.
 func TestUpstreamStatus(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "passthrough"))
 	globex := harness.NewClient(c, "globex", "ann")
 
@@ -138,7 +134,7 @@ func TestUpstreamStatus(t *testing.T) {
 
 	for _, tc := range []struct {
 		name, model string
-		answer      http.HandlerFunc
+		answer      harness.Script
 		want        want
 	}{
 		{"401", "fast", harness.Document(401, failure("invalid_api_key")), aiError},
@@ -165,10 +161,10 @@ func TestUpstreamStatus(t *testing.T) {
 		{"200 that is no JSON", "fast", harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"), aiError},
 		{"200 that is no completion", "fast", harness.Document(200, `{"upstream-words":1}`), aiError},
 		{"200 with an error", "fast", harness.Document(200, failure("server_error")), aiError},
-		{"connection reset", "fast", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, aiError},
+		{"connection reset", "fast", harness.TornOff, aiError},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			up.Answers(tc.answer)
+			up.Plays(tc.answer)
 			for _, stream := range []bool{false, true} {
 				q := harness.NewQuestion(tc.model)
 				q.Stream = stream
@@ -189,7 +185,7 @@ func TestUpstreamStatus(t *testing.T) {
 	}
 
 	t.Run("refused connection", func(t *testing.T) {
-		gone := &harness.FakeProvider{URL: "http://127.0.0.1:" + strconv.Itoa(harness.FreePort(t)) + "/v1"}
+		gone := &harness.Upstream{URL: "http://127.0.0.1:" + strconv.Itoa(harness.FreePort(t)) + "/v1"}
 		c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(gone))
 		globex := harness.NewClient(c, "globex", "ann")
 		for _, stream := range []bool{false, true} {

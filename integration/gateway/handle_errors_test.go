@@ -62,7 +62,7 @@ func TestHandleErrors(t *testing.T) {
 				error 500
 			}
 		}
-	`, "UPSTREAM="+up.url, "UPSTREAM_KEY="+harness.UpstreamKey)
+	`, "UPSTREAM="+up.URL, "UPSTREAM_KEY="+harness.UpstreamKey)
 
 	get := func(t *testing.T, host, path, tenant string) (*http.Response, string) {
 		t.Helper()

@@ -12,7 +12,7 @@ import (
 )
 
 func TestAnswerHeaders(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, strings.Replace(harness.GatewaySite(up), "\tchat_session", "\tchat_ratelimit\n\tchat_session", 1))
 	globex := harness.NewClient(c, "globex", "ann")
 	always := func(more map[string]string) map[string]string {
@@ -26,7 +26,7 @@ func TestAnswerHeaders(t *testing.T) {
 	stream := harness.Sends(harness.Role, harness.Content("Hello"), harness.Finished, harness.Counted, harness.EndMark)
 
 	t.Run("a stream of /chat", func(t *testing.T) {
-		up.Answers(stream)
+		up.Plays(stream)
 		for _, modelID := range []string{"", "fast"} {
 			resp := globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1")
 			harness.WantHeader(t, resp.Header, always(map[string]string{
@@ -36,7 +36,7 @@ func TestAnswerHeaders(t *testing.T) {
 		}
 	})
 	t.Run("a document of /chat", func(t *testing.T) {
-		up.Answers(whole)
+		up.Plays(whole)
 		resp := globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", Stream: new(false)}, "X-Trace-Id", "trace-1")
 		harness.ReadAll(t, resp)
 		harness.WantHeader(t, resp.Header, always(map[string]string{
@@ -45,10 +45,10 @@ func TestAnswerHeaders(t *testing.T) {
 	})
 	for name, q := range map[string]harness.Question{"a stream": harness.NewQuestion("").Streamed(), "a document": harness.NewQuestion("fast")} {
 		t.Run(name+" of /v1", func(t *testing.T) {
-			up.Answers(whole)
+			up.Plays(whole)
 			typ := map[string]string{"Content-Type": "application/json"}
 			if q.Stream {
-				up.Answers(stream)
+				up.Plays(stream)
 				typ = map[string]string{"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 			}
 			a := globex.Complete(q, "X-Trace-Id", "trace-1")
@@ -65,7 +65,7 @@ func TestAnswerHeaders(t *testing.T) {
 		})
 	}
 	t.Run("an error", func(t *testing.T) {
-		up.Answers(harness.Document(http.StatusInternalServerError, "{}"))
+		up.Plays(harness.Document(http.StatusInternalServerError, "{}"))
 		a := globex.Complete(harness.NewQuestion("fast"), "X-Trace-Id", "trace-1")
 		harness.WantHeader(t, a.Header, map[string]string{"X-Trace-Id": "trace-1", "X-Tenant-Id": "globex", "X-RateLimit-Limit": "#"})
 	})
@@ -79,26 +79,26 @@ func TestKeepAliveWithUpstream(t *testing.T) {
 	// until the first comment to say so.
 	for modelID, interval := range map[string]string{"fast": "20ms", "": "1s"} {
 		t.Run("model "+strconv.Quote(modelID), func(t *testing.T) {
-			g := harness.NewGate()
-			up := harness.NewFakeProvider(t, g.Serve)
+			up := harness.NewUpstream(t)
 			c := harness.Start(t, harness.GatewayTenants, keptAlive(up, interval))
 			globex := harness.NewClient(c, "globex", "ann")
 			session := harness.NewSession()
 
 			// the answer begins before there is a token
-			resp := globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1")
+			a := globex.Start(globex.Request(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hi", ModelID: modelID}, "X-Trace-Id", "trace-1"))
+			call := up.Call()
+			call.Do(harness.HeaderOnly)
+			resp := a.Answer()
 			defer resp.Body.Close()
 			harness.WantHeader(t, resp.Header, map[string]string{
 				"Content-Type": "text/event-stream", "X-Tenant-Id": "globex", "X-Trace-Id": "trace-1", "X-Model-Id": "fast", "X-Tokens-In": "#",
 			})
 			lines := bufio.NewScanner(resp.Body)
 			wantComments(t, lines)
-			g.Say(t, harness.Content("Hello"))
+			call.Send(harness.Content("Hello"))
 			wantLine(t, lines, `"content":"Hello"`)
 			wantComments(t, lines)
-			g.Say(t, harness.Finished)
-			g.Say(t, harness.EndMark)
-			close(g.Events)
+			call.End(harness.Sends(harness.Finished, harness.EndMark))
 			wantLine(t, lines, `"finishReason":"stop"`)
 			if msgs := globex.History(session); len(msgs) != 2 || msgs[1].Content != "Hello" || msgs[1].Status != "complete" {
 				t.Errorf("stored are %+v", msgs)
@@ -107,18 +107,20 @@ func TestKeepAliveWithUpstream(t *testing.T) {
 	}
 
 	t.Run("a failure after a comment is an event", func(t *testing.T) {
-		g := harness.NewGate()
-		up := harness.NewFakeProvider(t, g.Serve)
+		up := harness.NewUpstream(t)
 		c := harness.Start(t, harness.GatewayTenants, keptAlive(up, "20ms"))
-		stream := harness.ReadEvents(t, harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi"}))
-		close(g.Events)
+		pending := harness.NewClient(c, "globex", "ann").Ask(harness.NewSession(), "hi")
+		call := up.Call()
+		call.Do(harness.HeaderOnly)
+		stream := pending.Events()
+		call.Cut()
 		if a := stream.Rest(); a.Text != "" || a.Failed == nil || a.Failed.Code != "ai_error" || a.Done == nil || a.Done.FinishReason != "error" {
 			t.Errorf("%+v", a)
 		}
 	})
 }
 
-func keptAlive(f *harness.FakeProvider, interval string) string {
+func keptAlive(f *harness.Upstream, interval string) string {
 	return strings.Replace(harness.GatewaySite(f), "\tchat_session", "\tchat_session {\n\t\tkeep_alive "+interval+"\n\t}", 1)
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 func TestGatewayRequest(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Document(http.StatusOK, harness.WholeAnswer))
+	up := harness.NewUpstream(t, harness.Document(http.StatusOK, harness.WholeAnswer))
 	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 
@@ -31,7 +31,7 @@ func TestGatewayRequest(t *testing.T) {
 		}
 	})
 	t.Run("of a stream only the usage is asked for", func(t *testing.T) {
-		up.Answers(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark))
+		up.Plays(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark))
 		const options = `,"stream":true,"stream_options":{"x": [1 ]%s}`
 		globex.Complete(fmt.Sprintf(odd, fmt.Sprintf(options, "")))
 		want := strings.Replace(fmt.Sprintf(odd, fmt.Sprintf(options, `,"include_usage":true`)), `"fast"`, `"up-fast"`, 1)
@@ -39,7 +39,7 @@ func TestGatewayRequest(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 	})
-	up.Answers(harness.Document(http.StatusOK, harness.WholeAnswer))
+	up.Plays(harness.Document(http.StatusOK, harness.WholeAnswer))
 
 	t.Run("the client's credentials stay here", func(t *testing.T) {
 		keyed := harness.NewClient(c, "keyed", "ann")
@@ -96,7 +96,7 @@ func TestGatewayRequest(t *testing.T) {
 }
 
 func TestModelPrecedence(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Document(http.StatusOK, harness.WholeAnswer))
+	up := harness.NewUpstream(t, harness.Document(http.StatusOK, harness.WholeAnswer))
 	plain := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "default_model fast"))
 	override := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "default_model fast", "model_override hidden"))
 
@@ -142,7 +142,7 @@ func TestModelPrecedence(t *testing.T) {
 
 func TestModels(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, harness.Document(http.StatusOK, harness.WholeAnswer))
+	up := harness.NewUpstream(t, harness.Document(http.StatusOK, harness.WholeAnswer))
 	closed := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
 	some := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "passthrough openai"))
 	open := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "passthrough"))

@@ -12,7 +12,7 @@ import (
 )
 
 func TestHealth(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "health_path /health"))
 	for _, tc := range []struct{ tenant, model string }{{"acme", "smart"}, {"globex", "fast"}} {
 		for _, path := range []string{"/v1/health", "/health"} {
@@ -60,7 +60,7 @@ func TestHealth(t *testing.T) {
 // TestPassesOn has a site behind the handlers whose files lie beside their
 // routes.
 func TestPassesOn(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	dir := t.TempDir()
 	files := []string{
 		"index.txt", "health", "chatter", "chat.txt", "v1/other", "v1/models.txt", "v1/chat/completions.txt", "v2/models",

@@ -11,7 +11,7 @@ import (
 )
 
 func TestStreamUsage(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 
@@ -26,7 +26,7 @@ func TestStreamUsage(t *testing.T) {
 		{"without an end mark", []string{harness.Content("Hello"), harness.Finished, harness.WithUsage(harness.Finished, harness.UsageOf(7, 3))}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			up.Answers(harness.Sends(tc.events...))
+			up.Plays(harness.Sends(tc.events...))
 			a := globex.Complete(harness.NewQuestion("fast").Streamed())
 			a.WantWhole(t, "Hello")
 			if all := strings.Join(a.Frames, "\n"); strings.Contains(all, "usage") || strings.Contains(all, "prompt_tokens") {
@@ -46,7 +46,7 @@ func TestStreamUsage(t *testing.T) {
 	}
 
 	t.Run("is estimated where there is none", func(t *testing.T) {
-		up.Answers(harness.Sends(harness.Content("Hello, wörld"), harness.Finished, harness.EndMark))
+		up.Plays(harness.Sends(harness.Content("Hello, wörld"), harness.Finished, harness.EndMark))
 		a := globex.Complete(harness.NewQuestion("fast").WithUsage())
 		wantUsageLast(t, a)
 		wantEstimate(t, a.Usage, 4)
@@ -82,7 +82,7 @@ func wantEstimate(t testing.TB, u gjson.Result, out int64) {
 }
 
 func TestWholeUsage(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Document(http.StatusOK, harness.WholeAnswer))
+	up := harness.NewUpstream(t, harness.Document(http.StatusOK, harness.WholeAnswer))
 	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 
@@ -95,7 +95,7 @@ func TestWholeUsage(t *testing.T) {
 	t.Run("is estimated where there is none", func(t *testing.T) {
 		without, _, _ := strings.Cut(harness.WholeAnswer, `,"usage"`)
 		for _, answer := range []string{without + "}", without + `,"usage":null}`} {
-			up.Answers(harness.Document(http.StatusOK, answer))
+			up.Plays(harness.Document(http.StatusOK, answer))
 			a := globex.Complete(harness.NewQuestion("fast"))
 			if a.Text != "Hello" {
 				t.Errorf("%d, %s", a.Status, a.Frames)

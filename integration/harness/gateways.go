@@ -25,7 +25,7 @@ const CacheTenants = `
 `
 
 // CacheSite is a gateway with a cache, and a price for one model.
-func CacheSite(f *FakeProvider, more ...string) string {
+func CacheSite(f *Upstream, more ...string) string {
 	return GatewaySite(f, append([]string{"cache 10m\nmodel priced {\nto openai/up-priced\nprice 1000000 1000000\n}"}, more...)...)
 }
 
@@ -54,7 +54,7 @@ const GatewayTenants = `
 // GatewaySite is a gateway before a provider, behind the session handler,
 // with more lines in its block. It calls the provider once for each request,
 // whatever comes of it.
-func GatewaySite(f *FakeProvider, more ...string) string {
+func GatewaySite(f *Upstream, more ...string) string {
 	return fmt.Sprintf(`
 	tenant_resolve
 	chat_session

@@ -22,10 +22,10 @@ func (c *Client) WantLast(session, content, status string) {
 }
 
 // WantFree waits until the session takes a message, and has it answered.
-func WantFree(t testing.TB, up *Steered, cl *Client, session string) {
+func WantFree(t testing.TB, up *Upstream, cl *Client, session string) {
 	t.Helper()
-	up.Echo()
-	defer up.Answer(nil)
+	up.Plays(Echoes)
+	defer up.Plays()
 	Eventually(t, "the session is free", func() bool {
 		resp := cl.Do(http.MethodPost, "/chat", ChatRequest{SessionID: session, Message: "free?"})
 		if resp.StatusCode != http.StatusConflict {
@@ -53,7 +53,7 @@ func (c *Client) CancelTurn(session string) bool {
 
 // FailAll fails every call made for one message, however often it is tried,
 // until its answer is there.
-func FailAll(t testing.TB, up *Steered, a *Pending, status int, body string) {
+func FailAll(t testing.TB, up *Upstream, a *Pending, status int, body string) {
 	t.Helper()
 	for {
 		select {

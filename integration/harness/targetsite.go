@@ -16,12 +16,12 @@ type TargetSite struct {
 	T       testing.TB
 	C       *Caddy
 	Globex  *Client
-	Targets []*Target
+	Targets []*Upstream
 }
 
 // TargetConfig is what differs from site to site, as lines of a Caddyfile.
 type TargetConfig struct {
-	Targets  []*Target
+	Targets  []*Upstream
 	Tenants  string // the global option chat; GatewayTenants where empty
 	Provider string // more lines of each provider
 	Fast     string // lines of the model fast; all targets in order where empty

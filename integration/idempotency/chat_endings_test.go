@@ -12,7 +12,7 @@ import (
 // TestIdempotencyKeyEndings has turns that do not go well.
 func TestIdempotencyKeyEndings(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	no := false
@@ -52,7 +52,7 @@ func TestIdempotencyKeyEndings(t *testing.T) {
 			if body := harness.ReadAll(t, a.Answer()); !strings.Contains(body, "at last") {
 				t.Errorf("got %s", body)
 			}
-			wantNoCall(up)
+			up.WantNoCall(t)
 			harness.WantList(t, "history", harness.Contents(ann.History(message.SessionID)), []string{"user: go", "assistant: at last"})
 		}
 	})
@@ -79,7 +79,7 @@ func TestIdempotencyKeyEndings(t *testing.T) {
 		if want.Text != "half" || want.Failed == nil || want.Done.FinishReason != "error" {
 			t.Errorf("ended with %+v", want.Events)
 		}
-		wantNoCall(up)
+		up.WantNoCall(t)
 	})
 
 	t.Run("so is one that was cancelled", func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestIdempotencyKeyEndings(t *testing.T) {
 		if got.Data.Message != "found" {
 			t.Errorf("got %+v", got)
 		}
-		wantNoCall(up)
+		up.WantNoCall(t)
 	})
 
 	t.Run("unless leaving ends it", func(t *testing.T) {
@@ -153,8 +153,8 @@ func TestIdempotencyKeyEndings(t *testing.T) {
 // given again.
 func TestIdempotencyKeyUnbilled(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
-	c := harness.Start(t, harness.PlainTenants, up.Gateway("")+"\n\tlog\n")
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, harness.PlainTenants, up.Sessions("")+"\n\tlog\n")
 	ann := harness.NewClient(c, "acme", "ann")
 	message := harness.ChatRequest{SessionID: harness.NewSession(), Message: "go"}
 	a := once(ann, "once", message)
@@ -165,5 +165,5 @@ func TestIdempotencyKeyUnbilled(t *testing.T) {
 	harness.WantFields(t, c.AccessLog("again"), map[string]any{
 		"tenant": "acme", "user": "ann", "session": message.SessionID, "trace_id": "again", "status": 200.0,
 	})
-	wantNoCall(up)
+	up.WantNoCall(t)
 }

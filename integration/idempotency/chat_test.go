@@ -17,16 +17,6 @@ func once(c *harness.Client, key string, body any) *harness.Pending {
 	return c.Start(c.Request(http.MethodPost, "/chat", body, "Idempotency-Key", key))
 }
 
-// wantNoCall checks that the upstream was not called.
-func wantNoCall(u *harness.WireUpstream) {
-	u.T.Helper()
-	select {
-	case c := <-u.Calls:
-		u.T.Errorf("the upstream was called: %s", c.Body)
-	default:
-	}
-}
-
 // whole is what there is to compare of a document.
 type whole struct {
 	Data struct {
@@ -37,7 +27,7 @@ type whole struct {
 
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	no := false
@@ -53,7 +43,7 @@ func TestIdempotencyKey(t *testing.T) {
 		req := ann.Request(http.MethodPost, "/chat", message)
 		req.Header["Idempotency-Key"] = []string{"a", "b"}
 		harness.WantFailure(t, ann.Start(req).Answer(), 400, "invalid_request")
-		wantNoCall(up)
+		up.WantNoCall(t)
 		for _, key := range []string{"!", strings.Repeat("~", 255)} {
 			a := once(ann, key, harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi"})
 			call := up.Call()
@@ -81,7 +71,7 @@ func TestIdempotencyKey(t *testing.T) {
 		call.Stream(harness.EndOf("stop"))
 		a.Text("two")
 		harness.WantRest(t, b, a.Rest().Events)
-		wantNoCall(up)
+		up.WantNoCall(t)
 		harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: go", "assistant: one two"})
 	})
 
@@ -101,7 +91,7 @@ func TestIdempotencyKey(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got.Events, want.Events)
 			}
 		}
-		wantNoCall(up)
+		up.WantNoCall(t)
 		if n := len(ann.History(session)); n != 2 {
 			t.Errorf("%d messages", n)
 		}
@@ -120,7 +110,7 @@ func TestIdempotencyKey(t *testing.T) {
 		if first.Data.Message != "whole <b>" || first.Data.FinishReason != "stop" || first != second || first != third {
 			t.Errorf("got %+v, %+v, %+v", first, second, third)
 		}
-		wantNoCall(up)
+		up.WantNoCall(t)
 	})
 
 	t.Run("with another body it is refused", func(t *testing.T) {
@@ -142,7 +132,7 @@ func TestIdempotencyKey(t *testing.T) {
 		call.Answer("done")
 		a.Events().Rest()
 		refused()
-		wantNoCall(up)
+		up.WantNoCall(t)
 	})
 
 	t.Run("belongs to its tenant and user", func(t *testing.T) {
@@ -182,7 +172,7 @@ func TestIdempotencyKey(t *testing.T) {
 				t.Errorf("%d messages", n)
 			}
 		}
-		wantNoCall(up)
+		up.WantNoCall(t)
 	})
 
 	t.Run("of a busy session it is free again", func(t *testing.T) {
@@ -240,7 +230,7 @@ func TestIdempotencyKey(t *testing.T) {
 		if got.Text != "one two" || got.Done == nil || !slices.Equal(got.Events, want.Events) {
 			t.Errorf("got %+v, want %+v", got.Events, want.Events)
 		}
-		wantNoCall(up)
+		up.WantNoCall(t)
 	})
 
 	t.Run("a kill in the middle frees it", func(t *testing.T) {

@@ -14,13 +14,13 @@ const headerIdempotency = "Idempotency-Key"
 
 // idempotencySites are a gateway without a cache and one with it: a key is
 // heeded in front of both.
-func idempotencySites(f *harness.FakeProvider, more ...string) map[string]string {
+func idempotencySites(f *harness.Upstream, more ...string) map[string]string {
 	return map[string]string{"without a cache": harness.GatewaySite(f, more...), "with a cache": harness.CacheSite(f, more...)}
 }
 
 func TestGatewayIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, harness.AnswersAll("Hello"))
+	up := harness.NewUpstream(t, harness.AnswersAll("Hello"))
 	for name, site := range idempotencySites(up) {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.CacheTenants, site)
@@ -33,10 +33,10 @@ func TestGatewayIdempotencyKey(t *testing.T) {
 
 			t.Run("a repeated request gets the first answer", func(t *testing.T) {
 				for _, q := range []harness.Question{harness.QuestionOf("again"), harness.QuestionOf("again").Streamed(), harness.QuestionOf("again").WithUsage()} {
-					up.Answers(harness.AnswersAll("First"))
+					up.Plays(harness.AnswersAll("First"))
 					key, before := newKey(), up.Count()
 					first := ann.Complete(q, headerIdempotency, key, "X-Trace-Id", "trace-1")
-					up.Answers(harness.AnswersAll("Second"))
+					up.Plays(harness.AnswersAll("Second"))
 					tokens := c.Metrics()[`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="output"}`]
 					// neither does another answer do that is newer
 					ann.Complete(q, "Cache-Control", "no-cache")
@@ -52,7 +52,7 @@ func TestGatewayIdempotencyKey(t *testing.T) {
 					}
 					c.WantMetrics(map[string]float64{`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="output"}`: tokens + 3})
 				}
-				up.Answers(harness.AnswersAll("Hello"))
+				up.Plays(harness.AnswersAll("Hello"))
 			})
 
 			t.Run("another body is refused", func(t *testing.T) {
@@ -80,8 +80,8 @@ func TestGatewayIdempotencyKey(t *testing.T) {
 						t.Errorf("%s: status %d, %d calls", text, a.Status, up.Count()-before)
 					}
 				}
-				up.Answers(harness.Document(http.StatusOK, harness.OpenAIVectors))
-				defer up.Answers(harness.AnswersAll("Hello"))
+				up.Plays(harness.Document(http.StatusOK, harness.OpenAIVectors))
+				defer up.Plays(harness.AnswersAll("Hello"))
 				before := up.Count()
 				for range 2 {
 					resp := ann.Do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":["`+key+`"]}`, headerIdempotency, key)
@@ -98,18 +98,18 @@ func TestGatewayIdempotencyKey(t *testing.T) {
 			t.Run("a failure frees the key", func(t *testing.T) {
 				for i, tc := range []struct {
 					q      harness.Question
-					answer http.HandlerFunc
+					answer harness.Script
 				}{
 					{harness.QuestionOf("fails"), harness.Document(http.StatusInternalServerError, "{}")},
 					{harness.QuestionOf("fails"), harness.Document(http.StatusBadRequest, `{"error":{"message":"no"}}`)},
 					{harness.QuestionOf("is cut").Streamed(), harness.Sends(harness.Role, harness.Content("Hel"))},
 				} {
 					key := newKey()
-					up.Answers(tc.answer)
+					up.Plays(tc.answer)
 					if a := ann.Complete(tc.q, headerIdempotency, key); a.Code == "" {
 						t.Errorf("%d: %+v", i, a.Frames)
 					}
-					up.Answers(harness.AnswersAll("Hello"))
+					up.Plays(harness.AnswersAll("Hello"))
 					if a := keyed(ann, key, fmt.Sprint("another body ", i)); a.Text != "Hello" {
 						t.Errorf("%d: status %d, %q", i, a.Status, a.Text)
 					}
@@ -164,8 +164,8 @@ func TestGatewayIdempotencyKey(t *testing.T) {
 				keyed(ann, key, "kept")
 				c.Stop()
 				c.Restart()
-				up.Answers(harness.AnswersAll("Later"))
-				defer up.Answers(harness.AnswersAll("Hello"))
+				up.Plays(harness.AnswersAll("Later"))
+				defer up.Plays(harness.AnswersAll("Hello"))
 				if a := keyed(ann, key, "kept"); a.Text != "Hello" {
 					t.Errorf("status %d, %q", a.Status, a.Text)
 				}
@@ -187,9 +187,9 @@ func TestGatewayIdempotencyKey(t *testing.T) {
 // TestGatewayIdempotencyInFlight has requests repeated while the first one runs.
 func TestGatewayIdempotencyInFlight(t *testing.T) {
 	t.Parallel()
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	const patient = "response_timeout 10m\nfirst_token_timeout 10m\nstall_timeout 10m"
-	for name, site := range idempotencySites(&harness.FakeProvider{URL: up.URL}, patient) {
+	for name, site := range idempotencySites(up, patient) {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.CacheTenants, site)
 			ann := harness.NewClient(c, "globex", "ann")

@@ -12,7 +12,7 @@ import (
 // TestStatefulIdempotencyKeyEndings has turns that do not go well.
 func TestStatefulIdempotencyKeyEndings(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	for name, site := range statefulSites(up, "") {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.PlainTenants, site)
@@ -121,7 +121,7 @@ func TestStatefulIdempotencyKeyEndings(t *testing.T) {
 				}
 				harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: deleted", "assistant: anew"})
 			})
-			wantNoCall(up)
+			up.WantNoCall(t)
 		})
 	}
 }
@@ -129,7 +129,7 @@ func TestStatefulIdempotencyKeyEndings(t *testing.T) {
 // TestStatefulIdempotencyKeyLeft has the clients leave where that ends a turn.
 func TestStatefulIdempotencyKeyLeft(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	for name, site := range statefulSites(up, "on_disconnect cancel") {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.PlainTenants, site)
@@ -174,7 +174,7 @@ func TestStatefulIdempotencyKeyLeft(t *testing.T) {
 // every chunk is passed on as it comes all the same.
 func TestStatefulIdempotencyKeyCharset(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	session, body := harness.NewSession(), harness.UserSays("go", harness.Streamed)

@@ -17,9 +17,9 @@ func rememberOnce(c *harness.Client, key, session string, body any, header ...st
 }
 
 // statefulSites have chat_session in front of all that may stand behind it.
-func statefulSites(up *harness.WireUpstream, options string) map[string]string {
-	cached := strings.Replace(up.Gateway(options), "retries 0", "retries 0\ncache 1h", 1)
-	return map[string]string{"gateway": up.Gateway(options), "cached": cached, "proxy": up.Proxied(options)}
+func statefulSites(up *harness.Upstream, options string) map[string]string {
+	cached := strings.Replace(up.Sessions(options), "retries 0", "retries 0\ncache 1h", 1)
+	return map[string]string{"gateway": up.Sessions(options), "cached": cached, "proxy": up.Proxied(options)}
 }
 
 // wantReused checks that a key is refused with this request.
@@ -33,7 +33,7 @@ func wantReused(c *harness.Client, key, session, body string) {
 
 func TestStatefulIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	up := harness.NewWireUpstream(t)
+	up := harness.NewUpstream(t)
 	for name, site := range statefulSites(up, "") {
 		t.Run(name, func(t *testing.T) {
 			c := harness.Start(t, harness.PlainTenants, site+"\n\tlog\n")
@@ -269,7 +269,7 @@ func TestStatefulIdempotencyKey(t *testing.T) {
 				}
 				harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: killed", "assistant: whole"})
 			})
-			wantNoCall(up)
+			up.WantNoCall(t)
 		})
 	}
 }

@@ -9,13 +9,13 @@ import (
 )
 
 // slots is the chain with one request at a time.
-func slots(s *harness.Steered, limits, session string) string {
+func slots(s *harness.Upstream, limits, session string) string {
 	return "tenant_resolve\n\tchat_ratelimit {\n\t\t" + limits + "\n\t}\n\tchat_session {\n\t\t" + session + "\n\t}\n" + s.Gateway()
 }
 
 func TestConcurrentLimit(t *testing.T) {
 	const limits = "concurrent 1\n\t\trequests 1000 1h"
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, slots(up, limits, ""))
 
 	refused := func(t *testing.T, cl *harness.Client) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,8 +99,8 @@ func TestRateLimitTightest(t *testing.T) {
 }
 
 func TestRateLimitUnderV1(t *testing.T) {
-	up := harness.NewSteered(t)
-	up.Echo()
+	up := harness.NewUpstream(t)
+	up.Plays(harness.Echoes)
 	c := harness.Start(t, harness.PlainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\tchat_session\n"+up.Gateway())
 	ann := harness.NewClient(c, "acme", "ann")
 	const body = `{"messages":[{"role":"user","content":"hi"}]}`
@@ -165,8 +164,8 @@ func TestRateLimitScopes(t *testing.T) {
 		}
 	})
 	t.Run("the user named in a body counts for nothing", func(t *testing.T) {
-		up := harness.NewSteered(t)
-		up.Echo()
+		up := harness.NewUpstream(t)
+		up.Plays(harness.Echoes)
 		c := harness.Start(t, harness.PlainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\tchat_session\n"+up.Gateway())
 		nobody := harness.NewClient(c, "acme", "")
 		for i := range 2 {
@@ -283,18 +282,12 @@ func TestRateLimit(t *testing.T) {
 	})
 
 	t.Run("applies to a plain site", func(t *testing.T) {
-		var seen atomic.Value
-		app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			seen.Store(r.Header.Get("X-Tenant-Id") + "/" + r.Header.Get("X-User-Id"))
-			w.Header().Set("X-RateLimit-Limit", "the app's own")
-			fmt.Fprint(w, "ok")
-		}))
-		t.Cleanup(app.Close)
-		c := harness.Start(t, harness.PlainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\treverse_proxy "+strings.TrimPrefix(app.URL, "http://"))
+		app := harness.NewUpstream(t, harness.Document(http.StatusOK, "ok", "X-RateLimit-Limit", "the app's own"))
+		c := harness.Start(t, harness.PlainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\treverse_proxy "+app.Origin())
 		ann := harness.NewClient(c, "acme", "ann")
 		harness.WantHeader(t, ann.Get().Header, map[string]string{"X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "1"})
-		if seen.Load() != "acme/ann" {
-			t.Errorf("the app was told %q", seen.Load())
+		if got := app.Last().Header; got.Get("X-Tenant-Id") != "acme" || got.Get("X-User-Id") != "ann" {
+			t.Errorf("the app got %v", got)
 		}
 		ann.WantStatuses("the rest", 200, 429)
 	})

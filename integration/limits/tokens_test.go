@@ -11,12 +11,12 @@ import (
 
 // TestTokenWindows has the gateway fill the windows of chat_ratelimit.
 func TestTokenWindows(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	var calls atomic.Int64
-	up.Answer(func(*harness.UpstreamCall) string {
+	up.Plays(harness.Replies(func(harness.Asked) string {
 		calls.Add(1)
 		return "hello"
-	})
+	}))
 	c := harness.Start(t, harness.PlainTenants, "tenant_resolve\n\tchat_ratelimit {\n\t\trequests 10 1h\n\t\ttokens 100 1h\n\t}\n\tchat_session\n"+up.Gateway())
 	ann := harness.NewClient(c, "acme", "ann")
 	const question = `{"max_tokens":15,"messages":[{"role":"user","content":"hi"}]}`

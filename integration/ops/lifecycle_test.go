@@ -19,12 +19,12 @@ import (
 type running struct {
 	session string
 	stream  *harness.Events
-	call    *harness.UpstreamCall
+	call    *harness.HeldCall
 	seen    []harness.Event
 }
 
 // midStream brings n answers to the point where each has said "part one".
-func midStream(cl *harness.Client, up *harness.Steered, n int) []*running {
+func midStream(cl *harness.Client, up *harness.Upstream, n int) []*running {
 	cl.T.Helper()
 	list := make([]*running, n)
 	for i := range list {
@@ -50,7 +50,7 @@ func tryReload(c *harness.Caddy) (string, error) {
 
 func TestReload(t *testing.T) {
 	t.Run("loses none of 100 streams", func(t *testing.T) {
-		up := harness.NewSteered(t)
+		up := harness.NewUpstream(t)
 		c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 		ann := harness.NewClient(c, "acme", "ann")
 		list := midStream(ann, up, 100)
@@ -63,7 +63,7 @@ func TestReload(t *testing.T) {
 			// the new configuration serves new requests meanwhile
 			a := ann.Ask(harness.NewSession(), "new")
 			call := up.Call()
-			harness.WantList(t, "what the model gets", call.Prompt.Texts(), []string{fmt.Sprintf("system: number %d", i), "user: new"})
+			harness.WantList(t, "what the model gets", call.Said(), []string{fmt.Sprintf("system: number %d", i), "user: new"})
 			call.Finish("stop")
 			a.Events().Rest()
 		}
@@ -84,7 +84,7 @@ func TestReload(t *testing.T) {
 	})
 
 	t.Run("keeps a follower and a cancel working", func(t *testing.T) {
-		up := harness.NewSteered(t)
+		up := harness.NewUpstream(t)
 		c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 		ann := harness.NewClient(c, "acme", "ann")
 		r := midStream(ann, up, 1)[0]
@@ -103,7 +103,7 @@ func TestReload(t *testing.T) {
 	})
 
 	t.Run("refuses other options of an open store", func(t *testing.T) {
-		up := harness.NewSteered(t)
+		up := harness.NewUpstream(t)
 		options := func(block string) string { return "chat {\n\tstore badger data " + block + "\n\ttenant acme\n}" }
 		c := harness.Start(t, options(""), up.Chain(""))
 		ann := harness.NewClient(c, "acme", "ann")
@@ -122,7 +122,7 @@ func TestReload(t *testing.T) {
 		if end := r.stream.Rest(); end.Done == nil || end.Done.FinishReason != "stop" {
 			t.Errorf("the stream ended with %+v", end.Events)
 		}
-		up.Echo()
+		up.Plays(harness.Echoes)
 		ann.Say(r.session, "still there?")
 		if n := len(ann.History(r.session)); n != 4 {
 			t.Errorf("%d messages", n)
@@ -133,17 +133,17 @@ func TestReload(t *testing.T) {
 }
 
 func TestKill(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
-	up.Echo()
+	up.Plays(harness.Echoes)
 	var done []string
 	for i := range 20 {
 		session := harness.NewSession()
 		ann.Say(session, fmt.Sprint("done ", i))
 		done = append(done, session)
 	}
-	up.Answer(nil)
+	up.Plays()
 	list := midStream(ann, up, 20)
 	c.Kill()
 	for _, r := range list {
@@ -158,7 +158,7 @@ func TestKill(t *testing.T) {
 		msgs := ann.History(session)
 		harness.WantList(t, "a finished session", harness.Contents(msgs), []string{fmt.Sprint("user: done ", i), fmt.Sprint("assistant: re: done ", i)})
 	}
-	up.Echo()
+	up.Plays(harness.Echoes)
 	for i, r := range list {
 		question := fmt.Sprint("question ", i)
 		harness.WantList(t, "an unfinished session", harness.Contents(ann.History(r.session)), []string{"user: " + question})
@@ -174,7 +174,7 @@ func TestKill(t *testing.T) {
 }
 
 func TestShutdown(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	list := midStream(ann, up, 20)
@@ -248,8 +248,8 @@ func TestShutdown(t *testing.T) {
 func TestEncryptedStore(t *testing.T) {
 	t.Parallel()
 	const key, other = "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"
-	up := harness.NewSteered(t)
-	up.Echo()
+	up := harness.NewUpstream(t)
+	up.Plays(harness.Echoes)
 	options := func(line string) string {
 		return "chat {\n\tstore badger data {\n\t\t" + line + "\n\t}\n\ttenant acme\n}"
 	}

@@ -12,13 +12,13 @@ import (
 )
 
 func TestAccessLog(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, meteredSite(up)+"\tlog\n")
 	globex := harness.NewClient(c, "globex", "ann")
 	stream := harness.Sends(harness.Role, harness.Content("Hello"), harness.Finished, harness.Counted, harness.EndMark)
 
 	t.Run("of a chat", func(t *testing.T) {
-		up.Answers(stream)
+		up.Plays(stream)
 		session := harness.NewSession()
 		harness.ReadEvents(t, globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hi"}, "X-Trace-Id", "trace-chat")).Rest()
 		harness.WantFields(t, c.AccessLog("trace-chat"), map[string]any{
@@ -27,7 +27,7 @@ func TestAccessLog(t *testing.T) {
 		})
 	})
 	t.Run("of the gateway", func(t *testing.T) {
-		up.Answers(harness.Document(http.StatusOK, harness.WholeAnswer))
+		up.Plays(harness.Document(http.StatusOK, harness.WholeAnswer))
 		for name, q := range map[string]harness.Question{"trace-whole": harness.NewQuestion("fast"), "trace-stream": harness.NewQuestion("fast").Streamed()} {
 			globex.Complete(q, "X-Trace-Id", name)
 			harness.WantFields(t, c.AccessLog(name), map[string]any{
@@ -37,7 +37,7 @@ func TestAccessLog(t *testing.T) {
 		}
 	})
 	t.Run("of a failed call", func(t *testing.T) {
-		up.Answers(harness.Document(http.StatusInternalServerError, "{}"))
+		up.Plays(harness.Document(http.StatusInternalServerError, "{}"))
 		globex.Complete(harness.NewQuestion("fast"), "X-Trace-Id", "trace-failed")
 		harness.WantFields(t, c.AccessLog("trace-failed"), map[string]any{
 			"tenant": "globex", "user": "ann", "trace_id": "trace-failed", "model": "fast", "provider": "openai", "error_code": "ai_error",
@@ -45,7 +45,7 @@ func TestAccessLog(t *testing.T) {
 		})
 	})
 	t.Run("of a stream that breaks off", func(t *testing.T) {
-		up.Answers(harness.Sends(harness.Content("Hello")))
+		up.Plays(harness.Sends(harness.Content("Hello")))
 		session := harness.NewSession()
 		globex.Complete(harness.NewQuestion("fast").Streamed(), "X-Trace-Id", "trace-cut-1")
 		harness.ReadEvents(t, globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hi"}, "X-Trace-Id", "trace-cut-2")).Rest()
@@ -88,7 +88,7 @@ func TestAccessLogIsFiltered(t *testing.T) {
 // asks for it under /v1 and by /chat, streamed and whole.
 func TestAccessLogOfFallbacks(t *testing.T) {
 	t.Parallel()
-	down, up := harness.NewFakeProvider(t, harness.Silent), harness.NewFakeProvider(t, harness.Silent)
+	down, up := harness.NewUpstream(t, harness.Stalls), harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, fmt.Sprintf(`
 	log
 	tenant_resolve
@@ -112,16 +112,16 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 	globex := harness.NewClient(c, "globex", "ann")
 	whole, stream := harness.Document(http.StatusOK, harness.WholeAnswer), harness.Sends(harness.Role, harness.Content("Hello"), harness.Finished, harness.Counted, harness.EndMark)
 	unauthorized := harness.Document(http.StatusUnauthorized, "{}")
-	unavailable := []http.HandlerFunc{harness.Document(http.StatusServiceUnavailable, "{}")}
-	cut := slices.Concat([]http.HandlerFunc{harness.Sends(harness.Role, harness.Content("Hel"))}, unavailable)
+	unavailable := []harness.Script{harness.Document(http.StatusServiceUnavailable, "{}")}
+	cut := slices.Concat([]harness.Script{harness.Sends(harness.Role, harness.Content("Hel"))}, unavailable)
 
 	// two calls of the first target, and one of the second
 	answered := map[string]any{"provider": "second", "attempts": 3.0, "tokens_in": 7.0, "tokens_out": 3.0, "cost_usd": 13.0, "ttft_ms": nil, "status": 200.0}
 	for _, tc := range []struct {
 		name  string
-		down  []http.HandlerFunc
-		up    http.HandlerFunc
-		whole http.HandlerFunc // what up says where the answer is not streamed
+		down  []harness.Script
+		up    harness.Script
+		whole harness.Script // what up says where the answer is not streamed
 		want  map[string]any
 	}{
 		{name: "fallback", down: unavailable, up: stream, whole: whole, want: answered},
@@ -138,13 +138,13 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, streamed := range []bool{true, false} {
 				for _, path := range []string{harness.CompletionsPath, "/chat"} {
-					down.Answers(harness.InTurn(tc.down...))
-					up.Answers(tc.up)
+					down.Plays(tc.down...)
+					up.Plays(tc.up)
 					if !streamed {
 						if tc.whole == nil {
 							continue // only a stream can be cut
 						}
-						up.Answers(tc.whole)
+						up.Plays(tc.whole)
 					}
 					session := harness.NewSession()
 					var body any = harness.Question{Model: "steady", Messages: []harness.Message{{Role: "user", Content: "hi"}}, Stream: streamed}
@@ -169,7 +169,7 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 // TestLogSecrets says all that can be said and sends all keys, at the level
 // at which Caddy tells the most. Every secret has the same letters in it.
 func TestLogSecrets(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	const options = `debug
 	chat {
 		tenant keyed {
@@ -182,7 +182,7 @@ func TestLogSecrets(t *testing.T) {
 		}
 	}
 `
-	proxy := "\treverse_proxy " + strings.TrimPrefix(strings.TrimSuffix(up.URL, "/v1"), "http://")
+	proxy := "\treverse_proxy " + up.Origin()
 	gateway := fmt.Sprintf(`
 	ai_gateway {
 		provider openai {
@@ -215,11 +215,11 @@ func TestLogSecrets(t *testing.T) {
 
 // sayEverything makes requests that succeed and fail in all ways, and returns
 // when they are logged.
-func sayEverything(t testing.TB, c *harness.Caddy, up *harness.FakeProvider) {
+func sayEverything(t testing.TB, c *harness.Caddy, up *harness.Upstream) {
 	keyed, wrong, globex := harness.NewClient(c, "", "ann"), harness.NewClient(c, "", "ann"), harness.NewClient(c, "globex", "ann")
 	keyed.Key, wrong.Key = "Zq9SeedTenantKey", "Zq9SeedWrongKey"
 	const refusal = `{"error":{"message":"Incorrect API key provided: Zq9SeedProviderKey, was sk-Zq9SeedOther","code":"invalid_api_key"}}`
-	for _, answer := range []http.HandlerFunc{
+	for _, answer := range []harness.Script{
 		harness.Document(http.StatusOK, strings.Replace(harness.WholeAnswer, "Hello", "Zq9SeedAnswer", 1)),
 		harness.Sends(harness.Role, harness.Content("Zq9SeedAnswer"), harness.Finished, harness.Counted, harness.EndMark),
 		harness.Sends(harness.Role, harness.Content("Zq9SeedAnswer")),
@@ -231,7 +231,7 @@ func sayEverything(t testing.TB, c *harness.Caddy, up *harness.FakeProvider) {
 		harness.Document(http.StatusUnauthorized, refusal),
 		harness.Document(http.StatusBadRequest, refusal),
 	} {
-		up.Answers(answer)
+		up.Plays(answer)
 		for _, stream := range []bool{false, true} {
 			q := harness.Question{Model: "fast", Messages: []harness.Message{{Role: "user", Content: "Zq9SeedQuestion"}}, Stream: stream}
 			harness.ReadAll(t, keyed.Do(http.MethodPost, harness.CompletionsPath, q))

@@ -17,7 +17,7 @@ const (
 
 // meteredSite has a price, the site's own /metrics and names that pass
 // through.
-func meteredSite(f *harness.FakeProvider) string {
+func meteredSite(f *harness.Upstream) string {
 	return fmt.Sprintf(`
 	@rest not path /metrics
 	tenant_resolve @rest
@@ -41,29 +41,23 @@ func meteredSite(f *harness.FakeProvider) string {
 }
 
 func TestMetrics(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, meteredSite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 
 	t.Run("of a chat", func(t *testing.T) {
-		g := harness.NewGate()
-		up.Answers(g.Serve)
-		go func() {
-			for _, ev := range []string{harness.Role, harness.Content("Hello")} {
-				g.Events <- ev
-			}
-		}()
-		stream := harness.ReadEvents(t, globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi"}))
+		up.Plays()
+		pending := globex.Ask(harness.NewSession(), "hi")
+		held := up.Call()
+		held.Send(harness.Role, harness.Content("Hello"))
+		stream := pending.Events()
 		if ev, ok := stream.Next(); !ok || ev.Content != "Hello" {
 			t.Fatalf("%+v", ev)
 		}
 		if open := c.Metrics()[`caddy_chat_open_streams{tenant="globex"}`]; open != 1 {
 			t.Errorf("%v open streams, want 1", open)
 		}
-		g.Say(t, harness.Finished)
-		g.Say(t, detailed)
-		g.Say(t, harness.EndMark)
-		close(g.Events)
+		held.End(harness.Sends(harness.Finished, detailed, harness.EndMark))
 		stream.Rest()
 		const call = `model="fast",provider="openai",tenant="globex"`
 		c.WantMetrics(map[string]float64{
@@ -85,15 +79,15 @@ func TestMetrics(t *testing.T) {
 		}
 	})
 	t.Run("of a stream of the gateway", func(t *testing.T) {
-		g := harness.NewGate()
-		up.Answers(g.Serve)
-		go func() { g.Events <- harness.Content("Hello") }()
-		resp := globex.Do(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("openai/up-any").Streamed())
+		up.Plays()
+		pending := globex.StartCompletion(harness.NewQuestion("openai/up-any").Streamed())
+		held := up.Call()
+		held.Send(harness.Content("Hello"))
+		resp := pending.Answer()
 		if open := c.Metrics()[`caddy_chat_open_streams{tenant="globex"}`]; open != 1 {
 			t.Errorf("%v open streams, want 1", open)
 		}
-		g.Say(t, harness.Finished)
-		close(g.Events)
+		held.End(harness.Sends(harness.Finished))
 		harness.ReadAll(t, resp)
 		c.WantMetrics(map[string]float64{
 			`caddy_chat_open_streams{tenant="globex"}`:                                                  0,
@@ -102,7 +96,7 @@ func TestMetrics(t *testing.T) {
 		})
 	})
 	t.Run("of failures", func(t *testing.T) {
-		up.Answers(harness.Document(http.StatusInternalServerError, "{}"))
+		up.Plays(harness.Document(http.StatusInternalServerError, "{}"))
 		globex.Complete(harness.NewQuestion("fast"))
 		globex.Complete(harness.NewQuestion("nobody"))
 		harness.NewClient(c, "acme", "ann").Complete(harness.NewQuestion("openai/up-1"))
@@ -124,7 +118,7 @@ func TestMetrics(t *testing.T) {
 		}
 	})
 	t.Run("survive a reload", func(t *testing.T) {
-		up.Answers(harness.Document(http.StatusOK, harness.WholeAnswer))
+		up.Plays(harness.Document(http.StatusOK, harness.WholeAnswer))
 		before := c.Metrics()
 		c.WriteConfig(harness.GatewayTenants, meteredSite(up)+"\theader X-Config 2\n")
 		c.Reload()
@@ -147,13 +141,13 @@ func TestMetrics(t *testing.T) {
 // TestMetricLabels repeats requests with values of the client's own
 // invention, of which none may become a label.
 func TestMetricLabels(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, meteredSite(up))
 	var names []string // of the series after the first round
 	sent := 0.0
 	for i := range 5 {
 		word := fmt.Sprintf("invented%d", i)
-		up.Answers(harness.Document(http.StatusOK, strings.ReplaceAll(harness.WholeAnswer, "up-1", word)))
+		up.Plays(harness.Document(http.StatusOK, strings.ReplaceAll(harness.WholeAnswer, "up-1", word)))
 		globex := harness.NewClient(c, "globex", word)
 		for _, cl := range []*harness.Client{globex, harness.NewClient(c, word, word), harness.NewClient(c, "", word)} {
 			cl.Complete(harness.NewQuestion("fast"))

@@ -164,7 +164,7 @@ func TestAlerts(t *testing.T) {
 
 // monitoredSite has all that there are metrics of: a provider that is down, one
 // that sends broken chunks and has no price, a cache and a small budget.
-func monitoredSite(down, odd *harness.FakeProvider) (options, site string) {
+func monitoredSite(down, odd *harness.Upstream) (options, site string) {
 	options = `
 	chat {
 		tenant acme {
@@ -268,8 +268,8 @@ func send(c *harness.Client, path string, body any) {
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	prometheusTool(t, "prometheus")
-	down := harness.NewFakeProvider(t, harness.Document(http.StatusInternalServerError, "{}"))
-	odd := harness.NewFakeProvider(t, harness.Sends(harness.Role, "data: no JSON\n\n", harness.Content("Hello"), harness.Finished, detailed, harness.EndMark))
+	down := harness.NewUpstream(t, harness.Document(http.StatusInternalServerError, "{}"))
+	odd := harness.NewUpstream(t, harness.Sends(harness.Role, "data: no JSON\n\n", harness.Content("Hello"), harness.Finished, detailed, harness.EndMark))
 	options, site := monitoredSite(down, odd)
 	c := harness.Start(t, options, site)
 	p := startPrometheus(t, c)

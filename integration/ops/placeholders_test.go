@@ -12,7 +12,7 @@ import (
 
 // The placeholders, in an answer's header and in the access log.
 func TestPlaceholders(t *testing.T) {
-	up := harness.NewCompletingUpstream(t)
+	up := harness.NewUpstream(t, harness.Steps(harness.Heads("X-Trace-Id", "upstream", "X-Tenant-Id", "upstream"), harness.Says(3, 5, "hi")))
 	names := []string{
 		"tenant.id", "tenant.source", "user.id", "session.id", "trace_id", "model", "provider",
 		"tokens.in", "tokens.out", "cost_usd", "error.code", "tenant.metadata.plan",
@@ -45,7 +45,7 @@ func TestPlaceholders(t *testing.T) {
 			}
 			respond "{chat.tenant.id}|{chat.tenant.source}|{chat.user.id}|{chat.session.id}|{chat.trace_id}|{chat.model}|{chat.tenant.metadata.plan}|{chat.tenant.metadata.none}|{chat.nosuch}"
 		}
-	`, "UPSTREAM="+up.URL)
+	`, "UPSTREAM="+up.Origin())
 	cl := harness.NewClient(c, "acme", "ann")
 
 	t.Run("before a model is called", func(t *testing.T) {

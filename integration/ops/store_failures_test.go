@@ -33,7 +33,7 @@ func TestOnStoreError(t *testing.T) {
 }
 
 func TestStoreFails(t *testing.T) {
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.TroubledTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()

@@ -3,10 +3,8 @@ package ops
 import (
 	"encoding/hex"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,7 +22,7 @@ import (
 // HTTP.
 type collector struct {
 	t   testing.TB
-	url string
+	url string // of the server
 
 	mu    sync.Mutex
 	spans []*tracepb.Span
@@ -35,9 +33,7 @@ type collector struct {
 func newCollector(t testing.TB) *collector {
 	t.Helper()
 	c := &collector{t: t}
-	srv := httptest.NewServer(c)
-	t.Cleanup(srv.Close)
-	c.url = srv.URL
+	c.url = harness.NewUpstream(t, c.takeIn).Origin()
 	return c
 }
 
@@ -49,15 +45,12 @@ func (c *collector) env() []string {
 	}
 }
 
-func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // the caller has gone
-	}
+// takeIn keeps the spans of an export request.
+func (c *collector) takeIn(call *harness.Call) {
 	// an export request has the same shape
 	var data tracepb.TracesData
-	if err := proto.Unmarshal(body, &data); err != nil || r.URL.Path != "/v1/traces" {
-		c.t.Errorf("%s got what are no spans: %v", r.URL.Path, err)
+	if err := proto.Unmarshal([]byte(call.Body), &data); err != nil || call.Path != "/v1/traces" {
+		c.t.Errorf("%s got a body without spans: %v", call.Path, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,7 +59,7 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			c.spans = append(c.spans, ss.GetSpans()...)
 		}
 	}
-	w.Header().Set("Content-Type", "application/x-protobuf")
+	harness.Heads("Content-Type", "application/x-protobuf")(call)
 }
 
 // traced is a request with the model calls that were made for it.
@@ -175,7 +168,7 @@ func failedCallOf(system, model, kind string) map[string]any {
 }
 
 // tracedSite is a gateway under Caddy's tracing, with a model of two targets.
-func tracedSite(down, up *harness.FakeProvider, options string) string {
+func tracedSite(down, up *harness.Upstream, options string) string {
 	return fmt.Sprintf(`
 	tracing
 	tenant_resolve
@@ -206,16 +199,16 @@ func tracedSite(down, up *harness.FakeProvider, options string) string {
 func TestTracing(t *testing.T) {
 	t.Parallel()
 	spans := newCollector(t)
-	down, up := harness.NewFakeProvider(t, harness.Silent), harness.NewFakeProvider(t, harness.Silent)
+	down, up := harness.NewUpstream(t, harness.Stalls), harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, tracedSite(down, up, ""), spans.env()...)
 	globex := harness.NewClient(c, "globex", "ann")
 	whole, stream := harness.Document(http.StatusOK, harness.WholeAnswer), harness.Sends(harness.Role, harness.Content("Hello"), harness.Finished, harness.Counted, harness.EndMark)
 
 	t.Run("a call is a child of its request", func(t *testing.T) {
 		for name, q := range map[string]harness.Question{"whole": harness.NewQuestion("fast"), "streamed": harness.NewQuestion("fast").Streamed()} {
-			up.Answers(whole)
+			up.Plays(whole)
 			if q.Stream {
-				up.Answers(stream)
+				up.Plays(stream)
 			}
 			a := globex.Complete(q)
 			if a.Status != http.StatusOK {
@@ -226,9 +219,9 @@ func TestTracing(t *testing.T) {
 	})
 	t.Run("of a chat it names the conversation", func(t *testing.T) {
 		for _, streamed := range []bool{true, false} {
-			up.Answers(whole)
+			up.Plays(whole)
 			if streamed {
-				up.Answers(stream)
+				up.Plays(stream)
 			}
 			session := harness.NewSession()
 			resp := globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hi", Stream: &streamed})
@@ -238,17 +231,17 @@ func TestTracing(t *testing.T) {
 		}
 	})
 	t.Run("a failed attempt has a span of its own", func(t *testing.T) {
-		up.Answers(stream)
+		up.Plays(stream)
 		for _, tc := range []struct {
 			kind   string
-			answer http.HandlerFunc
+			answer harness.Script
 		}{
 			{"error", harness.Document(http.StatusInternalServerError, "{}")},
 			{"error", harness.Document(http.StatusUnauthorized, "{}")},
 			{"error", harness.Sends()},
 			{"rate_limited", harness.Document(http.StatusTooManyRequests, "{}")},
 		} {
-			down.Answers(tc.answer)
+			down.Plays(tc.answer)
 			a := globex.Complete(harness.NewQuestion("steady").Streamed())
 			a.WantWhole(t, "Hello")
 			tr := spans.trace(a.Header.Get("X-Trace-Id"), 2)
@@ -257,8 +250,8 @@ func TestTracing(t *testing.T) {
 		}
 	})
 	t.Run("so has every one where all fail", func(t *testing.T) {
-		down.Answers(harness.Document(http.StatusServiceUnavailable, "{}"))
-		up.Answers(harness.Document(http.StatusTooManyRequests, "{}"))
+		down.Plays(harness.Document(http.StatusServiceUnavailable, "{}"))
+		up.Plays(harness.Document(http.StatusTooManyRequests, "{}"))
 		a := globex.Complete(harness.NewQuestion("steady"))
 		a.WantRefused(t, http.StatusTooManyRequests, "provider_rate_limited")
 		tr := spans.trace(a.Header.Get("X-Trace-Id"), 2)
@@ -266,7 +259,7 @@ func TestTracing(t *testing.T) {
 		wantCall(t, tr, 1, failedCallOf("openai", "up-steady", "rate_limited"))
 	})
 	t.Run("a cut stream and what goes on with it are two", func(t *testing.T) {
-		up.Answers(harness.InTurn(harness.Sends(harness.Role, harness.Content("Hel")), harness.Sends(harness.Content("Hello"), harness.Finished, harness.Counted, harness.EndMark)))
+		up.Plays(harness.Sends(harness.Role, harness.Content("Hel")), harness.Sends(harness.Content("Hello"), harness.Finished, harness.Counted, harness.EndMark))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())
 		a.WantWhole(t, "Hello")
 		tr := spans.trace(a.Header.Get("X-Trace-Id"), 2)
@@ -277,7 +270,7 @@ func TestTracing(t *testing.T) {
 		wantCall(t, tr, 1, callOf("openai", "up-fast", nil))
 	})
 	t.Run("of embeddings nothing comes out", func(t *testing.T) {
-		up.Answers(harness.Document(http.StatusOK, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"model":"up-1","usage":{"prompt_tokens":7,"total_tokens":7}}`))
+		up.Plays(harness.Document(http.StatusOK, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"model":"up-1","usage":{"prompt_tokens":7,"total_tokens":7}}`))
 		resp := globex.Do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":"hi"}`)
 		if text := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("status %d: %s", resp.StatusCode, text)
@@ -288,7 +281,7 @@ func TestTracing(t *testing.T) {
 		wantCall(t, spans.trace(resp.Header.Get("X-Trace-Id"), 1), 0, want)
 	})
 	t.Run("where no model is called there is none", func(t *testing.T) {
-		up.Answers(whole)
+		up.Plays(whole)
 		const key = "Idempotency-Key"
 		first, again := globex.Complete(harness.NewQuestion("fast"), key, "k-1"), globex.Complete(harness.NewQuestion("fast"), key, "k-1")
 		wantCall(t, spans.trace(first.Header.Get("X-Trace-Id"), 1), 0, callOf("openai", "up-fast", nil))
@@ -297,7 +290,7 @@ func TestTracing(t *testing.T) {
 		spans.trace(refused.Header.Get("X-Trace-Id"), 0)
 	})
 	t.Run("the trace goes on from the client's", func(t *testing.T) {
-		up.Answers(whole)
+		up.Plays(whole)
 		const id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 		a := globex.Complete(harness.NewQuestion("fast"), "Traceparent", "00-"+id+"-"+parent+"-01", "X-Trace-Id", "another")
 		if got := a.Header.Get("X-Trace-Id"); got != id {
@@ -329,7 +322,7 @@ func TestTracing(t *testing.T) {
 		}
 	})
 	t.Run("a client that goes away is no error of the provider", func(t *testing.T) {
-		up.Answers(harness.SendsAndStalls(harness.Role, harness.Content("Hello")))
+		up.Plays(harness.Steps(harness.Sends(harness.Role, harness.Content("Hello")), harness.Stalls))
 		resp := globex.Do(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("fast").Streamed())
 		resp.Body.Close()
 		tr := spans.trace(resp.Header.Get("X-Trace-Id"), 1)
@@ -343,7 +336,7 @@ func TestTracing(t *testing.T) {
 func TestTracingTimeout(t *testing.T) {
 	t.Parallel()
 	spans := newCollector(t)
-	down, up := harness.NewFakeProvider(t, harness.Silent), harness.NewFakeProvider(t, harness.Document(http.StatusOK, harness.WholeAnswer))
+	down, up := harness.NewUpstream(t, harness.Stalls), harness.NewUpstream(t, harness.Document(http.StatusOK, harness.WholeAnswer))
 	c := harness.Start(t, harness.GatewayTenants, tracedSite(down, up, "response_timeout 100ms"), spans.env()...)
 	a := harness.NewClient(c, "globex", "ann").Complete(harness.NewQuestion("steady"))
 	tr := spans.trace(a.Header.Get("X-Trace-Id"), 2)
@@ -356,7 +349,7 @@ func TestTracingTimeout(t *testing.T) {
 func TestTracingSecrets(t *testing.T) {
 	t.Parallel()
 	spans := newCollector(t)
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	const options = `
 	chat {
 		tenant keyed {

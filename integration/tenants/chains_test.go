@@ -3,7 +3,6 @@ package tenants
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/tidwall/gjson"
@@ -15,15 +14,15 @@ import (
 // names.
 func TestChains(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.Header.Get("Accept"), "text/event-stream") || r.Header.Get("X-Fake") == "stream" {
-			harness.SendEvents(w, []string{harness.Role, harness.Content("Hel"), harness.Content("lo"), harness.Finished, harness.Counted, harness.EndMark})
+	up := harness.NewUpstream(t, func(c *harness.Call) {
+		if c.Streams() || c.Header.Get("X-Fake") == "stream" {
+			c.Send(harness.Role, harness.Content("Hel"), harness.Content("lo"), harness.Finished, harness.Counted, harness.EndMark)
 			return
 		}
-		harness.Document(http.StatusOK, harness.WholeAnswer)(w, r)
+		harness.Document(http.StatusOK, harness.WholeAnswer)(c)
 	})
 	gateway := fmt.Sprintf("\n\tai_gateway {\n\t\tprovider openai {\n\t\t\tbase_url %s\n\t\t}\n\t\tmodel fast {\n\t\t\tto openai/up-fast\n\t\t}\n", up.URL)
-	proxy := "\n\treverse_proxy " + strings.TrimPrefix(strings.TrimSuffix(up.URL, "/v1"), "http://")
+	proxy := "\n\treverse_proxy " + up.Origin()
 
 	t.Run("chat with history", func(t *testing.T) {
 		c := harness.Start(t, harness.GatewayTenants, "\ttenant_resolve\n\tchat_ratelimit\n\tchat_session"+gateway+"\t}")
@@ -83,10 +82,10 @@ func TestChains(t *testing.T) {
 		}
 	})
 	t.Run("tenants and limits for a site", func(t *testing.T) {
-		app := harness.NewFakeProvider(t, func(w http.ResponseWriter, r *http.Request) {
-			harness.Document(http.StatusCreated, "the app's", "X-App", r.URL.Path)(w, r)
+		app := harness.NewUpstream(t, func(c *harness.Call) {
+			harness.Document(http.StatusCreated, "the app's", "X-App", c.Path)(c)
 		})
-		c := harness.Start(t, harness.GatewayTenants, "\ttenant_resolve\n\tchat_ratelimit 2 1h\n\treverse_proxy "+strings.TrimPrefix(strings.TrimSuffix(app.URL, "/v1"), "http://"))
+		c := harness.Start(t, harness.GatewayTenants, "\ttenant_resolve\n\tchat_ratelimit 2 1h\n\treverse_proxy "+app.Origin())
 		keyed := harness.NewClient(c, "", "ann")
 		keyed.Key = "keyed-client-key"
 		for _, path := range []string{"/any/page", "/chat"} {
@@ -112,7 +111,7 @@ func TestChains(t *testing.T) {
 // its own block names a tenant.
 func TestWithoutTenantResolve(t *testing.T) {
 	t.Parallel()
-	up := harness.NewFakeProvider(t, harness.Document(http.StatusOK, harness.WholeAnswer))
+	up := harness.NewUpstream(t, harness.Document(http.StatusOK, harness.WholeAnswer))
 	gateway := fmt.Sprintf("ai_gateway {\n\t\tprovider openai {\n\t\t\tbase_url %s\n\t\t}\n\t\tmodel fast {\n\t\t\tto openai/up-fast\n\t\t}\n\t\t", up.URL)
 	for name, tc := range map[string]struct {
 		site         string // %s is where the tenant is named

@@ -30,26 +30,26 @@ func TestIsolation(t *testing.T) {
 	}
 `
 	const limit = 100000
-	up := harness.NewSteered(t)
+	up := harness.NewUpstream(t)
 	c := harness.Start(t, tenants, `
 	header >X-Seen "{chat.tenant.id} {chat.user.id} {chat.session.id} {chat.tenant.metadata.plan} {http.request.header.X-Tenant-Id} {http.request.header.X-User-Id}"
 `+up.Chain(""))
 
-	up.Answer(func(call *harness.UpstreamCall) string {
-		texts := call.Prompt.Texts()
+	up.Plays(harness.Replies(func(call harness.Asked) string {
+		texts := call.Said()
 		tenant := strings.TrimPrefix(texts[0], "system: mark ")
 		if got := call.Header.Get("Authorization"); got != "Bearer "+tenant+"-upstream-key" {
 			t.Errorf("%s's prompt came with %q", tenant, got)
 		}
 		// <tenant>/<user>/<session> <n>
-		mark, _, _ := strings.Cut(call.Prompt.Question(), " ")
+		mark, _, _ := strings.Cut(call.Question(), " ")
 		for _, text := range texts[1:] {
 			if !strings.Contains(text, mark+" ") || !strings.HasPrefix(mark, tenant+"/") {
 				t.Errorf("the prompt of %s holds %q", mark, text)
 			}
 		}
-		return "re: " + call.Prompt.Question()
-	})
+		return "re: " + call.Question()
+	}))
 
 	sessions := []string{harness.NewSession(), harness.NewSession()}
 	var wg sync.WaitGroup

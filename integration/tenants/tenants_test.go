@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -14,15 +13,13 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// newReportingUpstream answers with the headers that it got, as JSON.
-func newReportingUpstream(t testing.TB) string {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("X-Trace-Id", "the upstream's own")
-		_ = json.NewEncoder(w).Encode(r.Header)
-	}))
-	t.Cleanup(srv.Close)
-	return srv.URL
+// reports answers with the headers that the upstream got, as JSON.
+func reports(c *harness.Call) {
+	doc, err := json.Marshal(c.Header)
+	if err != nil {
+		panic(err)
+	}
+	harness.Document(http.StatusOK, string(doc), "X-Trace-Id", "the upstream's own")(c)
 }
 
 func sha256Of(key string) string {
@@ -183,7 +180,7 @@ var statusOf = map[string]int{
 func TestTenants(t *testing.T) {
 	// deferred, as {chat.*} is not known before
 	sites := strings.Replace(tenantSites, "header X-Source", "header >X-Source", 1)
-	c := harness.StartSites(t, tenantOptions, sites, tenantEnv(newReportingUpstream(t))...)
+	c := harness.StartSites(t, tenantOptions, sites, tenantEnv(harness.NewUpstream(t, reports).Origin())...)
 	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
 	const tid = "X-Tenant-Id"
 
@@ -303,7 +300,7 @@ func TestTenantsByDefault(t *testing.T) {
 	for _, named := range []string{"acme", "globex"} {
 		sites = strings.Replace(sites, "tenant_resolve "+named, "tenant_resolve default", 1)
 	}
-	c := harness.StartSites(t, "", sites, tenantEnv(newReportingUpstream(t))...)
+	c := harness.StartSites(t, "", sites, tenantEnv(harness.NewUpstream(t, reports).Origin())...)
 	for _, e := range []entry{
 		{name: "nothing", tenant: "default"},
 		{name: "any host", host: "acme.test", tenant: "default"},

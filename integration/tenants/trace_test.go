@@ -46,8 +46,8 @@ const traceSites = `
 `
 
 func TestTraceID(t *testing.T) {
-	up := harness.NewCompletingUpstream(t)
-	c := harness.StartSites(t, harness.TwoTenants, traceSites, "UPSTREAM="+up.URL)
+	up := harness.NewUpstream(t, harness.Steps(harness.Heads("X-Trace-Id", "upstream", "X-Tenant-Id", "upstream"), harness.Says(3, 5, "hi")))
+	c := harness.StartSites(t, harness.TwoTenants, traceSites, "UPSTREAM="+up.Origin())
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 	for _, tt := range []struct {
@@ -126,7 +126,7 @@ func TestTraceID(t *testing.T) {
 				if strings.HasSuffix(path, "/chat") && !strings.Contains(text, `"traceId":"`+ids[0]+`"`) {
 					t.Errorf("the events of %s lack the trace id: %s", path, text)
 				}
-				if got := up.Got("X-Request-Id"); !slices.Equal(got, ids) {
+				if got := up.Last().Header.Values("X-Request-Id"); !slices.Equal(got, ids) {
 					t.Errorf("%s sent X-Request-Id %q upstream, want %q", path, got, ids)
 				}
 			}
@@ -137,7 +137,7 @@ func TestTraceID(t *testing.T) {
 // The headers that the chain sets for the next handler are its own,
 // whichever handler of it found the tenant.
 func TestTenantHeadersAreOurs(t *testing.T) {
-	up := harness.NewCompletingUpstream(t)
+	up := harness.NewUpstream(t, harness.Steps(harness.Heads("X-Trace-Id", "upstream", "X-Tenant-Id", "upstream"), harness.Says(3, 5, "hi")))
 	c := harness.StartSites(t, harness.TwoTenants, `
 		http://:{$PORT} {
 			handle /limited/* {
@@ -170,7 +170,7 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 				}
 			}
 		}
-	`, "UPSTREAM="+up.URL)
+	`, "UPSTREAM="+up.Origin())
 	cl := harness.NewClient(c, "globex", "ann")
 	if strings.TrimSpace(cl.Tenant) == "" {
 		t.Fatal("the test must claim another tenant")
@@ -193,7 +193,7 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 				t.Fatalf("got %d %s", resp.StatusCode, text)
 			}
 			for name, want := range map[string]string{"X-Tenant-Id": "acme", "X-User-Id": tt.users, "X-Trace-Id": resp.Header.Get("X-Trace-Id")} {
-				if got := up.Got(name); !slices.Equal(got, []string{want}) {
+				if got := up.Last().Header.Values(name); !slices.Equal(got, []string{want}) {
 					t.Errorf("the next handler got %s %q, want %q", name, got, want)
 				}
 			}
@@ -203,13 +203,13 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 		cl := harness.NewClient(c, "acme", "")
 		a := harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", UserID: "bob"}
 		harness.ReadAll(t, cl.Do("POST", "/resolved/chat", a))
-		if got := up.Got("X-User-Id"); !slices.Equal(got, []string{"bob"}) {
+		if got := up.Last().Header.Values("X-User-Id"); !slices.Equal(got, []string{"bob"}) {
 			t.Errorf("the next handler got X-User-Id %q", got)
 		}
 		cl.User = "ann"
 		a.SessionID = harness.NewSession()
 		harness.ReadAll(t, cl.Do("POST", "/resolved/chat", a))
-		if got := up.Got("X-User-Id"); !slices.Equal(got, []string{"ann"}) {
+		if got := up.Last().Header.Values("X-User-Id"); !slices.Equal(got, []string{"ann"}) {
 			t.Errorf("the header must win over the body, the next handler got X-User-Id %q", got)
 		}
 	})
@@ -221,11 +221,11 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 			t.Fatalf("got %d %s", resp.StatusCode, text)
 		}
 		for _, name := range []string{"X-Tenant-Id", "X-User-Id", "X-Api-Key", "Cookie", "X-Forwarded-For"} {
-			if got := up.Got(name); len(got) > 0 {
+			if got := up.Last().Header.Values(name); len(got) > 0 {
 				t.Errorf("the provider got %s %q", name, got)
 			}
 		}
-		if got := up.Got("Authorization"); !slices.Equal(got, []string{"Bearer ours"}) {
+		if got := up.Last().Header.Values("Authorization"); !slices.Equal(got, []string{"Bearer ours"}) {
 			t.Errorf("the provider got Authorization %q", got)
 		}
 	})

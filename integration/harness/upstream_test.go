@@ -9,23 +9,22 @@ import (
 	"testing"
 )
 
-// post calls a target without any gateway between.
-func (f *Target) post(body string) (*http.Response, error) {
+// post calls an upstream directly.
+func (f *Upstream) post(body string) (*http.Response, error) {
 	tr := http.DefaultTransport.(*http.Transport).Clone()
 	f.t.Cleanup(tr.CloseIdleConnections)
 	cl := &http.Client{Transport: tr}
 	return cl.Post(f.URL+"/chat/completions", "application/json", strings.NewReader(body))
 }
 
-// TestFaultServer checks that the targets of the tests do what is said of
-// them.
-func TestFaultServer(t *testing.T) {
+// TestUpstream checks that scripts do what their comments say.
+func TestUpstream(t *testing.T) {
 	const ask = `{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}`
 	pace := make(chan struct{})
 	close(pace)
 	for _, tc := range []struct {
 		name   string
-		do     Behaviour
+		do     Script
 		fails  error  // before the header
 		breaks error  // in the body
 		body   string // what it ends with, as far as it came

@@ -1,0 +1,233 @@
+package harness
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// HeldCall is a call of an upstream that the test steers from its own
+// goroutine. Its methods return once what they ask for is done.
+type HeldCall struct {
+	Asked
+	T    testing.TB
+	Gone chan struct{} // closed when the caller has cancelled the call
+
+	steps chan step
+	acks  chan struct{}
+	said  strings.Builder // of an answer that is not streamed
+}
+
+// step is a part of a held call's script.
+type step struct {
+	do   Script
+	last bool
+}
+
+// Hold is the script of an upstream without one: it hands the call to the test.
+func (u *Upstream) Hold(c *Call) {
+	h := &HeldCall{
+		Asked: c.Asked,
+		T:     u.t,
+		Gone:  make(chan struct{}),
+		steps: make(chan step),
+		acks:  make(chan struct{}),
+	}
+	u.Calls <- h
+	for {
+		select {
+		case s := <-h.steps:
+			h.take(s, c)
+			if s.last {
+				return
+			}
+		case <-c.R.Context().Done():
+			close(h.Gone)
+			return
+		}
+	}
+}
+
+// take does a step. It tells the test even when the step breaks the connection
+// with a panic.
+func (h *HeldCall) take(s step, c *Call) {
+	defer func() { h.acks <- struct{}{} }()
+	s.do(c)
+}
+
+// Call waits for the next call.
+func (u *Upstream) Call() *HeldCall {
+	u.t.Helper()
+	select {
+	case c := <-u.Calls:
+		return c
+	case <-time.After(Patience):
+		u.t.Fatal("the upstream is not called")
+		return nil
+	}
+}
+
+// WantNoCall checks that no call waits for the test.
+func (u *Upstream) WantNoCall(t testing.TB) {
+	t.Helper()
+	select {
+	case c := <-u.Calls:
+		t.Errorf("the upstream was called: %s", c.Body)
+	default:
+	}
+}
+
+// Try does a part of the answer, and reports false if the caller has gone.
+func (h *HeldCall) Try(do Script) bool { return h.try(step{do: do}) }
+
+func (h *HeldCall) try(s step) bool {
+	h.T.Helper()
+	select {
+	case h.steps <- s:
+		<-h.acks
+		return true
+	case <-h.Gone:
+		return false
+	case <-time.After(Patience):
+		h.T.Fatal("the upstream has ended this call")
+		return false
+	}
+}
+
+// Do does a part of the answer.
+func (h *HeldCall) Do(do Script) {
+	h.T.Helper()
+	if !h.try(step{do: do}) {
+		h.T.Fatal("the upstream's caller has gone")
+	}
+}
+
+// End does the rest of the answer.
+func (h *HeldCall) End(do Script) {
+	h.T.Helper()
+	if !h.try(step{do, true}) {
+		h.T.Fatal("the upstream's caller has gone")
+	}
+}
+
+// Send sends parts of a stream as they are, at once.
+func (h *HeldCall) Send(parts ...string) {
+	h.T.Helper()
+	h.Do(Sends(parts...))
+}
+
+// Write sends bytes as they are, at once. The first ones begin the answer.
+func (h *HeldCall) Write(contentType, text string) {
+	h.T.Helper()
+	h.Do(func(c *Call) {
+		c.W.Header().Set("Content-Type", contentType)
+		c.W.Header().Set("X-Upstream", "kept")
+		c.Send(text)
+	})
+}
+
+// Event sends events of a stream, each at once.
+func (h *HeldCall) Event(data ...string) {
+	h.T.Helper()
+	for _, d := range data {
+		h.Write("text/event-stream", "data: "+d+"\n\n")
+	}
+}
+
+// Stream sends the rest of a stream, with its end mark.
+func (h *HeldCall) Stream(data ...string) {
+	h.T.Helper()
+	h.Event(append(data, "[DONE]")...)
+	h.Cut()
+}
+
+// Document sends a whole document.
+func (h *HeldCall) Document(doc string) {
+	h.T.Helper()
+	h.Write("application/json", doc)
+	h.Cut()
+}
+
+// Answer says text, in the way that was asked for.
+func (h *HeldCall) Answer(text string) {
+	h.T.Helper()
+	message := `{"role":"assistant","content":` + Quote(text) + `}`
+	if h.Streams() {
+		h.Stream(ChunkOf(message), EndOf("stop"))
+		return
+	}
+	h.Document(WholeOf(message, "stop"))
+}
+
+// The usage that a held call reports, whatever was said.
+const (
+	UpstreamTokensIn  = 11
+	UpstreamTokensOut = 7
+)
+
+// Say sends pieces of the answer, each in a chunk of its own. An answer that is
+// not streamed waits for Finish.
+func (h *HeldCall) Say(pieces ...string) {
+	h.T.Helper()
+	for _, p := range pieces {
+		h.said.WriteString(p)
+		if h.Streams() {
+			h.Do(func(c *Call) { c.Send(c.Text(p)) })
+		}
+	}
+}
+
+// Finish ends the answer, as models do.
+func (h *HeldCall) Finish(reason string) {
+	h.T.Helper()
+	h.End(func(c *Call) {
+		if c.Streams() {
+			c.Send(c.Wire.Finish(reason), c.Usage(UpstreamTokensIn, UpstreamTokensOut), EndMark)
+			return
+		}
+		Document(200, c.Completion(`{"role":"assistant","content":`+Quote(h.said.String())+`}`, reason, UsageOf(UpstreamTokensIn, UpstreamTokensOut)))(c)
+	})
+}
+
+// Fail answers with an error.
+func (h *HeldCall) Fail(status int, body string) {
+	h.T.Helper()
+	h.End(Document(status, body))
+}
+
+// Cut ends the answer, however much of it there is.
+func (h *HeldCall) Cut() {
+	h.T.Helper()
+	h.End(EOF)
+}
+
+// Abort breaks the connection.
+func (h *HeldCall) Abort() {
+	h.T.Helper()
+	h.End(TornOff)
+}
+
+// WantGone waits until the caller has cancelled the call.
+func (h *HeldCall) WantGone() {
+	h.T.Helper()
+	select {
+	case <-h.Gone:
+	case <-time.After(Patience):
+		h.T.Fatal("the upstream call goes on")
+	}
+}
+
+// Cancelled asks a question and cancels it, which leaves it unanswered.
+func (u *Upstream) Cancelled(cl *Client, session, question string) {
+	u.t.Helper()
+	u.mu.Lock()
+	script := u.script
+	u.mu.Unlock()
+	u.Plays()
+	defer u.Plays(script...)
+	a := cl.Ask(session, question)
+	call := u.Call()
+	cl.CancelTurn(session)
+	call.WantGone()
+	a.Events().Rest()
+}

@@ -1,0 +1,203 @@
+package harness
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Upstream is the server behind the chain: a model server, or an application.
+// It records what it is asked, and follows a script: one entry per call, of
+// which the last one repeats. Without a script, every call waits for the test,
+// which then steers it (see HeldCall).
+type Upstream struct {
+	Name  string         // of the provider in the Caddyfile
+	URL   string         // of its API, with /v1
+	Calls chan *HeldCall // that wait for the test
+
+	t    testing.TB
+	addr string
+	srv  *httptest.Server
+
+	mu     sync.Mutex
+	script []Script
+	played int // calls since the script was set
+	asked  []Asked
+}
+
+// NewUpstream starts an upstream. Start it before Caddy, which is then stopped
+// first.
+func NewUpstream(t testing.TB, script ...Script) *Upstream {
+	t.Helper()
+	return NewTarget(t, "up", script...)
+}
+
+// NewTarget starts an upstream with a name, for tests that have several.
+func NewTarget(t testing.TB, name string, script ...Script) *Upstream {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &Upstream{t: t, Name: name, addr: l.Addr().String(), script: script, Calls: make(chan *HeldCall, 4096)}
+	u.URL = u.Origin() + "/v1"
+	u.serve(l)
+	t.Cleanup(u.Down)
+	return u
+}
+
+// NewTargets starts upstreams that all answer Hello.
+func NewTargets(t testing.TB, names ...string) []*Upstream {
+	t.Helper()
+	var list []*Upstream
+	for _, name := range names {
+		list = append(list, NewTarget(t, name, Says(7, 3, "Hello")))
+	}
+	return list
+}
+
+// Origin is the URL of the server itself.
+func (u *Upstream) Origin() string { return "http://" + u.addr }
+
+func (u *Upstream) serve(l net.Listener) {
+	u.srv = &httptest.Server{Listener: l, Config: &http.Server{Handler: u, ReadHeaderTimeout: Patience}}
+	u.srv.Start()
+}
+
+// Down closes the port and every connection to it, and waits for the calls to
+// end.
+func (u *Upstream) Down() {
+	_ = u.srv.Config.Close()
+	u.srv.Close()
+}
+
+// Up opens the port again.
+func (u *Upstream) Up() {
+	u.t.Helper()
+	Eventually(u.t, "the port is free again", func() bool {
+		l, err := net.Listen("tcp", u.addr)
+		if err == nil {
+			u.serve(l)
+		}
+		return err == nil
+	})
+}
+
+// Plays sets the script anew. Without any, further calls wait for the test.
+func (u *Upstream) Plays(script ...Script) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.script, u.played = script, 0
+}
+
+func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Read the body to its end, or the server does not notice when the caller
+	// goes away.
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the caller has gone
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	asked := Asked{At: time.Now(), Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), Body: string(body)}
+
+	u.mu.Lock()
+	u.asked = append(u.asked, asked)
+	wire := Wire{ID: fmt.Sprintf("%s-%d", u.Name, len(u.asked)), Model: asked.Get("model").Str}
+	do := u.Hold
+	if len(u.script) > 0 {
+		do = u.script[min(u.played, len(u.script)-1)]
+	}
+	u.played++
+	u.mu.Unlock()
+
+	do(&Call{Asked: asked, Wire: wire, W: w, R: r})
+}
+
+// Requests are the calls that came so far.
+func (u *Upstream) Requests() []Asked {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.asked)
+}
+
+// Count is how often the upstream was asked.
+func (u *Upstream) Count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.asked)
+}
+
+// Last is the request that came last.
+func (u *Upstream) Last() Asked {
+	u.t.Helper()
+	asked := u.Requests()
+	if len(asked) == 0 {
+		u.t.Fatal("the upstream was not asked")
+	}
+	return asked[len(asked)-1]
+}
+
+// Only is the one request that came.
+func (u *Upstream) Only() Asked {
+	u.t.Helper()
+	asked := u.Requests()
+	if len(asked) != 1 {
+		u.t.Fatalf("the upstream was asked %d times, want once: %+v", len(asked), asked)
+	}
+	return asked[0]
+}
+
+// Gateway is an ai_gateway that calls the upstream as the model fast, once for
+// each request, and waits for it as long as the test does.
+func (u *Upstream) Gateway() string {
+	return fmt.Sprintf(`
+	ai_gateway {
+		provider openai {
+			base_url %s
+			api_key upstream-key
+		}
+		model fast {
+			to openai/upstream-fast
+		}
+		retries 0
+		rescue off
+		circuit_breaker off
+		try_duration 10m
+		response_timeout 10m
+		first_token_timeout 10m
+		stall_timeout 10m
+	}
+`, u.URL)
+}
+
+// Chain is the whole chain in front of the upstream, with options of
+// chat_session and limits that no test meets by accident.
+func (u *Upstream) Chain(session string) string {
+	return fmt.Sprintf(`
+	tenant_resolve
+	chat_ratelimit {
+		requests 100000 1m
+	}
+	chat_session {
+		%s
+	}
+`, session) + u.Gateway()
+}
+
+// Sessions is chat_session in front of the gateway.
+func (u *Upstream) Sessions(options string) string {
+	return "tenant_resolve\nchat_session {\n" + options + "\n}\n" + u.Gateway()
+}
+
+// Proxied is chat_session in front of a plain reverse_proxy.
+func (u *Upstream) Proxied(options string) string {
+	return "tenant_resolve\nchat_session {\n" + options + "\n}\nreverse_proxy " + strings.TrimPrefix(u.Origin(), "http://") + "\n"
+}
