@@ -22,43 +22,43 @@ import (
 type attempt struct {
 	c     *call
 	hop   route.Hop
-	place int // of the target in the order in which they are tried
+	place int // of the target in call.order
 	preq  *provider.Request
 	begun time.Time
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	watch  beginWatch  // until there is content
-	stall  *stallWatch // of a stream, from then on
+	watch  beginWatch  // until the first content
+	stall  *stallWatch // of a stream, after its first content
 	pass   *route.Pass
-	end    func() // of the count of calls under way
+	end    func() // decrements the count of running calls
 	span   trace.Span
 	stream provider.Stream
 
-	// What the attempt has begun to answer with: a stream, or a document.
+	// The answer: a stream or a document.
 	source   source
 	document *provider.Completion
 
-	content bool // the model has produced something, or finished
+	content bool // the model has produced output or finished
 	usage   *provider.Usage
-	output  int // bytes that were produced since the provider counted
-	chunks  int // chunks with content since then
+	output  int // bytes of output since the last usage from the provider
+	chunks  int // chunks with content since the last usage
 	model   string
 	finish  string
-	result  string // as the metric has it; empty until the attempt is over
+	result  string // label of the metric; empty until the attempt is over
 
-	// carried is the estimate of the answer's begin that another attempt
-	// produced and that this one goes on with.
+	// carried estimates the tokens at the beginning of the answer that earlier
+	// attempts produced and that this one continues.
 	carried int64
 }
 
-// circuitError is a target that is left alone, for this long still.
+// circuitError says that a target's circuit stays open for wait.
 type circuitError struct{ wait time.Duration }
 
 func (e *circuitError) Error() string { return fmt.Sprintf("its circuit is open for %v", e.wait) }
 
-// enter makes an attempt at a target. The error is a *circuitError where its
-// circuit is open.
+// enter starts an attempt at a target. The error is a *circuitError if the
+// target's circuit is open.
 func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	now := time.Now()
 	pass, wait := hop.Breaker.Enter(now)
@@ -76,8 +76,8 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	return a, nil
 }
 
-// begin makes the call, and returns once the answer has begun: a stream with
-// content, a document when it is whole.
+// begin makes the call, and returns once a stream has content or a document is
+// complete.
 func (a *attempt) begin() error {
 	if !a.c.req.stream {
 		return a.callDocument()
@@ -90,7 +90,7 @@ func (a *attempt) begin() error {
 	return err
 }
 
-// open calls for a stream.
+// open makes a streaming call, and returns with its response header.
 func (a *attempt) open() error {
 	a.stall = newStallWatch(a.cancel, time.Duration(a.c.h.StallTimeout))
 	a.preq.BeforeRead = a.beforeRead
@@ -103,12 +103,12 @@ func (a *attempt) open() error {
 	return nil
 }
 
-// provider is the target's.
+// provider returns the target's provider.
 func (a *attempt) provider() provider.Provider { return a.c.h.providers[a.hop.Target.Provider] }
 
-// Next returns the next chunk of the stream. An attempt is a stream itself,
-// one that keeps watch over the target. What ends it behind its finish reason
-// takes nothing away.
+// Next returns the next chunk of the stream, and feeds the timeouts and counts
+// on the way. An error after the finish reason is an io.EOF, since the answer is
+// complete.
 func (a *attempt) Next() (*provider.Chunk, error) {
 	chunk, err := a.stream.Next()
 	switch {
@@ -124,7 +124,7 @@ func (a *attempt) Next() (*provider.Chunk, error) {
 	return chunk, nil
 }
 
-// note takes in what a chunk or a document says.
+// note updates the attempt with the facts of a chunk or a document.
 func (a *attempt) note(f *provider.Facts) {
 	if !a.content && (f.Content || f.FinishReason != "") {
 		a.content = true
@@ -143,7 +143,7 @@ func (a *attempt) note(f *provider.Facts) {
 	a.finish = cmp.Or(f.FinishReason, a.finish)
 }
 
-// answering tells the circuit that the target answers again.
+// answering reports to the circuit breaker that the target answers.
 func (a *attempt) answering() {
 	if a.pass.Answering() {
 		a.logCircuit("a circuit closes: the target answers again")
@@ -154,9 +154,9 @@ func (a *attempt) logCircuit(message string) {
 	a.c.h.log.Warn(message, zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model))
 }
 
-// cause is why the attempt failed with err, without the secrets that a
-// provider may repeat: what ended it from here weighs more than what the
-// provider made of it.
+// cause returns why the attempt failed with err, with the secrets removed that
+// a provider may repeat. If the attempt was cancelled, the cause takes
+// precedence over the error that it led to.
 func (a *attempt) cause(err error) error {
 	if pe, ok := errors.AsType[*provider.Error](err); ok {
 		if p, ok := a.provider().(provider.Keeper); ok {
@@ -169,7 +169,8 @@ func (a *attempt) cause(err error) error {
 	return err
 }
 
-// over ends the attempt, with the error that it failed with if any.
+// over ends the attempt and reports its result. err is nil if it succeeded. Only
+// the first call counts.
 func (a *attempt) over(err error) {
 	if a.result != "" {
 		return
@@ -189,7 +190,7 @@ func (a *attempt) over(err error) {
 	case a.result != chat.AttemptAborted && countsAgainstTarget(err):
 		a.slow()
 		if a.pass.Failed(time.Now()) {
-			a.logCircuit("a circuit opens: the target is left alone for a while")
+			a.logCircuit("a circuit opens: the target is not called for a while")
 		}
 	}
 	a.pass.Ended()
@@ -209,11 +210,11 @@ func (a *attempt) over(err error) {
 	}
 }
 
-// failureLatency is the least that a failed call is taken to have lasted by
-// who looks for the quickest target: one that fails at once is none.
+// failureLatency is the minimum latency that lowest_latency counts for a failed
+// call, so that a target which fails at once does not look fast.
 const failureLatency = time.Second
 
-// slow notes that the target failed before its first token.
+// slow counts a failure before the first token as latency of the target.
 func (a *attempt) slow() {
 	if !a.content {
 		a.hop.FirstToken(time.Now(), max(time.Since(a.begun), failureLatency))
@@ -234,16 +235,15 @@ func (a *attempt) resultOf(err error) string {
 	return chat.AttemptError
 }
 
-// isOurs says whether a failure is of this server's own making, such as one of
-// its store.
+// isOurs reports whether this server caused the failure, such as its store.
 func isOurs(err error) bool {
 	_, ours := errors.AsType[*apierror.Error](err)
 	return ours
 }
 
-// countsAgainstTarget says whether a failure is the target's own, which other
-// calls would meet as well. A rate limit and a bad request are not, nor is a
-// lack of time that earlier targets have used up.
+// countsAgainstTarget reports whether the circuit breaker counts a failure, as
+// one that other calls would meet too. Rate limits and bad requests do not
+// count, nor does a lack of time, which earlier targets have used up.
 func countsAgainstTarget(err error) bool {
 	if errors.Is(err, errOutOfTime) {
 		return false
@@ -255,12 +255,12 @@ func countsAgainstTarget(err error) bool {
 	return reason == provider.ReasonUnavailable || reason == provider.ReasonBadAnswer
 }
 
-// used is what the attempt used of tokens for the answer: what the provider
-// counted, or else an estimate.
+// used returns the tokens that the answer used up to now, as the provider
+// counted them or by estimate.
 func (a *attempt) used() provider.Usage {
 	u, _ := a.counted()
 	if a.carried > 0 {
-		// the begin was part of what this attempt was asked with
+		// this attempt got the beginning as input; the answer has it as output
 		u.Input = max(u.Input-a.carried, 0)
 		u.Output += a.carried
 		u.Estimated = true
@@ -268,8 +268,8 @@ func (a *attempt) used() provider.Usage {
 	return u
 }
 
-// counted is what this one call used of tokens: what its provider counted,
-// and an estimate of what has come since. ok is false where nothing says that it
+// counted returns the tokens that this attempt used: what its provider counted,
+// plus an estimate of the output since. ok is false if there is no sign that it
 // used any.
 func (a *attempt) counted() (u provider.Usage, ok bool) {
 	more := a.uncounted()
@@ -282,20 +282,21 @@ func (a *attempt) counted() (u provider.Usage, ok bool) {
 	return u, true
 }
 
-// uncounted is an estimate of what was produced since the provider counted,
-// which some do as they begin. Where it counts nothing, that is everything. A
-// provider that goes on far beyond the request's cap does not know it.
+// uncounted estimates the output tokens since the provider's last usage, which
+// some send at the beginning and some never. An estimate just above the
+// request's cap is lowered to it; one far above means that the provider ignores
+// the cap.
 func (a *attempt) uncounted() int64 {
 	n, most := provider.EstimateTokens(a.output), a.c.req.outputCap
 	if n > most && n < 2*most {
-		// a guess that is a little too high: the provider keeps to the cap
+		// the estimate is a little too high: the provider keeps to the cap
 		n = most
 	}
 	return max(n, int64(a.chunks)) // a chunk is at least a token
 }
 
-// reasonOf is the reason of a provider's failure. An error that is none of
-// the provider's own is taken for an unavailable one.
+// reasonOf returns the reason of a provider's failure. Any other error counts as
+// an unavailable provider.
 func reasonOf(err error) provider.Reason {
 	if pe, ok := errors.AsType[*provider.Error](err); ok {
 		return pe.Reason

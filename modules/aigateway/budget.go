@@ -16,17 +16,17 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
-// settleTimeout bounds the last write of a call, which happens whether or not
-// the client is still there.
+// settleTimeout bounds the last write of a call, which happens even if the
+// client is gone.
 const settleTimeout = 10 * time.Second
 
-// assumed is the price that counts against budgets in US dollars where no
-// price is known: that of the most expensive models in use. An unknown price of
-// 0 would be a way around the budget.
+// assumed is the price that budgets in US dollars count if no price is known:
+// that of the most expensive models in use. A price of 0 would be a way around
+// the budget.
 var assumed = price.Price{Input: 15, Output: 75}
 
-// priceOf is what a target costs: what the operator says of the model, else
-// what is known of the target. known is false where neither is.
+// priceOf returns the configured price of the model, else the list price of the
+// target. known is false if there is neither.
 func (h *Handler) priceOf(c *route.Choice, t route.Target) (p price.Price, known bool) {
 	if c.Price != nil {
 		return *c.Price, true
@@ -34,7 +34,7 @@ func (h *Handler) priceOf(c *route.Choice, t route.Target) (p price.Price, known
 	return price.Of(h.types[t.Provider], t.Model)
 }
 
-// countedPrice is the price by which budgets count.
+// countedPrice returns the price that budgets count for a target.
 func (c *call) countedPrice(t route.Target) price.Price {
 	if p, known := c.h.priceOf(&c.choice, t); known {
 		return p
@@ -42,12 +42,12 @@ func (c *call) countedPrice(t route.Target) price.Price {
 	return assumed
 }
 
-// meter is the budgets' side of a call.
+// meter counts a call against the budgets.
 type meter struct {
-	hold    *budget.Hold   // what is reserved; nil where nothing counts
-	used    provider.Usage // as far as the budgets let the answer go
-	ended   bool           // the answer ends at what was used, and not where its provider did
-	release func()         // lets go of the store that keeps the hold; nil where it was not needed
+	hold    *budget.Hold   // the reservation; nil without budgets
+	used    provider.Usage // up to the last chunk that was counted
+	ended   bool           // the answer ends at used, before the provider was done
+	release func()         // releases the lease of the store; nil without one
 }
 
 func (m *meter) close() {
@@ -56,8 +56,8 @@ func (m *meter) close() {
 	}
 }
 
-// reserve holds what the call may use of its tenant's budgets and token
-// windows, or refuses it.
+// reserve reserves what the call may use of the tenant's budgets and token
+// windows. It returns an error if there is no room.
 func (c *call) reserve() error {
 	rec := c.x.Rec
 	t := rec.Tenant
@@ -78,7 +78,7 @@ func (c *call) reserve() error {
 		OutputCap: c.req.outputCap,
 		NoOutput:  c.req.operation == operationEmbeddings,
 	}
-	// one that is too dear for what is left is passed over
+	// a target that costs more than what is left is skipped
 	for _, hop := range c.order {
 		ad.Price = c.countedPrice(hop.Target)
 		c.meter.hold, err = c.h.app.Budgets().Open(c.ctx, ledger, ad)
@@ -93,8 +93,8 @@ func (c *call) reserve() error {
 	return nil
 }
 
-// refused is the failure of a call that a budget or a window has no room for,
-// or whose ledger cannot be asked.
+// refused turns an error of the budgets into the one to answer: a limit without
+// room, or a ledger that failed.
 func (c *call) refused(err error) error {
 	e, ok := errors.AsType[*budget.ExceededError](err)
 	switch {
@@ -109,9 +109,9 @@ func (c *call) refused(err error) error {
 	return apierror.BudgetExceeded(e.RetryAfter).Because(err)
 }
 
-// count counts what has been produced so far, before the client gets the
-// chunk that brought it there. A chunk without content adds nothing, and what
-// the provider counts in it has been used already.
+// count counts the usage up to and including a chunk, before the client gets
+// it. Chunks without content are not counted: their usage covers output that
+// the client already has.
 func (c *call) count(a *attempt, chunk *provider.Chunk) error {
 	if !chunk.Content || c.meter.hold == nil {
 		return nil
@@ -133,18 +133,18 @@ func (c *call) count(a *attempt, chunk *provider.Chunk) error {
 	return apierror.StorageUnavailable(fmt.Errorf("%w: %w", errUncounted, err))
 }
 
-// errUncounted ends an answer whose size cannot be counted any more. The
-// provider is not to blame.
-var errUncounted = errors.New("what is used cannot be counted")
+// errUncounted ends an answer whose usage can no longer be counted. It does not
+// count against the provider.
+var errUncounted = errors.New("the usage cannot be counted")
 
-// budgetError ends an answer whose tenant has used up a budget.
+// budgetError ends an answer because a budget is used up.
 type budgetError struct{ err error }
 
 func (e *budgetError) Error() string { return e.err.Error() }
 
 func (e *budgetError) Unwrap() error { return e.err }
 
-// exhausted notes that an answer ends because a budget is used up.
+// exhausted records and logs that a budget ends the answer.
 func (c *call) exhausted(err error) {
 	period := ""
 	if e, ok := errors.AsType[*budget.ExceededError](err); ok {
@@ -159,7 +159,7 @@ func (c *call) exhausted(err error) {
 		zap.String("trace_id", c.x.Rec.TraceID), zap.Error(err))
 }
 
-// account settles what the call used, or lets go of what was held for it: a
+// account settles the reservation with what the call used, or releases it: a
 // failed call costs nothing.
 func (c *call) account() {
 	if c.meter.hold == nil {
@@ -188,8 +188,8 @@ func (c *call) ledgerFailed(op string, err error) {
 		zap.String("trace_id", c.x.Rec.TraceID), zap.Error(err))
 }
 
-// cost notes what the answer costs. Where no price is known the cost is
-// reported as 0, and a metric says so.
+// cost records what the answer costs. Without a known price that is 0, and a
+// metric counts the case.
 func (c *call) cost(u provider.Usage) {
 	t := c.answering.hop.Target
 	p, known := c.h.priceOf(&c.choice, t)
@@ -203,7 +203,7 @@ func (c *call) cost(u provider.Usage) {
 	}
 }
 
-// warnOfPrices names the targets without a known price.
+// warnOfPrices logs the targets without a known price.
 func (h *Handler) warnOfPrices() {
 	for _, m := range h.Models {
 		for _, to := range m.To {

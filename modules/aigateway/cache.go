@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 )
 
-// cached answers a request from the cache where that is on, else with a call.
+// cached answers a request from the cache, if it is on, or with a model call.
 func (h *Handler) cached(x *chat.Exchange, req *request, choice route.Choice) error {
 	if h.Cache <= 0 {
 		return h.call(x, req, choice)

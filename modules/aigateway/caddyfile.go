@@ -20,7 +20,7 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("ai_gateway", parseCaddyfile)
-	// before handle and route, so that a site's catch-all leaves it its routes
+	// before handle and route, so that a catch-all does not take its routes
 	httpcaddyfile.RegisterDirectiveOrder("ai_gateway", httpcaddyfile.After, "templates")
 }
 
@@ -88,7 +88,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(h.ProvidersRaw) == 0 {
 		return d.Err("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}, or add a provider block")
 	}
-	// what the names refer to is checked here, too, where the line is known
+	// Validate checks these names again; here the error has a line number
 	if err := h.buildTable(slices.Sorted(maps.Keys(h.ProvidersRaw))); err != nil {
 		return d.WrapErr(err)
 	}
@@ -98,7 +98,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unmarshalShort reads the provider that stands on the directive's own line.
+// unmarshalShort reads a provider given on the directive's own line.
 func (h *Handler) unmarshalShort(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
@@ -121,7 +121,7 @@ func (h *Handler) unmarshalShort(d *caddyfile.Dispenser) error {
 
 func checkType(d *caddyfile.Dispenser, typ string) error {
 	if _, err := caddy.GetModule("chat.providers." + typ); err != nil {
-		return d.Errf("'%s' is not a type of provider, want one of: %s; a name of your own goes before the type, as in: provider local openai", typ, providerTypes())
+		return d.Errf("'%s' is not a provider type, want one of: %s; a name of your own goes before the type, as in: provider local openai", typ, providerTypes())
 	}
 	return nil
 }
@@ -219,18 +219,18 @@ func parsePrice(in, out string) (*Price, error) {
 	return p, nil
 }
 
-// options are the subdirectives with one value.
+// options are the subdirectives that take one value.
 var options = []string{
 	"default_model", "model_override", "retries", "retry_after_max", "try_duration",
 	"response_timeout", "first_token_timeout", "stall_timeout", "rescue", "cache", "max_body", "health_path", "tenant",
 }
 
-// providerOptions are those of a provider block.
+// providerOptions are subdirectives of a provider block.
 var providerOptions = []string{"base_url", "api_key", "header", "transport", "continue"}
 
 func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	if slices.Contains(providerOptions, name) {
-		return d.Errf("%s belongs into a provider block, as in: provider openai { %s ... }", name, name)
+		return d.Errf("%s belongs in a provider block, as in: provider openai { %s ... }", name, name)
 	}
 	if !slices.Contains(options, name) {
 		return d.Errf("unrecognized subdirective '%s', want one of: provider, model, passthrough, circuit_breaker, %s", name, strings.Join(options, ", "))
@@ -275,7 +275,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	return nil
 }
 
-// maxRetries bounds what one request may ask of one target.
+// maxRetries is the most that retries may be set to.
 const maxRetries = 100
 
 func parseCount(s string) (*int, error) {

@@ -17,38 +17,37 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
-// errClientGone ends a call whose answer has lost its reader.
+// errClientGone cancels a call when its answer can no longer be written.
 var errClientGone = errors.New("the client is gone")
 
-// call is one model call on behalf of one request. It may take several
-// attempts.
+// call is one model call for one request. It may take several attempts.
 type call struct {
 	h        *Handler
 	x        *chat.Exchange
 	req      *request
 	choice   route.Choice
 	order    []route.Hop
-	info     record.Call // as the record has it
+	info     record.Call // as last set in the record
 	begun    time.Time
-	deadline time.Time // for an answer to have begun
+	deadline time.Time // for the answer to begin
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
 	meter     meter
-	out       *chunkWriter // of a stream; nil until it has begun
-	answering *attempt     // whose answer the client gets; nil until there is one
+	out       *chunkWriter // of a stream; nil before it begins
+	answering *attempt     // whose answer the client gets; nil before one begins
 	stage     stage
 	rescued   map[rescueWay]bool
 }
 
-// stage is how far the client's answer has come.
+// stage is the progress of the answer to the client.
 type stage int
 
 const (
 	stageWaiting stage = iota // nothing has been sent
-	stageBegun                // the header is out
-	stageFailed               // the stream has told the client of a failure
+	stageBegun                // the header is sent, or will be with the first write
+	stageFailed               // the failure was reported within the stream
 )
 
 // call answers a request with one model call.
@@ -85,7 +84,8 @@ func (c *call) end() {
 	c.meter.close()
 }
 
-// answered returns what is left to answer of a call that ended with err.
+// answered returns the error that is still to be answered after a call ended
+// with err; nil if the answer is complete or reported the failure itself.
 func (c *call) answered(err error) error {
 	if err == nil || c.stage == stageFailed {
 		return nil
@@ -94,12 +94,13 @@ func (c *call) answered(err error) error {
 	return err
 }
 
-// patience is how long to wait for something before the answer has begun.
+// patience returns how long to wait before the answer begins: timeout, or less
+// if the call is about to run out of time.
 func (c *call) patience(timeout caddy.Duration) time.Duration {
 	return min(time.Duration(timeout), time.Until(c.deadline))
 }
 
-// providerRequest is what to ask a target.
+// providerRequest returns the request to a target.
 func (c *call) providerRequest(target route.Target) *provider.Request {
 	rec := c.x.Rec
 	preq := &provider.Request{
@@ -121,7 +122,7 @@ func (c *call) providerRequest(target route.Target) *provider.Request {
 	return preq
 }
 
-// answers says whose answer the client gets from now on.
+// answers makes a the attempt whose answer the client gets.
 func (c *call) answers(a *attempt) {
 	c.answering = a
 	c.info.Provider = a.hop.Target.Provider
@@ -131,7 +132,7 @@ func (c *call) answers(a *attempt) {
 	c.x.Rec.SetCall(c.info)
 }
 
-// begin says who answers, in the header of the answer that begins now.
+// begin sets the answer's headers. The header is sent with the next write.
 func (c *call) begin() {
 	c.stage = stageBegun
 	h := c.x.W.Header()
@@ -145,8 +146,9 @@ func (c *call) begin() {
 	}
 }
 
-// failed turns the error of a call into one to answer. What ended the call
-// from here weighs more than what the provider made of it.
+// failed turns the error of a call into the one to answer. If the call was
+// cancelled, the cause takes precedence over the provider's error, which only
+// follows from it.
 func (c *call) failed(err error) error {
 	cause := context.Cause(c.ctx)
 	switch {
@@ -169,7 +171,7 @@ func (c *call) failed(err error) error {
 	return apierror.FromProvider(err)
 }
 
-// used is what was used for the answer.
+// used returns the tokens that the answer used; zero without an answer.
 func (c *call) used() provider.Usage {
 	switch {
 	case c.answering == nil:
@@ -180,7 +182,7 @@ func (c *call) used() provider.Usage {
 	return c.answering.used()
 }
 
-// settle notes what the call used, and counts it.
+// settle records what the call used, and charges it to the budgets.
 func (c *call) settle(err error) {
 	if c.answering != nil {
 		c.answering.over(err)

@@ -10,10 +10,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// maxDocument is the largest answer that is put together from a stream.
+// maxDocument is the largest answer that is assembled from a stream, in bytes.
 const maxDocument = 64 << 20
 
-// document makes a call whose answer is one document.
+// document makes a call and answers with one document.
 func (c *call) document() error {
 	a, err := c.try()
 	if err != nil {
@@ -30,13 +30,13 @@ func (c *call) document() error {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.x.W.WriteHeader(http.StatusOK)
-	// a client that has gone is no failure of the call
+	// the call has succeeded even if the client is gone
 	_, _ = c.x.W.Write(body)
 	return nil
 }
 
-// callDocument calls for a document. An answer that a budget may have to end is
-// streamed upstream and put together here.
+// callDocument makes a call for a document. If a budget may have to end the
+// answer, the call is streamed and the document assembled here.
 func (a *attempt) callDocument() error {
 	var err error
 	switch {
@@ -44,7 +44,7 @@ func (a *attempt) callDocument() error {
 		a.document, err = a.embed()
 	case !a.c.meter.hold.Bounded():
 		a.document, err = a.assemble()
-		return err // what it says has been noted as it came
+		return err // the chunks have been noted one by one
 	default:
 		a.document, err = a.provider().Complete(a.ctx, a.preq)
 	}
@@ -56,13 +56,13 @@ func (a *attempt) callDocument() error {
 	return nil
 }
 
-// assemble calls for a stream and makes a document of it. What is used is seen
-// as it comes so, and a budget can end the answer.
+// assemble makes a streaming call and assembles a document from it. Its usage is
+// counted chunk by chunk, so a budget can end the answer.
 func (a *attempt) assemble() (*provider.Completion, error) {
 	if err := a.open(); err != nil {
 		return nil, err
 	}
-	// it is still a whole answer that is waited for
+	// the client waits for a document: give it the longer timeout
 	a.watch.extend(a.c.patience(max(a.c.h.ResponseTimeout, a.c.h.FirstTokenTimeout)))
 	w := provider.NewWhole()
 	for size := 0; ; {

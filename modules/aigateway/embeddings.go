@@ -27,7 +27,7 @@ func parseEmbeddings(body []byte) (*request, error) {
 	case input.Type == gjson.String && input.Str != "":
 	case input.IsArray() && len(input.Array()) > 0:
 	default:
-		return nil, apierror.InvalidRequest("input", "required, a text or a list of at least one")
+		return nil, apierror.InvalidRequest("input", "required, a text or a list that is not empty")
 	}
 	req := &request{body: body, operation: operationEmbeddings, inputTokens: provider.EstimateTokens(len(input.Raw))}
 	var err error
@@ -35,7 +35,7 @@ func parseEmbeddings(body []byte) (*request, error) {
 	return req, err
 }
 
-// embed calls for embeddings.
+// embed calls the provider for embeddings.
 func (a *attempt) embed() (*provider.Completion, error) {
 	e, ok := a.provider().(provider.Embedder)
 	if !ok {

@@ -1,4 +1,4 @@
-// Package aigateway is the handler that calls the models.
+// Package aigateway implements the handler that calls models.
 package aigateway
 
 import (
@@ -22,89 +22,89 @@ func init() {
 	caddy.RegisterModule(Handler{})
 }
 
-// tenantNone serves requests without any tenant.
+// tenantNone is the value of Handler.Tenant that serves requests without a tenant.
 const tenantNone = "none"
 
-// Handler is an OpenAI-compatible gateway: it serves /v1/chat/completions,
-// /v1/embeddings, /v1/models and /v1/health, and passes everything else on. It chooses the
-// model, calls its provider and answers in OpenAI's shape, whatever the
-// provider speaks.
+// Handler is an OpenAI-compatible gateway. It serves /v1/chat/completions,
+// /v1/embeddings, /v1/models and /v1/health, and passes everything else on. It
+// chooses a model, calls the model's provider and answers in OpenAI's format,
+// whatever API the provider has.
 type Handler struct {
-	// The tenant of requests that no tenant_resolve has marked, or "none" to
-	// serve them without one. Default: none is assumed, such requests are
-	// refused.
+	// The tenant of requests that did not pass tenant_resolve, or "none" to
+	// serve them without a tenant. Default: such requests are refused.
 	Tenant string `json:"tenant,omitempty"`
 
 	// The providers by name, modules of the namespace chat.providers.
 	// Required.
 	ProvidersRaw caddy.ModuleMap `json:"providers,omitempty" caddy:"namespace=chat.providers inline_key=type"`
 
-	// The models by which clients ask. Default: where there is a single
-	// provider, its own names.
+	// The models that clients can ask for. Default: with a single provider,
+	// that provider's own model names.
 	Models []*Model `json:"models,omitempty"`
 
-	// The model of a request for which nobody names one. Default: the first
-	// of models, else the single provider's own default.
+	// The model of a request if neither the request nor its tenant names one.
+	// Default: the first of models, else the single provider's own default.
 	DefaultModel string `json:"default_model,omitempty"`
 
 	// Providers whose models may be asked for as <provider>/<upstream
 	// model>, or * for all. Default: none.
 	Passthrough []string `json:"passthrough,omitempty"`
 
-	// The model for requests that name none, whatever the tenant says.
-	// Default: none.
+	// The model of requests that name none. It takes precedence over the
+	// tenant's. Default: none.
 	ModelOverride string `json:"model_override,omitempty"`
 
-	// How often a target is asked again after a failure that may pass, before
-	// the next target's turn comes. Default: 2.
+	// How often a target is retried after a temporary failure, before the next
+	// target is tried. Default: 2.
 	Retries *int `json:"retries,omitempty"`
 
-	// The longest wait that a provider may ask for in a 429 and get, before
-	// the same target is asked again. Default: 5 seconds.
+	// The longest Retry-After of a 429 that is honored when the same target is
+	// retried. Default: 5 seconds.
 	RetryAfterMax caddy.Duration `json:"retry_after_max,omitempty"`
 
-	// How long all targets together may take until an answer has begun.
-	// Default: 100 seconds.
+	// How long to try targets until one begins to answer. Default: 100
+	// seconds.
 	TryDuration caddy.Duration `json:"try_duration,omitempty"`
 
-	// How long to wait for a provider's response header; for an answer that
-	// is not streamed, for all of it. Default: 30 seconds.
+	// How long to wait for a provider's response header or, if the answer is
+	// not streamed, for the whole answer. Default: 30 seconds.
 	ResponseTimeout caddy.Duration `json:"response_timeout,omitempty"`
 
 	// How long a stream may take from its header to its first token.
 	// Default: 12 seconds.
 	FirstTokenTimeout caddy.Duration `json:"first_token_timeout,omitempty"`
 
-	// How long a stream may be silent after that. Default: 60 seconds.
+	// How long a stream may be silent after its first token. Default: 60
+	// seconds.
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 
-	// Whether a stream that is cut goes on with another call, where that is
-	// exact. Default: true.
+	// Whether a stream that breaks off is continued with another call, if the
+	// answer stays exact. Default: true.
 	Rescue *bool `json:"rescue,omitempty"`
 
-	// When a target that fails is left alone. Default: after 5 failures in a
+	// When to stop calling a failing target. Default: after 5 failures in a
 	// row, for 30 seconds.
 	CircuitBreaker *CircuitBreaker `json:"circuit_breaker,omitempty"`
 
-	// How long an answer is given again to the same tenant's same request,
-	// word for word. Default: never.
+	// How long to cache an answer for identical requests of the same tenant.
+	// Default: answers are not cached.
 	Cache caddy.Duration `json:"cache,omitempty"`
 
-	// How large the body of a request may be, in bytes. Default: 10 MiB.
+	// The maximum size of a request's body, in bytes. Default: 10 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
-	// Another path for /v1/health. Default: none.
+	// An additional path for /v1/health. Default: none.
 	HealthPath string `json:"health_path,omitempty"`
 
 	providers map[string]provider.Provider
-	types     map[string]string // of the providers, by name
-	systems   map[string]string // what traces call them, by name
+	types     map[string]string // provider types, by provider name
+	systems   map[string]string // gen_ai.provider.name of traces, by provider name
 
-	// fingerprint sets this gateway's cached answers apart from those of
-	// others, and of other settings.
+	// fingerprint keeps cached answers apart from those of other gateways and
+	// of other settings.
 	fingerprint string
 
-	unreport func() // takes the circuits out of the metrics
+	unreport func() // removes the circuits from the metrics
 	table    *route.Table
 	loaded   time.Time
 	app      *chat.App
@@ -112,16 +112,16 @@ type Handler struct {
 	keys     *sharedanswer.Idempotency
 	log      *zap.Logger
 
-	warnUnpriced *sync.Once // of names without an alias, which are the clients'
+	warnUnpriced *sync.Once // for passthrough models, whose names clients choose
 }
 
-// Model is a name by which clients ask for a model.
+// Model is a name that clients ask for and the targets behind it.
 type Model struct {
 	// The name. Required.
 	Name string `json:"name"`
 
-	// Where it goes, as "<provider>/<upstream model> [<weight>]". The weight,
-	// 1 where there is none, is for weighted_random only. At least one
+	// The targets, as "<provider>/<upstream model> [<weight>]". Only
+	// weighted_random uses the weight, which defaults to 1. At least one
 	// target is required.
 	To []string `json:"to"`
 
@@ -129,22 +129,22 @@ type Model struct {
 	// weighted_random, least_conn or lowest_latency. Default: first.
 	LBPolicy string `json:"lb_policy,omitempty"`
 
-	// What a million tokens cost in US dollars, in and out. Default: what is
-	// known of the target.
+	// The price in US dollars per million tokens, in and out. Default: the
+	// target's list price, if it is known.
 	Price *Price `json:"price,omitempty"`
 }
 
-// CircuitBreaker says when a target that fails is left alone.
+// CircuitBreaker configures when a failing target is no longer called.
 type CircuitBreaker struct {
-	// After how many failures in a row. 0 for never. Default: 0.
+	// How many failures in a row open the circuit; 0 turns it off. Default: 0.
 	Failures int `json:"failures"`
 
-	// For how long, before a single call finds out whether it is well again.
+	// How long the circuit stays open before a single call probes the target.
 	// Default: 30 seconds.
 	Pause caddy.Duration `json:"pause,omitempty"`
 }
 
-// Price is what a million tokens cost.
+// Price is in US dollars per million tokens.
 type Price struct {
 	Input  float64 `json:"input"`
 	Output float64 `json:"output"`
@@ -193,7 +193,7 @@ func (h *Handler) match(path string) (endpoint, bool) {
 	return e, ok
 }
 
-// serve answers a request, or returns why it has not been answered.
+// serve answers a request, or returns why it could not.
 func (h *Handler) serve(x *chat.Exchange, e endpoint) error {
 	if err := h.requireTenant(x); err != nil {
 		return err
@@ -220,8 +220,8 @@ func (h *Handler) completions(x *chat.Exchange) error {
 	return h.answer(x, req)
 }
 
-// answer answers a request: with an answer that is there or on its way, where
-// the request may have one, and else with a call of its model.
+// answer chooses the model and answers the request with a shared answer or a
+// model call.
 func (h *Handler) answer(x *chat.Exchange, req *request) error {
 	choice, err := h.choose(x, req.model)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 )
 
-// shared answers a request whose answer may be shared: with the one that its
-// Idempotency-Key or the cache knows, else with a call.
+// shared answers a request with the answer of its Idempotency-Key, from the
+// cache, or with a model call.
 func (h *Handler) shared(x *chat.Exchange, req *request, choice route.Choice) error {
 	key, err := sharedanswer.ClientKey(x.R.Header)
 	if err != nil {
@@ -27,7 +27,7 @@ func (h *Handler) shared(x *chat.Exchange, req *request, choice route.Choice) er
 		Store:    st,
 		Key:      key,
 		Same:     [][]byte{req.body},
-		Continue: true, // who sends a key means to come back for the answer
+		Continue: true, // a client that sends a key may come back for the answer
 	}
 	return h.keys.Serve(k, func(x *chat.Exchange, _ *sharedanswer.Recorder) error {
 		return h.cached(x, req, choice)

@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
-// choose finds where a request goes: by the model it names, else the route's,
-// else the tenant's, else the gateway's default.
+// choose returns the targets of a request, by the model that it names, else
+// model_override, else the tenant's model, else the gateway's default.
 func (h *Handler) choose(x *chat.Exchange, model string) (route.Choice, error) {
 	tenantModel := ""
 	if x.Rec.Tenant != nil {
@@ -30,7 +30,8 @@ func (h *Handler) choose(x *chat.Exchange, model string) (route.Choice, error) {
 	return c, nil
 }
 
-// mayUse says whether a tenant may use a model. Without a tenant, any will do.
+// mayUse returns a function that reports whether the tenant may use a model.
+// Without a tenant every model may be used.
 func mayUse(t *tenant.Tenant) func(string) bool {
 	if t == nil {
 		return func(string) bool { return true }

@@ -19,7 +19,7 @@ type modelInfo struct {
 	OwnedBy string `json:"owned_by"`
 }
 
-// models serves GET /v1/models: only what the tenant may use.
+// models serves GET /v1/models. It lists only models that the tenant may use.
 func (h *Handler) models(x *chat.Exchange) error {
 	named := []string{h.ModelOverride}
 	if t := x.Rec.Tenant; t != nil {

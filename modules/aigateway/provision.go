@@ -59,7 +59,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup takes what is no more out of the metrics.
+// Cleanup removes the gateway's circuits from the metrics.
 func (h *Handler) Cleanup() error {
 	if h.unreport != nil {
 		h.unreport()
@@ -90,7 +90,7 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 	return nil
 }
 
-// buildTable makes the table of models, given the names of the providers.
+// buildTable builds the routing table from the models and the provider names.
 func (h *Handler) buildTable(names []string) error {
 	var aliases []route.Alias
 	for i, m := range h.Models {
@@ -108,7 +108,7 @@ func (h *Handler) buildTable(names []string) error {
 	return err
 }
 
-// circuit is how the breakers are set.
+// circuit returns the settings of the circuit breakers.
 func (h *Handler) circuit() route.Circuit {
 	const pause = 30 * time.Second
 	if h.CircuitBreaker == nil {
@@ -138,7 +138,7 @@ func (m *Model) alias() (route.Alias, error) {
 	return a, nil
 }
 
-// checkModels checks the models that the settings name.
+// checkModels checks that default_model and model_override exist.
 func (h *Handler) checkModels() error {
 	if err := h.table.Check(h.DefaultModel); err != nil {
 		return fmt.Errorf("default_model: %w", err)
@@ -149,7 +149,7 @@ func (h *Handler) checkModels() error {
 	return nil
 }
 
-// Validate checks the names that the settings refer to.
+// Validate checks names and numbers, and warns of likely mistakes.
 func (h *Handler) Validate() error {
 	if err := h.checkModels(); err != nil {
 		return err
@@ -170,8 +170,8 @@ func (h *Handler) Validate() error {
 	return h.app.CheckTenant(h.Tenant)
 }
 
-// checkNumbers names the first number that makes no sense. The Caddyfile's
-// parser lets none of them pass.
+// checkNumbers returns an error for the first number out of range. Only JSON
+// configurations can have one: the Caddyfile parser checks its own.
 func (h *Handler) checkNumbers() error {
 	for _, d := range []struct {
 		name  string
@@ -204,18 +204,18 @@ func (h *Handler) checkNumbers() error {
 	return nil
 }
 
-// warnOfTenants says which tenants name models or providers that this gateway
-// does not have. Another gateway may have them.
+// warnOfTenants logs the models and providers that tenants name and this gateway
+// does not have. That is no error, because another gateway may have them.
 func (h *Handler) warnOfTenants() {
 	for _, t := range h.app.Tenancy().All() {
 		for _, name := range append([]string{t.Model}, t.Models...) {
 			if err := h.table.Check(name); err != nil {
-				h.log.Warn("a tenant names a model that is not here", zap.String("tenant", t.ID), zap.String("model", name))
+				h.log.Warn("a tenant names a model that this gateway does not have", zap.String("tenant", t.ID), zap.String("model", name))
 			}
 		}
 		for name := range t.Credentials {
 			if h.providers[name] == nil {
-				h.log.Warn("a tenant has a credential for a provider that is not here", zap.String("tenant", t.ID), zap.String("provider", name))
+				h.log.Warn("a tenant has a credential for a provider that this gateway does not have", zap.String("tenant", t.ID), zap.String("provider", name))
 			}
 		}
 	}

@@ -8,29 +8,29 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// request is a chat completions request, as far as the gateway reads it.
+// request is what the gateway reads of a chat completions or embeddings request.
 type request struct {
 	body         []byte
 	model        string
 	stream       bool
 	includeUsage bool
 
-	// choices is how many answers are asked for, 1 unless said otherwise.
+	// choices is n, the number of answers asked for; 1 by default.
 	choices int
 
-	// operation is what is asked for, in OpenTelemetry's words.
+	// operation is the gen_ai.operation.name of traces.
 	operation string
 
-	// inputTokens is an estimate, four bytes of messages and tools a token.
+	// inputTokens is an estimate: a token is four bytes of messages and tools.
 	inputTokens int64
 
-	// outputCap is how many tokens all choices together may have, 0 where the
-	// client does not say.
+	// outputCap is the client's limit on the output tokens of all choices
+	// together; 0 without a limit.
 	outputCap int64
 }
 
-// readRequest reads and checks the body. What the gateway does not need to
-// know it leaves to the provider.
+// readRequest reads the body and checks only what the gateway uses. The rest is
+// for the provider to check.
 func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 	body, err := chat.ReadBody(x.R, h.MaxBody)
 	if err != nil {
@@ -70,7 +70,7 @@ func parseRequest(body []byte) (*request, error) {
 	return req, err
 }
 
-// members are what the gateway reads of a body.
+// members are the members of a body that the gateway reads.
 type members struct {
 	messages, tools, model, n      gjson.Result
 	stream, streamOptions          gjson.Result
@@ -103,10 +103,11 @@ func membersOf(body []byte) (m members) {
 	return m
 }
 
-// mediaTokens is what an image or a file is taken for: its bytes tell nothing.
+// mediaTokens is the estimate for an image or a file, whose size in bytes says
+// nothing about its tokens.
 const mediaTokens = 1000
 
-// inputEstimate guesses how many tokens messages are.
+// inputEstimate returns an estimate of the tokens in messages.
 func inputEstimate(messages gjson.Result) int64 {
 	bytes, media := len(messages.Raw), 0
 	messages.ForEach(func(_, m gjson.Result) bool {
@@ -128,13 +129,14 @@ func inputEstimate(messages gjson.Result) int64 {
 	return provider.EstimateTokens(bytes) + int64(media)*mediaTokens
 }
 
-// choicesOf is how many answers a request asks for.
+// choicesOf returns how many answers n asks for, from 1 to 1000.
 func choicesOf(n gjson.Result) int {
 	const most = 1000
 	return int(max(1, min(n.Num, most)))
 }
 
-// outputCap is how many tokens a request allows at most.
+// outputCap returns how many output tokens a request allows for all choices
+// together; 0 without a limit.
 func outputCap(m members, choices int) int64 {
 	const most = 1 << 40
 	limit := m.maxCompletionTokens
@@ -144,7 +146,7 @@ func outputCap(m members, choices int) int64 {
 	return int64(max(0, min(limit.Num*float64(choices), most)))
 }
 
-// modelName is the model that a body asks for, empty where it asks for none.
+// modelName returns the model that a request names, or an empty string.
 func modelName(model gjson.Result) (string, error) {
 	switch {
 	case !model.Exists() || model.Type == gjson.Null:

@@ -13,23 +13,23 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
-// rescueWay is a way to go on with a cut answer. Each is tried once in a
-// call, so that there is an end to it.
+// rescueWay is one way to continue a cut answer. Each is tried once per call,
+// which bounds the number of rescues.
 type rescueWay struct {
 	target    route.Target
 	continued bool
 }
 
-// rescue finds another stream that goes on where a cut one ended: first from
-// a target that continues an assistant message, then from one whose answer to
-// the same request begins with exactly what the client has. It fails with the
-// cause of the cut where neither is to be had.
+// rescue returns a stream that continues where a cut one ended: from a target
+// that can continue an assistant message, or else from one whose answer to the
+// same request begins with exactly what the client has. If both fail it returns
+// the error of the cut.
 func (c *call) rescue(cut error) (source, error) {
 	c.answering.over(cut)
 	if !*c.h.Rescue || c.out.sent.fixed || c.ctx.Err() != nil || !isCut(cut) {
 		return source{}, cut
 	}
-	// what the client has is that target's until another one goes on
+	// attempts change info.Provider, also those that fail
 	defer func() { c.answers(c.answering) }()
 	c.deadline = time.Now().Add(time.Duration(c.h.TryDuration))
 	for _, continued := range []bool{true, false} {
@@ -42,14 +42,15 @@ func (c *call) rescue(cut error) (source, error) {
 	return source{}, cut
 }
 
-// isCut says whether a stream's failure leaves an answer that another call
-// may complete. What the provider's policy stopped would be stopped again.
+// isCut reports whether another call may complete the answer after this failure.
+// A content filter would stop it again.
 func isCut(err error) bool {
 	return !isOurs(err) && reasonOf(err) != provider.ReasonContentFiltered
 }
 
-// places are the targets to go on with: the one that was cut first, as it
-// would say the same most likely, but last where it has fallen silent.
+// places returns the order in which targets are tried: the one that was cut
+// first, since it is the most likely to repeat its answer, but last if it fell
+// silent.
 func (c *call) places(silent bool) []int {
 	var list []int
 	for i := range c.order {
@@ -63,8 +64,8 @@ func (c *call) places(silent bool) []int {
 	return append([]int{c.answering.place}, list...)
 }
 
-// goOn asks a target to go on with the answer, by continuing it or by giving
-// it again.
+// goOn asks a target to continue the answer or, unless continued, to give it
+// again. It returns false if the target does not.
 func (c *call) goOn(place int, continued bool) (source, bool) {
 	hop := c.order[place]
 	begun, body := "", c.req.body
@@ -86,7 +87,7 @@ func (c *call) goOn(place int, continued bool) (source, bool) {
 	if continued {
 		a.preq.Continue, a.preq.Body = begun, body
 		a.carried = c.answering.carried + provider.EstimateTokens(len(begun))
-		// providers refuse white space at the end
+		// begun is trimmed: providers refuse trailing white space
 		s = c.out.sent.onward(a, len(begun))
 	}
 	var src source
@@ -101,7 +102,7 @@ func (c *call) goOn(place int, continued bool) (source, bool) {
 	return src, true
 }
 
-// mayRescue says whether a way is still to be tried, and notes it as tried.
+// mayRescue reports whether a way has not been tried yet, and marks it as tried.
 func (c *call) mayRescue(way rescueWay) bool {
 	if c.rescued[way] || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
 		return false
@@ -113,9 +114,8 @@ func (c *call) mayRescue(way rescueWay) bool {
 	return true
 }
 
-// capped is a request for the rest of an answer of which so many tokens have
-// been produced, so that the whole is no longer than the client allows; nil
-// where it is that long already.
+// capped returns the request with its token limits lowered by produced, so that
+// a continued answer does not exceed them. It returns nil if nothing is left.
 func capped(body []byte, produced int64) []byte {
 	for _, name := range [...]string{"max_completion_tokens", "max_tokens"} {
 		limit := gjson.GetBytes(body, name)
@@ -134,8 +134,8 @@ func capped(body []byte, produced int64) []byte {
 	return body
 }
 
-// continues says whether a target goes on with the answer to this request
-// where it has been begun.
+// continues reports whether a target can continue a begun answer to this
+// request.
 func (c *call) continues(t route.Target) bool {
 	p, ok := c.h.providers[t.Provider].(provider.Continuer)
 	return ok && p.Continues(t.Model) && c.providerRequest(t).Continuable()

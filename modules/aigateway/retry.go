@@ -8,17 +8,17 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
-// verdict is what follows from a failed attempt.
+// verdict is what to do after a failed attempt.
 type verdict int
 
 const (
-	again   verdict = iota // the same target, after a while
-	nextOne                // the next target
-	giveUp                 // nothing: every target would say the same
+	again   verdict = iota // retry the same target, after a delay
+	nextOne                // try the next target
+	giveUp                 // fail: every target would refuse the request
 )
 
-// judge tells what follows from a failure, before anything was sent: the
-// table of the contract, row by row.
+// judge returns what to do after a failure before anything was sent. Its rows
+// are those of the table in docs/ai-gateway-fallbacks.md.
 func judge(err error) verdict {
 	switch {
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
@@ -36,8 +36,8 @@ func judge(err error) verdict {
 	}
 }
 
-// try asks target by target, until one of them has begun to answer. It returns
-// that attempt.
+// try tries the targets in order, and returns the first attempt that begins to
+// answer.
 func (c *call) try() (*attempt, error) {
 	var last error
 	for place, hop := range c.order {
@@ -53,7 +53,7 @@ func (c *call) try() (*attempt, error) {
 	return nil, c.failed(last)
 }
 
-// ask makes attempts at one target for as long as that makes sense.
+// ask tries one target, with retries.
 func (c *call) ask(place int, hop route.Hop) (*attempt, error) {
 	if err := c.reprice(hop.Target); err != nil {
 		return nil, err
@@ -73,8 +73,8 @@ func (c *call) ask(place int, hop route.Hop) (*attempt, error) {
 	}
 }
 
-// reprice has the budgets count by a target's price. One that is too dear for
-// what is left is passed over.
+// reprice switches the reservation to a target's price. It fails if the target
+// costs more than what is left.
 func (c *call) reprice(t route.Target) error {
 	if err := c.meter.hold.Reprice(c.ctx, c.countedPrice(t)); err != nil {
 		return c.refused(err)
@@ -82,8 +82,8 @@ func (c *call) reprice(t route.Target) error {
 	return nil
 }
 
-// worse is the failure to tell of: the later one, where they weigh the same,
-// and of two open circuits the one that closes first.
+// worse returns the failure to report: the one of more weight, else the later
+// one, and of two open circuits the one that closes first.
 func worse(last, err error) error {
 	was, is := weight(last), weight(err)
 	if was > is {
@@ -97,9 +97,9 @@ func worse(last, err error) error {
 	return err
 }
 
-// weight is how much a target's failure says. What one of them does not have,
-// or is too dear for, says less than that another one is left alone for a
-// while, and both say less than what became of a call.
+// weight ranks failures by how much they tell the client. A failed call says
+// most, then an open circuit, then a target that lacks a feature or is too
+// expensive.
 func weight(err error) int {
 	_, left := errors.AsType[*circuitError](err)
 	switch {
@@ -113,8 +113,8 @@ func weight(err error) int {
 	return 3
 }
 
-// delay is how long to wait before the nth retry: what the provider asks for
-// where that is little enough, or else a while that grows.
+// delay returns how long to wait before the nth retry: the provider's
+// Retry-After up to retry_after_max, else an exponential backoff.
 func (c *call) delay(err error, n int) time.Duration {
 	if pe, ok := errors.AsType[*provider.Error](err); ok && pe.Reason == provider.ReasonRateLimited &&
 		pe.RetryAfter > 0 && pe.RetryAfter <= time.Duration(c.h.RetryAfterMax) {
@@ -123,8 +123,9 @@ func (c *call) delay(err error, n int) time.Duration {
 	return route.Backoff(n)
 }
 
-// pause waits before a target is asked again, and says whether it may be: not
-// where its circuit has opened, nor where there is no time left.
+// pause waits before a retry, and reports whether to make it: not if the
+// target's circuit has opened, the deadline is too close or the call was
+// cancelled.
 func (c *call) pause(hop route.Hop, d time.Duration) bool {
 	if d >= time.Until(c.deadline) || hop.Breaker.State(time.Now()) == route.Open {
 		return false

@@ -14,17 +14,17 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// errDiverged says that a second answer is not the first one's.
-var errDiverged = errors.New("the second answer is another one")
+// errDiverged says that a second answer does not repeat the first one.
+var errDiverged = errors.New("the second answer differs from the first")
 
-// sent is what of an answer has reached the client, as far as it matters for
-// going on with another one.
+// sent is what the client has of an answer, as far as another stream needs to
+// know it to continue.
 type sent struct {
 	text      strings.Builder
 	reasoning strings.Builder
 	id        string // of the chunks
 	created   string // as JSON
-	fixed     bool   // it holds what cannot be gone on with
+	fixed     bool   // it holds something that cannot be continued
 }
 
 func (s *sent) note(chunk *provider.Chunk) {
@@ -40,9 +40,9 @@ func (s *sent) note(chunk *provider.Chunk) {
 	}
 }
 
-// again leaves out of a second answer to the same request what was sent of
-// the first one. Thoughts that text has followed are over: the second answer
-// thinks anew, which the client does not see.
+// again returns a second answer to the same request without what the client
+// has. If the client has text already, all reasoning of the second answer is
+// left out: it differs each time, and the client has seen the first.
 func (s *sent) again(in chunks) *spliced {
 	text := s.text.String()
 	if text != "" {
@@ -51,26 +51,27 @@ func (s *sent) again(in chunks) *spliced {
 	return &spliced{in: in, as: s, reasoning: s.reasoning.String()}
 }
 
-// onward is an answer that goes on behind the first begun bytes of the text
-// that was sent. White space behind these may come again.
+// onward returns an answer that continues after the first begun bytes of the
+// text that was sent. The rest of that text, white space, is left out if it is
+// repeated.
 func (s *sent) onward(in chunks, begun int) *spliced {
 	return &spliced{in: in, as: s, text: s.text.String()[begun:], thoughts: true}
 }
 
-// spliced is a second answer, without what the client has of the first one.
-// Its Next fails with errDiverged unless it begins with exactly that.
+// spliced is a second answer without what the client has of the first one. Next
+// fails with errDiverged unless the second answer begins with exactly that.
 type spliced struct {
 	in chunks
 	as *sent
 
-	// What has to come first, and is left out.
+	// What the client has and the second answer has not repeated yet.
 	text      string
 	reasoning string
 
-	thoughts bool // are left out altogether
+	thoughts bool // leave out all reasoning
 }
 
-// waiting says whether there is more to come of what the client has.
+// waiting reports whether the answer has more to repeat.
 func (s *spliced) waiting() bool { return s.text != "" || s.reasoning != "" }
 
 // Next returns the next chunk that the client does not have.
@@ -90,7 +91,7 @@ func (s *spliced) Next() (*provider.Chunk, error) {
 	}
 }
 
-// chunk leaves out of a chunk what the client has; nil where nothing remains.
+// chunk returns a chunk without what the client has, or nil if nothing remains.
 func (s *spliced) chunk(chunk *provider.Chunk) (*provider.Chunk, error) {
 	text, reasoning := chunk.Text, chunk.Reasoning
 	if s.thoughts {
@@ -118,9 +119,9 @@ func (s *spliced) chunk(chunk *provider.Chunk) (*provider.Chunk, error) {
 	return s.mend(raw)
 }
 
-// strip takes what the client has off a chunk, and returns what the chunk has
-// beyond it. It fails with errDiverged where the chunk is not more of the same
-// answer: while some of it is still missing, nothing else may come.
+// strip returns the text and reasoning that a chunk adds to what the client has.
+// It fails with errDiverged if the chunk holds anything else before all of that
+// has been repeated.
 func (s *spliced) strip(chunk *provider.Chunk) (text, reasoning string, err error) {
 	if chunk.ToolCalls || chunk.Refusal || !firstAlone(chunk.Raw) {
 		return "", "", errDiverged
@@ -132,7 +133,7 @@ func (s *spliced) strip(chunk *provider.Chunk) (text, reasoning string, err erro
 	if !ok {
 		return "", "", errDiverged
 	}
-	// text before all of the reasoning has come is another answer, too
+	// text before the end of the reasoning is a different answer, too
 	early := text != "" || chunk.FinishReason != "" || s.reasoning != "" && chunk.Text != ""
 	if s.waiting() && early {
 		return "", "", errDiverged
@@ -140,14 +141,14 @@ func (s *spliced) strip(chunk *provider.Chunk) (text, reasoning string, err erro
 	return text, reasoning, nil
 }
 
-// firstAlone says whether a chunk is of no other choice than the first.
+// firstAlone reports whether a chunk has no choice other than the first.
 func firstAlone(raw []byte) bool {
 	choices := gjson.GetBytes(raw, "choices").Array()
 	return len(choices) == 0 || len(choices) == 1 && choices[0].Get("index").Int() == 0
 }
 
-// reduced leaves this text and reasoning of what a chunk has. It fails with
-// errDiverged where the seam goes through what cannot be cut.
+// reduced returns a chunk with only this text and reasoning. It fails with
+// errDiverged if the cut would split a character or text with logprobs.
 func reduced(raw []byte, text, reasoning string) ([]byte, error) {
 	const logprobs = "choices.0.logprobs"
 	measured := gjson.GetBytes(raw, logprobs).IsObject()
@@ -173,7 +174,7 @@ func reduced(raw []byte, text, reasoning string) ([]byte, error) {
 	return raw, err
 }
 
-// mend makes a chunk one of the first answer, which has begun long ago.
+// mend gives a chunk the first answer's id and time, and removes its role.
 func (s *spliced) mend(raw []byte) (*provider.Chunk, error) {
 	raw, err := sjson.SetRawBytes(raw, "id", encode(s.as.id))
 	if err == nil && s.as.created != "" {
@@ -189,8 +190,8 @@ func (s *spliced) mend(raw []byte) (*provider.Chunk, error) {
 	return &provider.Chunk{Raw: raw, Facts: f}, nil
 }
 
-// after takes what expected and got have in common off expected, and returns
-// what got has beyond it; ok is false where they differ.
+// after removes the common prefix of expected and got from expected, and returns
+// the rest of got. ok is false if they differ.
 func after(expected *string, got string) (rest string, ok bool) {
 	n := min(len(*expected), len(got))
 	if (*expected)[:n] != got[:n] {

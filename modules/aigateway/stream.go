@@ -9,23 +9,23 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// maxHeld bounds what is held back while there is no content yet, in bytes.
+// maxHeld is how many bytes of chunks are held back before the first content.
 const maxHeld = 1 << 20
 
-// chunks is a stream of chunks, read one by one as provider.Stream's are.
+// chunks is the reading side of a provider.Stream.
 type chunks interface {
 	Next() (*provider.Chunk, error)
 }
 
 // source is a stream that has begun to answer.
 type source struct {
-	head  []*provider.Chunk // read already
+	head  []*provider.Chunk // already read
 	in    chunks
-	ended bool // in has ended, honestly
+	ended bool // in has returned io.EOF
 }
 
-// begins reads a stream until there is content. Nothing of it has been
-// written by then: the attempt may still fail without a trace.
+// begins reads a stream until it has content, but writes nothing: up to there
+// the attempt can fail and another one take its place.
 func begins(a *attempt, in chunks) (source, error) {
 	s := source{in: in}
 	held := 0
@@ -60,7 +60,7 @@ func (s *source) next() (*provider.Chunk, error) {
 	return s.in.Next()
 }
 
-// stream makes a call whose answer is streamed.
+// stream makes a call and streams the answer.
 func (c *call) stream() error {
 	a, err := c.try()
 	if err != nil {
@@ -88,8 +88,8 @@ func (c *call) stream() error {
 	}
 }
 
-// pump reads a chunk and writes a chunk until the answer is complete. What is
-// written gathers until the provider has to be waited for, see beforeRead.
+// pump passes chunks on until the answer is complete. The writer gathers them
+// until the next read would block, see beforeRead.
 func (c *call) pump(src *source) error {
 	for {
 		chunk, err := src.next()
@@ -108,8 +108,8 @@ func (c *call) pump(src *source) error {
 	}
 }
 
-// interrupted sends what has been written before err ended the answer, or its
-// source. chunk is the one that was not written, nil where none was read.
+// interrupted flushes the chunks before err, and returns err. chunk was read but
+// not written; nil if reading failed.
 func (c *call) interrupted(chunk *provider.Chunk, err error) error {
 	if chunk != nil {
 		c.out.shape(chunk.Raw)
@@ -118,7 +118,8 @@ func (c *call) interrupted(chunk *provider.Chunk, err error) error {
 	return err
 }
 
-// beforeRead is called before the attempt waits for its provider.
+// beforeRead is called before each read that may block. It flushes, so that no
+// chunk waits for the next one.
 func (a *attempt) beforeRead() {
 	if a.c.out != nil {
 		_ = a.c.out.flush() // a client that has gone has ended the call
@@ -126,10 +127,10 @@ func (a *attempt) beforeRead() {
 	a.stall.waiting()
 }
 
-// cut ends a stream that failed. Once content is out, an error frame without
-// [DONE] says that the answer is not whole. A provider that has begun to
-// answer did not find the request at fault, whatever it says now: its reason
-// is not passed on.
+// cut ends a stream that failed. Once the answer has begun, it sends an error
+// frame without [DONE], so that the answer does not look complete. A provider
+// that began to answer has accepted the request, so a reason that blames the
+// request is not passed on.
 func (c *call) cut(err error) error {
 	err = c.failed(err)
 	if c.stage == stageWaiting {

@@ -8,14 +8,14 @@ import (
 )
 
 var (
-	// errSilent ends an attempt whose target says nothing for too long.
-	errSilent = errors.New("the provider stays silent")
+	// errSilent cancels an attempt whose target sends nothing for too long.
+	errSilent = errors.New("the provider sent nothing for too long")
 
-	// errOutOfTime ends an attempt when the time for trying is over.
-	errOutOfTime = errors.New("the time for trying is over")
+	// errOutOfTime cancels an attempt when try_duration is over.
+	errOutOfTime = errors.New("no answer began within try_duration")
 )
 
-// beginWatch ends an attempt whose answer does not begin in time.
+// beginWatch cancels an attempt whose answer does not begin in time.
 type beginWatch struct{ timer *time.Timer }
 
 func watchBegin(cancel context.CancelCauseFunc, wait time.Duration, deadline time.Time) beginWatch {
@@ -28,22 +28,22 @@ func watchBegin(cancel context.CancelCauseFunc, wait time.Duration, deadline tim
 	})}
 }
 
-// extend starts the wait anew.
+// extend restarts the wait.
 func (w beginWatch) extend(wait time.Duration) { w.timer.Reset(wait) }
 
 func (w beginWatch) stop() { w.timer.Stop() }
 
-// stallWatch ends an attempt that falls silent. Only the time that its reader
-// waits for the provider counts, and not the time that the client takes to
-// read. Its timer looks once in a while: setting one for each chunk would cost
-// more than reading it.
+// stallWatch cancels an attempt that falls silent. It counts only the time spent
+// waiting for the provider, not the time that the client takes to read. The
+// timer is not reset for each chunk, which would cost more than reading one: it
+// checks when it fires.
 type stallWatch struct {
 	cancel  context.CancelCauseFunc
 	timeout time.Duration
 	begun   time.Time
 	timer   *time.Timer
-	started bool         // the first chunk has come
-	since   atomic.Int64 // when the wait began, in nanoseconds after begun; 0 while the reader does not wait
+	started bool         // the first chunk has arrived
+	since   atomic.Int64 // start of the current wait, in nanoseconds after begun; 0 between waits
 }
 
 func newStallWatch(cancel context.CancelCauseFunc, timeout time.Duration) *stallWatch {
@@ -53,15 +53,16 @@ func newStallWatch(cancel context.CancelCauseFunc, timeout time.Duration) *stall
 	return w
 }
 
-// waiting says that the reader waits for the provider from now on, unless it
-// did so already.
+// waiting starts a wait for the provider, unless one is running: only a chunk
+// ends it, and not a read without one.
 func (w *stallWatch) waiting() {
 	if w.started && w.since.Load() == 0 {
 		w.since.Store(max(1, int64(time.Since(w.begun))))
 	}
 }
 
-// heard says that a chunk has come, and starts the watch with the first one.
+// heard ends the wait because a chunk has arrived. The first one starts the
+// watch.
 func (w *stallWatch) heard() {
 	w.since.Store(0)
 	if !w.started {

@@ -12,15 +12,15 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 )
 
-// What is asked of a model, in OpenTelemetry's words.
+// Values of gen_ai.operation.name.
 const (
 	operationChat       = "chat"
 	operationEmbeddings = "embeddings"
 )
 
-// startSpan begins the span of an attempt, by OpenTelemetry's conventions for
-// generative AI. It belongs to the request's own span, which Caddy's tracing
-// has begun; where it has not, the span records nothing.
+// startSpan starts the span of an attempt, by OpenTelemetry's conventions for
+// generative AI. Its parent is the span of Caddy's tracing handler. Without
+// that handler, the span records nothing.
 func (a *attempt) startSpan() (context.Context, trace.Span) {
 	tracer := trace.SpanFromContext(a.ctx).TracerProvider().Tracer("github.com/caddy-chat/caddy-chat")
 	operation := a.c.req.operation
@@ -39,8 +39,8 @@ func (a *attempt) startSpan() (context.Context, trace.Span) {
 	return ctx, span
 }
 
-// endSpan ends the attempt's span. Why an attempt failed is in the log: an
-// error may quote what was said.
+// endSpan ends the attempt's span. It leaves the error's text to the log, since
+// that may quote the conversation.
 func (a *attempt) endSpan(err error) {
 	defer a.span.End()
 	if !a.span.IsRecording() {
@@ -64,16 +64,16 @@ func (a *attempt) endSpan(err error) {
 	}
 }
 
-// systems are the provider types that OpenTelemetry has another name for, see
-// https://github.com/open-telemetry/semantic-conventions-genai, attribute
-// gen_ai.provider.name. A type that it has no name for keeps its own.
+// systems maps provider types to their gen_ai.provider.name, if the two differ,
+// see https://github.com/open-telemetry/semantic-conventions-genai. A type that
+// OpenTelemetry does not list keeps its own name.
 var systems = map[string]string{
 	"bedrock": "aws.bedrock",
 	"gemini":  "gcp.gemini",
 }
 
-// systemHosts are the providers that share a type with others and are told by
-// their host. A leading dot or hyphen stands for any name before it.
+// systemHosts recognizes providers by host, because several share a type. A
+// leading dot or hyphen matches any name before it.
 var systemHosts = []struct{ host, system string }{
 	{".openai.azure.com", "azure.ai.openai"},
 	{".cognitiveservices.azure.com", "azure.ai.openai"},
@@ -89,7 +89,7 @@ var systemHosts = []struct{ host, system string }{
 	{"api.x.ai", "x_ai"},
 }
 
-// baseOf is a provider's base URL, empty where it has none.
+// baseOf returns a provider's base URL, or an empty string.
 func baseOf(mod any) string {
 	if m, ok := mod.(interface{ Base() string }); ok {
 		return m.Base()
@@ -97,8 +97,8 @@ func baseOf(mod any) string {
 	return ""
 }
 
-// systemOf is OpenTelemetry's name for a provider of a type and a base URL,
-// which may be empty.
+// systemOf returns OpenTelemetry's name for a provider, by its type and its base
+// URL, which may be empty.
 func systemOf(kind, base string) string {
 	if u, err := url.Parse(base); err == nil {
 		host := strings.ToLower(u.Hostname())

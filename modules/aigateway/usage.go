@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// splitUsage takes the usage off a chunk. Providers are asked for it in any
-// case and put it into any chunk; clients get it once, last, and only when
-// they asked. usage is nil where the chunk has none.
+// splitUsage removes the usage from a chunk, and returns both. Providers are
+// always asked for it and may put it into any chunk, but a client gets it once,
+// in the last chunk, and only if it asked. usage is nil if the chunk has none.
 func splitUsage(raw []byte) (rest, usage []byte) {
 	u := gjson.GetBytes(raw, "usage")
 	if !u.Exists() {
@@ -29,8 +29,9 @@ func splitUsage(raw []byte) (rest, usage []byte) {
 	return rest, []byte(u.Raw)
 }
 
-// usageChunk is the last chunk of a stream, made after the one before it.
-// usage is the provider's own, where it stood where OpenAI has it.
+// usageChunk returns the last chunk of a stream, which carries the usage. usage
+// is the provider's own JSON, or nil for our count. last gives id, model and the
+// like.
 func (c *call) usageChunk(last, usage []byte) []byte {
 	if usage == nil {
 		usage = encode(openAIUsageOf(c.used()))
@@ -40,12 +41,12 @@ func (c *call) usageChunk(last, usage []byte) []byte {
 	return chunk
 }
 
-// finishLength is the finish reason of an answer that has reached its
-// greatest length.
+// finishLength is the finish reason of an answer that reached its maximum
+// length.
 const finishLength = "length"
 
-// lengthChunk ends the choices of a stream that have not finished, as those
-// that have reached their greatest length. One has to begin for that.
+// lengthChunk returns a chunk that ends all unfinished choices with "length". If
+// no choice has begun, it begins the first one.
 func (w *chunkWriter) lengthChunk() []byte {
 	type ending struct {
 		Index        int64             `json:"index"`
@@ -64,7 +65,8 @@ func (w *chunkWriter) lengthChunk() []byte {
 	return chunkLike(w.last, string(encode(list)))
 }
 
-// chunkLike makes a chunk with these choices after another one.
+// chunkLike returns a chunk with these choices and the id, model and the like of
+// last.
 func chunkLike(last []byte, choices string) []byte {
 	chunk := []byte(`{"object":"chat.completion.chunk","choices":` + choices + `}`)
 	for _, name := range []string{"id", "created", "model", "system_fingerprint", "service_tier"} {
@@ -75,8 +77,8 @@ func chunkLike(last []byte, choices string) []byte {
 	return chunk
 }
 
-// withUsage adds an estimate to a document whose provider counted nothing:
-// OpenAI's always has a usage.
+// withUsage adds an estimate to a document whose provider counted nothing, since
+// OpenAI's documents always have a usage.
 func (c *call) withUsage(body []byte, counted *provider.Usage) []byte {
 	if counted != nil || gjson.GetBytes(body, "usage").IsObject() {
 		return body
@@ -99,7 +101,7 @@ func openAIUsageOf(u provider.Usage) openAIUsage {
 	return openAIUsage{u.Input, u.Output, u.Total(), u.Estimated}
 }
 
-// encode renders one of our own types, which cannot fail.
+// encode returns the JSON of one of our own types, which cannot fail.
 func encode(v any) []byte {
 	b, _ := json.Marshal(v)
 	return b

@@ -11,24 +11,23 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// keepAlive is how long a stream may be silent before a comment goes out.
+// keepAlive is how long a stream may be silent before a comment is sent.
 const keepAlive = 15 * time.Second
 
 var doneMark = []byte("[DONE]")
 
-// chunkWriter writes a stream in OpenAI's shape: as events, or chunk by chunk
-// to a handler in front that takes them so. It gathers what it writes until
-// flush.
+// chunkWriter writes a stream in OpenAI's format: as events, or as chunks to a
+// handler in front that is a chat.ChunkTaker. It gathers them until flush.
 type chunkWriter struct {
 	c      *call
 	stream *chat.Stream
-	taker  chat.ChunkTaker // nil where the answer is written as events
-	buf    []byte          // events that have not been sent
-	taken  bool            // the taker has chunks that it has not passed on
+	taker  chat.ChunkTaker // nil to write events
+	buf    []byte          // events to be flushed
+	taken  bool            // the taker has chunks to be flushed
 
 	sent    sent
-	choices map[int64]bool // those that have begun; true once they have finished
-	last    []byte         // a chunk to take the id and the rest from for the last one
+	choices map[int64]bool // by index, since their first chunk; true once finished
+	last    []byte         // an earlier chunk, the template of the last one
 	usage   []byte         // the provider's usage, as JSON
 }
 
@@ -36,14 +35,14 @@ func newChunkWriter(c *call) *chunkWriter {
 	return &chunkWriter{
 		c:      c,
 		stream: c.x.NewStream(c.ctx, chat.KeepAlive{Interval: keepAlive}),
-		// several choices come interleaved, which no second answer repeats
+		// a second answer would interleave several choices in another way
 		sent:    sent{fixed: c.req.choices > 1},
 		choices: make(map[int64]bool, 1),
 	}
 }
 
-// write adds a chunk. Its usage is left out: it comes last, in a chunk of its
-// own, and only for a client that asked for it.
+// write adds a chunk without its usage, which finish sends in a chunk of its
+// own, if the client asked for it.
 func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	w.begin()
 	w.sent.note(chunk)
@@ -69,7 +68,7 @@ func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	return w.add(&rest)
 }
 
-// begin sends the header, where that has not been done.
+// begin begins the answer, unless it has begun. A taker gets the header at once.
 func (w *chunkWriter) begin() {
 	if w.c.stage != stageWaiting {
 		return
@@ -81,7 +80,7 @@ func (w *chunkWriter) begin() {
 	}
 }
 
-// add adds a chunk as it is.
+// add adds a chunk unchanged.
 func (w *chunkWriter) add(chunk *provider.Chunk) error {
 	if w.taker != nil {
 		w.taken = true
@@ -91,7 +90,7 @@ func (w *chunkWriter) add(chunk *provider.Chunk) error {
 	return nil
 }
 
-// flush sends what has been gathered.
+// flush sends the gathered chunks.
 func (w *chunkWriter) flush() error {
 	var err error
 	switch {
@@ -105,8 +104,8 @@ func (w *chunkWriter) flush() error {
 	return w.fails(err)
 }
 
-// fails ends the call where err says that the client is gone: the provider
-// need not go on.
+// fails cancels the call if a write failed, and returns err. Without a client
+// the provider need not continue.
 func (w *chunkWriter) fails(err error) error {
 	if err != nil {
 		w.c.cancel(errClientGone)
@@ -114,10 +113,10 @@ func (w *chunkWriter) fails(err error) error {
 	return err
 }
 
-// noteChoices notes which choices begin or finish with a chunk.
+// noteChoices records which choices a chunk begins or finishes.
 func (w *chunkWriter) noteChoices(chunk *provider.Chunk) {
 	if len(w.choices) > 0 && w.c.req.choices == 1 && chunk.FinishReason == "" {
-		return // nearly all of them
+		return // the fast path: a chunk in the middle of the only choice
 	}
 	gjson.GetBytes(chunk.Raw, "choices").ForEach(func(_, choice gjson.Result) bool {
 		index := choice.Get("index").Int()
@@ -126,20 +125,20 @@ func (w *chunkWriter) noteChoices(chunk *provider.Chunk) {
 	})
 }
 
-// shape notes a chunk to take the id and the rest from, where none is.
+// shape keeps a chunk as the template of the last one, unless there is one.
 func (w *chunkWriter) shape(raw []byte) {
 	if len(w.last) == 0 {
 		w.last = append(w.last, raw...)
 	}
 }
 
-// finish writes the usage, where the client wants it, and the end mark.
+// finish sends the usage, if the client asked for it, and the end mark.
 func (w *chunkWriter) finish() error {
 	w.begin()
 	if w.c.req.includeUsage {
 		usage := w.usage
 		if a := w.c.answering; a.carried > 0 || a.uncounted() > 0 {
-			usage = nil // it counts another request than the client's, or not all of it
+			usage = nil // it counts a continuation's request, or not all of the output
 		}
 		raw := w.c.usageChunk(w.last, usage)
 		f, _ := provider.ParseChunk(raw)
@@ -152,18 +151,18 @@ func (w *chunkWriter) finish() error {
 			return err
 		}
 	}
-	// the end mark is bytes for a taker, too
+	// even a taker gets the end mark as bytes
 	w.buf = sse.AppendEvent(w.buf, "", "", doneMark)
 	return w.flush()
 }
 
-// stop ends an answer for which the budget has no room any more, as one that
-// has reached its greatest length.
+// stop ends an answer because its budget is used up, with the finish reason
+// "length".
 func (w *chunkWriter) stop(cause error) error {
 	w.begin()
 	w.c.exhausted(cause)
 	w.c.answering.over(cause)
-	w.usage = nil // what the provider counted goes on beyond this end
+	w.usage = nil // the provider may have counted beyond this end
 	w.last = w.lengthChunk()
 	f, _ := provider.ParseChunk(w.last)
 	if err := w.add(&provider.Chunk{Raw: w.last, Facts: f}); err != nil {
@@ -172,7 +171,8 @@ func (w *chunkWriter) stop(cause error) error {
 	return w.finish()
 }
 
-// fail tells the handler that takes the answer, or else the client.
+// fail hands a failure to the handler that takes the answer, or sends it to the
+// client as an error frame.
 func (w *chunkWriter) fail(e *apierror.Error) {
 	if apierror.HandOver(w.c.x.W, e) {
 		w.stream.Stop()
