@@ -16,11 +16,11 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// maxDocument is how large an answer that is one JSON document may be.
+// maxDocument is the largest answer in one JSON document, in bytes.
 const maxDocument = 32 << 20
 
-// maxText is how long the text of an answer may be, its tool calls included.
-// It is far more than any model says, and still fits the store twice with
+// maxText is the longest text of an answer, in bytes, its tool calls included.
+// It is far more than any model writes, and still fits the store twice with
 // every character escaped.
 const maxText = 2 << 20
 
@@ -28,11 +28,10 @@ var errTooLarge = errors.New("the answer is too large")
 
 var doneMark = []byte("[DONE]")
 
-// answer is the ResponseWriter that the next handler writes to. It reads the
-// OpenAI answer, a document or a stream, while it is being written, and hands
-// on the text.
+// answer is the ResponseWriter of the next handler. It parses the OpenAI answer,
+// a document or a stream, as it is written, and passes the text on to out.
 type answer struct {
-	out *output // gets every piece of text in order
+	out *output
 
 	header http.Header
 	status int
@@ -42,10 +41,10 @@ type answer struct {
 
 	text    strings.Builder
 	calls   toolCalls
-	bytes   int // of all that was produced, for estimates
+	bytes   int // size of all output, for estimates
 	finish  string
-	done    bool // the stream's own end mark was seen
-	broken  bool // the stream told of an error
+	done    bool // [DONE] was seen
+	broken  bool // the stream held an error
 	model   string
 	usage   *provider.Usage
 	failure *apierror.Error
@@ -69,7 +68,7 @@ func (a *answer) WriteHeader(status int) {
 	}
 }
 
-// Write fails once the answer has: nobody needs the rest of it.
+// Write fails once the answer has failed: the rest of it is not needed.
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	switch {
@@ -89,7 +88,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush has nothing to do: what one Write holds goes on at once.
+// Flush does nothing: Write flushes what it was given.
 func (a *answer) Flush() {}
 
 // TakesChunks implements chat.ChunkTaker.
@@ -113,8 +112,8 @@ func (a *answer) FlushChunks() error {
 	return nil
 }
 
-// TakeFailure implements apierror.Taker. The first failure counts: others
-// follow from it.
+// TakeFailure implements apierror.Taker. It keeps the first failure, since later
+// ones follow from it.
 func (a *answer) TakeFailure(e *apierror.Error) {
 	if a.failure == nil {
 		a.failure = e
@@ -151,13 +150,13 @@ func (a *answer) event(data []byte) {
 		a.fail(provider.NewError(0, data))
 		return
 	}
-	// what is no JSON is skipped
+	// anything that is not a JSON object is skipped
 	if f, ok := provider.ParseChunk(data); ok {
 		a.chunk(data, &f)
 	}
 }
 
-// chunk takes in what a chunk says.
+// chunk adds a chunk to the answer.
 func (a *answer) chunk(raw []byte, f *provider.Facts) {
 	if f.ToolCalls {
 		a.calls.addParts(firstChoice(raw).Get("delta.tool_calls"))
@@ -165,7 +164,7 @@ func (a *answer) chunk(raw []byte, f *provider.Facts) {
 	a.facts(f)
 }
 
-// firstChoice returns the choice that speaks for the answer.
+// firstChoice returns the choice with index 0, the only one that is kept.
 func firstChoice(raw []byte) gjson.Result {
 	for _, c := range gjson.GetBytes(raw, "choices").Array() {
 		if c.Get("index").Int() == 0 {
@@ -175,7 +174,7 @@ func firstChoice(raw []byte) gjson.Result {
 	return gjson.Result{}
 }
 
-// empty says whether nothing was produced that is kept.
+// empty reports whether the answer has no text and no tool calls.
 func (a *answer) empty() bool { return a.text.Len() == 0 && len(a.calls.list) == 0 }
 
 func (a *answer) facts(f *provider.Facts) {
@@ -199,8 +198,8 @@ func (a *answer) facts(f *provider.Facts) {
 	}
 }
 
-// end is called when the next handler has returned, with its error, and
-// leaves either a whole answer or a failure.
+// end completes the answer after the next handler has returned err. Afterwards
+// the answer is either complete or has a failure.
 func (a *answer) end(err error) {
 	defer a.out.flush()
 	if a.events != nil {
@@ -209,7 +208,7 @@ func (a *answer) end(err error) {
 	switch {
 	case a.failure != nil:
 	case a.finish != "" || a.done:
-		// what fails afterwards takes nothing from the answer
+		// the answer is complete, whatever failed after it
 	case err != nil:
 		a.failure = fromNext(err)
 	case a.status == 0:
@@ -233,7 +232,7 @@ func (a *answer) document() {
 	}
 	f, ok := provider.ParseCompletion(raw)
 	if !ok || !f.Choices {
-		a.fail(errors.New("the answer is no chat completion"))
+		a.fail(errors.New("the answer is not a chat completion"))
 		return
 	}
 	if f.ToolCalls {
@@ -242,7 +241,8 @@ func (a *answer) document() {
 	a.facts(&f)
 }
 
-// attempts is how many calls there were where no gateway counts them.
+// attempts returns how many calls were made, for upstreams that do not count
+// them.
 func (a *answer) attempts() int {
 	if a.status == 0 {
 		return 0
@@ -250,8 +250,8 @@ func (a *answer) attempts() int {
 	return 1
 }
 
-// modelID is the model's name as the answer gives it: the alias in a header,
-// or else the upstream's own name.
+// modelID returns the name of the model: the alias in the answer's header, else
+// fallback, else the upstream's name in the answer.
 func (a *answer) modelID(fallback string) string {
 	for _, name := range []string{a.header.Get("X-Model-Id"), fallback, a.model} {
 		if name != "" {

@@ -64,7 +64,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// setters read the value of each subdirective.
+// setters returns a function for each subdirective, which parses and sets its
+// value.
 func (h *Handler) setters() map[string]func(string) error {
 	return map[string]func(string) error{
 		"path":              h.setPath,
@@ -127,7 +128,7 @@ func optionalCount(field **int) func(string) error {
 	}
 }
 
-// parsed reads a value with parse.
+// parsed returns a setter that parses its value with parse.
 func parsed[T any](field *T, parse func(string) (T, error)) func(string) error {
 	return func(s string) (err error) {
 		*field, err = parse(s)

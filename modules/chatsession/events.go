@@ -12,21 +12,21 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// The kinds of a turn's events. A text event keeps the text alone, the others
-// their JSON.
+// The kinds of a turn's events. The data of a text event is the bare text, that
+// of the others JSON.
 const (
 	eventText  = 't'
 	eventError = 'e'
 	eventDone  = 'd'
 )
 
-// eventStream writes a turn's events to one client as server-sent events. Only
-// keep-alives and send begin the answer.
+// eventStream writes a turn's events to one client as server-sent events. The
+// answer begins with the first send or keep-alive.
 type eventStream struct {
 	*chat.Stream
 	x      *exchange
-	id     []byte // the turn's, and a colon
-	events []byte // that have not been sent
+	id     []byte // the turn's id and a colon
+	events []byte // scratch
 	data   []byte // scratch
 	prefix []byte // of a text event's data, up to the text
 	suffix []byte
@@ -46,11 +46,11 @@ func (h *Handler) newEventStream(ctx context.Context, x *exchange, turn string) 
 	return s
 }
 
-// of says whose events the next ones are.
+// of sets the turn whose events follow.
 func (s *eventStream) of(turn string) { s.id = append(append(s.id[:0], turn...), ':') }
 
-// send writes events, and flushes them in one go. A client that has gone away
-// misses them; that is no failure, because the turn may go on without it.
+// send writes events with one write and one flush. It ignores errors, because
+// the turn may continue without its client.
 func (s *eventStream) send(events ...store.Event) {
 	s.Begin()
 	if s.x.R.Context().Err() != nil {
@@ -73,7 +73,7 @@ func (s *eventStream) append(dst []byte, ev store.Event) []byte {
 		name = "done"
 	default:
 		s.data = append(s.data[:0], s.prefix...)
-		s.data, _ = jsontext.AppendQuote(s.data, ev.Data) // what is no UTF-8 is replaced
+		s.data, _ = jsontext.AppendQuote(s.data, ev.Data) // invalid UTF-8 is replaced
 		s.data = append(s.data, s.suffix...)
 		data = s.data
 	}
@@ -82,7 +82,7 @@ func (s *eventStream) append(dst []byte, ev store.Event) []byte {
 	return sse.AppendEvent(dst, "", name, data)
 }
 
-// appendString appends s as JSON; what is no UTF-8 is replaced.
+// appendString appends s as a JSON string, with invalid UTF-8 replaced.
 func appendString(dst []byte, s string) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s)
 	return dst

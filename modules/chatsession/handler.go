@@ -1,5 +1,5 @@
-// Package chatsession is the handler that serves /chat and keeps the
-// conversation.
+// Package chatsession implements the handler that serves /chat and keeps
+// conversations.
 package chatsession
 
 import (
@@ -25,16 +25,17 @@ func init() {
 	caddy.RegisterModule(Handler{})
 }
 
-// Handler serves the chat routes below its path and keeps conversations in
-// the store. A message becomes an OpenAI chat completions request, with the
-// conversation so far in front, for the next handler: ai_gateway, or a
-// reverse_proxy to any server that speaks it. Its answer is streamed to the
-// client and stored. A POST to /v1/chat/completions that names a session by
-// X-Session-Id gets its history and is stored alike, and its answer is passed
-// on as it is. All other requests are passed on.
+// Handler serves the chat routes below its path and keeps conversations in the
+// store. It turns a message and the conversation before it into an OpenAI chat
+// completions request for the next handler: ai_gateway, or a reverse_proxy to
+// any server with that API. The answer is streamed to the client and stored.
+//
+// A POST to /v1/chat/completions with an X-Session-Id is given the session's
+// history and stored in the same way, but its answer is passed on unchanged. All
+// other requests are passed on.
 type Handler struct {
-	// The tenant of requests that no tenant_resolve has marked. Default:
-	// none, such requests are refused.
+	// The tenant of requests that did not pass tenant_resolve. Default: such
+	// requests are refused.
 	Tenant string `json:"tenant,omitempty"`
 
 	// Where the routes are mounted. Default: /chat.
@@ -44,7 +45,7 @@ type Handler struct {
 	// days.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
-	// How many messages a session keeps, the newest ones. A tenant's own
+	// How many messages a session keeps; the oldest go first. A tenant's own
 	// setting wins. Default: 1000.
 	MaxMessages int `json:"max_messages,omitempty"`
 
@@ -52,17 +53,17 @@ type Handler struct {
 	// 50.
 	ContextMessages *int `json:"context_messages,omitempty"`
 
-	// How many tokens of stored messages go to the model, by estimate.
-	// Default: 8000.
+	// How many estimated tokens of stored messages go to the model. Default:
+	// 8000.
 	ContextTokens *int `json:"context_tokens,omitempty"`
 
-	// How long a message may be, in Unicode code points. Default: 10000.
+	// The maximum length of a message, in Unicode code points. Default: 10000.
 	MaxMessageChars int `json:"max_message_chars,omitempty"`
 
-	// How large the body of a request may be, in bytes. Default: 65536.
+	// The maximum size of a request's body, in bytes. Default: 65536.
 	MaxBody int64 `json:"max_body,omitempty"`
 
-	// The system prompt. A tenant's own wins. Default: none.
+	// The system prompt. A tenant's own setting wins. Default: none.
 	System string `json:"system,omitempty"`
 
 	// What happens to an answer when its client goes away: continue lets it
@@ -73,7 +74,7 @@ type Handler struct {
 	// minutes.
 	ResumeWindow caddy.Duration `json:"resume_window,omitempty"`
 
-	// After how much silence a comment goes out on a stream. Default: 15
+	// How long a stream may be silent before a comment is sent. Default: 15
 	// seconds.
 	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
 
@@ -82,7 +83,7 @@ type Handler struct {
 	log  *zap.Logger
 }
 
-// What OnDisconnect may say.
+// Values of Handler.OnDisconnect.
 const (
 	disconnectContinue = "continue"
 	disconnectCancel   = "cancel"
@@ -128,7 +129,7 @@ func (h *Handler) Validate() error {
 		return fmt.Errorf("on_disconnect: %q: want continue or cancel", h.OnDisconnect)
 	case h.Retention < 0, h.MaxMessages < 0, *h.ContextMessages < 0, *h.ContextTokens < 0,
 		h.MaxMessageChars < 0, h.MaxBody < 0, h.ResumeWindow < 0, h.KeepAlive < 0:
-		return errors.New("want positive values")
+		return errors.New("durations, counts and sizes: want values of at least 0")
 	}
 	return h.app.CheckTenant(h.Tenant)
 }
@@ -156,17 +157,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// exchange is one request and its answer, with the store that it is about.
+// exchange is one request and its answer, with the open store.
 type exchange struct {
 	*chat.Exchange
 	store store.Store
 
-	// recorder is W where the request has an Idempotency-Key, else nil.
+	// recorder is W if the request has an Idempotency-Key, else nil.
 	recorder *sharedanswer.Recorder
 }
 
-// serve answers a request for one of the routes, or returns why it has not
-// been answered.
+// serve answers a request to one of the chat routes, or returns why it could
+// not.
 func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error {
 	if err := x.RequireTenant(h.Tenant); err != nil {
 		return err
@@ -197,7 +198,8 @@ func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error 
 	}
 }
 
-// serveCompletion does so for a chat completions request with a session.
+// serveCompletion answers a chat completions request with a session, or returns
+// why it could not.
 func (h *Handler) serveCompletion(x *exchange, next caddyhttp.Handler) error {
 	if err := x.RequireTenant(h.Tenant); err != nil {
 		return err
@@ -214,8 +216,7 @@ func (h *Handler) serveCompletion(x *exchange, next caddyhttp.Handler) error {
 	return h.complete(x, next)
 }
 
-// lease notes the session that a request is about and opens the store for
-// it, until release is called.
+// lease records the session and leases the store, until release is called.
 func (h *Handler) lease(x *exchange, session string) (release func(), err error) {
 	st, release, err := h.app.Lease()
 	if err != nil {
@@ -225,19 +226,19 @@ func (h *Handler) lease(x *exchange, session string) (release func(), err error)
 	return release, nil
 }
 
-// storeError turns a failure of the store into one to answer.
+// storeError turns an error of the store into the one to answer.
 func (h *Handler) storeError(op string, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return apierror.SessionNotFound()
 	}
 	if errors.Is(err, context.Canceled) {
-		return err // the client is gone, and the store is well
+		return err // the client is gone; the store did not fail
 	}
 	h.app.StoreFailed(op)
 	return apierror.StorageUnavailable(fmt.Errorf("%s: %w", op, err))
 }
 
-// session is the key of the session that a request is about.
+// session returns the key of the session in the store.
 func (x *exchange) session() store.SessionKey {
 	return store.SessionKey{User: x.Rec.User, ID: x.Rec.Session}
 }

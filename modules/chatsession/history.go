@@ -34,8 +34,8 @@ type shownMessage struct {
 	ModelID    string `json:"modelId,omitempty"`
 	Status     string `json:"status"`
 
-	// of OpenAI's shape: the calls that an assistant's message makes, and the
-	// one whose result a tool's message is
+	// As in OpenAI's API: the calls that an assistant's message makes, and the
+	// call that a tool's message answers.
 	ToolCalls  json.RawMessage `json:"toolCalls,omitempty"`
 	ToolCallID string          `json:"toolCallId,omitempty"`
 }
@@ -123,8 +123,8 @@ func (h *Handler) list(x *exchange) error {
 	return x.OK(page)
 }
 
-// remove serves DELETE /chat/{sessionId}. A running answer is stopped first,
-// and is not stored: its session is no more.
+// remove serves DELETE /chat/{sessionId}. It cancels a running turn first, whose
+// answer is then not stored because its session is gone.
 func (h *Handler) remove(x *exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (h *Handler) remove(x *exchange) error {
 	return x.OK(map[string]any{"sessionId": x.Rec.Session, "deleted": true})
 }
 
-// exists answers for a session that is not there.
+// exists returns an error if the session does not exist.
 func (h *Handler) exists(x *exchange) error {
 	if _, _, err := x.store.History(x.R.Context(), x.Rec.Tenant.ID, x.session(), store.Range{Limit: 1}); err != nil {
 		return h.storeError("history", err)
@@ -158,7 +158,8 @@ func pageLimit(r *http.Request) (int, error) {
 	return min(n, maxPage), nil
 }
 
-// historyCursor reads nextBefore of a history page: a message's number.
+// historyCursor parses the nextBefore of a history page: a message's number, or
+// 0 without one.
 func historyCursor(s string) (uint64, error) {
 	if s == "" {
 		return 0, nil
@@ -170,8 +171,8 @@ func historyCursor(s string) (uint64, error) {
 	return n, nil
 }
 
-// listCursor reads nextBefore of a list page: when a session was updated,
-// and its id.
+// listCursor parses the nextBefore of a list page: the time when a session was
+// updated, and its id. It returns nil without one.
 func listCursor(s string) (*store.Cursor, error) {
 	if s == "" {
 		return nil, nil

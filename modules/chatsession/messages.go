@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// keep stores what was sent, unless the session ends with it already, and
-// returns the messages before it.
+// keep stores the sent messages, except those that the session already ends
+// with, and returns the messages before them.
 func (t *turn) keep(sent ...*store.Message) (past []*store.Message, err error) {
 	past, err = t.past(len(sent))
 	if err != nil {
@@ -45,8 +45,8 @@ func (t *turn) store(msgs []*store.Message) error {
 	return nil
 }
 
-// retract takes back what was stored when it was refused before a model was
-// asked: it would be refused again with every message that follows it.
+// retract deletes the stored messages of a turn that was refused. Otherwise they
+// would be sent, and refused, again with every later message.
 func (t *turn) retract() {
 	ctx, cancel := t.settleContext()
 	defer cancel()
@@ -54,14 +54,14 @@ func (t *turn) retract() {
 		err := t.x.store.Retract(ctx, t.tenant, t.session, m.Seq)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			t.h.app.StoreFailed("retract")
-			t.h.log.Error("taking back a refused message", zap.Error(err))
+			t.h.log.Error("deleting a refused message", zap.Error(err))
 			return
 		}
 	}
 }
 
-// storeAnswer stores the assistant's message and returns it. The session may
-// have been deleted meanwhile, and then stays so: there is none.
+// storeAnswer stores the assistant's message and returns it. It returns nil if the
+// session was deleted during the turn, and does not create it again.
 func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, error) {
 	m := newMessage(roleAssistant, a.text.String())
 	m.Time, m.TokenCount, m.ModelID, m.Status = time.Now(), int(u.TokensOut), u.ModelID, status

@@ -47,7 +47,7 @@ func (h *Handler) say(x *exchange, m *message, next caddyhttp.Handler) error {
 	return t.take(m, next)
 }
 
-// take carries out a turn under /chat that has been claimed.
+// take carries out a claimed turn under /chat.
 func (t *turn) take(m *message, next caddyhttp.Handler) error {
 	question := newMessage(roleUser, *m.Message)
 	past, err := t.keep(question)
@@ -65,7 +65,7 @@ func (t *turn) take(m *message, next caddyhttp.Handler) error {
 	return t.settle(a, out)
 }
 
-// forward makes the request for the next handler.
+// forward returns the request for the next handler.
 func (t *turn) forward(m *message, msgs []*store.Message) *http.Request {
 	if m.ModelID != nil {
 		t.asked = *m.ModelID
@@ -83,7 +83,7 @@ func (t *turn) forward(m *message, msgs []*store.Message) *http.Request {
 	return r
 }
 
-// completion is a chat completions request with these messages.
+// completion returns the body of a chat completions request with these messages.
 func completion(model string, msgs []*store.Message, stream bool) []byte {
 	size := 128 + len(model)
 	for _, m := range msgs {
@@ -115,11 +115,11 @@ type message struct {
 	ModelID   *string `json:"modelId"`
 	UserID    *string `json:"userId"`
 
-	body []byte // all of it
+	body []byte // the raw JSON
 }
 
-// readMessage reads and checks the body, and notes the session and the user
-// in the record.
+// readMessage reads and checks the body, and sets the session and the user in
+// the record.
 func (h *Handler) readMessage(x *exchange) (*message, error) {
 	body, err := chat.ReadBody(x.R, h.MaxBody)
 	if err != nil {
@@ -137,8 +137,8 @@ func (h *Handler) readMessage(x *exchange) (*message, error) {
 	return m, nil
 }
 
-// parseMessage reads a body that is one JSON object, and checks every field
-// of it. SessionID, Message and Stream are set in what it returns.
+// parseMessage parses a body, one JSON object, and checks its fields. SessionID,
+// Message and Stream of the result are not nil.
 func parseMessage(body []byte, maxChars int) (*message, error) {
 	m := new(message)
 	if err := json.Unmarshal(body, m); err != nil {
@@ -178,7 +178,7 @@ var fieldTypes = map[string]string{
 	"userId":    "want a string",
 }
 
-// badField names the field that a decoding error is about.
+// badField turns a decoding error into one that names the field.
 func badField(err error) error {
 	semantic, ok := errors.AsType[*json.SemanticError](err)
 	if !ok {

@@ -12,12 +12,12 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// errAborted is an answer that the next handler broke off.
-var errAborted = fmt.Errorf("the next handler broke off: %w", provider.ErrCut)
+// errAborted says that the next handler aborted its answer.
+var errAborted = fmt.Errorf("the next handler aborted: %w", provider.ErrCut)
 
-// serveNext has the next handler answer. reverse_proxy panics when its
-// upstream breaks off, to have the connection closed; here the turn has to be
-// settled first.
+// serveNext calls the next handler. reverse_proxy panics with ErrAbortHandler when
+// its upstream fails midway, which closes the connection. serveNext returns
+// errAborted instead, because the turn has to be settled first.
 func serveNext(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -30,11 +30,11 @@ func serveNext(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request) (
 	return next.ServeHTTP(w, r)
 }
 
-// nextError is the next handler's, and not ours to answer.
+// nextError is an error of the next handler that is returned unchanged.
 type nextError struct{ error }
 
-// fromNext turns an error of the next handler, such as reverse_proxy's when
-// nobody listens, into a failure.
+// fromNext turns an error of the next handler, such as reverse_proxy's when its
+// upstream does not listen, into a failure.
 func fromNext(err error) *apierror.Error {
 	if e, ok := errors.AsType[*apierror.Error](err); ok {
 		return e

@@ -10,12 +10,12 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// output numbers a turn's events, keeps them for those who come back, and
-// sends them to the client that waits for a stream. Texts gather until flush.
+// output numbers a turn's events, publishes them for clients that resume, and
+// sends them to the client if it asked for a stream. Texts gather until flush.
 type output struct {
 	t       *turn
-	ctx     context.Context // of what is kept; beyond the client and the turn
-	stream  *eventStream    // nil where the client wants one document
+	ctx     context.Context // for Publish; outlives the client and the turn
+	stream  *eventStream    // nil if the answer is one document
 	pending []store.Event
 	n       int
 	ttft    time.Duration
@@ -31,8 +31,8 @@ func (t *turn) newOutput(streamed bool) *output {
 	return o
 }
 
-// begins is called when the next handler begins its answer, with the name it
-// gives the model, if any.
+// begins is called when the next handler begins its answer. model is the name in
+// its header and may be empty.
 func (o *output) begins(model string) {
 	if o.stream != nil && model != "" {
 		o.stream.SetHeader("X-Model-Id", model)
@@ -47,28 +47,28 @@ func (o *output) text(s string) {
 	o.pending = append(o.pending, o.number(eventText, []byte(s)))
 }
 
-// number makes the turn's next event.
+// number returns the turn's next event.
 func (o *output) number(kind byte, data []byte) store.Event {
 	o.n++
 	return store.Event{N: o.n, Kind: kind, Data: data}
 }
 
-// flush keeps the pieces that were added, and sends them in one go.
+// flush publishes the texts that were added, and sends them with one write.
 func (o *output) flush() {
 	if len(o.pending) == 0 {
 		return
 	}
 	if err := o.t.x.store.Publish(o.ctx, o.t.tenant, o.t.session, o.t.id, o.pending...); err != nil {
-		o.t.h.log.Debug("keeping events for those who come back", zap.String("turn", o.t.id), zap.Error(err))
+		o.t.h.log.Debug("publishing events of a turn", zap.String("turn", o.t.id), zap.Error(err))
 	}
 	if o.stream != nil {
 		o.stream.send(o.pending...)
 	}
-	clear(o.pending) // the store has them now
+	clear(o.pending) // the store has copied them
 	o.pending = o.pending[:0]
 }
 
-// stop ends what belongs to the stream.
+// stop closes the stream.
 func (o *output) stop() {
 	if o.stream != nil {
 		o.stream.Close()

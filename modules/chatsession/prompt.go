@@ -16,16 +16,16 @@ const completionsPath = "/v1/chat/completions"
 
 const headerSession = "X-Session-Id"
 
-// maxCompletion is how large a chat completions request may be, in bytes:
-// those that come with a session, and those that are made here. It is what
-// ai_gateway takes by default.
+// maxCompletion returns the largest chat completions request, in bytes, both of
+// those received and of those built here. It is at least ai_gateway's default
+// limit.
 func (h *Handler) maxCompletion() int64 { return max(h.MaxBody, 10<<20) }
 
-// prompt builds the messages for the model: the system prompt, as much of
-// the past as the limits allow, and the question.
+// prompt returns the messages for the model: the system prompt, as much of the
+// past as the limits allow, and the question.
 func (h *Handler) prompt(x *exchange, past []*store.Message, question *store.Message) []*store.Message {
 	msgs := h.system(x)
-	room := h.maxCompletion() - int64(2*len(question.Content)) // escaped
+	room := h.maxCompletion() - int64(2*len(question.Content)) // it may be escaped
 	msgs = append(msgs, h.remembered(past, nil, room)...)
 	return append(msgs, question)
 }
@@ -46,9 +46,9 @@ func estimate(msgs []*store.Message) int64 {
 	return provider.EstimateTokens(bytes)
 }
 
-// request returns the client's request with another body, to live as long as
-// the turn. Headers that would have its answer compressed, cut or left out are
-// taken off, and those that have been answered here.
+// request returns the client's request with another body and the turn's context.
+// It removes headers that would compress, shorten or suppress the answer, and
+// those that chat_session itself has handled.
 func (t *turn) request(body []byte) *http.Request {
 	r := t.x.R.Clone(t.ctx)
 	chat.SetCheckedBody(r, body)
@@ -61,7 +61,7 @@ func (t *turn) request(body []byte) *http.Request {
 	}
 	r.Header.Set(record.HeaderTenant, t.x.Rec.Tenant.ID)
 	r.Header.Set(record.HeaderUser, t.x.Rec.User)
-	// the next handler may be a reverse_proxy, and this a call to a model
+	// as ai_gateway's providers do, in case this is a reverse_proxy to a model
 	r.Header.Set("X-Request-Id", t.x.Rec.TraceID)
 	return r
 }

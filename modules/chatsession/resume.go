@@ -9,9 +9,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// follow serves GET /chat/{sessionId}/stream: the events of the running or
-// just finished turn after the one that Last-Event-ID names, and those that
-// are still to come. The turn's last event ends the stream.
+// follow serves GET /chat/{sessionId}/stream. It sends the events of the newest
+// turn, running or finished, that come after the one that Last-Event-ID names,
+// and ends the stream after the turn's last event.
 func (h *Handler) follow(x *exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
@@ -25,7 +25,7 @@ func (h *Handler) follow(x *exchange) error {
 			return h.endFollow(x, s, err)
 		}
 		turn = newest
-		s.of(turn) // it may be another one than the client asked for
+		s.of(turn) // it may differ from the one in Last-Event-ID
 		s.send(events...)
 		last := events[len(events)-1]
 		if n = last.N; last.Kind == eventDone {
@@ -34,7 +34,8 @@ func (h *Handler) follow(x *exchange) error {
 	}
 }
 
-// endFollow answers when there is nothing more to follow, or never was.
+// endFollow ends the stream when there are no more events. If there never were
+// any, it answers 204 or with err.
 func (h *Handler) endFollow(x *exchange, s *eventStream, err error) error {
 	if started := s.Stop(); started || x.R.Context().Err() != nil {
 		return nil
@@ -46,7 +47,7 @@ func (h *Handler) endFollow(x *exchange, s *eventStream, err error) error {
 	return nil
 }
 
-// lastEventID reads <turn>:<n>. What is not of that form counts as none.
+// lastEventID parses <turn>:<n>. Anything else counts as no id.
 func lastEventID(s string) (turn string, n int) {
 	turn, num, ok := strings.Cut(s, ":")
 	if !ok {

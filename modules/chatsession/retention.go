@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// options are the rules under which messages are kept: the tenant's own before
-// the directive's. create makes the session where there is none.
+// options returns how messages are kept, by the tenant's settings or else the
+// directive's. create allows a new session.
 func (t *turn) options(create bool) store.AppendOptions {
 	tn := t.x.Rec.Tenant
 	return store.AppendOptions{
@@ -19,8 +19,8 @@ func (t *turn) options(create bool) store.AppendOptions {
 	}
 }
 
-// title is the beginning of a conversation's first message: the user's, where
-// there is one.
+// title returns the beginning of the first message with text from the user, or
+// else of the first message.
 func title(msgs []*store.Message) string {
 	s := msgs[0].Content
 	for _, m := range msgs {

@@ -22,8 +22,8 @@ const (
 	routeCancel
 )
 
-// routes are the routes by their shape: what follows the session's id, or *
-// for the mount path itself, and the method.
+// routes maps a path and a method to a route. The path is what follows the
+// session's id, or * for the mount path itself.
 var routes = map[string]map[string]route{
 	"*":       {http.MethodPost: routePost, http.MethodGet: routeList},
 	"":        {http.MethodDelete: routeDelete},
@@ -32,8 +32,8 @@ var routes = map[string]map[string]route{
 	"cancel":  {http.MethodPost: routeCancel},
 }
 
-// subpath returns what follows the mount path, and whether a request is the
-// handler's at all: /chat and what lies under /chat/, but not /chatter.
+// subpath returns what follows the mount path, and whether path is below it at
+// all: /chat and /chat/x are, /chatter is not.
 func (h *Handler) subpath(path string) (string, bool) {
 	rest, ok := strings.CutPrefix(path, h.Path)
 	if !ok || (rest != "" && rest[0] != '/') {
@@ -42,7 +42,7 @@ func (h *Handler) subpath(path string) (string, bool) {
 	return strings.Trim(rest, "/"), true
 }
 
-// match finds the route of a request, and the session that its path names.
+// match returns the route of a request and the id of the session in its path.
 func match(path, method string) (route, string, error) {
 	shape, id := "*", ""
 	if path != "" {
@@ -78,10 +78,10 @@ func allowed(methods map[string]route) string {
 	return strings.Join(list, ", ")
 }
 
-// canonicalID returns a session id in lower case, and whether it is a UUID
-// in its usual form.
+// canonicalID returns a session id in lower case, and whether it is a UUID in its
+// usual form.
 func canonicalID(s string) (string, bool) {
-	const length = 36 // uuid.Parse also takes forms that nobody means here
+	const length = 36 // uuid.Parse also accepts other forms
 	if len(s) != length {
 		return "", false
 	}

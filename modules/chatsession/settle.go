@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// The finish reasons that are ours and not a model's.
+// Finish reasons that this handler sets itself.
 const (
 	finishStop      = "stop"
 	finishError     = "error"
@@ -22,7 +22,7 @@ const (
 	finishBudget    = "budget"
 )
 
-// usage is what an answer tells of its cost.
+// usage is what an answer cost, as the client sees it.
 type usage struct {
 	ModelID     string  `json:"modelId"`
 	TokensIn    int64   `json:"tokensIn"`
@@ -46,18 +46,17 @@ type document struct {
 // ending is how a turn ended.
 type ending struct {
 	finish  string
-	failure *apierror.Error // nil where all went well
+	failure *apierror.Error // nil on success
 	usage   usage
-	message *store.Message // the stored answer; nil where there is none
+	message *store.Message // the stored answer; nil if none was stored
 
-	// unstored says that the failure is the store's: the answer is there, and
-	// is not kept.
+	// unstored says that there is an answer but the store failed to keep it.
 	unstored bool
 }
 
-// settle stores what the model answered, frees the session, and only then
-// tells the client: one that has seen the end finds the answer in the
-// history, and may go on at once.
+// settle stores the answer and frees the session before it sends the end. So a
+// client that has seen the end finds the answer in the history and can send its
+// next message at once.
 func (t *turn) settle(a *answer, o *output) error {
 	e := t.conclude(a, o)
 	started := o.stream != nil && o.stream.Stop()
@@ -76,7 +75,7 @@ func (t *turn) settle(a *answer, o *output) error {
 	}
 }
 
-// conclude stores what the model answered, or takes the question back.
+// conclude stores the answer, or deletes the question if it was refused.
 func (t *turn) conclude(a *answer, o *output) ending {
 	var e ending
 	e.finish, e.failure = t.outcome(a)
@@ -98,9 +97,8 @@ func (t *turn) conclude(a *answer, o *output) ending {
 	return e
 }
 
-// outcome says how the turn ended: with which finish reason, and with which
-// failure if any. Why the turn was ended weighs more than what the next
-// handler made of it.
+// outcome returns the finish reason of the turn, and its failure if any. If the
+// turn was cancelled, the cause takes precedence over the next handler's error.
 func (t *turn) outcome(a *answer) (finish string, failure *apierror.Error) {
 	cause := context.Cause(t.ctx)
 	switch {
@@ -119,8 +117,8 @@ func (t *turn) outcome(a *answer) (finish string, failure *apierror.Error) {
 	}
 }
 
-// usage gathers what the answer cost, from the gateway where it took part,
-// else from the answer itself, else by estimate.
+// usage returns what the answer cost: by ai_gateway's count if it answered, else
+// by the answer's own usage, else by estimate.
 func (t *turn) usage(a *answer, o *output) usage {
 	call := t.x.Rec.Call
 	if call.Provider == "" {
@@ -145,9 +143,9 @@ func (t *turn) usage(a *answer, o *output) usage {
 	}
 }
 
-// stands says whether an answer is the one for good: a client that comes back
-// for it gets it again. One that failed before any text is not, nor one that
-// ended for a reason that has nothing to do with the question.
+// stands reports whether the answer is final, so that a repeated Idempotency-Key
+// gets it again. It is not if it failed before any text, or if it ended because
+// the client left or the process shut down.
 func (t *turn) stands(a *answer, e ending, started bool) bool {
 	cause := context.Cause(t.ctx)
 	switch {
@@ -160,7 +158,7 @@ func (t *turn) stands(a *answer, e ending, started bool) bool {
 	}
 }
 
-// endStream sends the last events.
+// endStream logs a failure and sends the last events.
 func (t *turn) endStream(o *output, e ending, last []store.Event) {
 	if e.failure != nil {
 		t.x.Rec.ErrorCode = e.failure.Code
@@ -169,7 +167,7 @@ func (t *turn) endStream(o *output, e ending, last []store.Event) {
 	o.stream.send(last...)
 }
 
-// lastEvents makes the events that end a turn.
+// lastEvents returns the events that end a turn.
 func (t *turn) lastEvents(o *output, e ending) []store.Event {
 	var last []store.Event
 	if e.failure != nil {
@@ -178,7 +176,7 @@ func (t *turn) lastEvents(o *output, e ending) []store.Event {
 	return append(last, o.number(eventDone, encode(doneEvent{true, e.finish, e.usage})))
 }
 
-// document answers with a whole answer.
+// document sends the answer as one JSON document.
 func (x *exchange) document(text, finish string, u usage) error {
 	h := x.W.Header()
 	for name, n := range map[string]int64{
@@ -199,7 +197,7 @@ func (x *exchange) document(text, finish string, u usage) error {
 	})
 }
 
-// encode renders one of our own types, which cannot fail.
+// encode returns the JSON of one of our own types, which cannot fail.
 func encode(v any) []byte {
 	b, _ := json.Marshal(v)
 	return b

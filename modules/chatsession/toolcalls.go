@@ -9,25 +9,24 @@ import (
 // maxCalls is how many tool calls of an answer are kept.
 const maxCalls = 1 << 10
 
-// toolCalls puts the tool calls of an answer together from the parts in which
-// they come.
+// toolCalls assembles the tool calls of an answer from the parts in its chunks.
 type toolCalls struct {
 	list []*toolCall
-	size int // bytes of all they hold
+	size int // of all calls, in bytes
 }
 
 type toolCall struct {
-	index     gjson.Result // where the stream numbers them
+	index     gjson.Result // may be missing
 	id, kind  string
 	name      string
 	arguments strings.Builder
-	more      []member // what only one provider knows, such as a signature
+	more      []member // extensions of a provider, such as a signature
 }
 
-// member is a member of a JSON object: its name, and its value as JSON.
+// member is a member of a JSON object. Its value is JSON.
 type member struct{ name, value string }
 
-// addParts takes in the tool calls of a chunk.
+// addParts adds the tool calls of a chunk.
 func (c *toolCalls) addParts(parts gjson.Result) {
 	for i, part := range parts.Array() {
 		call := c.find(part, i == 0)
@@ -38,17 +37,16 @@ func (c *toolCalls) addParts(parts gjson.Result) {
 	}
 }
 
-// addWhole takes in the tool calls of a whole answer.
+// addWhole adds the tool calls of a document.
 func (c *toolCalls) addWhole(calls gjson.Result) {
 	for _, call := range calls.Array() {
 		c.add(c.begin(call), call)
 	}
 }
 
-// find returns the call that a part belongs to, nil where it begins one. Not
-// every server numbers them: then an id that is new begins a call, and no id
-// is more of the last call, unless another one stands before it in the same
-// chunk.
+// find returns the call that a part belongs to, or nil if the part begins a new
+// one. Some servers send no index. Then a new id begins a call, and a part
+// without an id continues the last call if it is the first part of its chunk.
 func (c *toolCalls) find(part gjson.Result, first bool) *toolCall {
 	index, id := part.Get("index"), part.Get("id").String()
 	for _, call := range c.list {
@@ -75,8 +73,8 @@ func (c *toolCalls) begin(part gjson.Result) *toolCall {
 	return call
 }
 
-// add takes a part in. Strings that come in pieces are appended, the rest is
-// replaced.
+// add adds a part to a call. It appends to the name and the arguments, and
+// replaces everything else.
 func (c *toolCalls) add(call *toolCall, part gjson.Result) {
 	before := len(call.name) + call.arguments.Len()
 	part.ForEach(func(k, v gjson.Result) bool {
@@ -114,8 +112,8 @@ func (c *toolCall) set(m member) {
 	c.more = append(c.more, m)
 }
 
-// message returns the assistant's message with these calls as it goes to a
-// model, nil where there are none.
+// message returns the assistant's message with these calls as JSON for a model,
+// or nil without calls.
 func (c *toolCalls) message(text string) []byte {
 	b := []byte(`{"role":"assistant","content":`)
 	if text == "" {
@@ -127,7 +125,7 @@ func (c *toolCalls) message(text string) []byte {
 	n := 0
 	for _, call := range c.list {
 		if call.name == "" {
-			continue // cut before it could be told
+			continue // the answer broke off before the name
 		}
 		if n > 0 {
 			b = append(b, ',')

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// turnLease is how long a turn of a node that died keeps its session
-	// busy, where several nodes share a store.
+	// turnLease is how long a session stays busy after its node has died, if
+	// several nodes share a store.
 	turnLease = 30 * time.Second
 
-	// settleTimeout bounds the last writes of a turn, which happen whether
-	// or not the client is still there.
+	// settleTimeout bounds the last writes of a turn, which happen even if
+	// the client is gone.
 	settleTimeout = 10 * time.Second
 
 	titleChars = 80
@@ -27,36 +27,35 @@ const (
 
 var errCancelled = errors.New("the turn was cancelled")
 
-// turn is what a client says, one message under /chat, and its answer.
+// turn is what a client sends, such as a message under /chat, and the answer.
 type turn struct {
 	h     *Handler
 	x     *exchange
 	id    string
 	begun time.Time
 
-	// whose turn it is; what follows in the chain may change the record
+	// Copied from the record, which later handlers may change.
 	tenant  string
 	session store.SessionKey
 
-	// ctx lives as long as the turn should: beyond the client where it
-	// continues without one, and not beyond the process's end.
+	// ctx ends when the turn is cancelled, at shutdown if it is streamed, and
+	// with the client unless on_disconnect is continue.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	stored   []*store.Message // what was sent and not in the session before
-	begins   bool             // the session has no message before the answer
+	stored   []*store.Message // the sent messages that were new
+	begins   bool             // the answer is the first message of the session
 	tokensIn int64
 	asked    string // the model that the client asked for
-	model    string // as far as it is known before the call
+	model    string // the requested or the tenant's model; may be empty
 }
 
 func (h *Handler) newTurn(x *exchange) *turn {
 	return &turn{h: h, x: x, id: record.NewID(), begun: time.Now(), tenant: x.Rec.Tenant.ID, session: x.session()}
 }
 
-// claim makes this the running turn of the session, until end is called. A
-// stream is cut when the process ends; an answer that comes as one document
-// is let finish, as any request is.
+// claim makes this the running turn of the session, until end is called. At
+// shutdown a stream is cut, but a document may finish like any other request.
 func (t *turn) claim(streamed bool) (end func(), err error) {
 	parent := t.x.R.Context()
 	if t.h.OnDisconnect == disconnectContinue {
@@ -77,8 +76,8 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 	}, nil
 }
 
-// watch holds the claim while the turn runs, and ends the turn when somebody
-// cancels it.
+// watch renews the claim while the turn runs, and ends the turn if it is
+// cancelled.
 func (t *turn) watch(cancelled <-chan struct{}) {
 	renew := time.NewTicker(turnLease / 3)
 	defer renew.Stop()
@@ -101,7 +100,8 @@ func (t *turn) renew() {
 	}
 }
 
-// free ends the turn with its last events. It may be called again without.
+// free ends the turn with its last events and frees the session. It may be
+// called twice.
 func (t *turn) free(last ...store.Event) {
 	ctx, cancel := t.settleContext()
 	defer cancel()
@@ -111,7 +111,7 @@ func (t *turn) free(last ...store.Event) {
 	}
 }
 
-// settleContext outlives the client and the turn.
+// settleContext returns a context that outlives the client and the turn.
 func (t *turn) settleContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(t.x.R.Context()), settleTimeout)
 }

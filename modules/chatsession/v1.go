@@ -14,18 +14,18 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// maxMessage is how large a message of a chat completions request may be, in
-// bytes: it fits the store whatever it holds.
+// maxMessage is the largest message of a chat completions request, in bytes. It
+// always fits the store.
 const maxMessage = 10 << 20
 
-// remembers says whether a request is a chat completions request that names
-// a session.
+// remembers reports whether a request is a chat completions request with a
+// session.
 func remembers(r *http.Request) bool {
 	_, named := r.Header[headerSession]
 	return named && r.URL.Path == completionsPath && r.Method == http.MethodPost
 }
 
-// sessionOf reads the session that a chat completions request names.
+// sessionOf returns the session in the header of a chat completions request.
 func sessionOf(header http.Header) (string, error) {
 	values := header.Values(headerSession)
 	if len(values) != 1 {
@@ -38,20 +38,20 @@ func sessionOf(header http.Header) (string, error) {
 	return id, nil
 }
 
-// sentCompletion is a chat completions request as it came, as far as it is
-// read here.
+// sentCompletion is what this handler reads of a client's chat completions
+// request.
 type sentCompletion struct {
 	body   []byte
 	model  string
 	stream bool
 
-	// messages are those that are stored: all but system messages, which say
-	// how to answer this once. system says that there are such.
+	// messages are those to store: all but system messages, which apply to
+	// this request alone. system says that there are system messages.
 	messages []*store.Message
 	system   bool
 
-	// insert is where in the body the history belongs: behind the system
-	// messages that come first. between says that messages follow it.
+	// insert is the offset in the body where the history goes: behind the
+	// leading system messages. between says that messages follow there.
 	insert  int
 	between bool
 }
@@ -74,8 +74,8 @@ func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
 	return h.once(x, k, func(x *exchange) error { return h.converse(x, req, next) })
 }
 
-// converse takes a turn: what came before is put in front of the sent
-// messages, and the answer stored on its way to the client.
+// converse takes a turn: it puts the history in front of the sent messages, and
+// stores the answer on its way to the client.
 func (h *Handler) converse(x *exchange, req *sentCompletion, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
 	t.asked = req.model
@@ -111,8 +111,8 @@ func (h *Handler) readCompletion(r *http.Request) (*sentCompletion, error) {
 	return parseCompletion(body)
 }
 
-// parseCompletion reads what there is to remember of a body that is one JSON
-// object. The rest is for the next handler to judge.
+// parseCompletion parses a body, one JSON object. It checks only what is stored;
+// the rest is for the next handler to check.
 func parseCompletion(body []byte) (*sentCompletion, error) {
 	req := &sentCompletion{body: body}
 	var messages gjson.Result
@@ -139,7 +139,7 @@ func parseCompletion(body []byte) (*sentCompletion, error) {
 	return req, err
 }
 
-// add takes in one message; path says where it stands.
+// add adds one message. path names it in errors.
 func (c *sentCompletion) add(m gjson.Result, path string) error {
 	if !m.IsObject() {
 		return apierror.InvalidRequest(path, "want an object")
@@ -165,8 +165,7 @@ func (c *sentCompletion) add(m gjson.Result, path string) error {
 	return nil
 }
 
-// with returns the body with messages put in; all the rest of it is as it
-// came, byte for byte.
+// with returns the body with messages inserted. All other bytes stay the same.
 func (c *sentCompletion) with(msgs []*store.Message) []byte {
 	if len(msgs) == 0 {
 		return c.body

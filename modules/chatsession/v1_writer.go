@@ -14,24 +14,24 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// v1Writer is the ResponseWriter of a completion that is remembered: what the
-// next handler writes goes to the client as it is, and is read on the way.
-// Its end is held back until the answer is stored and the session free, so
-// that a client that has seen it may go on at once.
+// v1Writer is the ResponseWriter of a chat completion with a session. It passes
+// the answer on to the client unchanged, and parses it on the way. It holds the
+// end back until the answer is stored and the session free, so that a client
+// that has seen the end can send its next message at once.
 type v1Writer struct {
 	*caddyhttp.ResponseWriterWrapper
 	t      *turn
-	a      *answer      // what it is read into
-	o      *output      // for those who follow the turn
-	stream *chat.Stream // to the client, of a gateway's events
+	a      *answer      // parses the answer
+	o      *output      // for clients that follow the turn
+	stream *chat.Stream // to the client, for events of ai_gateway
 
-	events  []byte // chunks that have not been passed on
-	held    []byte // the end of the answer, as far as it is known
-	begun   bool   // the header is out
-	settled bool
-	taken   bool // the next handler has handed over its failure
-	told    bool // the client has been told of a failure
-	lost    bool // nobody reads the answer any more, and it goes on
+	events  []byte // chunks to be flushed
+	held    []byte // the end of the answer, or what may be its end
+	begun   bool   // the header was sent
+	settled bool   // settle was called
+	taken   bool   // the next handler handed over its failure
+	told    bool   // a failure was reported within the stream
+	lost    bool   // the client is gone and the answer continues
 }
 
 func newV1Writer(t *turn, o *output) *v1Writer {
@@ -48,7 +48,8 @@ func newV1Writer(t *turn, o *output) *v1Writer {
 
 var errUnstored = errors.New("the answer could not be stored")
 
-// WriteHeader begins a stream. A document begins with its first piece.
+// WriteHeader sends the header of a stream. That of a document is sent when the
+// first part of it is.
 func (w *v1Writer) WriteHeader(status int) {
 	if status < http.StatusOK {
 		w.ResponseWriterWrapper.WriteHeader(status)
@@ -65,7 +66,7 @@ func (w *v1Writer) WriteHeader(status int) {
 
 func (w *v1Writer) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.a.Write(b) // what is made of it does not concern the writer
+	_, _ = w.a.Write(b) // a failure to parse it is no failure to write it
 	switch {
 	case w.told:
 		return 0, errUnstored
@@ -74,7 +75,7 @@ func (w *v1Writer) Write(b []byte) (int, error) {
 	case w.settled, !w.a.done && !w.a.broken:
 		return w.forward(b)
 	case w.isGateway():
-		// what was used is known once it has returned
+		// its usage is known only after it has returned
 		w.held = append(w.held, b...)
 		return len(b), nil
 	}
@@ -113,8 +114,8 @@ func (w *v1Writer) begin() {
 	}
 }
 
-// isGateway says whether ai_gateway answers, which writes whole events and is
-// about to return when it has written the end.
+// isGateway reports whether ai_gateway answers. It writes whole events and
+// returns soon after the end mark.
 func (w *v1Writer) isGateway() bool { return w.t.x.Rec.Call.Provider != "" }
 
 // TakesChunks implements chat.ChunkTaker.
@@ -125,7 +126,7 @@ func (w *v1Writer) TakeChunk(c *provider.Chunk) error {
 	if w.told {
 		return errUnstored
 	}
-	_ = w.a.TakeChunk(c) // what is made of it does not concern the writer
+	_ = w.a.TakeChunk(c) // as in Write
 	w.events = sse.AppendEvent(w.events, "", "", c.Raw)
 	return nil
 }
@@ -138,7 +139,7 @@ func (w *v1Writer) FlushChunks() error {
 	return err
 }
 
-// hold keeps a piece of a document until the next one comes.
+// hold sends the part of a document that was held back, and holds b instead.
 func (w *v1Writer) hold(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -150,7 +151,7 @@ func (w *v1Writer) hold(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// release sends the piece that was held back.
+// release sends what was held back.
 func (w *v1Writer) release() error {
 	if len(w.held) == 0 {
 		return nil
@@ -160,8 +161,8 @@ func (w *v1Writer) release() error {
 	return err
 }
 
-// forward sends b to the client. Where the client is gone and the answer goes
-// on without it, nothing fails, unless there is nothing left to keep of it.
+// forward sends b to the client. If the client is gone and the answer continues
+// without it, forward fails only once the answer has failed, too.
 func (w *v1Writer) forward(b []byte) (int, error) {
 	w.begin()
 	if !w.isLost() {
@@ -183,7 +184,7 @@ func (w *v1Writer) write(b []byte) error {
 	return err
 }
 
-// isLost says whether the client has gone and the answer goes on.
+// isLost reports whether the client is gone and the answer continues.
 func (w *v1Writer) isLost() bool {
 	if w.t.h.OnDisconnect == disconnectContinue && w.t.x.R.Context().Err() != nil {
 		w.lost = true
@@ -191,7 +192,8 @@ func (w *v1Writer) isLost() bool {
 	return w.lost
 }
 
-// tolerate is what a write that ended with err ends with for the next handler.
+// tolerate returns the error of a write, or nil if the answer continues without
+// the client.
 func (w *v1Writer) tolerate(err error) error {
 	if err != nil && w.t.h.OnDisconnect == disconnectContinue && w.t.ctx.Err() == nil {
 		w.lost = true
@@ -208,22 +210,23 @@ func (w *v1Writer) settle() ending {
 	w.t.free(w.t.lastEvents(w.o, e)...)
 	if rec := w.t.x.Rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
-		if !w.taken { // else it is logged where it is told
+		if !w.taken { // else tell or the caller logs it
 			apierror.Log(w.t.h.log, rec, e.failure)
 		}
 	}
 	return e
 }
 
-// TakeFailure implements apierror.Taker: the answer is stored, and the session
-// free, before anybody is told.
+// TakeFailure implements apierror.Taker. The client sees the failure only after
+// the answer is stored and the session free.
 func (w *v1Writer) TakeFailure(e *apierror.Error) {
 	w.taken = !w.settled
 	w.a.TakeFailure(e)
 }
 
-// tell ends a stream with an error, in place of what would make it look whole.
-// A recorder tells all who wait for it.
+// tell ends a stream with an error frame, so that it does not look complete. A
+// recorder in front is given the failure instead, since each of its clients gets
+// its own frame.
 func (w *v1Writer) tell(failure *apierror.Error) {
 	w.told = true
 	if apierror.HandOver(w.ResponseWriter, failure) {
@@ -236,8 +239,8 @@ func (w *v1Writer) tell(failure *apierror.Error) {
 	_ = w.FlushError()
 }
 
-// end is called when the next handler has returned, with its error, and
-// returns what there is still to answer.
+// end completes the answer after the next handler has returned err. It returns
+// the error that is still to be answered.
 func (w *v1Writer) end(err error) error {
 	if !w.settled {
 		w.a.end(err)
@@ -252,7 +255,7 @@ func (w *v1Writer) end(err error) error {
 	}
 	switch {
 	case w.a.status == 0 && err == nil:
-		return w.a.failure // nobody has answered
+		return w.a.failure // the next handler did not answer
 	case w.a.status != 0:
 		w.begin()
 		_ = w.release() // the client may have gone
@@ -266,7 +269,7 @@ func (w *v1Writer) end(err error) error {
 	return nil
 }
 
-// keepStatus gives a failure the status that the client is answered.
+// keepStatus sets the status of a failure to the one that the client gets.
 func (w *v1Writer) keepStatus(err error) {
 	status := w.a.status
 	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok && status == 0 {
@@ -279,8 +282,8 @@ func (w *v1Writer) keepStatus(err error) {
 	}
 }
 
-// fail answers in place of an answer that could not be stored or that the next
-// handler has not brought to its end.
+// fail answers with a failure in place of an answer that could not be stored or
+// completed. If a part of it was sent, it ends the stream or the connection.
 func (w *v1Writer) fail(failure *apierror.Error) error {
 	switch {
 	case !w.begun:
@@ -289,7 +292,7 @@ func (w *v1Writer) fail(failure *apierror.Error) error {
 		w.tell(failure)
 		return nil
 	default:
-		panic(http.ErrAbortHandler) // a part of it is out
+		panic(http.ErrAbortHandler) // part of the document was sent
 	}
 }
 

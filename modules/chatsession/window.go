@@ -13,12 +13,12 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// readAtOnce is how many messages are read from the store at a time. One of
-// them may hold images of several megabytes.
+// readAtOnce is how many messages are read from the store at a time. It is small
+// because a message may hold images of several megabytes.
 const readAtOnce = 10
 
-// newest yields a session's messages, the newest first, or those before a
-// number where it is not 0. An error is the last that it yields.
+// newest yields a session's messages, the newest first. If before is not 0, it
+// yields only messages with smaller numbers. It stops after an error.
 func (x *exchange) newest(ctx context.Context, before uint64) iter.Seq2[*store.Message, error] {
 	return func(yield func(*store.Message, error) bool) {
 		for {
@@ -40,7 +40,7 @@ func (x *exchange) newest(ctx context.Context, before uint64) iter.Seq2[*store.M
 	}
 }
 
-// message finds a message of the session, nil where it is not there any more.
+// message returns a message of the session, or nil if it no longer exists.
 func (x *exchange) message(ctx context.Context, seq uint64, id string) (*store.Message, error) {
 	msgs, _, err := x.store.History(ctx, x.Rec.Tenant.ID, x.session(), store.Range{Before: seq + 1, Limit: 1})
 	if errors.Is(err, store.ErrNotFound) || err == nil && (len(msgs) == 0 || msgs[0].ID != id) {
@@ -52,10 +52,10 @@ func (x *exchange) message(ctx context.Context, seq uint64, id string) (*store.M
 	return &msgs[0], nil
 }
 
-// past loads the stored messages that may go to the model, oldest first: as
-// many as the context has room for, and before them as many as were sent,
-// which may be the same ones. Tool results come with the message that made
-// the calls.
+// past returns the stored messages that may go to the model, oldest first. It
+// reads as many as the context has room for plus the number sent, because the
+// newest ones may be the sent ones. It does not separate tool results from
+// their calls.
 func (t *turn) past(sent int) ([]*store.Message, error) {
 	most, room := *t.h.ContextMessages+sent, t.h.maxCompletion()
 	var msgs []*store.Message
@@ -77,9 +77,9 @@ func (t *turn) past(sent int) ([]*store.Message, error) {
 	return msgs, nil
 }
 
-// repeated is how many of the sent messages are those that the session ends
-// with: a question that has found no answer and is asked again, or a
-// conversation that its client sends as a whole every time.
+// repeated returns how many of the sent messages the session already ends with:
+// a question without an answer that is asked again, or a conversation that the
+// client sends as a whole each time.
 func repeated(past, sent []*store.Message) int {
 	for n := min(len(past), len(sent)); n > 0; n-- {
 		if slices.EqualFunc(past[len(past)-n:], sent[:n], same) {
@@ -89,18 +89,18 @@ func repeated(past, sent []*store.Message) int {
 	return 0
 }
 
-// group is what goes to a model together or not at all: a message, or one
-// that makes tool calls with their results.
+// group is a message, or a message with tool calls and their results, which go
+// to a model together or not at all.
 type group struct {
 	msgs []*store.Message
 
-	// needed says that the sent messages hold results of its calls: without
-	// it they would be results of nothing.
+	// needed says that sent messages are results of its calls, which the
+	// model would refuse without the calls.
 	needed bool
 }
 
-// groups splits the past. What no model takes is left out: messages without
-// any content, calls without a result and results without a call.
+// groups splits the past into groups. It leaves out what models refuse: messages
+// without content, calls without a result and results without a call.
 func groups(past, sent []*store.Message) []group {
 	var list []group
 	for i := 0; i < len(past); {
@@ -128,7 +128,7 @@ func groups(past, sent []*store.Message) []group {
 	return list
 }
 
-// leadingResults returns the ids of the tool calls whose results come first.
+// leadingResults returns the ids of the tool calls whose results msgs begin with.
 func leadingResults(msgs []*store.Message) []string {
 	var ids []string
 	for _, m := range msgs {
@@ -140,8 +140,8 @@ func leadingResults(msgs []*store.Message) []string {
 	return ids
 }
 
-// pair puts a message's tool calls and their results together. sent are the
-// ids of results that follow them.
+// pair returns the group of a message with tool calls and their results. sent
+// holds the ids of calls whose results are in the sent messages.
 func pair(call *store.Message, results []*store.Message, sent []string) group {
 	var g group
 	made := callIDs(call)
@@ -164,8 +164,8 @@ func pair(call *store.Message, results []*store.Message, sent []string) group {
 	return g
 }
 
-// withCalls returns a message with those of its tool calls alone that have a
-// result, nil where nothing is left.
+// withCalls returns a message without its unanswered tool calls, or nil if nothing
+// is left of it.
 func withCalls(m *store.Message, answered map[string]bool) *store.Message {
 	calls := callsOf(m)
 	var kept []json.RawMessage
@@ -191,8 +191,7 @@ func withCalls(m *store.Message, answered map[string]bool) *store.Message {
 	}
 }
 
-// fitting returns the newest of the groups that fit all limits, tokens by
-// estimate.
+// fitting returns the newest groups that fit all limits. tokens are estimated.
 func fitting(list []group, messages, tokens int, bytes int64) []group {
 	left := int64(tokens)
 	for i, g := range slices.Backward(list) {
@@ -208,8 +207,8 @@ func fitting(list []group, messages, tokens int, bytes int64) []group {
 	return list
 }
 
-// remembered returns as much of the past as goes to the model before the sent
-// messages, given how many bytes there is room for.
+// remembered returns the past messages that go to the model before the sent ones,
+// at most room bytes of them.
 func (h *Handler) remembered(past, sent []*store.Message, room int64) []*store.Message {
 	var msgs []*store.Message
 	for _, g := range fitting(groups(past, sent), *h.ContextMessages, *h.ContextTokens, room) {

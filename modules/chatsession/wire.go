@@ -13,18 +13,18 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// The roles of stored messages. A client may send others.
+// Roles of stored messages. Clients may send others.
 const (
 	roleUser      = "user"
 	roleAssistant = "assistant"
 	roleTool      = "tool"
 )
 
-// partWeight is how many bytes of text a part that is not text, such as an
-// image, counts as: a thousand tokens, whatever its size.
+// partWeight is how many bytes of text an image or another part that is not text
+// counts as: a thousand tokens, whatever its size.
 const partWeight = 4000
 
-// newMessage returns a message of text alone.
+// newMessage returns a message that is only text.
 func newMessage(role, text string) *store.Message {
 	return &store.Message{
 		ID:         record.NewID(),
@@ -35,7 +35,7 @@ func newMessage(role, text string) *store.Message {
 	}
 }
 
-// fromWire returns a message of a chat completions request as it is stored.
+// fromWire converts a message of a chat completions request to a stored one.
 func fromWire(v gjson.Result) (*store.Message, error) {
 	content := v.Get("content")
 	m := newMessage(v.Get("role").Str, provider.TextOf(content))
@@ -56,7 +56,7 @@ func fromWire(v gjson.Result) (*store.Message, error) {
 	return m, nil
 }
 
-// appendWire appends a stored message as it goes to a model.
+// appendWire appends the JSON of a stored message for a model.
 func appendWire(b []byte, m *store.Message) []byte {
 	if len(m.Raw) > 0 {
 		return append(b, m.Raw...)
@@ -66,7 +66,7 @@ func appendWire(b []byte, m *store.Message) []byte {
 	return append(b, '}')
 }
 
-// wireSize is how many bytes a message has at most as it goes to a model.
+// wireSize returns the maximum length of what appendWire appends, in bytes.
 func wireSize(m *store.Message) int {
 	if len(m.Raw) > 0 {
 		return len(m.Raw)
@@ -74,7 +74,7 @@ func wireSize(m *store.Message) int {
 	return len(`{"role":"","content":""}`) + quotedSize(m.Role) + quotedSize(m.Content)
 }
 
-// quotedSize is how many bytes a string has at most when it is escaped.
+// quotedSize returns the maximum length of a string with its escapes, in bytes.
 func quotedSize(s string) int {
 	if !utf8.ValidString(s) {
 		return 6 * len(s)
@@ -91,7 +91,7 @@ func quotedSize(s string) int {
 	return n
 }
 
-// weight is how many bytes of text a message counts as in estimates.
+// weight returns how many bytes of text a message counts as in estimates.
 func weight(m *store.Message) int {
 	n := len(m.Content)
 	if len(m.Raw) == 0 {
@@ -107,8 +107,8 @@ func weight(m *store.Message) int {
 	return n
 }
 
-// same says whether two messages are one that was sent again. A client that
-// sends an answer back need not spell it as it is stored.
+// same reports whether two messages are the same one, sent twice. An assistant's
+// message may be sent back with another spelling of its JSON.
 func same(a, b *store.Message) bool {
 	if a.Role != b.Role || a.Content != b.Content {
 		return false
@@ -135,8 +135,8 @@ func callIDs(m *store.Message) []string {
 	return ids
 }
 
-// resultOf returns the id of the tool call whose result a message is, empty
-// where it is none.
+// resultOf returns the id of the tool call that a message answers, or an empty
+// string.
 func resultOf(m *store.Message) string {
 	if m.Role != roleTool || len(m.Raw) == 0 {
 		return ""
