@@ -15,38 +15,39 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// HeaderCache says whether an answer comes from the cache.
+// HeaderCache is the response header that says whether an answer comes from the
+// cache.
 const HeaderCache = "X-Ai-Cache"
 
-// maxCached is the longest answer that is cached, in bytes.
+// maxCached is the largest answer that is cached, in bytes.
 const maxCached = 1 << 20
 
 // storeTimeout bounds one read or write of an answer.
 const storeTimeout = 5 * time.Second
 
-// Cache answers requests from the app's store, and has those that ask for the
-// same at the same time share one call.
+// Cache answers requests from the app's store. Identical requests that come while
+// a call is running share that call.
 type Cache struct {
 	app *chat.App
 	log *zap.Logger
 }
 
-// NewCache returns the cache of a handler.
+// NewCache returns a cache for a handler.
 func NewCache(app *chat.App, log *zap.Logger) *Cache { return &Cache{app, log} }
 
-// Entry is the place of an answer in the cache.
+// Entry says how to cache an answer.
 type Entry struct {
 	Key   string // by KeyOf
 	TTL   time.Duration
-	Fresh bool // an earlier answer will not do
+	Fresh bool // do not use an earlier answer
 }
 
-// Call makes an answer, or returns why it did not. The exchange is its own, and
-// lives as long as anybody waits for the answer.
+// Call writes an answer to the exchange, or returns why it could not. The
+// exchange is its own, and its context ends when the last waiter leaves.
 type Call func(*chat.Exchange) error
 
-// Answer answers a request from the cache, from a call that is running, or
-// with a call of its own. hit says that it needed none.
+// Answer answers a request from the cache, from a running call, or with a call of
+// its own. hit is false for the latter.
 func (c *Cache) Answer(x *Request, e Entry, call Call) (hit bool, err error) {
 	tenant := cmp.Or(x.Rec.TenantID(), noTenant)
 	key := tenant + "/" + e.Key
@@ -56,12 +57,11 @@ func (c *Cache) Answer(x *Request, e Entry, call Call) (hit bool, err error) {
 	return begun && !calls, err
 }
 
-// keepAliveInterval is how long a stream may be silent before a comment goes
-// out.
+// keepAliveInterval is how long a stream may be silent before a comment is sent.
 const keepAliveInterval = 15 * time.Second
 
-// lead answers a new flight, from the cache or with a call, and says whether
-// it made one. The call may outlive the request that it was made for.
+// lead fills a new flight from the cache, or starts a call that does, and reports
+// whether it started one. The call may outlive the request.
 func (c *Cache) lead(x *Request, e Entry, f *flight, key, tenant string, call Call) (calls bool) {
 	if a := c.get(x, e, tenant); a != nil {
 		f.fill(a)
@@ -69,7 +69,7 @@ func (c *Cache) lead(x *Request, e Entry, f *flight, key, tenant string, call Ca
 		return false
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(x.R.Context()))
-	// the waiters watch over their clients' connections
+	// the timeouts are those of the client's connection, which the call does not use
 	ctx = caddyhttp.ContextWithIdleTimeouts(ctx, nil, nil)
 	r, rec := x.R.WithContext(ctx), x.Rec.Fork()
 	f.call(rec, cancel)
@@ -82,11 +82,11 @@ func (c *Cache) lead(x *Request, e Entry, f *flight, key, tenant string, call Ca
 	return true
 }
 
-// wait answers the request with a flight. calls says that its call is made for
-// this request.
+// wait answers the request with a flight. calls says that this request leads the
+// flight's call.
 func (c *Cache) wait(x *Request, f *flight, calls bool) (begun bool, err error) {
-	// The end of the process ends the call, which its waiters then tell. A
-	// client that does not read is not waited for.
+	// At shutdown the call ends, and its waiters pass on why. This context only
+	// keeps a client that does not read from delaying that.
 	ctx, cancel := chat.CallContext(x.R.Context(), x.Stream)
 	defer cancel(nil)
 	w := &client{x: x, log: c.log, stream: x.NewStream(ctx, chat.KeepAlive{Interval: keepAliveInterval})}
@@ -109,7 +109,8 @@ func (c *Cache) wait(x *Request, f *flight, calls bool) (begun bool, err error) 
 	return true, nil
 }
 
-// goneBecause is why a client can be sent no more.
+// goneBecause returns why a write to the client failed: the shutdown, or else
+// the client is gone.
 func goneBecause(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), chat.ErrShuttingDown) {
 		return apierror.ShuttingDown()
@@ -117,8 +118,8 @@ func goneBecause(ctx context.Context) error {
 	return context.Canceled
 }
 
-// learn notes what is known of the call that answers a request. Only the
-// request that it was made for counts its usage, if it was there to its end.
+// learn updates the request's record with the flight's call. Only the request
+// that leads the call counts its usage, and only if it stayed to the end.
 func learn(x *Request, f *flight, calls, atEnd bool) {
 	call, over := f.callSoFar()
 	if !calls || atEnd && !over {
@@ -127,8 +128,8 @@ func learn(x *Request, f *flight, calls, atEnd bool) {
 	x.Rec.SetCall(call)
 }
 
-// get reads a cached answer, nil on a miss. A store that fails is a miss, too:
-// the model can be asked instead.
+// get returns a cached answer, or nil on a miss. A failure of the store is a miss
+// too, because the model can answer instead.
 func (c *Cache) get(x *Request, e Entry, tenant string) (a *recording) {
 	if e.Fresh {
 		return nil
@@ -147,7 +148,7 @@ func (c *Cache) get(x *Request, e Entry, tenant string) (a *recording) {
 	return a
 }
 
-// put caches an answer, unless it is nil or too long.
+// put caches an answer, unless it is nil or too large.
 func (c *Cache) put(x *Request, e Entry, tenant string, a *recording) {
 	if a == nil || len(a.body) > maxCached {
 		return

@@ -1,6 +1,6 @@
-// Package sharedanswer gives one answer to several requests: to those that come
-// while a call runs, to those that the cache answers, and to those that repeat
-// an Idempotency-Key.
+// Package sharedanswer gives one answer to several requests: to identical ones
+// that come while a call is running or that the cache can answer, and to those
+// that repeat an Idempotency-Key.
 package sharedanswer
 
 import (
@@ -14,32 +14,31 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 )
 
-// noTenant owns the answers of requests without a tenant. It is no valid
+// noTenant owns the answers of requests without a tenant. It is not a valid
 // tenant id.
 const noTenant = "-"
 
 // Request is a request to answer.
 type Request struct {
 	*chat.Exchange
-	Stream bool // whether it asks for one
+	Stream bool // whether the request asks for a stream
 
-	// Frame renders a failure as the end of a stream, in the words of the API
-	// that was asked. Default: OpenAI's error frame.
+	// Frame returns the events that report a failure within a stream of the
+	// requested API. Default: OpenAI's error frame.
 	Frame func(*apierror.Error) []byte
 }
 
-// client writes an answer that was made for another request, or that others
-// share.
+// client writes a shared answer to one client.
 type client struct {
 	x       *Request
 	log     *zap.Logger
-	stream  *chat.Stream // for events; nil where they bring their own keep-alives
-	onBegin func()       // called before the header goes out; may be nil
+	stream  *chat.Stream // for events; nil if the answer contains its keep-alives
+	onBegin func()       // called before the header is sent; may be nil
 	header  http.Header  // of the answer; nil until it has begun
-	events  bool         // it is a stream
+	events  bool         // the answer is a stream
 }
 
-// begin sends the header. Its values are copied: the handlers in front may
+// begin sends the header. It copies the values, since handlers in front may
 // change them.
 func (c *client) begin(status int, header http.Header) {
 	c.header, c.events = header, isStream(header)
@@ -56,7 +55,7 @@ func (c *client) begin(status int, header http.Header) {
 	c.x.W.WriteHeader(status)
 }
 
-// write sends a piece of the answer, at once where it is a stream.
+// write sends a part of the answer, and flushes if it is a stream.
 func (c *client) write(p []byte) error {
 	if c.events && c.stream != nil {
 		return c.stream.Send(p)
@@ -74,8 +73,8 @@ func (c *client) flush() error {
 	return http.NewResponseController(c.x.W).Flush()
 }
 
-// tell ends an answer that has begun with a failure. A document that stops
-// halfway would look whole, so its connection is broken off.
+// tell ends an answer that has begun with a failure. A partial document has no
+// place for one, so tell aborts the connection lest it look complete.
 func (c *client) tell(e *apierror.Error) {
 	c.x.Rec.ErrorCode = e.Code
 	if apierror.HandOver(c.x.W, e) {

@@ -12,9 +12,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// The kinds of a feed's events, in their order.
+// The kinds of a feed's events, in the order in which they appear.
 const (
-	eventRequest = 'r' // the sum of the request that leads
+	eventRequest = 'r' // the leader's checksum, see keyed.sum
 	eventHead    = 'h' // a head as JSON
 	eventBody    = 'b' // bytes
 	eventEnd     = 'e' // an end as JSON
@@ -22,22 +22,22 @@ const (
 
 // end is how a feed ended.
 type end struct {
-	Failed   *apierror.Error `json:"failed,omitempty"` // why there is no answer, or not all of it
-	Attempts int             `json:"attempts"`         // calls made for it
+	Failed   *apierror.Error `json:"failed,omitempty"` // nil if the answer is complete
+	Attempts int             `json:"attempts"`         // model calls made for it
 
-	// Left says that all clients had left and that nothing was stored. A
-	// request that comes now makes an answer of its own.
+	// Left says that all clients had left and nothing was stored. A later
+	// request then leads an answer of its own.
 	Left bool `json:"left,omitempty"`
 }
 
-// feed is the turn of a claimed key: its events are the answer for those who
-// follow it.
+// feed publishes an answer to its followers, as events of the turn that has
+// claimed the key.
 type feed struct {
 	k    *keyed
 	ctx  context.Context // outlives the client
 	turn string
-	n    int   // events so far
-	size int   // bytes of the body so far
+	n    int   // events published
+	size int   // bytes of the body published
 	err  error // why nothing more is published
 }
 
@@ -50,7 +50,7 @@ func (f *feed) event(kind byte, data []byte) store.Event {
 	return store.Event{N: f.n, Kind: kind, Data: data}
 }
 
-// open says which request is answered.
+// open publishes which request is answered.
 func (f *feed) open() error {
 	if err := f.publish(eventRequest, f.k.sum[:]); err != nil {
 		return f.k.storeError("publish", err)
@@ -58,22 +58,22 @@ func (f *feed) open() error {
 	return nil
 }
 
-// head begins the answer.
+// head publishes the head of the answer.
 func (f *feed) head(h head) {
 	if f.err == nil {
 		f.err = f.publish(eventHead, encodeJSON(h))
 	}
 }
 
-// body goes on with it. What would be too much to hold for others ends the feed
-// and not the answer.
+// body publishes a part of the body. A body that is too large for the store ends
+// the feed, but not the answer.
 func (f *feed) body(p []byte) {
 	if f.err != nil || len(p) == 0 {
 		return
 	}
 	if f.size > 0 && f.size+len(p) > maxShared {
 		f.err = errTooLong
-		_ = f.publish(eventEnd, encodeJSON(end{Failed: apierror.AIError()})) // or else with the answer
+		_ = f.publish(eventEnd, encodeJSON(end{Failed: apierror.AIError()})) // finish tries again
 		return
 	}
 	f.size += len(p)
@@ -83,7 +83,7 @@ func (f *feed) body(p []byte) {
 func (f *feed) publish(kind byte, data []byte) error {
 	err := f.k.x.Store.Publish(f.ctx, f.k.tenant, f.k.claim, f.turn, f.event(kind, data))
 	if err != nil {
-		f.k.log.Debug("publishing an answer for those who repeat its key", zap.String("turn", f.turn), zap.Error(err))
+		f.k.log.Debug("publishing an answer to its followers", zap.String("turn", f.turn), zap.Error(err))
 	}
 	return err
 }
@@ -91,7 +91,7 @@ func (f *feed) publish(kind byte, data []byte) error {
 // finish ends the feed with the last events, and frees the key.
 func (f *feed) finish(e end, last ...store.Event) {
 	if f.err != nil {
-		// those who follow have not all of it
+		// the followers do not have all of the answer
 		e.Failed, last = cmp.Or(e.Failed, apierror.AIError()), nil
 	}
 	f.free(eventsTTL, append(last, f.event(eventEnd, encodeJSON(e)))...)
@@ -109,7 +109,7 @@ func (f *feed) free(ttl time.Duration, last ...store.Event) {
 	}
 }
 
-// encodeJSON renders one of our own types, which cannot fail.
+// encodeJSON returns the JSON of one of our own types, which cannot fail.
 func encodeJSON(v any) []byte {
 	b, _ := json.Marshal(v)
 	return b

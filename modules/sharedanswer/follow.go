@@ -12,19 +12,19 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// follower is a request that gets the answer another one is getting.
+// follower sends the answer of another request with the same key.
 type follower struct {
 	*client
 	k    *keyed
-	ctx  context.Context // of its stream, for why it ended
+	ctx  context.Context // ends with the client, and a stream's also at shutdown
 	turn string
-	sent int // bytes of the body
+	sent int // bytes of the body sent
 
-	ended bool   // the turn has
-	done  func() // ends the count of open streams
+	ended bool   // the turn has ended
+	done  func() // decrements the count of open streams
 }
 
-// replay gives a stored answer once more.
+// replay sends a stored answer.
 func (k *keyed) replay(a *recording) {
 	f, stop := k.newFollower(a.Turn)
 	defer stop()
@@ -32,7 +32,7 @@ func (k *keyed) replay(a *recording) {
 	f.finish(a, a.replay())
 }
 
-// finish sends the rest of a stored answer, and tells how it ended.
+// finish sends the rest of a stored answer, and its failure if any.
 func (f *follower) finish(a *recording, rest []byte) {
 	err := f.write(rest)
 	switch {
@@ -43,8 +43,8 @@ func (f *follower) finish(a *recording, rest []byte) {
 	}
 }
 
-// follow sends the answer that is being made under the key. Where it returns
-// neither an answer nor an error, the key is free, or the answer stored.
+// follow sends the answer of the running turn. If it returns false and no error,
+// the key has become free or the answer is stored.
 func (k *keyed) follow() (answered bool, err error) {
 	turn, evs, err := k.next("", 0)
 	if err != nil || len(evs) == 0 {
@@ -64,12 +64,12 @@ func (k *keyed) follow() (answered bool, err error) {
 }
 
 func (k *keyed) newFollower(turn string) (f *follower, stop func()) {
-	// A client that does not read does not hold up the process's end.
+	// A client that does not read must not delay the shutdown.
 	ctx, cancel := chat.CallContext(k.x.R.Context(), k.x.Stream)
 	unhook := chat.CutShort(ctx, k.x.W, k.x.R)
 	f = &follower{client: k.client(), k: k, ctx: ctx, turn: turn, done: func() {}}
 	f.onBegin = func() {
-		k.x.W.Header().Del(HeaderCache) // of the first request
+		k.x.W.Header().Del(HeaderCache) // the leader's
 		if f.events && k.x.OwnsConnection() {
 			f.done = k.app.OpenStream(k.x.Rec.TenantID())
 		}
@@ -81,8 +81,8 @@ func (k *keyed) newFollower(turn string) (f *follower, stop func()) {
 	}
 }
 
-// next waits for the events after one. There are none where the turn has
-// ended, or is forgotten.
+// next waits for the events after number n of a turn. It returns none if the
+// turn has ended or the store has dropped it.
 func (k *keyed) next(turn string, n int) (string, []store.Event, error) {
 	newest, evs, err := k.x.Store.Follow(k.x.R.Context(), k.tenant, k.claim, turn, n)
 	if errors.Is(err, store.ErrNotFound) {
@@ -94,8 +94,8 @@ func (k *keyed) next(turn string, n int) (string, []store.Event, error) {
 	return newest, evs, nil
 }
 
-// follow goes on from the first events. What is there at once is flushed at
-// once.
+// follow sends the events that come with and after evs. It flushes once for all
+// events that one read returned.
 func (f *follower) follow(evs []store.Event) (answered bool, err error) {
 	for {
 		if f.header == nil && endOf(evs[len(evs)-1]).Left {
@@ -147,7 +147,7 @@ func endOf(ev store.Event) (e end) {
 	return e
 }
 
-// end answers as the other request was answered.
+// end completes the answer the way the leader ended.
 func (f *follower) end(e end) (answered bool, err error) {
 	f.ended = true
 	rec := f.k.x.Rec
@@ -158,8 +158,8 @@ func (f *follower) end(e end) (answered bool, err error) {
 	return true, nil
 }
 
-// fail ends the answer with an error, or returns it where there is no answer
-// yet.
+// fail ends the answer with an error, or returns the error if the answer has not
+// begun.
 func (f *follower) fail(err error) (answered bool, _ error) {
 	if f.header == nil {
 		return false, err
@@ -168,8 +168,9 @@ func (f *follower) fail(err error) (answered bool, _ error) {
 	return true, nil
 }
 
-// lost goes on after the events are gone: the client was too slow, or the node
-// that made the answer has died.
+// lost continues when the events are gone, because the client was too slow or
+// the leader's node has died. It sends the rest of the stored answer, if there
+// is one.
 func (f *follower) lost() (answered bool, err error) {
 	if f.header == nil {
 		return false, nil

@@ -20,35 +20,35 @@ import (
 )
 
 const (
-	// keyTTL is how long a repeated key gets the first answer.
+	// keyTTL is how long an answer is stored under its key.
 	keyTTL = 24 * time.Hour
 
-	// keyLease is how long a node that died keeps its keys busy, where several
-	// share a store.
+	// keyLease is how long a key stays busy after its node has died, if several
+	// nodes share a store.
 	keyLease = 30 * time.Second
 
-	// eventsTTL is how long those who follow an answer may still read it from
-	// the store's events. Later they find it under its key.
+	// eventsTTL is how long followers can read the events of an answer after
+	// its end. Later they find it under its key.
 	eventsTTL = 10 * time.Second
 
 	// claimRetry is the pause between two attempts to claim a key.
 	claimRetry = 20 * time.Millisecond
 )
 
-// claimUser owns the claims of keys. It cannot be the name of a user, which
-// holds no control characters.
+// claimUser owns the claims of keys. No user can have this name, because names
+// have no control characters.
 const claimUser = "\x00idempotency"
 
 // Idempotency answers a request once, however often it is sent with the same
-// Idempotency-Key. The first one claims the key in the store and leads: it
-// gets its answer made, which goes to its client, into the store's events for
-// those that repeat it meanwhile, and under the key for those that come later.
+// Idempotency-Key. The first request claims the key in the store and leads. Its
+// answer goes to its client, into the store's events for requests that repeat
+// the key meanwhile, and under the key for later ones.
 type Idempotency struct {
 	app *chat.App
 	log *zap.Logger
 }
 
-// NewIdempotency returns the one of a handler.
+// NewIdempotency returns an Idempotency for a handler.
 func NewIdempotency(app *chat.App, log *zap.Logger) *Idempotency { return &Idempotency{app, log} }
 
 // KeyedRequest is a request with an Idempotency-Key.
@@ -57,36 +57,36 @@ type KeyedRequest struct {
 	Store store.Store
 	Key   string // by ClientKey
 
-	// Same is what a request must share with the first one of its key, such as
-	// the body.
+	// Same is what all requests with the key must have in common, such as the
+	// body.
 	Same [][]byte
 
-	// Continue says that the answer is made to its end without any client.
-	// Else it ends when the last of those who wait for it has left.
+	// Continue lets the answer finish without any client. Otherwise it ends
+	// when the last request that waits for it has left.
 	Continue bool
 
-	// Stands says whether a stored answer may be given again, by the note that
-	// it was recorded with. Where it is set, answers with a note are stored,
-	// also those that end in a failure; else those that went well.
+	// Stands reports whether a stored answer may be replayed, given its note.
+	// If it is set, answers with a note are stored, including those that end
+	// in a failure. Otherwise only successful answers are stored.
 	Stands func(ctx context.Context, note []byte) (bool, error)
 
-	// Failure is what an error of the answer is to those who follow. Default:
-	// apierror.From.
+	// Failure returns the failure that followers are answered when the Answer
+	// returned an error. Default: apierror.From.
 	Failure func(error) *apierror.Error
 }
 
-// Answer makes an answer by writing it to w, or returns why it did not. x leads
-// to w, and lives as long as the answer is wanted.
+// Answer writes an answer to w, or returns why it could not. x writes to w, and
+// its context ends when the answer is no longer wanted.
 type Answer func(x *chat.Exchange, w *Recorder) error
 
-// keyed is a request with its places in the store.
+// keyed is a request with its keys in the store.
 type keyed struct {
 	*Idempotency
 	x      *KeyedRequest
 	tenant string
 	key    string           // of the stored answer
-	claim  store.SessionKey // a turn that belongs to no session
-	sum    [32]byte         // of what must be the same
+	claim  store.SessionKey // a turn without a session
+	sum    [32]byte         // of KeyedRequest.Same
 }
 
 func (d *Idempotency) keyed(x *KeyedRequest) *keyed {
@@ -102,9 +102,8 @@ func (d *Idempotency) keyed(x *KeyedRequest) *keyed {
 	}
 }
 
-// Serve answers a request: with the stored answer, by following the one that
-// is being made, or with one of its own. After an answer that came to nothing
-// the next request tries again.
+// Serve answers a request with the stored answer, with the one that another
+// request leads, or by leading. If a leader fails, the next request leads.
 func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 	k := d.keyed(x)
 	for {
@@ -127,8 +126,8 @@ func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 		if answered, err := k.follow(); answered || err != nil {
 			return err
 		}
-		// A tenant that is erased meanwhile leaves a busy key and nothing to
-		// follow, so do not ask at once.
+		// The key of a tenant that is being erased is busy and has nothing to
+		// follow, so do not spin.
 		if err := pause(x.R.Context(), claimRetry); err != nil {
 			return err
 		}
@@ -144,10 +143,10 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// lead gets the answer made under a key that has been claimed.
+// lead makes the answer for a key that this request has claimed.
 func (k *keyed) lead(turn string, cancelled <-chan struct{}, answer Answer) error {
 	f := k.newFeed(turn)
-	// it may have been answered since the last look
+	// it may have been answered before the claim
 	a, err := k.stored()
 	if a != nil || err != nil {
 		f.abandon()
@@ -173,13 +172,13 @@ func (k *keyed) lead(turn string, cancelled <-chan struct{}, answer Answer) erro
 	return w.end(err, errors.Is(context.Cause(r.Context()), errGone))
 }
 
-// detach returns the request for the answer, whose context does not end with
-// the client. It renews the claim until stop is called.
+// detach returns the request for the answer, whose context does not end with the
+// client, and renews the claim until stop is called.
 func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early bool)) (r *http.Request, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(k.x.R.Context()))
 	unhook := context.AfterFunc(k.x.R.Context(), func() { leave(true) })
 	if k.x.Continue {
-		cancelled = nil // no client ends it
+		cancelled = nil // it does not end with its clients
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() { k.watch(ctx, turn, cancelled, cancel) })
@@ -187,11 +186,11 @@ func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early 
 		unhook()
 		leave(false)
 		cancel(nil)
-		watching.Wait() // it uses the store, which is the request's
+		watching.Wait() // the lease of the store ends with the request
 	}
 }
 
-// watch renews the claim, and ends an answer that has lost its last client.
+// watch renews the claim, and cancels the answer when its last client has left.
 func (k *keyed) watch(ctx context.Context, turn string, cancelled <-chan struct{}, cancel context.CancelCauseFunc) {
 	renew := time.NewTicker(keyLease / 3)
 	defer renew.Stop()
@@ -200,7 +199,7 @@ func (k *keyed) watch(ctx context.Context, turn string, cancelled <-chan struct{
 		case <-ctx.Done():
 			return
 		case <-cancelled:
-			cancelled = nil // it stays closed
+			cancelled = nil // it is closed
 			if k.abandoned(turn) {
 				cancel(errGone)
 			}
@@ -212,7 +211,7 @@ func (k *keyed) watch(ctx context.Context, turn string, cancelled <-chan struct{
 	}
 }
 
-// stored reads the answer under the key, nil without one that stands.
+// stored returns the answer under the key, or nil if there is none to replay.
 func (k *keyed) stored() (*recording, error) {
 	ctx := k.x.R.Context()
 	value, err := k.x.Store.CacheGet(ctx, k.tenant, k.key)
@@ -243,8 +242,8 @@ func (k *keyed) stored() (*recording, error) {
 	return a, nil
 }
 
-// keep stores an answer under the key, and says whether it did. A failure costs
-// the replay, and not the answer.
+// keep stores an answer under the key, and reports whether it did. Without it the
+// client still gets its answer, but no replay.
 func (k *keyed) keep(a *recording) bool {
 	ctx, cancel := k.storeContext()
 	defer cancel()
@@ -257,16 +256,16 @@ func (k *keyed) keep(a *recording) bool {
 	return true
 }
 
-// storeContext outlives the client: what an answer leaves in the store is for
-// those who come later.
+// storeContext returns a context that outlives the client, for writes that later
+// requests depend on.
 func (k *keyed) storeContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(k.x.R.Context()), storeTimeout)
 }
 
-// storeError turns a failure of the store into one to answer.
+// storeError turns an error of the store into the one to answer.
 func (k *keyed) storeError(op string, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return err // the client is gone, and the store is well
+		return err // the client is gone; the store did not fail
 	}
 	k.app.StoreFailed(op)
 	return apierror.StorageUnavailable(fmt.Errorf("%s: %w", op, err))

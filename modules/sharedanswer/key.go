@@ -9,12 +9,13 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 )
 
-// HeaderKey is the header with the key under which a client repeats a request.
+// HeaderKey is the request header with the idempotency key.
 const HeaderKey = "Idempotency-Key"
 
 const maxKey = 255 // characters
 
-// ClientKey reads the key of a request, empty where it has none.
+// ClientKey returns the request's idempotency key, or an empty string without
+// one. Errors are *apierror.Error.
 func ClientKey(header http.Header) (string, error) {
 	values := header.Values(HeaderKey)
 	if len(values) == 0 {
@@ -31,7 +32,8 @@ func ClientKey(header http.Header) (string, error) {
 	return key, nil
 }
 
-// KeyOf makes a key of parts, none of which can be mistaken for another.
+// KeyOf returns a key for these parts. Each part is hashed by itself, so that
+// other parts with the same concatenation have another key.
 func KeyOf(kind string, parts ...string) string {
 	sum := sumOf(parts)
 	return kind + ":" + hex.EncodeToString(sum[:])

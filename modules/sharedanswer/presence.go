@@ -9,17 +9,17 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// Where clients that leave end an answer, each request that waits for it holds
-// a slot of the store's limiter. The last one to leave cancels the turn. Its
-// leader then looks at the slots once more, since another request may have come.
+// If an answer ends when its clients leave, each request that waits for it holds
+// a slot of the store's limiter. The last one to leave cancels the turn. The
+// leader then checks the slots again, since another request may have come.
 
-// slotOf is a slot that is free while fewer than most are taken.
+// slotOf returns a slot of a turn that is free while fewer than most are taken.
 func slotOf(turn string, most int64) []store.Take {
 	return []store.Take{{Key: "idempotency " + turn, Slots: most}}
 }
 
-// attend counts the request among those who wait for a turn, until leave is
-// called, early where the answer has not ended.
+// attend counts the request as waiting for a turn, until leave is called. early
+// says that the answer has not ended.
 func (k *keyed) attend(turn string) (leave func(early bool), err error) {
 	if k.x.Continue {
 		return func(bool) {}, nil
@@ -39,7 +39,7 @@ func (k *keyed) attend(turn string) (leave func(early bool), err error) {
 	}, nil
 }
 
-// abandoned says whether a turn has lost its last request.
+// abandoned reports whether no request waits for the turn any more.
 func (k *keyed) abandoned(turn string) bool {
 	ctx, cancel := k.storeContext()
 	defer cancel()
@@ -71,8 +71,9 @@ func (k *keyed) cancelTurn() {
 	}
 }
 
-// presenceFailed notes that an answer may go on without a client.
+// presenceFailed logs an error of the store, after which an answer may continue
+// without any client.
 func (k *keyed) presenceFailed(op string, err error) {
 	k.app.StoreFailed(op)
-	k.log.Error("counting who waits for an answer", zap.String("tenant", k.x.Rec.TenantID()), zap.Error(err))
+	k.log.Error("counting the requests that wait for an answer", zap.String("tenant", k.x.Rec.TenantID()), zap.Error(err))
 }

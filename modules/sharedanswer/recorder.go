@@ -8,13 +8,13 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// maxRecorded is the longest answer that is stored under a key, in bytes. It
-// fits every store.
+// maxRecorded is the largest answer that is stored under a key, in bytes. It fits
+// every store.
 const maxRecorded = 8 << 20
 
-// Recorder is the ResponseWriter of an answer under an Idempotency-Key. What
-// is written goes to the client, to those who follow, and into a recording. A
-// client that has gone is no reason to fail.
+// Recorder is the ResponseWriter of an answer under an Idempotency-Key. It writes
+// to the client, to the followers and into a recording. It does not fail because
+// the client is gone.
 type Recorder struct {
 	k      *keyed
 	feed   *feed
@@ -22,16 +22,15 @@ type Recorder struct {
 
 	header http.Header // as it is being made
 
-	// mu guards what follows: a keep-alive may be written while a handler is at
-	// work.
+	// mu guards what follows, because keep-alives come from another goroutine.
 	mu    sync.Mutex
-	begun head   // as it was sent; without a status until the answer has begun
-	body  []byte // so far, unless it is too long
+	begun head   // as it was sent; Status is 0 before
+	body  []byte // nil if it is too long
 	long  bool
 	note  []byte
 
 	holding bool
-	held    []byte // what goes out once the answer is stored
+	held    []byte // to be sent once the answer is stored
 	gone    bool   // the client cannot be written to
 	failure *apierror.Error
 }
@@ -42,26 +41,26 @@ func (k *keyed) newRecorder(f *feed) *Recorder {
 
 func (k *keyed) client() *client { return &client{x: &k.x.Request, log: k.log} }
 
-// Note marks the answer as one to give again, see KeyedRequest.Stands.
+// Note marks the answer as one to store, see KeyedRequest.Stands.
 func (w *Recorder) Note(note []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note = note
 }
 
-// Hold says that what follows is the end of the answer. It goes out once the
-// answer is stored, so that a client that has seen it gets it again.
+// Hold holds back what is written from now on, the end of the answer, until the
+// answer is stored. So a client that has seen the end can replay the answer.
 func (w *Recorder) Hold() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.holding = true
 }
 
-// Header implements http.ResponseWriter. It holds the answer's own headers
-// alone: the client's has also those of this one request.
+// Header implements http.ResponseWriter. It has only the answer's own headers,
+// without those that belong to the leader's request alone.
 func (w *Recorder) Header() http.Header { return w.header }
 
-// Unwrap is for http.ResponseController.
+// Unwrap makes http.ResponseController reach the client's writer.
 func (w *Recorder) Unwrap() http.ResponseWriter { return w.k.x.W }
 
 // WriteHeader implements http.ResponseWriter. Informational responses are
@@ -83,8 +82,8 @@ func (w *Recorder) begin(status int) {
 	}
 }
 
-// Write implements http.ResponseWriter. It fails once the answer has, or when
-// neither the client nor a later request can get it any more.
+// Write implements http.ResponseWriter. It fails once the answer has failed, or
+// when the answer can reach neither the client nor another request.
 func (w *Recorder) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,8 +130,9 @@ func (w *Recorder) FlushError() error {
 	return nil
 }
 
-// TakeFailure implements apierror.Taker: each request tells its client itself,
-// with its own trace id. The first failure counts: others follow from it.
+// TakeFailure implements apierror.Taker, because each request reports the failure
+// with its own trace id. It keeps the first failure, since later ones follow
+// from it.
 func (w *Recorder) TakeFailure(e *apierror.Error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,7 +141,7 @@ func (w *Recorder) TakeFailure(e *apierror.Error) {
 	}
 }
 
-// record makes the answer.
+// record calls answer. If it panics, the followers get a failure.
 func (w *Recorder) record(answer func() error) (err error) {
 	defer func() {
 		switch p := recover(); p {
@@ -156,9 +156,9 @@ func (w *Recorder) record(answer func() error) (err error) {
 	return answer()
 }
 
-// end stores the answer, frees the key, and only then lets the client see the
-// end. err is what the answer ended with; left says that all clients have gone.
-// It returns what is still to be answered.
+// end stores the answer and frees the key before it sends the end to the client.
+// err is the error of the answer; left says that all clients have left. It
+// returns the error that is still to be answered.
 func (w *Recorder) end(err error, left bool) error {
 	failure := w.failure
 	if failure == nil && err != nil {
@@ -189,7 +189,7 @@ func (k *keyed) failureOf(err error) *apierror.Error {
 	return apierror.From(err)
 }
 
-// recording is the answer to store, nil for one that frees the key.
+// recording returns the answer to store, or nil if it is not to be replayed.
 func (w *Recorder) recording(failure *apierror.Error) *recording {
 	stands := failure == nil
 	if w.k.x.Stands != nil {
@@ -203,7 +203,7 @@ func (w *Recorder) recording(failure *apierror.Error) *recording {
 	return a
 }
 
-// lastEvents are what was held back, for those who follow.
+// lastEvents returns what was held back as events for the followers.
 func (w *Recorder) lastEvents() []store.Event {
 	var last []store.Event
 	if w.begun.Status != 0 && w.client.header == nil {
@@ -215,7 +215,7 @@ func (w *Recorder) lastEvents() []store.Event {
 	return last
 }
 
-// release sends what was held back.
+// release sends the client what was held back.
 func (w *Recorder) release() {
 	if w.begun.Status != 0 && w.client.header == nil {
 		w.client.begin(w.begun.Status, w.begun.Header)

@@ -15,28 +15,28 @@ import (
 type recording struct {
 	head
 
-	sum  [32]byte // of the request under whose key it is; zero in the cache
+	sum  [32]byte // of the request, see keyed.sum; zero in the cache
 	body []byte
 }
 
-// head is what stands in front of a recording's body.
+// head is all of a recording but its body.
 type head struct {
 	Status  int             `json:"status"`
 	Header  http.Header     `json:"header"`
-	Turn    string          `json:"turn,omitempty"`    // that made it
+	Turn    string          `json:"turn,omitempty"`    // of the leader
 	Note    []byte          `json:"note,omitempty"`    // for KeyedRequest.Stands
-	Failure *apierror.Error `json:"failure,omitempty"` // why it ends early
+	Failure *apierror.Error `json:"failure,omitempty"` // why the answer is not complete
 }
 
 var errNoRecording = errors.New("not a recorded answer")
 
-// encode renders a recording: the sum, the head's length, the head as JSON,
-// and the body.
+// encode returns the stored form of a recording: the sum, the head's length, the
+// head as JSON, and the body.
 func (a *recording) encode() []byte {
 	h := a.head
 	h.Header = h.Header.Clone()
 	h.Header.Del(HeaderCache)
-	h.Header.Del("Date") // a replay has its own
+	h.Header.Del("Date") // a replay gets its own
 	front, _ := json.Marshal(h)
 	b := append([]byte(nil), a.sum[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(front)))
@@ -44,7 +44,7 @@ func (a *recording) encode() []byte {
 	return append(b, a.body...)
 }
 
-// decodeRecording undoes encode. The recording goes on using b.
+// decodeRecording reverses encode. The recording keeps b.
 func decodeRecording(b []byte) (*recording, error) {
 	a := new(recording)
 	if n := copy(a.sum[:], b); n < len(a.sum) || len(b) < n+4 {
@@ -65,8 +65,8 @@ func decodeRecording(b []byte) (*recording, error) {
 
 var keepAlive = sse.AppendComment(nil, "keep-alive")
 
-// replay is the body to send once more. A stream goes without its keep-alive
-// comments: they spoke of the time that the model took.
+// replay returns the body to send again. It removes a stream's keep-alive
+// comments, which only bridged the pauses of the model.
 func (a *recording) replay() []byte {
 	if !isStream(a.Header) || !bytes.Contains(a.body, keepAlive) {
 		return a.body
@@ -80,7 +80,7 @@ func (a *recording) replay() []byte {
 		}
 		kept = append(kept, rest[:i]...)
 		if len(kept) > 0 && kept[len(kept)-1] != '\n' {
-			kept = append(kept, keepAlive...) // the end of a line of data
+			kept = append(kept, keepAlive...) // not a comment, but part of a line of data
 		}
 		rest = rest[i+len(keepAlive):]
 	}

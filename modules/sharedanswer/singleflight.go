@@ -12,18 +12,18 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
-// maxShared is how long a stream may grow, in bytes, while others may still
-// join: all of it is held for them.
+// maxShared is the largest shared answer, in bytes. All of it is kept for
+// requests that join late.
 const maxShared = 32 << 20
 
 var (
-	errTooLong   = errors.New("the answer is too long to be held for others")
+	errTooLong   = errors.New("the answer is too long to be shared")
 	errGone      = errors.New("the client is gone")
 	errBrokenOff = errors.New("the answer was broken off")
 )
 
-// flight is a call whose answer all who ask for it meanwhile share. The call
-// writes to it as to a client, and never waits for a slow one.
+// flight is a running call whose answer several requests share. It buffers what
+// the call writes, so that a slow client does not delay the call.
 type flight struct {
 	header http.Header // as it is being made
 
@@ -31,32 +31,31 @@ type flight struct {
 	changed  chan struct{} // closed at the next change
 	finished chan struct{} // closed at the end
 	waiters  int
-	outdated bool                    // somebody has asked for a fresh answer
-	cancel   context.CancelCauseFunc // ends the call; nil until it has begun
-	rec      *record.Record          // of the call; nil before it has begun
+	outdated bool                    // a later request wants a fresh answer
+	cancel   context.CancelCauseFunc // cancels the call; nil before it begins
+	rec      *record.Record          // of the call; nil before it begins
 
 	status  int
-	begun   http.Header // as it was sent; nil until the answer has begun
+	begun   http.Header // as it was sent; nil before the answer begins
 	body    []byte
 	done    bool
 	err     error           // why there is no answer
-	failure *apierror.Error // why the answer ends early
+	failure *apierror.Error // why the answer is not complete
 }
 
 func newFlight() *flight {
 	return &flight{header: make(http.Header), changed: make(chan struct{}), finished: make(chan struct{})}
 }
 
-// flights are the running ones of this process, by key. They outlive a
+// flights holds the running flights of this process, by key. They outlive a
 // reload, as requests do.
 var flights = struct {
 	mu    sync.Mutex
 	byKey map[string]*flight
 }{byKey: make(map[string]*flight)}
 
-// join adds a waiter to the flight of a key. Without one, or where a fresh
-// answer is wanted, it makes a new one: then the caller leads, and must finish
-// it.
+// join adds a waiter to the flight of a key. If there is none, or if fresh is
+// set, it starts a new flight: the caller leads and must finish it.
 func join(key string, fresh bool) (f *flight, leads bool) {
 	flights.mu.Lock()
 	defer flights.mu.Unlock()
@@ -69,7 +68,8 @@ func join(key string, fresh bool) (f *flight, leads bool) {
 	return f, true
 }
 
-// admit adds a waiter, unless the flight was given up or is too old.
+// admit adds a waiter, and reports whether it did. A request for a fresh answer
+// and a flight that all waiters have left are not admitted.
 func (f *flight) admit(fresh bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -84,7 +84,7 @@ func (f *flight) admit(fresh bool) bool {
 	return true
 }
 
-// finish ends a flight, with the error for which there is no answer if any.
+// finish ends a flight. err is why there is no answer, or nil.
 func (f *flight) finish(key string, err error) {
 	flights.mu.Lock()
 	if flights.byKey[key] == f {
@@ -95,8 +95,8 @@ func (f *flight) finish(key string, err error) {
 	close(f.finished)
 }
 
-// leave takes a waiter off. The last one ends the call, and waits for its end
-// so that the process does not end before.
+// leave removes a waiter. The last one cancels the call and waits for its end, so
+// that the process does not exit before.
 func (f *flight) leave() {
 	f.mu.Lock()
 	f.waiters--
@@ -111,7 +111,7 @@ func (f *flight) leave() {
 	<-f.finished
 }
 
-// call begins the call of a flight.
+// call sets the record of the flight's call and what cancels it.
 func (f *flight) call(rec *record.Record, cancel context.CancelCauseFunc) {
 	f.change(func() { f.rec, f.cancel = rec, cancel })
 }
@@ -121,8 +121,8 @@ func (f *flight) fill(a *recording) {
 	f.change(func() { f.status, f.begun, f.body = a.Status, a.Header, a.replay() })
 }
 
-// run makes a call. It runs outside of any request, where a panic would end
-// the process.
+// run calls call and turns a panic into an error. It runs outside of any request,
+// where a panic would end the process.
 func (f *flight) run(call func() error) (err error) {
 	defer func() {
 		switch p := recover(); p {
@@ -162,7 +162,7 @@ func (f *flight) begin(status int) {
 	}
 }
 
-// Write implements http.ResponseWriter. It fails once the answer has.
+// Write implements http.ResponseWriter. It fails once the answer has failed.
 func (f *flight) Write(p []byte) (n int, err error) {
 	f.change(func() {
 		f.begin(http.StatusOK)
@@ -179,11 +179,12 @@ func (f *flight) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Flush implements http.Flusher. Waiters flush themselves.
+// Flush implements http.Flusher. It does nothing: each waiter flushes.
 func (f *flight) Flush() {}
 
-// TakeFailure implements apierror.Taker: each waiter tells its own client. The
-// first failure counts: others follow from it.
+// TakeFailure implements apierror.Taker, because each waiter reports the failure
+// to its own client. It keeps the first failure, since later ones follow from
+// it.
 func (f *flight) TakeFailure(e *apierror.Error) {
 	f.change(func() {
 		if f.failure == nil {
@@ -195,10 +196,10 @@ func (f *flight) TakeFailure(e *apierror.Error) {
 // view is what a waiter sees of a flight.
 type view struct {
 	status  int
-	header  http.Header // nil until the answer has begun
-	more    []byte      // beyond what the waiter has
+	header  http.Header // nil before the answer begins
+	more    []byte      // the body after what the waiter has
 	done    bool
-	err     error // why there is no answer, or not all of it
+	err     error // why the answer is missing or not complete
 	changed <-chan struct{}
 }
 
@@ -208,7 +209,7 @@ func (f *flight) view(have int) view {
 	v := view{
 		status:  f.status,
 		header:  f.begun,
-		more:    f.body[have:len(f.body):len(f.body)], // what was appended once is never changed
+		more:    f.body[have:len(f.body):len(f.body)], // the body is only appended to
 		done:    f.done,
 		err:     f.err,
 		changed: f.changed,
@@ -219,7 +220,7 @@ func (f *flight) view(have int) view {
 	return v
 }
 
-// callSoFar is what is known of the call. over says that it has ended.
+// callSoFar returns the record of the call. over says that the call has ended.
 func (f *flight) callSoFar() (c record.Call, over bool) {
 	f.mu.Lock()
 	rec, done := f.rec, f.done
@@ -230,8 +231,8 @@ func (f *flight) callSoFar() (c record.Call, over bool) {
 	return rec.CallSoFar(), done
 }
 
-// wait writes a flight to one client, until it has ended or ctx has. It
-// returns why there is no answer, or not all of it.
+// wait writes a flight to one client, until the flight or ctx ends. It returns
+// why the answer is missing or not complete.
 func (f *flight) wait(ctx context.Context, c *client) error {
 	defer f.leave()
 	for have := 0; ; {
@@ -257,8 +258,8 @@ func (f *flight) wait(ctx context.Context, c *client) error {
 	}
 }
 
-// recording is the answer to cache, nil for one that is not whole, as when a
-// budget has ended it. err is what the call ended with.
+// recording returns the answer to cache, or nil if it is not complete, such as
+// one that a budget ended. err is the error of the call.
 func (f *flight) recording(err error) *recording {
 	call, _ := f.callSoFar()
 	f.mu.Lock()
