@@ -14,10 +14,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 )
 
-// ReadBody returns the request's body: one JSON object of at most limit bytes,
-// in valid UTF-8, no name twice, nothing behind it. Everything that reads the
-// body afterwards sees the same members, whichever of two names it would pick.
-// Errors are *apierror.Error.
+// ReadBody returns the request's body: one JSON object of at most limit bytes, in
+// valid UTF-8, without duplicate names and with nothing after it. So all later
+// readers see the same members, whichever duplicate they would pick. Errors are
+// *apierror.Error.
 func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	if b, ok := r.Body.(*checkedBody); ok && int64(len(b.all)) <= limit {
 		return b.all, nil
@@ -45,7 +45,7 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// checkedBody is a body as ReadBody lets it pass.
+// checkedBody is a body that needs no check by ReadBody.
 type checkedBody struct {
 	bytes.Reader
 	all []byte
@@ -53,9 +53,9 @@ type checkedBody struct {
 
 func (*checkedBody) Close() error { return nil }
 
-// SetCheckedBody gives a request a body that a handler of this chain has made
-// of parts that were checked: the next one takes it as it is. To any other
-// handler it is a body like others.
+// SetCheckedBody gives a request a body that was built from checked parts, so that
+// ReadBody returns it without another check. For other handlers it is an ordinary
+// body.
 func SetCheckedBody(r *http.Request, body []byte) {
 	b := &checkedBody{all: body}
 	b.Reset(body)
@@ -65,8 +65,8 @@ func SetCheckedBody(r *http.Request, body []byte) {
 	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 }
 
-// maxAhead bounds, in bytes, the room that is made for a body because its
-// Content-Length says so.
+// maxAhead is how many bytes are allocated at most on the word of a
+// Content-Length.
 const maxAhead = 64 << 10
 
 func isJSON(contentType string) bool {
@@ -82,7 +82,7 @@ func checkObject(body []byte) error {
 	if jsontext.Value(body).IsValid() && jsontext.Value(body).Kind() == jsontext.KindBeginObject {
 		return nil
 	}
-	// once more, for what is wrong with it
+	// parse it again for an error with details
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	v, err := d.ReadValue()
 	if err != nil {
@@ -90,7 +90,7 @@ func checkObject(body []byte) error {
 	}
 	kind := v.Kind()
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return apierror.InvalidJSON(errors.New("something follows the JSON value"))
+		return apierror.InvalidJSON(errors.New("data after the JSON value"))
 	}
 	if kind != jsontext.KindBeginObject {
 		return apierror.InvalidRequest("body", "want a JSON object")

@@ -10,36 +10,35 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
-// Exchange is one request and its answer, as a handler of the chain sees
-// them. It knows who writes to the client: the handler whose ResponseWriter
-// leads to the connection, and not one whose answer another handler in front
-// translates.
+// Exchange is one request and its answer, as a handler of the chain sees them. It
+// knows which handler writes to the client: the one whose ResponseWriter leads to
+// the connection, not one whose answer a handler in front translates.
 type Exchange struct {
 	W   http.ResponseWriter
 	R   *http.Request
 	Rec *record.Record
 
 	app    *App
-	client *Exchange // to whose client W passes on all it gets; nil where W says itself
+	client *Exchange // set if W passes everything on to the client of another exchange
 }
 
-// NewExchange returns an exchange whose answer goes to w instead of the
-// writer of the exchange that it belongs to.
+// NewExchange returns an exchange that writes to w, which is not a client's
+// writer.
 func (a *App) NewExchange(w http.ResponseWriter, r *http.Request, rec *record.Record) *Exchange {
 	return &Exchange{W: w, R: r, Rec: rec, app: a}
 }
 
-// Recorded returns the exchange with w in front of its writer. w passes on to
-// the client what it records, and when it is written.
+// Recorded returns the exchange with w in front of its writer. w must pass
+// everything on to the client when it is written.
 func (x *Exchange) Recorded(w http.ResponseWriter, r *http.Request) *Exchange {
 	return &Exchange{W: w, R: r, Rec: x.Rec, app: x.app, client: x}
 }
 
-// SetHeader sets a header of the answer that no later handler can override.
+// SetHeader sets a header of the answer that later handlers cannot override.
 func (x *Exchange) SetHeader(name, value string) { x.Rec.SetHeader(x.W, name, value) }
 
-// RequireTenant makes sure that the request has a tenant: the one resolved
-// before, else the named one. Errors are *apierror.Error.
+// RequireTenant ensures that the request has a tenant: the resolved one, else the
+// named one. Errors are *apierror.Error.
 func (x *Exchange) RequireTenant(named string) error {
 	if err := x.app.RequireTenant(x.R, x.Rec, named); err != nil {
 		return err
@@ -48,15 +47,15 @@ func (x *Exchange) RequireTenant(named string) error {
 	return nil
 }
 
-// OK answers with data in the envelope of the native API.
+// OK answers with data in the success envelope of the native API.
 func (x *Exchange) OK(data any) error {
 	return apierror.WriteJSON(x.W, http.StatusOK, apierror.Success{OK: true, Data: data, TraceID: x.Rec.TraceID})
 }
 
-// OwnsConnection says whether what is written to W goes to the client as it
-// is. It does not where a handler in front takes the answer: keep-alives, the
-// deadline of a client that does not read, and the count of open streams are
-// that handler's then.
+// OwnsConnection reports whether what is written to W goes to the client
+// unchanged. If a handler in front takes the answer, that handler sends the
+// keep-alives, sets the deadline of a client that does not read, and counts the
+// open stream.
 func (x *Exchange) OwnsConnection() bool {
 	if x.client != nil {
 		return x.client.OwnsConnection()
@@ -64,27 +63,27 @@ func (x *Exchange) OwnsConnection() bool {
 	return apierror.TakerOf(x.W) == nil
 }
 
-// ChunkTaker is a ResponseWriter that takes a streamed answer chunk by chunk,
-// so that two handlers of this process skip the bytes between them, as io.Copy
-// does with io.ReaderFrom. Only what the chunks of a stream say is taken so:
-// the header and the end mark are written as to any ResponseWriter.
+// ChunkTaker is a ResponseWriter that takes the chunks of a stream without
+// encoding them, as io.ReaderFrom lets io.Copy skip its buffer. Two handlers of
+// this chain need not encode and parse events between them. The header and the
+// end mark are written as to any ResponseWriter.
 type ChunkTaker interface {
-	// TakesChunks says whether an event stream has begun, to which chunks
-	// may be added now.
+	// TakesChunks reports whether chunks can be taken. It is true once the
+	// header of an event stream was written.
 	TakesChunks() bool
 
-	// TakeChunk adds a chunk, which is the caller's again afterwards. It is
-	// held back until the next FlushChunks.
+	// TakeChunk adds a chunk, which it must not keep. The chunk may be held
+	// back until FlushChunks.
 	TakeChunk(*provider.Chunk) error
 
-	// FlushChunks passes on the chunks that were taken.
+	// FlushChunks sends the chunks that were taken.
 	FlushChunks() error
 }
 
-// ChunkTaker returns the writer that takes the answer's chunks, nil where
-// they have to be written as bytes: to a client, or to a handler in between
-// that changes bytes. It is known once the header has been written, with which
-// a recorder in between decides whether it buffers.
+// ChunkTaker returns the writer that takes the answer's chunks. It returns nil if
+// they must be written as bytes, to the client or to a handler in between that
+// may change them. Call it after WriteHeader, which is when a ResponseRecorder in
+// between decides whether to buffer.
 func (x *Exchange) ChunkTaker() ChunkTaker {
 	w := x.W
 	for {
@@ -93,7 +92,7 @@ func (x *Exchange) ChunkTaker() ChunkTaker {
 			return v
 		case *answerWriter:
 			w = v.ResponseWriter
-		case caddyhttp.ResponseRecorder: // Caddy's metrics and logs count what passes
+		case caddyhttp.ResponseRecorder: // such as that of Caddy's metrics
 			u, ok := w.(interface{ Unwrap() http.ResponseWriter })
 			if !ok || v.Buffered() {
 				return nil

@@ -9,34 +9,33 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// Stream is an answer of server-sent events. Where the exchange owns the
-// connection, it sends keep-alives, does not let a client that stopped reading
-// hold up the end, and is counted as an open stream.
+// Stream writes an answer of server-sent events. If the exchange owns the
+// connection, Stream also sends keep-alives, keeps a client that stopped reading
+// from delaying the end, and counts as an open stream.
 type Stream struct {
 	x      *Exchange
 	rc     *http.ResponseController
 	beats  *sse.Heartbeat // guards what follows
 	begun  bool
-	header http.Header // what else goes into the answer's header
+	header http.Header // additional headers of the answer
 
 	owned  bool
-	closed func() // ends the count of open streams; nil before the answer has begun
-	unhook func() // ends the watch over a client that does not read
+	closed func() // decrements the count of open streams; nil before the answer begins
+	unhook func() // undoes CutShort
 }
 
 // KeepAlive says when a silent stream sends a comment.
 type KeepAlive struct {
 	Interval time.Duration // 0 sends none
 
-	// Begins lets a keep-alive begin the answer: the handler reports failures
-	// as events from then on. Otherwise the first one comes after the first
-	// event.
+	// Begins lets a keep-alive begin the answer, after which the handler must
+	// report failures as events. Otherwise keep-alives wait for the first event.
 	Begins bool
 }
 
-// NewStream prepares an answer, of which nothing is sent yet. Once ctx has
-// ended, a write that waits for the client fails within seconds. Close must be
-// called before the handler returns.
+// NewStream prepares an answer and sends nothing. After ctx ends, a write that
+// blocks on the client fails within seconds. Close must be called before the
+// handler returns.
 func (x *Exchange) NewStream(ctx context.Context, k KeepAlive) *Stream {
 	s := &Stream{x: x, rc: http.NewResponseController(x.W), header: make(http.Header), owned: x.OwnsConnection()}
 	if !s.owned {
@@ -55,7 +54,8 @@ func (x *Exchange) NewStream(ctx context.Context, k KeepAlive) *Stream {
 
 var keepAliveComment = sse.AppendComment(nil, "keep-alive")
 
-// SetHeader sets a header of the answer, where it has not begun.
+// SetHeader sets a header of the answer. It has no effect once the answer has
+// begun.
 func (s *Stream) SetHeader(name, value string) {
 	_ = s.beats.Do(func() error {
 		s.header.Set(name, value)
@@ -63,7 +63,7 @@ func (s *Stream) SetHeader(name, value string) {
 	})
 }
 
-// Begin sends the header, where that has not been done.
+// Begin sends the header, unless it was sent.
 func (s *Stream) Begin() {
 	_ = s.beats.Do(func() error {
 		s.begin()
@@ -71,8 +71,8 @@ func (s *Stream) Begin() {
 	})
 }
 
-// Send writes events and flushes them, in one go. It begins the answer where
-// that has not been done.
+// Send writes events with one write and one flush, after the header if that was
+// not sent.
 func (s *Stream) Send(events []byte) error {
 	return s.beats.Do(func() error { return s.write(events) })
 }
@@ -102,8 +102,8 @@ func (s *Stream) begin() {
 	s.x.W.WriteHeader(http.StatusOK)
 }
 
-// Stop ends the keep-alives, and says whether the answer has begun. Nothing
-// begins it afterwards but Begin and Send.
+// Stop ends the keep-alives, and reports whether the answer has begun. After that
+// only Begin and Send can begin it.
 func (s *Stream) Stop() (begun bool) {
 	s.beats.Stop()
 	return s.begun
