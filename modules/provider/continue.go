@@ -2,10 +2,9 @@ package provider
 
 import "github.com/tidwall/gjson"
 
-// Continuable says whether an answer to the request can be continued from where
-// it broke off, whatever the provider: it has to be one choice of free text,
-// and the last message must not be the assistant's own. A forced tool call or a
-// JSON document cannot be continued.
+// Continuable reports whether any provider could continue an answer to the
+// request. The answer must be one choice of free text, not a forced tool call or
+// a JSON document, and the last message must not be the assistant's own.
 func (r *Request) Continuable() bool {
 	root := gjson.ParseBytes(r.Body)
 	if n := root.Get("n"); n.Exists() && n.Type != gjson.Null && n.Num != 1 {
@@ -21,7 +20,7 @@ func (r *Request) Continuable() bool {
 	return len(messages) > 0 && messages[len(messages)-1].Get("role").Str != "assistant"
 }
 
-// forcesCall says whether the answer has to be a function call.
+// forcesCall reports whether the answer must be a tool call.
 func forcesCall(root gjson.Result) bool {
 	if root.Get("function_call").IsObject() {
 		return true

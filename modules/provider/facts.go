@@ -7,26 +7,25 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ParseChunk reads the facts of a chat.completion.chunk; ok is false where
-// raw is no JSON object. The facts do not refer to raw.
+// ParseChunk returns the facts of a chat.completion.chunk. ok is false if raw is
+// not a JSON object. The facts do not refer to raw.
 func ParseChunk(raw []byte) (f Facts, ok bool) {
 	_, f, ok = parse(raw, "delta")
 	return f, ok
 }
 
-// ParseCompletion reads the facts of a chat.completion; ok is false where
-// raw is no JSON object. The facts do not refer to raw.
+// ParseCompletion returns the facts of a chat.completion. ok is false if raw is
+// not a JSON object. The facts do not refer to raw.
 func ParseCompletion(raw []byte) (f Facts, ok bool) {
 	_, f, ok = parse(raw, "message")
 	return f, ok
 }
 
-// ReadCompletion is ParseCompletion for callers that look for more: root is
-// what was parsed.
+// ReadCompletion is ParseCompletion that also returns the parsed object.
 func ReadCompletion(raw []byte) (root gjson.Result, f Facts, ok bool) { return parse(raw, "message") }
 
-// parse reads the facts of an answer whose choices keep what was produced
-// under name.
+// parse returns the facts of an answer. name is the member of its choices that
+// holds the output: delta or message.
 func parse(raw []byte, name string) (root gjson.Result, f Facts, ok bool) {
 	root, ok = parseObject(raw)
 	if !ok {
@@ -57,9 +56,9 @@ func parse(raw []byte, name string) (root gjson.Result, f Facts, ok bool) {
 	return root, f, true
 }
 
-// parseObject checks raw as a whole, which gjson does not, and with a limit
-// to nesting, which gjson.Valid has not: an answer of opening brackets alone
-// must not overflow the stack. The result owns its bytes.
+// parseObject validates and parses raw. gjson.ParseBytes does not validate, and
+// gjson.Valid does not limit nesting, so an answer of opening brackets alone
+// would overflow the stack. The result owns its bytes.
 func parseObject(raw []byte) (gjson.Result, bool) {
 	if !json.Valid(raw) {
 		return gjson.Result{}, false
@@ -68,8 +67,8 @@ func parseObject(raw []byte) (gjson.Result, bool) {
 	return root, root.IsObject()
 }
 
-// addChoice adds what one choice holds. Only the first choice speaks for the
-// answer, but every one of them is paid for.
+// addChoice adds the facts of one choice. Text and finish reason are the first
+// choice's, but the output of all choices is counted.
 func (f *Facts) addChoice(c gjson.Result, name string) {
 	first := c.Get("index").Int() == 0
 	if first {
@@ -123,8 +122,8 @@ func functionBytes(fn gjson.Result) int {
 	return len(fn.Get("name").String()) + len(args.String())
 }
 
-// TextOf is the visible text of a message's content: the string itself, or
-// the text parts of a list, joined. Thinking and images are not text.
+// TextOf returns the visible text of a message's content: the string itself, or
+// the joined text parts of a list. Thinking and images are not text.
 func TextOf(content gjson.Result) string {
 	if content.Type == gjson.String {
 		return content.Str
@@ -147,9 +146,9 @@ func TextOf(content gjson.Result) string {
 	return b.String()
 }
 
-// textBytes is the size of the strings that carry text in v, however deep:
-// in lists of parts and of reasoning details. Signatures, identifiers and
-// encrypted data are not text that was produced.
+// textBytes returns the size of all text in v, at any depth, such as in lists of
+// parts or of reasoning details. Signatures, identifiers and encrypted data do
+// not count.
 func textBytes(v gjson.Result) int {
 	switch {
 	case v.Type == gjson.String:
@@ -171,8 +170,8 @@ func textBytes(v gjson.Result) int {
 	return 0
 }
 
-// holds says whether v carries anything: a string that is not empty,
-// somewhere below what is not merely a label.
+// holds reports whether v holds output: a string that is not empty, at any depth,
+// but not below a name that is only a label.
 func holds(v gjson.Result) bool {
 	switch {
 	case v.Type == gjson.String:
@@ -187,11 +186,11 @@ func holds(v gjson.Result) bool {
 		})
 		return found
 	}
-	// A number or true is a label too, never something the model wrote.
+	// Numbers and booleans are labels too, never output.
 	return false
 }
 
-// parseUsage reads a usage object; nil where it counts nothing.
+// parseUsage returns the counts of a usage object, or nil if it has none.
 func parseUsage(v gjson.Result) *Usage {
 	if !v.IsObject() {
 		return nil
@@ -220,10 +219,10 @@ func parseUsage(v gjson.Result) *Usage {
 	return u
 }
 
-// maxTokenCount keeps sums of token counts far from overflow.
+// maxTokenCount bounds token counts, so that their sums cannot overflow.
 const maxTokenCount = 1 << 40
 
-// TokenCount reads a number of tokens, 0 where v is none.
+// TokenCount returns v as a number of tokens, or 0 if it is not a positive number.
 func TokenCount(v gjson.Result) int64 {
 	if v.Type != gjson.Number || v.Num <= 0 {
 		return 0

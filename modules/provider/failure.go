@@ -9,7 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ErrorOf reads a provider's error from raw, in any of the shapes found in the
+// ErrorOf returns a provider's error in raw, in any of the formats found in the
 // wild: {"error":{...}}, {"error":"text"}, those in a list,
 // {"object":"error",...}, {"errors":[...]}, {"error":[...]}, {"detail":...} and
 // {"message":...}. ok is false if raw holds no error.
@@ -18,8 +18,8 @@ func ErrorOf(raw []byte) (message, code, typ string, ok bool) {
 	return e.message, e.code, e.typ, ok
 }
 
-// NewError returns the failure that a provider reported in raw. A status of 0
-// stands for an error within a stream, which may name a status itself.
+// NewError returns the failure that a provider reported in raw. The status is 0
+// for an error within a stream, which may name a status itself.
 func NewError(status int, raw []byte) *Error {
 	e, _ := findError(raw)
 	if status == 0 {
@@ -33,13 +33,13 @@ func NewError(status int, raw []byte) *Error {
 	}
 }
 
-// BadAnswer returns the failure of an answer that has status 200 and makes no
-// sense.
+// BadAnswer returns the failure for an answer with status 200 that cannot be
+// understood.
 func BadAnswer(err error) *Error {
 	return &Error{Reason: ReasonBadAnswer, Status: http.StatusOK, Err: err}
 }
 
-// reported is an error as a provider wrote it.
+// reported is an error in the provider's own words.
 type reported struct {
 	message, code, typ string
 	status             int
@@ -85,7 +85,8 @@ func findError(raw []byte) (reported, bool) {
 	return r, r.message != ""
 }
 
-// readError reads an object with a message, or with what others call one.
+// readError returns the error in an object, whatever the provider calls its
+// members.
 func readError(v gjson.Result) reported {
 	r := reported{
 		message: firstText(v, "message", "detail", "msg", "detail.0.msg", "detail.message", "error_description"),
@@ -115,8 +116,8 @@ func readError(v gjson.Result) reported {
 		}
 		return true
 	})
-	// OpenRouter reports that the provider failed, and keeps the provider's own
-	// words apart.
+	// OpenRouter only reports that the provider failed, and has the provider's
+	// own message here.
 	if inner := v.Get("metadata.raw"); inner.Type == gjson.String && inner.Str != "" {
 		said := inner.Str
 		if e, ok := findError([]byte(said)); ok && e.message != "" {
@@ -136,7 +137,7 @@ func firstText(v gjson.Result, paths ...string) string {
 	return ""
 }
 
-// label is a code or type, which may be a number.
+// label returns a code or type as a string. It may be a number in JSON.
 func label(v gjson.Result) string {
 	if v.Type != gjson.String && v.Type != gjson.Number {
 		return ""
@@ -175,7 +176,7 @@ func reasonOf(status int, e reported) Reason {
 	return ReasonBadAnswer
 }
 
-// reason classifies an error that came without a status, by its words alone.
+// reason classifies an error without a status, by its code, type and message.
 func (e reported) reason() Reason {
 	if e.badKey() {
 		return ReasonCredentials
@@ -210,12 +211,12 @@ func (e reported) reason() Reason {
 	return ReasonUnavailable
 }
 
-// badKey says that the key was refused, which Google reports with status 400.
+// badKey reports whether the key was refused, which Google does with status 400.
 func (e reported) badKey() bool {
 	return e.code == "API_KEY_INVALID" || e.code == "API_KEY_EXPIRED"
 }
 
-// tooLong says that the request exceeds the model's context.
+// tooLong reports whether the request exceeds the model's context.
 func (e reported) tooLong() bool {
 	switch e.code {
 	case "context_length_exceeded", "request_too_large", "context_window_exceeded":
@@ -231,7 +232,7 @@ func (e reported) tooLong() bool {
 		"reduce the length of", "request too large for model", "exceeds the maximum number of tokens")
 }
 
-// filtered says that the request was refused because of its content.
+// filtered reports whether the request was refused because of its content.
 func (e reported) filtered() bool {
 	for _, s := range [...]string{e.code, e.typ} {
 		switch strings.ToLower(s) {
@@ -246,8 +247,8 @@ func (e reported) filtered() bool {
 		"blocked due to security configurations", "blocked due to dlp policy")
 }
 
-// unpaid says that the operator's account is at fault, which some providers
-// report as a bad request.
+// unpaid reports whether the operator's account lacks credit, which some
+// providers report as a bad request.
 func (e reported) unpaid() bool {
 	return e.typ == "billing_error" || containsAny(e.message, "credit balance is too low")
 }

@@ -1,6 +1,6 @@
-// Package provider says what the gateway asks of an AI provider, in the one
-// dialect that all of them are turned into: OpenAI's chat completions.
-// Adapters live in the folders below, as Caddy modules chat.providers.*.
+// Package provider defines what the gateway needs from an AI provider. Requests
+// and answers are in the format of OpenAI's chat completions, which adapters
+// translate. They are the Caddy modules chat.providers.* in the folders below.
 package provider
 
 import (
@@ -17,81 +17,81 @@ type Provider interface {
 	// Complete makes a call and returns the whole answer.
 	Complete(ctx context.Context, req *Request) (*Completion, error)
 
-	// Stream makes a call and returns once the provider has begun to answer;
-	// the stream must be closed. Its reads end when ctx does.
+	// Stream makes a call and returns once the provider has begun to answer.
+	// The caller must close the stream. Its reads fail when ctx ends.
 	Stream(ctx context.Context, req *Request) (Stream, error)
 
-	// DefaultModel is the upstream model to use where nobody names one;
-	// empty where the provider has no such thing.
+	// DefaultModel returns the upstream model for requests that name none. It
+	// may be empty.
 	DefaultModel() string
 }
 
-// Embedder is a provider that has embeddings, too.
+// Embedder is a provider that also has embeddings.
 type Embedder interface {
-	// Embed makes a call of OpenAI's embeddings API. The completion's body is
-	// the list of embeddings in OpenAI's shape.
+	// Embed makes an embeddings call. The request's and the completion's
+	// bodies are in OpenAI's format.
 	Embed(ctx context.Context, req *Request) (*Completion, error)
 }
 
-// Keeper is a provider that has secrets. A server may repeat them in what it
-// says, where only who knows them can find them.
+// Keeper is a provider with secrets. Its server may repeat them in an error
+// message, where only the provider can recognize them.
 type Keeper interface {
-	// Hide takes the secrets that a request is made with out of a text.
+	// Hide returns text without the secrets that req was made with.
 	Hide(req *Request, text string) string
 }
 
-// Continuer is a provider of which some models can go on with an assistant
-// message that has been begun, word for word.
+// Continuer is a provider with models that can continue an assistant message
+// exactly where it ends.
 type Continuer interface {
 	Continues(model string) bool
 }
 
-// Request is one call of a model, checked and admitted.
+// Request is one call of a model.
 type Request struct {
-	// Model is the upstream model, by the provider's own name.
+	// Model is the provider's name of the model.
 	Model string
 
 	// Body is the client's chat completions request: one JSON object without
 	// duplicate names. Adapters must not change it in place.
 	Body []byte
 
-	// APIKey replaces the provider's own key; empty keeps that.
+	// APIKey replaces the configured key, unless it is empty.
 	APIKey string
 
-	// TraceID goes upstream as X-Request-Id.
+	// TraceID is sent upstream as X-Request-Id.
 	TraceID string
 
-	// Labels say whose call this is, to providers that keep a log of calls.
+	// Labels say whose call this is, for providers that log calls.
 	Labels Labels
 
-	// Continue is the beginning of the answer, which the model shall go on
-	// with: what comes back begins right behind it. Empty asks for a whole
-	// answer. Only set where the provider's Continues allows it.
+	// Continue is the beginning of the answer. If it is not empty, the model
+	// continues right after it and does not repeat it. It is only set for
+	// models that the provider's Continues allows.
 	Continue string
 
-	// BeforeRead is called before every read that may wait for the provider,
-	// in the goroutine that calls Stream.Next: whoever passes the chunks on
-	// gathers them until then. May be nil.
+	// BeforeRead is called before each read that may block on the provider, in
+	// the goroutine that makes the call or calls Stream.Next. The caller can
+	// gather chunks and flush them here. It may be nil.
 	BeforeRead func()
 
-	// Dropped names the members of the body that the adapter left out because
-	// its provider has no such thing. The client is told.
+	// Dropped lists the members of the body that the adapter left out because
+	// the provider does not support them. They are reported to the client.
 	Dropped []string
 }
 
-// Drop notes that a member of the body is left out.
+// Drop records that a member of the body was left out.
 func (r *Request) Drop(name string) {
 	if !slices.Contains(r.Dropped, name) {
 		r.Dropped = append(r.Dropped, name)
 	}
 }
 
-// Labels say whose call a call is; what is not known is empty.
+// Labels say whose call a call is. Each may be empty.
 type Labels struct {
 	TenantID  string
 	UserID    string
 	SessionID string
-	Route     string // the alias that was asked for
+	Route     string // the model as the client named it
 }
 
 // Completion is a whole answer.
@@ -103,13 +103,12 @@ type Completion struct {
 
 // Stream reads an answer chunk by chunk.
 type Stream interface {
-	// Next returns the next chunk, valid until the following call. io.EOF
-	// is the honest end: a finish reason or the provider's own end mark was
-	// seen. ErrCut is an end without either, and any other error a failure
-	// on the way.
+	// Next returns the next chunk, which is valid until the following call. It
+	// returns io.EOF after a finish reason or the provider's end mark, ErrCut
+	// if the stream ended without either, or another error.
 	Next() (*Chunk, error)
 
-	// Skipped counts the events that were no JSON and were left out.
+	// Skipped returns how many events were left out because they were not JSON.
 	Skipped() int
 
 	// Close ends the call.
@@ -122,43 +121,42 @@ type Chunk struct {
 	Raw []byte
 	Facts
 
-	// Regular says that Raw can go out without a second look: it is a
-	// chat.completion.chunk with one choice, the first, whose delta has
-	// nothing but its role, text and reasoning, without a finish reason and
-	// without a usage member.
+	// Regular says that Raw can be sent unchanged: it is a
+	// chat.completion.chunk with one choice, index 0, whose delta has only a
+	// role, text and reasoning, and without a finish reason or a usage.
 	Regular bool
 }
 
-// Facts are what the gateway wants to know of an answer or of a part of it.
+// Facts are what the gateway needs to know of an answer or a chunk.
 type Facts struct {
-	// Text is the visible text of the first choice, a refusal's included.
+	// Text is the visible text of the first choice, including a refusal.
 	Text string
 
-	// Reasoning is the first choice's reasoning, as far as it can be read.
+	// Reasoning is the first choice's reasoning, if it is readable text.
 	Reasoning string
 
-	// ToolCalls says that there is a part of a tool call here, and Refusal
-	// that Text holds one.
+	// ToolCalls says that there is a part of a tool call, and Refusal that
+	// Text holds a refusal.
 	ToolCalls bool
 	Refusal   bool
 
-	// Content says that the model produced something here, be it text,
-	// reasoning, a refusal or part of a tool call.
+	// Content says that there is output of any kind: text, reasoning, a refusal
+	// or part of a tool call.
 	Content bool
 
-	// OutputBytes is the size of all that was produced, for estimates.
+	// OutputBytes is the size of the output of all choices, for estimates.
 	OutputBytes int
 
-	// Choices says whether there is at least one choice.
+	// Choices says that there is at least one choice.
 	Choices bool
 
 	// FinishReason is the first choice's, empty until it has one.
 	FinishReason string
 
-	// Model is the upstream model that answered, by the provider's own name.
+	// Model is the provider's name of the model that answered.
 	Model string
 
-	// Usage is what the provider counted; nil where it said nothing.
+	// Usage is what the provider counted; nil if it sent no usage.
 	Usage *Usage
 }
 
@@ -169,29 +167,30 @@ type Usage struct {
 	Cached    int64 // of Input
 	Reasoning int64 // of Output
 
-	// Estimated says that nobody counted: the figures come from EstimateTokens.
+	// Estimated says that some counts come from EstimateTokens, not from the
+	// provider.
 	Estimated bool
 }
 
-// Total is input and output together.
+// Total returns the sum of input and output.
 func (u Usage) Total() int64 { return u.Input + u.Output }
 
-// EstimateTokens guesses how many tokens so many bytes of text are, four
-// bytes a token, rounded up.
+// EstimateTokens returns an estimate of the tokens in this many bytes of text:
+// four bytes a token, rounded up.
 func EstimateTokens(bytes int) int64 { return int64(bytes+3) / 4 }
 
-// ErrCut says that a stream ended before the model had finished.
+// ErrCut says that a stream ended without a finish reason or an end mark.
 var ErrCut = errors.New("the stream ended before the model had finished")
 
-// Reason tells failures of a provider apart.
+// Reason classifies the failures of a provider.
 type Reason int
 
 // The reasons of a failed call.
 const (
-	// ReasonUnavailable is a connection that failed, or a 5xx, 408 or 409.
+	// ReasonUnavailable is a failed connection, or a 5xx, 408 or 409.
 	ReasonUnavailable Reason = iota
 
-	// ReasonBadAnswer is an answer that makes no sense.
+	// ReasonBadAnswer is an answer that cannot be understood.
 	ReasonBadAnswer
 
 	// ReasonRateLimited is a 429.
@@ -200,20 +199,20 @@ const (
 	// ReasonContextLength is a request that is too long for the model.
 	ReasonContextLength
 
-	// ReasonCredentials is a 401 or 403: the operator's key does not do.
+	// ReasonCredentials is a 401 or 403: the key was refused.
 	ReasonCredentials
 
-	// ReasonModel is a 404: the provider has no such model.
+	// ReasonModel is a 404: the provider does not have the model.
 	ReasonModel
 
-	// ReasonContentFiltered is a request refused for what it says.
+	// ReasonContentFiltered is a request that was refused for its content.
 	ReasonContentFiltered
 
 	// ReasonInvalid is any other 4xx: the request is at fault.
 	ReasonInvalid
 
-	// ReasonUnsupported is a request that asks for what this provider does
-	// not have. Nothing was called, and another provider may have it.
+	// ReasonUnsupported is a request for something that this provider does not
+	// support. No call was made, and another provider may support it.
 	ReasonUnsupported
 )
 
@@ -221,27 +220,27 @@ const (
 type Error struct {
 	Reason Reason
 
-	// Status is the upstream's HTTP status, 0 where there was none.
+	// Status is the upstream's HTTP status; 0 without one.
 	Status int
 
-	// Message is the provider's own error message, as it came. Only for
-	// ReasonInvalid and ReasonContextLength may any of it reach a client,
-	// and never unredacted. For ReasonUnsupported it is the adapter's.
+	// Message is the provider's own error message, unredacted. Only that of
+	// ReasonInvalid and ReasonContextLength may reach a client, and only
+	// redacted. For ReasonUnsupported it is the adapter's.
 	Message string
 
-	// Param is the member of the body that is at fault, where an adapter
-	// found it so; may be empty.
+	// Param is the member of the body that an adapter found at fault. It may
+	// be empty.
 	Param string
 
-	// RetryAfter is what the provider asked for; 0 where it did not.
+	// RetryAfter is how long the provider asked to wait; 0 if it did not.
 	RetryAfter time.Duration
 
-	// Err is the cause, where there is one beside the status.
+	// Err is the cause, if there is one other than the status.
 	Err error
 }
 
-// Error is for the log, where a key that the provider repeats has no place
-// either.
+// Error returns the text for the log. It is redacted, because a provider may
+// repeat a key.
 func (e *Error) Error() string {
 	switch {
 	case e.Err != nil:
@@ -257,14 +256,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Unsupported is a request for something that a provider does not have. param
-// is the member of the body that asks for it, why is for people.
+// Unsupported returns the failure of a request that asks for something the
+// provider does not support. param is the member of the body that asks for it;
+// why is the message.
 func Unsupported(param, why string) *Error {
 	return &Error{Reason: ReasonUnsupported, Param: param, Message: why}
 }
 
-// Invalid is a request that an adapter cannot make sense of. param is the
-// member of the body at fault, want says what was expected.
+// Invalid returns the failure of a request that an adapter cannot understand.
+// param is the member of the body at fault; want says what was expected.
 func Invalid(param, want string) *Error {
 	return &Error{Reason: ReasonInvalid, Status: http.StatusBadRequest, Param: param, Message: want}
 }

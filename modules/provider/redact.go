@@ -12,18 +12,18 @@ const (
 	// maxMessage is how many characters of a provider's message a client gets.
 	maxMessage = 500
 
-	// maxRedacted is how many bytes of a message are examined: a provider may
-	// send megabytes.
+	// maxRedacted is how many bytes of a message are redacted and kept, since a
+	// provider may send megabytes.
 	maxRedacted = 16 << 10
 )
 
-// Redacted replaces what was taken out.
+// Redacted stands in place of what Redact removes.
 const Redacted = "[redacted]"
 
-// Redact makes a provider's error message fit for a client: at most 500
-// characters, without anything that looks like a key, a URL, an address, a
-// host, an email or a file's path. Ordinary words, numbers, the names of
-// models and of JSON fields stay.
+// Redact returns a provider's error message fit for a client: at most 500
+// characters, without anything that looks like a key, a URL, an address, a host,
+// an email or a file path. Ordinary words, numbers and the names of models and
+// JSON fields stay.
 func Redact(message string) string {
 	message = clean(message)
 	for _, r := range redactions {
@@ -32,8 +32,8 @@ func Redact(message string) string {
 	return cut(message, maxMessage)
 }
 
-// clean turns a message into one line of valid UTF-8. A message that is too
-// long is cut between words, because half a key no longer looks like one.
+// clean returns a message as one line of valid UTF-8. It cuts a long message
+// between words, because half a key would no longer look like one.
 func clean(s string) string {
 	if len(s) > maxRedacted {
 		s = s[:maxRedacted]
@@ -52,7 +52,7 @@ func clean(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// cut keeps the first n characters.
+// cut returns the first n characters.
 func cut(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
@@ -66,15 +66,15 @@ func cut(s string, n int) string {
 	return s
 }
 
-// redactions run in order: a URL must go before its host, port and path would
-// be taken out one by one.
+// redactions run in order: a URL must be removed as a whole, before its host, port
+// and path are removed one by one.
 var redactions = []func(string) string{
 	all(`(?i)\bdata:[a-z]+/[^\s"']*`),
 	all(`(?i)\b[a-z][a-z0-9+.-]*://[^\s"'<>` + "`" + `]+`),
 	all(`(?i)\bwww\.[a-z0-9-]+\.[^\s"'<>` + "`" + `]+`),
 	all(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`),
 
-	// Values that are called a secret, whatever they look like.
+	// Values with the name of a secret, whatever they look like.
 	value(`(?i)["']?[\w.-]*(?:key|secret|token|password|passwd|credential|authorization|signature)["']?\s*:\s*(["'][^"']+["'])`, nil),
 	value(`(?i)(?:api[ _-]?key|apikey|secret|password|passwd|auth(?:orization)?|access[ _-]?token|auth[ _-]?token)["'`+"`"+`]?(?:\s+(?:provided|is))?\s*[:=]\s*["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notScheme),
 	value(`(?i)\b(?:bearer|basic)[\s:]+["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notProse),
@@ -104,13 +104,14 @@ var redactions = []func(string) string{
 	value(`([A-Za-z0-9_+/=.~-]{20,})`, isToken),
 }
 
-// all takes out all that matches.
+// all returns a function that redacts all matches.
 func all(pattern string) func(string) string {
 	re := regexp.MustCompile(pattern)
 	return func(s string) string { return re.ReplaceAllLiteralString(s, Redacted) }
 }
 
-// value takes out the first group of each match that looks like a credential.
+// value returns a function that redacts the first group of each match for which
+// such is true or nil.
 func value(pattern string, such func(string) bool) func(string) string {
 	re := regexp.MustCompile(pattern)
 	return func(s string) string {
@@ -133,13 +134,14 @@ func value(pattern string, such func(string) bool) func(string) string {
 	}
 }
 
-// notScheme leaves "Authorization: Bearer x" to the pattern that knows it.
+// notScheme skips "Bearer" in "Authorization: Bearer x". Another pattern redacts
+// the x.
 func notScheme(s string) bool {
 	s = strings.ToLower(s)
 	return s != "bearer" && s != "basic" && !strings.HasPrefix(s, Redacted)
 }
 
-// notProse tells a credential from prose about one.
+// notProse reports whether s is a credential, not a word about credentials.
 func notProse(s string) bool {
 	switch strings.ToLower(strings.TrimRight(s, ".:!?)")) {
 	case "", "token", "tokens", "auth", "authentication", "authorization", "scheme", "header", "format", "prefix", "and", "or", "is", "as", "in", "to", Redacted:
@@ -148,8 +150,8 @@ func notProse(s string) bool {
 	return true
 }
 
-// isIPv6 says whether s is an IPv6 address, with or without a port, after a
-// name or before a colon that is punctuation.
+// isIPv6 reports whether s ends with an IPv6 address, with or without a port. A
+// name may precede it, and punctuation follow.
 func isIPv6(s string) bool {
 	for {
 		for _, t := range [...]string{s, strings.TrimRight(s, ":."), strings.Trim(s, "[]:.")} {
@@ -168,7 +170,8 @@ func isIPv6(s string) bool {
 	}
 }
 
-// isHostPort tells host:8000 from other words with a colon and a number.
+// isHostPort reports whether s is like host:8000, and not another word with a
+// colon and a number.
 func isHostPort(s string) bool {
 	host, port, _ := strings.Cut(s, ":")
 	if strings.Trim(host, "0123456789.") == "" {
@@ -189,7 +192,7 @@ func isHostPort(s string) bool {
 
 var apiPath = regexp.MustCompile(`^/v\d+[a-z0-9]*(?:/[a-z_]+)*/?$`)
 
-// isPath tells a file's path from an API path and from a single word.
+// isPath reports whether s is a file path, and not an API path or a single word.
 func isPath(s string) bool {
 	if apiPath.MatchString(s) {
 		return false
@@ -201,13 +204,13 @@ var (
 	letters = regexp.MustCompile(`^[A-Za-z]+$`)
 	digits  = regexp.MustCompile(`^[0-9]+$`)
 
-	// numbered matches a word of a model's name together with its number:
-	// Qwen2VL, 8x7B, v0, 20250219v1.
+	// numbered matches a part of a model's name with a number in it: Qwen2VL,
+	// 8x7B, v0, 20250219v1.
 	numbered = regexp.MustCompile(`^(?:[A-Za-z0-9]{1,6}|[A-Za-z]{2,10}[0-9]{1,4}[A-Za-z]{0,4}|[0-9]{8}v[0-9])$`)
 )
 
-// isToken tells a long key from a model's name or a field's path, which consist
-// of words and short numbered ones.
+// isToken reports whether s looks like a key. The names of models and fields are
+// as long, but consist of words and short parts with numbers.
 func isToken(s string) bool {
 	if !strings.ContainsFunc(s, unicode.IsLetter) || !strings.ContainsFunc(s, unicode.IsDigit) {
 		return false

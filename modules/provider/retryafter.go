@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// maxRetryAfter bounds the wait that a provider may ask for.
+// maxRetryAfter is the longest wait that RetryAfter returns.
 const maxRetryAfter = 365 * 24 * time.Hour
 
-// RetryAfter reads how long a provider asks callers to wait, from OpenAI's
-// retry-after-ms or from Retry-After, in seconds or as a date; 0 if it does not
-// say.
+// RetryAfter returns how long a provider asks callers to wait, from OpenAI's
+// Retry-After-Ms or from Retry-After, in seconds or as a date. It returns 0
+// without either.
 func RetryAfter(h http.Header, now time.Time) time.Duration {
 	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms >= 0 {
 		return bounded(ms * float64(time.Millisecond))

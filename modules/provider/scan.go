@@ -5,38 +5,37 @@ import (
 	"unicode/utf8"
 )
 
-// Scanner reads the chunks of one stream, each in a single validating pass.
-// It keeps what nearly all chunks of a stream repeat, so that a chunk costs no
-// allocation but that of its text. The zero Scanner is ready for use, by one
-// goroutine at a time.
+// Scanner parses the chunks of one stream, each in a single validating pass. It
+// keeps what the chunks of a stream repeat, so that only the text of a chunk is
+// allocated. The zero Scanner is ready to use. It is not safe for concurrent use.
 type Scanner struct {
 	id, model string
 	text      []byte // scratch for text with escapes
-	pass      scan   // here and not in Scan, where it would be an allocation
+	pass      scan   // a field, because a local one in Scan would be allocated
 }
 
-// Scanned is what Scan reads of a regular chunk.
+// Scanned is what Scan returns of a regular chunk.
 type Scanned struct {
 	Facts
 	ID   string
 	Role bool // the delta has a role
 
-	// Plain says that text is all that the chunk adds to the answer, beside
-	// what every chunk of a stream repeats.
+	// Plain says that the chunk adds only text to the answer. Everything else
+	// in it is what all chunks of a stream repeat.
 	Plain bool
 
-	// UsageFrom and UsageTo bound a "usage":null in the chunk, one comma
-	// included, so that the chunk without these bytes is the same without
-	// the member. Both are 0 in a chunk without it.
+	// UsageFrom and UsageTo are the bounds of a "usage":null in the chunk,
+	// including one comma: without these bytes the chunk is still valid JSON.
+	// Both are 0 if there is none.
 	UsageFrom, UsageTo int
 }
 
-// Scan reads a chunk whose shape is regular: a chat.completion.chunk with one
-// choice, index 0, without an error, and with nothing but text, reasoning and a
-// role in its delta. It may have a finish reason. ok is false for any other
-// chunk, whatever is special about it: a tool call, a usage, a second choice,
-// a name that stands twice or has an escape, invalid UTF-8, invalid JSON.
-// These are for ParseChunk. The result does not refer to raw.
+// Scan parses a regular chunk: a chat.completion.chunk with one choice, index 0,
+// without an error, and with only text, reasoning and a role in its delta. It may
+// have a finish reason. ok is false for any other chunk, such as one with a tool
+// call, a usage, a second choice, an escape in a name, twice a name that Scan
+// uses, invalid UTF-8 or invalid JSON. Those are for ParseChunk. The result does
+// not refer to raw.
 func (s *Scanner) Scan(raw []byte) (c Scanned, ok bool) {
 	if !utf8.Valid(raw) {
 		return Scanned{}, false
@@ -45,7 +44,7 @@ func (s *Scanner) Scan(raw []byte) (c Scanned, ok bool) {
 	*p = scan{b: raw, s: s}
 	ok = p.members((*scan).root) && p.i == len(raw) && p.object && p.delta
 	c = p.out
-	p.b, p.out = nil, Scanned{} // refer to nothing until the next chunk comes
+	p.b, p.out = nil, Scanned{} // keep nothing of this chunk alive
 	if !ok {
 		return Scanned{}, false
 	}
@@ -55,12 +54,12 @@ func (s *Scanner) Scan(raw []byte) (c Scanned, ok bool) {
 	return c, true
 }
 
-// maxScanDepth bounds the nesting of what is skipped.
+// maxScanDepth is the deepest nesting of values that are skipped.
 const maxScanDepth = 32
 
-// scan is one pass over a chunk. Its methods return false as soon as the chunk
-// is not regular. Line breaks between tokens are not: a chunk goes out on one
-// line.
+// scan is one pass over a chunk. Its methods consume a part of the chunk, and
+// return false if the chunk is not regular. A line break between tokens is not
+// regular, because a chunk must be on one line.
 type scan struct {
 	b   []byte
 	i   int
@@ -68,12 +67,12 @@ type scan struct {
 	out Scanned
 
 	reasoning int  // bytes of the longest reasoning
-	object    bool // the chunk's object member is right
-	delta     bool // its choice has a delta
-	more      bool // it holds more than text and what all chunks repeat
+	object    bool // the object member is chat.completion.chunk
+	delta     bool // the choice has a delta
+	more      bool // the chunk is not plain, see Scanned.Plain
 }
 
-// member is a bit for each name that Scan knows.
+// member is a set of the names that Scan knows, one bit each.
 type member uint32
 
 const (
@@ -92,7 +91,7 @@ const (
 	memberReasoningText         // reasoning_text
 	memberThinking              // thinking
 	memberRepeated              // what all chunks of a stream repeat
-	memberForbidden             // what makes a chunk irregular wherever it stands
+	memberForbidden             // what makes a chunk irregular anywhere
 	memberUnknown        member = 0
 )
 
@@ -134,8 +133,9 @@ func memberOf(name []byte) member {
 	return memberUnknown
 }
 
-// members calls value for each member of the object that begins here. begin
-// is where the member begins: the comma before it, or its name.
+// members consumes an object, and calls value to consume the value of each member.
+// begin is the index of the comma before the member or, for the first one, of
+// its name.
 func (p *scan) members(value func(p *scan, m member, begin int) bool) bool {
 	if !p.is('{') {
 		return false
@@ -202,7 +202,7 @@ func (p *scan) root(m member, begin int) bool {
 	return p.other()
 }
 
-// other takes in a member that Scan does not know.
+// other consumes the value of a member that Scan does not know.
 func (p *scan) other() bool {
 	if p.literal("null") {
 		return true
@@ -211,7 +211,7 @@ func (p *scan) other() bool {
 	return p.skip(maxScanDepth)
 }
 
-// noUsage takes in a usage of null, and notes where it stands.
+// noUsage consumes a usage of null, and records the bounds of the member.
 func (p *scan) noUsage(begin int) bool {
 	if !p.literal("null") {
 		return false
@@ -220,7 +220,7 @@ func (p *scan) noUsage(begin int) bool {
 	if p.b[begin] == ',' {
 		return true
 	}
-	// it comes first: the comma behind it goes with it
+	// it is the first member: include the comma after it
 	for i := p.i; i < len(p.b); i++ {
 		switch p.b[i] {
 		case ' ', '\t':
@@ -290,8 +290,8 @@ func (p *scan) add(m member, _ int) bool {
 	return false
 }
 
-// thought takes in a reasoning. Servers send the same one in two spellings at
-// once: the first is told, and the longest counts.
+// thought consumes reasoning. Servers may send the same reasoning under two names:
+// the first one is returned, and the longest one counted.
 func (p *scan) thought() bool {
 	p.more = true
 	text, ok := p.string()
@@ -308,12 +308,12 @@ func (p *scan) thought() bool {
 	return true
 }
 
-// empty takes in a value that says nothing: null, "" or [].
+// empty consumes a value without content: null, "" or [].
 func (p *scan) empty() bool {
 	return p.literal("null") || p.literal(`""`) || p.literal("[]")
 }
 
-// repeated returns b as a string, the one before where it is the same.
+// repeated returns b as a string. It reuses the last one if they are equal.
 func (s *Scanner) repeated(last *string, b []byte) string {
 	if *last != string(b) {
 		*last = string(b)
@@ -321,7 +321,7 @@ func (s *Scanner) repeated(last *string, b []byte) string {
 	return *last
 }
 
-// is takes in one byte, where it is c.
+// is consumes the next byte if it is c.
 func (p *scan) is(c byte) bool {
 	if p.i < len(p.b) && p.b[p.i] == c {
 		p.i++
@@ -344,8 +344,8 @@ func (p *scan) space() {
 	}
 }
 
-// until returns the index of the first byte from p.i on that ends a run of a
-// string's plain bytes: a quote, a backslash or a control character.
+// until returns the index of the next quote, backslash or control character of a
+// string.
 func (p *scan) until() int {
 	i := p.i
 	for i < len(p.b) && stringBytes[p.b[i]] {
@@ -354,7 +354,7 @@ func (p *scan) until() int {
 	return i
 }
 
-// stringBytes are the bytes that stand for themselves in a string.
+// stringBytes has true for each byte that needs no escape in a string.
 var stringBytes = func() (plain [256]bool) {
 	for c := range plain {
 		plain[c] = c >= ' ' && c != '"' && c != '\\'
@@ -362,7 +362,7 @@ var stringBytes = func() (plain [256]bool) {
 	return plain
 }()
 
-// plain takes in a string without escapes, and returns what it says.
+// plain consumes a string without escapes, and returns its value.
 func (p *scan) plain() ([]byte, bool) {
 	if !p.is('"') {
 		return nil, false
@@ -373,7 +373,7 @@ func (p *scan) plain() ([]byte, bool) {
 	return s, p.is('"')
 }
 
-// string takes in a string, and returns what it says until the next call.
+// string consumes a string, and returns its value, valid until the next call.
 func (p *scan) string() ([]byte, bool) {
 	if !p.is('"') {
 		return nil, false
@@ -400,8 +400,8 @@ func (p *scan) string() ([]byte, bool) {
 	}
 }
 
-// escape takes in one escape and appends what it stands for. Half a surrogate
-// pair is not regular.
+// escape consumes one escape, and appends the character. Half a surrogate pair is
+// not regular.
 func (p *scan) escape(text []byte) ([]byte, bool) {
 	if !p.is('\\') || p.i == len(p.b) {
 		return nil, false
@@ -436,7 +436,7 @@ func (p *scan) escape(text []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// hex4 takes in four hexadecimal digits.
+// hex4 consumes four hexadecimal digits.
 func (p *scan) hex4() (r rune, ok bool) {
 	if len(p.b)-p.i < 4 {
 		return 0, false
@@ -458,7 +458,7 @@ func (p *scan) hex4() (r rune, ok bool) {
 	return r, true
 }
 
-// skip takes in any value.
+// skip consumes any value.
 func (p *scan) skip(depth int) bool {
 	if p.i == len(p.b) || depth == 0 {
 		return false
@@ -480,7 +480,7 @@ func (p *scan) skip(depth int) bool {
 	return p.number()
 }
 
-// skipAll takes in an object or a list.
+// skipAll consumes an object or a list.
 func (p *scan) skipAll(open, end byte, depth int, named bool) bool {
 	p.is(open)
 	p.space()
@@ -545,7 +545,7 @@ func (p *scan) number() bool {
 	return true
 }
 
-// digits takes in at least one digit.
+// digits consumes at least one digit.
 func (p *scan) digits() bool {
 	begin := p.i
 	for p.i < len(p.b) && '0' <= p.b[p.i] && p.b[p.i] <= '9' {

@@ -12,23 +12,22 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Whole is a chat.completion that is put together from chunks, whatever these
-// hold: texts are strung together, and what has an index is put where it
-// belongs.
+// Whole assembles a chat.completion from chunks, whatever members they have: it
+// joins strings, and merges list elements with the same index.
 type Whole struct {
 	root    map[string]any
 	choices map[int64]map[string]any
 	scan    Scanner
-	plain   bool   // there was a plain chunk: the next ones add their text alone
-	model   string // of the chunk before
+	plain   bool   // a plain chunk was added: of the next ones only the text matters
+	model   string // of the previous chunk
 }
 
-// NewWhole begins an answer without any chunk.
+// NewWhole returns a Whole without any chunks.
 func NewWhole() *Whole {
 	return &Whole{root: make(map[string]any), choices: make(map[int64]map[string]any)}
 }
 
-// Add adds a chunk, a JSON object.
+// Add adds a chunk. It returns an error if that is not a JSON object.
 func (w *Whole) Add(raw []byte) error {
 	c, ok := w.scan.Scan(raw)
 	if ok && c.Plain && w.plain && c.Model == w.model {
@@ -42,11 +41,11 @@ func (w *Whole) Add(raw []byte) error {
 	return w.addAll(raw)
 }
 
-// addAll adds all that a chunk holds.
+// addAll adds all members of a chunk.
 func (w *Whole) addAll(raw []byte) error {
 	root, ok := parseObject(raw)
 	if !ok {
-		return errors.New("reading a chunk: it is no JSON object")
+		return errors.New("reading a chunk: not a JSON object")
 	}
 	w.envelope(root)
 	var err error
@@ -65,7 +64,7 @@ func (w *Whole) addAll(raw []byte) error {
 	return err
 }
 
-// envelope notes what stands around the choices, as it came.
+// envelope keeps the JSON of the members beside the choices.
 func (w *Whole) envelope(chunk gjson.Result) {
 	chunk.ForEach(func(k, v gjson.Result) bool {
 		name := k.String()
@@ -94,11 +93,11 @@ func (w *Whole) choice(index int64, choice map[string]any) {
 	merge(c, choice)
 }
 
-// labels are strings that say what something is. Where one is repeated it is
-// the same, and not more of it.
+// labels are the names of strings that say what something is. Repeating one does
+// not append to it.
 var labels = map[string]bool{"id": true, "type": true, "role": true, "object": true, "format": true}
 
-// merge adds more to what is there.
+// merge adds the members of more to an object.
 func merge(to, more map[string]any) {
 	for name, v := range more {
 		switch old := to[name].(type) {
@@ -131,7 +130,7 @@ func merge(to, more map[string]any) {
 	}
 }
 
-// pieces is a string that grows.
+// pieces is a string that is appended to.
 type pieces struct{ strings.Builder }
 
 func newPieces(list ...string) *pieces {
@@ -145,7 +144,8 @@ func newPieces(list ...string) *pieces {
 // MarshalJSON implements json.Marshaler.
 func (p *pieces) MarshalJSON() ([]byte, error) { return json.Marshal(p.String()) }
 
-// appended adds each element to the one with its index, else at the end.
+// appended merges each element of more into the one with its index, or else
+// appends it.
 func appended(to, more []any) []any {
 	for _, v := range more {
 		m, ok := v.(map[string]any)
@@ -166,7 +166,7 @@ func appended(to, more []any) []any {
 	return to
 }
 
-// object reads a JSON object, and leaves its numbers as they are.
+// object decodes a JSON object. Numbers keep their spelling.
 func object(raw string) (m map[string]any, err error) {
 	dec := json.NewDecoder(strings.NewReader(raw))
 	dec.UseNumber()
@@ -180,8 +180,8 @@ func indexOf(m map[string]any) int64 {
 	return i
 }
 
-// Cut is the answer as far as it came, without the chunk that came last, as
-// one that has reached its greatest length.
+// Cut returns the answer of the chunks that were added, with the finish reason
+// "length". Of the last chunk, which was not added, it takes only the envelope.
 func (w *Whole) Cut(last []byte) (*Completion, error) {
 	if chunk, ok := parseObject(last); ok {
 		w.envelope(chunk)
@@ -194,12 +194,12 @@ func (w *Whole) Cut(last []byte) (*Completion, error) {
 			c["finish_reason"] = "length"
 		}
 	}
-	// what the provider counted is not what this answer counts as
+	// the provider may have counted beyond the cut
 	delete(w.root, "usage")
 	return w.Completion()
 }
 
-// Completion is the answer of all chunks that were added.
+// Completion returns the answer of the chunks that were added.
 func (w *Whole) Completion() (*Completion, error) {
 	w.root["object"] = "chat.completion"
 	if w.root["created"] == nil {
@@ -220,8 +220,8 @@ func (w *Whole) Completion() (*Completion, error) {
 	return &Completion{Body: body, Facts: f}, nil
 }
 
-// finishMessage gives a message what every one has, and takes out what only
-// parts of one have.
+// finishMessage adds the members that every message has, and removes those that
+// only deltas have.
 func finishMessage(m map[string]any) {
 	if m["role"] == nil {
 		m["role"] = "assistant"
