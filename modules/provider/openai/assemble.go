@@ -7,7 +7,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// assemble turns a stream that was not asked for into a whole answer.
+// assemble reads a stream from a server that was not asked for one, and returns
+// it as a whole answer.
 func assemble(s provider.Stream) (*provider.Completion, error) {
 	w := provider.NewWhole()
 	for {

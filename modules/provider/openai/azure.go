@@ -11,18 +11,17 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// Azure says how to call Azure OpenAI, which names models by their deployments
-// and takes the key in a header of its own.
+// Azure configures calls of Azure OpenAI, which addresses models by deployment and
+// has its own header for the key.
 type Azure struct {
-	// The API version, such as 2024-10-21. Default: Azure's v1 API, which
-	// has none.
+	// The API version, such as 2024-10-21. Default: none, for Azure's v1 API.
 	APIVersion string `json:"api_version,omitempty"`
 }
 
 var apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
 
-// check checks the options and the base URL. Many examples show the base URL
-// with paths that do not belong to it.
+// check checks the options and the base URL, which many examples show with a path
+// that does not belong to it.
 func (a *Azure) check(base string) error {
 	if a.APIVersion != "" && !apiVersion.MatchString(a.APIVersion) {
 		return fmt.Errorf("azure: %q: want an API version such as 2024-10-21, or none for the v1 API", a.APIVersion)
@@ -33,12 +32,12 @@ func (a *Azure) check(base string) error {
 	return nil
 }
 
-// path is Azure's path of the endpoint that OpenAI has at path.
+// path returns Azure's path of the endpoint that OpenAI has at path.
 func (a *Azure) path(model, path string) (string, error) {
 	if a.APIVersion == "" {
 		return "/openai/v1" + path, nil
 	}
-	// These two would lead to another path.
+	// Dots would lead to another path.
 	if model == "" || model == "." || model == ".." {
 		return "", provider.Invalid("model", "want the name of a deployment")
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// beginning is the way to mark an assistant's message, the last one, as the
-// beginning of the answer.
+// beginning is how a server is asked to continue the last message, the
+// assistant's.
 type beginning int
 
 const (
@@ -22,14 +22,12 @@ const (
 	// beginPrefix marks the message as a prefix: Mistral and DeepSeek.
 	beginPrefix
 
-	// beginFinal has members beside the messages that ask to continue the last
-	// one: vLLM and SGLang.
+	// beginFinal asks with members of the request: vLLM and SGLang.
 	beginFinal
 )
 
-// Begin returns a request whose body ends with the begun answer, if there is
-// one, as the last message. It fails if the answer to such a request cannot be
-// continued.
+// Begin returns a request with preq.Continue, if there is one, as its last message.
+// It fails if an answer to the request cannot be continued.
 func Begin(preq *provider.Request) (*provider.Request, error) { return begin(preq, beginPlain) }
 
 func begin(preq *provider.Request, how beginning) (*provider.Request, error) {
@@ -59,15 +57,14 @@ type begunMessage struct {
 	Prefix  bool   `json:"prefix,omitempty"`
 }
 
-// errNoEcho is the failure of a server that should have repeated the begun
-// answer before it continues, but answered with something else: its place is
-// unknown.
+// errNoEcho returns the failure of a server that should have repeated the begun
+// answer before it continues, but did not: where it continues is unknown.
 func errNoEcho() error {
 	return provider.BadAnswer(errors.New("the answer does not begin with the text it was to continue"))
 }
 
-// withoutEcho removes the begun answer, which Mistral repeats, from a whole
-// answer.
+// withoutEcho returns a whole answer without the begun answer, which Mistral
+// repeats.
 func withoutEcho(c *provider.Completion, begun string) (*provider.Completion, error) {
 	text, ok := strings.CutPrefix(c.Text, begun)
 	if !ok {
@@ -75,16 +72,16 @@ func withoutEcho(c *provider.Completion, begun string) (*provider.Completion, er
 	}
 	body, err := sjson.SetBytes(c.Body, "choices.0.message.content", text)
 	if err != nil {
-		return nil, fmt.Errorf("mending the answer: %w", err)
+		return nil, fmt.Errorf("editing the answer: %w", err)
 	}
 	f, _ := provider.ParseCompletion(body)
 	return &provider.Completion{Body: body, Facts: f}, nil
 }
 
-// echoed is a stream that repeats the begun answer. It removes that.
+// echoed removes the begun answer from a stream that repeats it.
 type echoed struct {
 	provider.Stream
-	rest string // what is still to be repeated
+	rest string // not repeated yet
 	err  error  // what the stream ended with
 }
 
@@ -118,7 +115,7 @@ func (s *echoed) strip(chunk *provider.Chunk) (*provider.Chunk, error) {
 	}
 	raw, err := sjson.SetBytes(chunk.Raw, "choices.0.delta.content", chunk.Text[n:])
 	if err != nil {
-		return nil, fmt.Errorf("mending a chunk: %w", err)
+		return nil, fmt.Errorf("editing a chunk: %w", err)
 	}
 	f, _ := provider.ParseChunk(raw)
 	return &provider.Chunk{Raw: raw, Facts: f}, nil

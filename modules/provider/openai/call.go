@@ -20,20 +20,20 @@ import (
 
 const chatPath = "/chat/completions"
 
-// Server is a server that speaks OpenAI's dialect. An upstream.Upstream is
-// one whose endpoints lie right below its base URL; embed it, and give it a
-// NewRequest of its own where paths or credentials differ.
+// Server is a server with OpenAI's API. An upstream.Upstream is one whose endpoints
+// are right below its base URL. Embed it, and override NewRequest if paths or
+// credentials differ.
 type Server interface {
-	// NewRequest makes the request that posts body to the endpoint that
-	// OpenAI has at path.
+	// NewRequest returns a request that posts body to the endpoint that OpenAI
+	// has at path.
 	NewRequest(ctx context.Context, preq *provider.Request, path string, body []byte, stream bool) (*http.Request, error)
 
 	// Do makes a call, as upstream.Upstream does.
 	Do(req *http.Request) (*http.Response, error)
 }
 
-// Complete makes a call of a server and returns the whole answer. A begun
-// answer must be in the request's body already, see Begin.
+// Complete calls a server and returns the whole answer. To continue an answer, call
+// Begin first.
 func Complete(ctx context.Context, s Server, preq *provider.Request) (*provider.Completion, error) {
 	resp, err := call(ctx, s, preq, false)
 	if err != nil {
@@ -54,8 +54,8 @@ func Complete(ctx context.Context, s Server, preq *provider.Request) (*provider.
 	return nil, upstream.BadAnswer(resp, "neither JSON nor an event stream")
 }
 
-// Stream makes a call of a server and returns the answer chunk by chunk. A
-// begun answer must be in the request's body already, see Begin.
+// Stream calls a server and returns the answer chunk by chunk. To continue an
+// answer, call Begin first.
 func Stream(ctx context.Context, s Server, preq *provider.Request) (provider.Stream, error) {
 	resp, err := call(ctx, s, preq, true)
 	if err != nil {
@@ -85,7 +85,7 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 	return s.Do(req)
 }
 
-// streamBody is the caller's request with the model's name, asking for a
+// streamBody returns the request's body with the upstream model, asking for a
 // stream with usage.
 func streamBody(preq *provider.Request) ([]byte, error) {
 	m, body, err := membersOf(preq.Body)
@@ -110,9 +110,8 @@ func streamBody(preq *provider.Request) ([]byte, error) {
 	return e.bytes(), nil
 }
 
-// wholeBody is the caller's request with the model's name, asking for no
-// stream. What says otherwise is taken out, as some servers refuse stream
-// options of an answer that is not streamed.
+// wholeBody returns the request's body with the upstream model and without stream
+// and stream_options, since some servers refuse the latter without a stream.
 func wholeBody(preq *provider.Request) ([]byte, error) {
 	m, body, err := membersOf(preq.Body)
 	for _, member := range [...]struct {
@@ -129,7 +128,7 @@ func wholeBody(preq *provider.Request) ([]byte, error) {
 	return withModel(body, preq.Model)
 }
 
-// withModel is a request with the model's name.
+// withModel returns a body with another model.
 func withModel(body []byte, model string) ([]byte, error) {
 	m, body, err := membersOf(body)
 	if err != nil {
@@ -140,15 +139,14 @@ func withModel(body []byte, model string) ([]byte, error) {
 	return e.bytes(), nil
 }
 
-// members are those of a request that are changed on its way.
+// members are the members of a request that may be changed.
 type members struct {
 	model, stream, streamOptions gjson.Result
 }
 
-// membersOf finds the members of a request. Names that differ from "model" in
-// case only are taken out of the body that it returns: servers written in Go,
-// and there are some, would take "Model" for it, which is a way around a list
-// of allowed models.
+// membersOf returns the members of a request, and its body without names that
+// differ from "model" only in case. Servers written in Go would accept "Model" for
+// it, which is a way around a list of allowed models.
 func membersOf(body []byte) (m members, rest []byte, err error) {
 	var others []string
 	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
@@ -180,8 +178,7 @@ func quoted(s string) string {
 	return string(b)
 }
 
-// splicer makes a new body with other values, and leaves all the rest of the
-// caller's bytes as they came.
+// splicer replaces and adds values in a body. All other bytes stay the same.
 type splicer struct {
 	body  []byte
 	edits []edit
@@ -193,8 +190,7 @@ type edit struct {
 	value    string
 }
 
-// set puts a value in the place of another, or behind the other members where
-// there is no old one.
+// set replaces an old value or, if there is none, adds a member at the end.
 func (s *splicer) set(old gjson.Result, name, value string) {
 	if old.Exists() {
 		s.edits = append(s.edits, edit{old.Index, old.Index + len(old.Raw), value})
@@ -220,12 +216,12 @@ func (s *splicer) bytes() []byte {
 	out = append(out, s.body[at:end]...)
 	added := s.added
 	if len(added) > 0 && bytes.HasSuffix(bytes.TrimRight(out, " \t\r\n"), []byte{'{'}) {
-		added = added[1:] // it is the first member
+		added = added[1:] // no comma before the first member
 	}
 	return append(append(out, added...), s.body[end:]...)
 }
 
-// completion checks and mends a whole answer.
+// completion checks a whole answer, and returns it mended.
 func completion(body []byte) (*provider.Completion, error) {
 	if mayBeError(body) {
 		if _, _, _, ok := provider.ErrorOf(body); ok {
@@ -234,7 +230,7 @@ func completion(body []byte) (*provider.Completion, error) {
 	}
 	root, f, ok := provider.ReadCompletion(body)
 	if !ok || !root.Get("choices").IsArray() {
-		return nil, provider.BadAnswer(errors.New("the answer is no chat completion"))
+		return nil, provider.BadAnswer(errors.New("the answer is not a chat completion"))
 	}
 	body, err := mendCompletion(body, root)
 	if err != nil {
@@ -246,7 +242,7 @@ func completion(body []byte) (*provider.Completion, error) {
 	return &provider.Completion{Body: body, Facts: f}, nil
 }
 
-// mayBeError says whether an answer has to be searched for an error: it names
+// mayBeError reports whether an answer must be searched for an error: it mentions
 // one, or it does not look like an answer.
 func mayBeError(raw []byte) bool {
 	return bytes.Contains(raw, []byte(`"error`)) || !bytes.Contains(raw, []byte(`"choices"`))

@@ -42,14 +42,14 @@ func Embed(ctx context.Context, s Server, preq *provider.Request) (*provider.Com
 		return c, err
 	}
 	if c.Body, err = packVectors(c.Body); err != nil {
-		return nil, fmt.Errorf("mending the answer: %w", err)
+		return nil, fmt.Errorf("encoding the vectors: %w", err)
 	}
 	return c, nil
 }
 
-// packVectors turns vectors that a server sent as numbers into base64, if
-// base64 was asked for. OpenAI's clients always ask for it, and decode whatever
-// comes as base64.
+// packVectors returns embeddings with their vectors in base64, even if the server
+// sent numbers. OpenAI's clients always ask for base64, and decode whatever comes
+// as such.
 func packVectors(body []byte) ([]byte, error) {
 	data := []byte{'['}
 	for i, d := range gjson.GetBytes(body, "data").Array() {
@@ -73,7 +73,7 @@ func packVectors(body []byte) ([]byte, error) {
 	return sjson.SetRawBytes(body, "data", append(data, ']'))
 }
 
-// embeddings checks a list of embeddings.
+// embeddings checks a list of embeddings, and returns it.
 func embeddings(body []byte) (*provider.Completion, error) {
 	f, ok := provider.ParseCompletion(body)
 	if !ok || !isList(gjson.GetBytes(body, "data")) {
@@ -85,8 +85,8 @@ func embeddings(body []byte) (*provider.Completion, error) {
 	return &provider.Completion{Body: body, Facts: f}, nil
 }
 
-// isList says whether data holds at least one embedding and nothing else: each
-// is a list of numbers, or base64.
+// isList reports whether data is a list of at least one embedding, each a list of
+// numbers or a base64 string.
 func isList(data gjson.Result) bool {
 	if !data.IsArray() {
 		return false

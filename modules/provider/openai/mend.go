@@ -16,27 +16,27 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// mender gives chunks OpenAI's shape where a server deviates from it so far
-// that clients break, and leaves all others as they are. It lasts for one
-// stream, whose tool calls it numbers.
+// mender repairs the chunks of one stream if they deviate from OpenAI's format so
+// far that clients break, and leaves all others unchanged. It also numbers the
+// tool calls.
 type mender struct {
-	id      string // of the first chunk, or made up
+	id      string // of the first chunk, or generated
 	first   []byte // the first chunk with choices, mended
 	choices map[int64]*choice
 }
 
-// choice is what is known of one choice of a stream.
+// choice is the state of one choice of a stream.
 type choice struct {
-	calls    []toolCall // in the order in which they came
+	calls    []toolCall // in the order of their first parts
 	finished bool
 }
 
 type toolCall struct {
 	id    string
-	index int64 // the server's, -1 where it gave none
+	index int64 // the server's; -1 without one
 }
 
-// finished says that every choice that was begun has its finish reason.
+// finished reports whether every choice that has begun has its finish reason.
 func (m *mender) finished() bool {
 	for _, c := range m.choices {
 		if !c.finished {
@@ -46,17 +46,16 @@ func (m *mender) finished() bool {
 	return len(m.choices) > 0
 }
 
-// begun says whether there was a chunk.
+// begun reports whether there was a chunk.
 func (m *mender) begun() bool { return m.id != "" }
 
-// midway says whether the answer has begun, with the first choice alone, and
-// has not finished.
+// midway reports whether choice 0 is the only one, and has begun but not finished.
 func (m *mender) midway() bool {
 	return m.first != nil && len(m.choices) == 1 && m.choices[0] != nil && !m.choices[0].finished
 }
 
-// takes says whether a chunk of a regular shape is one of this answer that has
-// nothing to be mended, and takes note of it. The first one begins the answer.
+// takes reports whether a regular chunk belongs to this answer and needs no
+// mending. If so, it updates the mender's state.
 func (m *mender) takes(c *provider.Scanned, raw []byte) bool {
 	switch {
 	case m.begun():
@@ -73,7 +72,8 @@ func (m *mender) takes(c *provider.Scanned, raw []byte) bool {
 	return true
 }
 
-// chunk mends one chunk, a JSON object; ok is false where it has nothing in it that a client would look for.
+// chunk mends a chunk, a JSON object. ok is false if the chunk has nothing for a
+// client.
 func (m *mender) chunk(raw []byte) (mended []byte, ok bool, err error) {
 	e := editor{raw: oneLine(raw)}
 	root := gjson.ParseBytes(e.raw)
@@ -87,7 +87,7 @@ func (m *mender) chunk(raw []byte) (mended []byte, ok bool, err error) {
 	if root.Get("object").Str != "chat.completion.chunk" {
 		e.set("object", "chat.completion.chunk")
 	}
-	// clients ignore, or refuse, a chunk that seems to be of another answer
+	// clients ignore or refuse a chunk with the id of another answer
 	id := root.Get("id").Str
 	if m.id == "" {
 		m.id = cmp.Or(id, newID())
@@ -130,7 +130,7 @@ func (m *mender) choice(e *editor, path string, c gjson.Result) {
 	}
 }
 
-// of returns what is known of a choice, and whether it begins here.
+// of returns the state of a choice, and whether the choice begins here.
 func (m *mender) of(index int64) (c *choice, begins bool) {
 	if c := m.choices[index]; c != nil {
 		return c, false
@@ -143,15 +143,15 @@ func (m *mender) of(index int64) (c *choice, begins bool) {
 	return c, true
 }
 
-// maxCalls bounds how many tool calls are told apart.
+// maxCalls is how many tool calls of a choice are told apart.
 const maxCalls = 1 << 10
 
-// place returns the index of a tool call among those of its choice, and
-// whether it begins here. Servers count from anywhere: clients have a hole
-// where they do not from 0. Without an index, an id that is new is the next
-// call, and no id is more of the last call, unless another call stands before
-// it in the same chunk.
-func (c *choice) place(call gjson.Result, alone bool) (at int, begins bool) {
+// place returns the index of a tool call in its choice, counted from 0, and whether
+// the call begins here. Some servers begin with another index, which leaves a
+// hole in the lists of clients. Others send no index. Then a new id begins a call,
+// and a part without an id continues the last call if first is true: it is the
+// first part of its chunk.
+func (c *choice) place(call gjson.Result, first bool) (at int, begins bool) {
 	id, index := call.Get("id").String(), int64(-1)
 	if v := call.Get("index"); v.Type == gjson.Number {
 		index = v.Int()
@@ -161,7 +161,7 @@ func (c *choice) place(call gjson.Result, alone bool) (at int, begins bool) {
 		at = slices.IndexFunc(c.calls, func(k toolCall) bool { return k.index == index })
 	case id != "":
 		at = slices.IndexFunc(c.calls, func(k toolCall) bool { return k.id == id })
-	case alone:
+	case first:
 		at = len(c.calls) - 1
 	default:
 		at = -1
@@ -175,8 +175,7 @@ func (c *choice) place(call gjson.Result, alone bool) (at int, begins bool) {
 	return len(c.calls) - 1, true
 }
 
-// over says whether a chunk holds choices only that have had their finish
-// reason.
+// over reports whether all choices in a chunk already had their finish reason.
 func (m *mender) over(raw []byte) bool {
 	over := true
 	gjson.GetBytes(raw, "choices").ForEach(func(_, c gjson.Result) bool {
@@ -187,8 +186,8 @@ func (m *mender) over(raw []byte) bool {
 	return over
 }
 
-// close returns the chunk that is missing where a server is done, but gave no
-// finish reason; nil where it is not.
+// close returns a chunk with the finish reasons that the server did not send, or nil
+// if none is missing.
 func (m *mender) close() ([]byte, error) {
 	if m.first == nil || m.finished() {
 		return nil, nil
@@ -211,7 +210,8 @@ func (m *mender) close() ([]byte, error) {
 	return e.raw, e.err
 }
 
-// finishReason is the reason that a server did not give.
+// finishReason returns the finish reason in place of one that the server did not
+// send.
 func finishReason(calls bool) string {
 	if calls {
 		return "tool_calls"
@@ -219,11 +219,10 @@ func finishReason(calls bool) string {
 	return "stop"
 }
 
-// newID is the id of an answer whose server gave none.
+// newID returns the id for an answer whose server sent none.
 func newID() string { return "chatcmpl-" + uuid.NewString() }
 
-// mendCall says what kind of tool is called, and by which id its result is to
-// be sent, where the server does not.
+// mendCall adds the type and the id that a tool call lacks.
 func mendCall(e *editor, path string, call gjson.Result) {
 	if !call.Get("function").IsObject() {
 		return
@@ -236,10 +235,9 @@ func mendCall(e *editor, path string, call gjson.Result) {
 	}
 }
 
-// isPreface says whether a chunk has no choices for another reason than
-// OpenAI's, which is that it holds the usage. Azure tells so what it made of
-// the prompt, with an id and a model that are empty: clients that look for the
-// first choice of every chunk break on it.
+// isPreface reports whether a chunk has neither choices nor a usage. Azure begins
+// with one, which has the content filter's result for the prompt, an empty id and
+// an empty model. Clients that expect a choice in every chunk break on it.
 func isPreface(raw []byte, f provider.Facts) bool {
 	if f.Choices || f.Usage != nil {
 		return false
@@ -248,8 +246,8 @@ func isPreface(raw []byte, f provider.Facts) bool {
 	return root.Get("choices").IsArray() && !root.Get("usage").IsObject()
 }
 
-// asChunk moves what a whole answer has in its messages to where a chunk has
-// it, which some servers fill with nothing.
+// asChunk returns a whole answer as one chunk: each message becomes the delta,
+// which some servers send, too, but empty.
 func asChunk(raw []byte) ([]byte, error) {
 	e := editor{raw: raw}
 	for i, c := range gjson.GetBytes(raw, "choices").Array() {
@@ -264,7 +262,7 @@ func asChunk(raw []byte) ([]byte, error) {
 	return e.raw, e.err
 }
 
-// mendCompletion gives a whole answer, which has been parsed, OpenAI's shape.
+// mendCompletion repairs a whole answer as mender does a chunk. root is raw, parsed.
 func mendCompletion(raw []byte, root gjson.Result) ([]byte, error) {
 	e := editor{raw: raw}
 	if root.Get("object").Str != "chat.completion" {
@@ -287,8 +285,8 @@ func mendCompletion(raw []byte, root gjson.Result) ([]byte, error) {
 	return e.raw, e.err
 }
 
-// mendContent makes a string of a content that is a list of parts. Thinking
-// among them moves to where the others have it.
+// mendContent turns a content that is a list of parts into a string. It moves
+// thinking parts to reasoning_content.
 func mendContent(e *editor, path string, message gjson.Result) {
 	content := message.Get("content")
 	if !content.IsArray() {
@@ -312,8 +310,8 @@ func mendContent(e *editor, path string, message gjson.Result) {
 	}
 }
 
-// oneLine takes line breaks out of a JSON text. They can only stand between
-// its tokens: within a string they would be escaped.
+// oneLine returns valid JSON without line breaks. They can only be between tokens,
+// since those in strings are escaped.
 func oneLine(raw []byte) []byte {
 	if !bytes.ContainsAny(raw, "\r\n") {
 		return raw
@@ -328,8 +326,7 @@ func oneLine(raw []byte) []byte {
 	return line
 }
 
-// editor makes edits until one fails. It never changes the bytes that it was
-// given.
+// editor applies edits until one fails. It never changes the original bytes.
 type editor struct {
 	raw []byte
 	err error

@@ -1,6 +1,6 @@
-// Package openai calls providers with OpenAI's chat completions API, which is
-// also the gateway's own dialect: requests pass unchanged except for the model,
-// and answers are mended only where clients would break.
+// Package openai calls providers with OpenAI's chat completions API. That is also
+// the gateway's own API, so requests pass unchanged except for the model, and
+// answers are mended only if clients would break.
 package openai
 
 import (
@@ -25,9 +25,9 @@ const defaultBase = "https://api.openai.com/v1"
 // OpenAI calls OpenAI, or any server with its API: Azure OpenAI, vLLM,
 // llama.cpp, LM Studio and most hosted ones.
 //
-// Mistral's models can continue an assistant message, and DeepSeek's can if the
-// base URL is that of its beta. With `continue on`, any other server is asked
-// in vLLM's way, which llama.cpp tolerates.
+// Mistral's models can continue an assistant message, and so can DeepSeek's under
+// the base URL of its beta. With `continue on`, any other server is asked as vLLM
+// is, which llama.cpp tolerates.
 type OpenAI struct {
 	upstream.Upstream
 
@@ -43,7 +43,7 @@ func (OpenAI) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the options and opens the transport.
+// Provision resolves the options and provisions the transport.
 func (o *OpenAI) Provision(ctx caddy.Context) error {
 	if o.Azure == nil {
 		return o.Upstream.Provision(ctx, defaultBase)
@@ -57,8 +57,8 @@ func (o *OpenAI) Provision(ctx caddy.Context) error {
 	return o.Azure.check(o.Base())
 }
 
-// DefaultModel is a small model of OpenAI's. The models of other servers are
-// unknown.
+// DefaultModel returns a small model of OpenAI, or an empty string for other
+// servers, whose models are unknown.
 func (o *OpenAI) DefaultModel() string {
 	if strings.HasPrefix(o.Base(), "https://api.openai.com/") {
 		return "gpt-4o-mini"
@@ -66,8 +66,8 @@ func (o *OpenAI) DefaultModel() string {
 	return ""
 }
 
-// NewRequest makes the request that posts body to the endpoint that OpenAI has
-// at path.
+// NewRequest returns a request that posts body to the endpoint that OpenAI has at
+// path.
 func (o *OpenAI) NewRequest(ctx context.Context, preq *provider.Request, path string, body []byte, stream bool) (*http.Request, error) {
 	if o.Azure == nil {
 		return o.Upstream.NewRequest(ctx, preq, path, body, stream)
@@ -118,10 +118,10 @@ func (o *OpenAI) Embed(ctx context.Context, req *provider.Request) (*provider.Co
 	return Embed(ctx, o, req)
 }
 
-// Continues says whether a model can continue an assistant message: the
-// operator's choice, else what is known of the server.
+// Continues reports whether a model can continue an assistant message. The
+// operator's setting takes precedence over what is known of the server.
 func (o *OpenAI) Continues(model string) bool {
-	// Models that think would think again before they continue.
+	// Reasoning models would reason again before they continue.
 	known := o.isMistral() && !strings.HasPrefix(model, "magistral") || o.isDeepSeekBeta()
 	return o.Upstream.Continues(known)
 }

@@ -19,22 +19,22 @@ var doneMark = []byte("[DONE]")
 type stream struct {
 	ctx     context.Context
 	body    io.ReadCloser
-	dec     *sse.Decoder // nil until the first bytes told what the body is
+	dec     *sse.Decoder // nil until the first bytes show what the body is
 	mend    mender
 	scan    provider.Scanner
 	regular provider.Chunk // the last regular chunk
 	skipped int
-	marked  bool  // the provider's own end mark was seen
+	marked  bool  // [DONE] was seen
 	err     error // what the stream ended with
 }
 
-// newStream reads a body that is an event stream.
+// newStream returns a stream that reads events from body.
 func newStream(ctx context.Context, body io.ReadCloser) *stream {
 	return &stream{ctx: ctx, body: body, dec: sse.NewDecoder(body, upstream.MaxEvent)}
 }
 
-// openStream begins to read an answer. Of an event stream nothing is read
-// yet: it has begun with its header, and its first event may take long.
+// openStream returns the stream of a response. It does not read from an event
+// stream yet, whose first event may take long, but it looks at any other body.
 func openStream(ctx context.Context, resp *http.Response) (provider.Stream, error) {
 	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if typ == "text/event-stream" {
@@ -57,7 +57,7 @@ func openStream(ctx context.Context, resp *http.Response) (provider.Stream, erro
 		resp.Body.Close()
 		return &oneChunk{chunk: chunk}, nil
 	}
-	return nil, upstream.BadAnswer(resp, "no event stream")
+	return nil, upstream.BadAnswer(resp, "not an event stream")
 }
 
 // Next returns the next chunk.
@@ -117,8 +117,8 @@ func (s *stream) next() (*provider.Chunk, error) {
 	}
 }
 
-// last returns what is missing behind the provider's end mark, io.EOF where
-// nothing is.
+// last returns a chunk with the finish reasons that are missing at [DONE], or
+// io.EOF if none is.
 func (s *stream) last() (*provider.Chunk, error) {
 	raw, err := s.mend.close()
 	if err != nil {
@@ -132,8 +132,8 @@ func (s *stream) last() (*provider.Chunk, error) {
 	return &provider.Chunk{Raw: raw, Facts: f}, nil
 }
 
-// asItCame returns a chunk of a regular shape, which goes out as it came; nil
-// for any other event. Only a "usage":null is cut out of its JSON.
+// asItCame returns a regular chunk, or nil for any other event. Its JSON is
+// unchanged except that a "usage":null is cut out.
 func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
 	if event == "error" || s.mend.begun() && !s.mend.midway() {
 		return nil
@@ -142,13 +142,13 @@ func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
 	if !ok || !s.mend.takes(&c, data) {
 		return nil
 	}
-	data = append(data[:c.UsageFrom], data[c.UsageTo:]...) // the event's bytes are ours
+	data = append(data[:c.UsageFrom], data[c.UsageTo:]...) // the event's bytes may be changed
 	s.regular = provider.Chunk{Raw: data, Facts: c.Facts, Regular: c.FinishReason == ""}
 	return &s.regular
 }
 
-// chunk reads one event's data; nil where it is nothing that a client could
-// use, and without Raw where it is for nobody but the provider's own clients.
+// chunk returns the chunk of an event. It returns nil for data that is not a
+// chunk, and a chunk without Raw for one that clients must not see.
 func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	if event == "error" || mayBeError(data) {
 		if _, _, _, ok := provider.ErrorOf(data); ok || event == "error" {
@@ -163,8 +163,8 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 		return nil, nil
 	}
 	if f.Choices && s.mend.over(data) {
-		// behind the finish nothing belongs to the answer: clients would take
-		// its reason, or that it has none, for the answer's, or add it to that
+		// Choices after their finish reason do not belong to the answer. Clients
+		// would append their text, or overwrite the finish reason.
 		if f.Usage == nil {
 			return new(provider.Chunk), nil
 		}
@@ -185,7 +185,8 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	return &provider.Chunk{Raw: raw, Facts: f}, nil
 }
 
-// whole reads the answer of a server that did not stream, or that failed.
+// whole reads the body of a server that did not stream, and returns it as one
+// chunk, or the error in it.
 func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
 	body, err := upstream.ReadAll(s.ctx, r)
 	if err != nil {
@@ -205,10 +206,10 @@ func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
 	return &provider.Chunk{Raw: raw, Facts: c.Facts}, nil
 }
 
-// ended is what the stream ends with when reading fails with err.
+// ended returns the error of the stream when reading fails with err.
 func (s *stream) ended(err error) error { return upstream.Ended(s.ctx, err, s.mend.finished()) }
 
-// Skipped counts the events that were left out.
+// Skipped returns how many events were left out.
 func (s *stream) Skipped() int { return s.skipped }
 
 // Close ends the call.
@@ -216,7 +217,7 @@ func (s *stream) Close() error {
 	return upstream.Close(s.body, s.marked)
 }
 
-// oneChunk is the stream of a server that answered in one piece.
+// oneChunk is the stream of a server that did not stream.
 type oneChunk struct {
 	chunk *provider.Chunk
 }
