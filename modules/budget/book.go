@@ -27,7 +27,7 @@ type ExceededError struct {
 
 	// RetryAfter is how long until there may be room: until the period ends,
 	// or until enough has left the window; 0 where it is what other calls hold
-	// that is in the way, since nobody knows when they end.
+	// that is in the way, since it is not known when they end.
 	RetryAfter time.Duration
 }
 
@@ -67,8 +67,7 @@ type Admission struct {
 	NoOutput bool
 }
 
-// DefaultWarnAt are the fractions of a budget at which to warn where nobody
-// says others.
+// DefaultWarnAt are the fractions of a budget at which to warn by default.
 var DefaultWarnAt = []float64{0.8, 1}
 
 // Book opens reservations, and remembers how much calls usually produce. It
@@ -118,8 +117,8 @@ func (b *Book) Open(ctx context.Context, ledger store.Ledger, a Admission) (*Hol
 }
 
 const (
-	// unlearnt is how many tokens of output are expected of calls that
-	// nobody has made yet.
+	// unlearnt is how many tokens of output are expected of calls before any
+	// has been made.
 	unlearnt = 1000
 
 	// shortest is how many of these there has to be room for: a guess is no

@@ -70,7 +70,7 @@ func (h *Hold) Bounded() bool {
 	return true
 }
 
-// Used tells how much the call has used so far, while it goes on. Steps ahead
+// Used says how much the call has used so far, while it goes on. Steps ahead
 // of it the hold grows, so that what has been used is always held, and most
 // calls of Used need not ask the ledger.
 //
@@ -151,8 +151,7 @@ func (h *Hold) mostOutput(u provider.Usage) int64 {
 	return h.outputCap
 }
 
-// short is the first account that holds less than a usage, nil where none
-// does.
+// short returns the first account that holds less than a usage, or nil.
 func (h *Hold) short(u provider.Usage) *account {
 	for i := range h.accounts {
 		if a := &h.accounts[i]; a.held < a.amount(h.price, u) {
@@ -266,7 +265,7 @@ func (h *Hold) reserveAll(ctx context.Context, now time.Time, wants, least []sto
 	}
 }
 
-// exceeded tells what wants do not fit: a budget rather than a window, and
+// exceeded says what does not fit: a budget rather than a window, and
 // the one that has no room for longest.
 func (h *Hold) exceeded(now time.Time, wants, own []store.Amount, balances []store.Balance) *ExceededError {
 	var worst *ExceededError

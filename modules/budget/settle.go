@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
-// Receipt is what a settled call has to tell of its tenant's budgets.
+// Receipt is what a settled call did to its tenant's budgets.
 type Receipt struct {
 	Warnings []Warning
 	Ratios   []Ratio
@@ -46,15 +46,15 @@ type Ratio struct {
 	Used   float64   // more than 1 where the budget was made smaller meanwhile
 	Ends   time.Time // of the period, when the next one begins with 0
 
-	// Limits are those of the period's budgets added up, which shows when one
-	// of them is changed: else Used can only grow.
+	// Limits are those of the period's budgets added up, which shows that one
+	// of them was changed: otherwise Used can only grow.
 	Limits store.Amount
 }
 
 // Settle ends the hold with what the call really used, costUSD in US dollars.
 // A budget counts it as far as there is room, so that no number of calls
 // passes one together; a token window counts all of it. It counts once: a
-// second call does nothing, but for one after an error, which tries again.
+// second call does nothing, except after an error, when it tries again.
 func (h *Hold) Settle(ctx context.Context, u provider.Usage, costUSD float64) (Receipt, error) {
 	if h == nil {
 		return Receipt{}, nil
@@ -79,7 +79,7 @@ func (h *Hold) Settle(ctx context.Context, u provider.Usage, costUSD float64) (R
 	}
 	h.end()
 	if u.Total() > 0 && !h.noOutput && !h.refused && (h.outputCap <= 0 || u.Output < h.outputCap) {
-		// an answer that was cut tells nothing of those that are not
+		// the length of an answer that was cut says nothing about others
 		h.book.learn(subject{h.tenant, h.model}, u.Output)
 	}
 	return h.receipt(spent, fits, balances), nil

@@ -41,8 +41,7 @@ func (a *App) provisionBudgets() error {
 // Budgets opens the reservations of model calls.
 func (a *App) Budgets() *budget.Book { return a.budgets }
 
-// Settled tells the operator what a settled call has to tell of its tenant's
-// budgets.
+// Settled reports what a settled call did to its tenant's budgets.
 func (a *App) Settled(tenantID, traceID string, r budget.Receipt) {
 	for _, e := range r.Excesses {
 		a.log.Warn("a call used more than its tenant's budget had left: the budget counts as used up, and no further",
@@ -79,14 +78,14 @@ func inUnit(unit string, n store.Amount) float64 {
 	return float64(n)
 }
 
-// BudgetExhausted counts an answer that was ended for want of a budget.
+// BudgetExhausted counts an answer that was ended by an exhausted budget.
 // period is day or month.
 func (a *App) BudgetExhausted(tenantID, period string) {
 	a.metrics.budgetExhausted.WithLabelValues(tenantID, period).Inc()
 }
 
 // budgetRatios is a gauge whose values go back to 0 when their period ends,
-// without anybody making a call.
+// without a call.
 type budgetRatios struct {
 	desc *prometheus.Desc
 

@@ -11,8 +11,7 @@ import (
 type CircuitReport func(tell func(provider, model string, open bool))
 
 // circuits are asked for the state of their breakers when metrics are read:
-// only then is it the true one, as an open circuit closes without anybody's
-// doing anything.
+// an open circuit closes by itself, so a state that was kept would be wrong.
 type circuits struct {
 	desc    *prometheus.Desc
 	reports sync.Map // *CircuitReport to itself

@@ -15,8 +15,8 @@ var ErrShuttingDown = errors.New("the server is shutting down")
 // are gone, have to learn of it too.
 var exit, beginExit = context.WithCancelCause(context.Background())
 
-// exitWatch hears of every configuration that stops, and tells the end of
-// the process from a reload.
+// exitWatch hears of every configuration that stops. It has to tell the end
+// of the process from a reload.
 type exitWatch struct{}
 
 func (exitWatch) Handle(context.Context, caddy.Event) error {
@@ -28,7 +28,7 @@ func (exitWatch) Handle(context.Context, caddy.Event) error {
 
 // CallContext returns a context for a model call. That of a stream also
 // ends, with ErrShuttingDown as its cause, when the process begins to end:
-// its client shall get a last event, and the process not wait for the longest
+// its client gets a last event, and the process does not wait for the longest
 // answer. cancel must be called.
 func CallContext(parent context.Context, streamed bool) (ctx context.Context, cancel context.CancelCauseFunc) {
 	ctx, cancelCause := context.WithCancelCause(parent)

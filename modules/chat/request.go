@@ -105,8 +105,8 @@ func (w *answerWriter) statusAfter(err error) int {
 	}
 }
 
-// count counts a request under its tenant. One without a tenant leaves no
-// trace but the reason it was refused for.
+// count counts a request under its tenant. Of one without a tenant only the
+// reason for its refusal is counted.
 func (a *App) count(rec *record.Record, status int) {
 	if rec.ErrorCode != "" && rec.Call.Attempts == 0 {
 		a.metrics.byReason.of(reasonLabels{rec.TenantID(), rec.ErrorCode}).Inc()
@@ -118,8 +118,8 @@ func (a *App) count(rec *record.Record, status int) {
 }
 
 // RequireTenant makes sure that a request has a tenant: the one resolved
-// before, else the one that the handler's own block names, of which the next
-// handler is told in place of whatever the client said. Errors are
+// before, or the one that the handler's own block names. The headers for the
+// next handler then name that one, whatever the client said. Errors are
 // *apierror.Error.
 func (a *App) RequireTenant(r *http.Request, rec *record.Record, named string) error {
 	if rec.Tenant != nil {

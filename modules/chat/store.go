@@ -18,7 +18,7 @@ type StoreModule interface {
 	// open store.
 	Location() (string, error)
 
-	// Fingerprint tells options apart that an open store cannot change.
+	// Fingerprint differs between options that an open store cannot change.
 	Fingerprint() string
 
 	// Open opens the store.
@@ -39,8 +39,8 @@ type pooledStore struct {
 // Destruct closes the store when its last holder lets go.
 func (p *pooledStore) Destruct() error { return p.Close() }
 
-// storePlace is what tells one store from another, worked out once: the links
-// in a path may change while the store behind them is open.
+// storePlace identifies a store. It is worked out once: the links in a path may
+// change while the store behind them is open.
 type storePlace struct{ location, fingerprint string }
 
 func (a *App) storePlace() (*storePlace, error) {

@@ -67,7 +67,7 @@ type TenantConfig struct {
 	// Default: the provider's key.
 	Credentials map[string]string `json:"credentials,omitempty"`
 
-	// Anything that {chat.tenant.metadata.*} should tell of the tenant.
+	// Anything that {chat.tenant.metadata.*} should say about the tenant.
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 

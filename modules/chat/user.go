@@ -12,7 +12,7 @@ import (
 
 const maxUserChars = 128
 
-// UserFrom reads the user from a header; anonymous where there is none.
+// UserFrom reads the user from a header; without one it is anonymous.
 // Errors are *apierror.Error.
 func UserFrom(h http.Header, name string) (string, error) {
 	values := h.Values(name)
@@ -29,7 +29,7 @@ func UserFrom(h http.Header, name string) (string, error) {
 }
 
 // ValidUser says whether s can name a user: 1 to 128 characters of UTF-8, none
-// of them a control character, which no header could tell the next handler.
+// of them a control character, which no header can carry.
 func ValidUser(s string) bool {
 	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxUserChars &&
 		!strings.ContainsFunc(s, unicode.IsControl)

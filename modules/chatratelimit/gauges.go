@@ -93,8 +93,8 @@ func scopeKey(r *http.Request, rec *record.Record, scope string) string {
 // closed lets nothing through, and with it no other take of its request.
 var closed = store.Take{Key: "closed", Windows: []store.Window{{Limit: 0, Length: time.Second}}}
 
-// ask counts the request, unless a token window has nothing left: what its
-// call uses is counted by whoever makes it.
+// ask counts the request, unless a token window has nothing left. The tokens
+// themselves are counted by the handler that makes the model call.
 func (g *gauges) ask(ctx context.Context, s store.Store, tenantID string) (granted bool, err error) {
 	takes := g.takes
 	if len(g.tokens) > 0 {
@@ -147,9 +147,9 @@ func (g *gauges) wait() time.Duration {
 	return longest
 }
 
-// tightest is the window that speaks for all, nil without windows. Requests
-// and tokens are no measure for each other: of both kinds that window speaks
-// of which the smaller part is left, and of requests where that is the same.
+// tightest is the window that the headers with room for one describe, or nil.
+// Requests and tokens cannot be compared by number: the window with the smaller
+// part left wins, and requests if the parts are equal.
 func (g *gauges) tightest() *window {
 	requests, tokens := g.tightestOf(false), g.tightestOf(true)
 	if requests == nil || tokens != nil && g.emptier(tokens, requests) {

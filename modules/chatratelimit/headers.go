@@ -11,9 +11,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// setHeaders tells the client where it stands, whether or not it is let
-// through. Where several windows apply, the tightest one speaks in the
-// headers that have room for one only.
+// setHeaders shows the client its limits, whether or not it is let through.
+// Headers with room for one window describe the tightest.
 func (g *gauges) setHeaders(w http.ResponseWriter, r *http.Request, rec *record.Record) {
 	now := time.Now()
 	if tight := g.tightest(); tight != nil {
@@ -47,8 +46,8 @@ func untilReset(s store.WindowState, now time.Time) string {
 	return max(s.Reset.Sub(now), 0).Round(time.Millisecond).String()
 }
 
-// setSlotHeaders speaks for a limit on concurrent requests where there is no
-// window at all: what is free now, and resets as soon as a request ends.
+// setSlotHeaders describes a limit on concurrent requests, for want of any
+// window: what is free now, and resets as soon as a request ends.
 func (g *gauges) setSlotHeaders(w http.ResponseWriter, rec *record.Record, now time.Time) {
 	limitOf, free := int64(-1), int64(0)
 	for i, t := range g.takes {

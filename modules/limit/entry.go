@@ -18,7 +18,7 @@ type entry struct {
 // demand is the largest value that was asked for lately. Two routes, or the
 // configurations before and after a reload, may ask different windows of one
 // key; what only one of them needs must outlive the other's requests, and go
-// when nobody asks for it any more.
+// when it is no longer asked for.
 type demand struct {
 	value int64
 	at    int64 // when it was last asked for
@@ -98,7 +98,7 @@ func (e *entry) wait(now int64, w store.Window) time.Duration {
 	return max(w.Length-time.Duration(age), 0)
 }
 
-// state tells what a window looks like at the key's time at. now is the
+// state returns what a window looks like at the key's time at. now is the
 // clock's, which may be behind: the wait is counted by the clock.
 func (e *entry) state(now, at int64, w store.Window) store.WindowState {
 	in := e.ring.younger(at, int64(w.Length))

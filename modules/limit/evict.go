@@ -15,7 +15,7 @@ const (
 	// sweepPause is how long after a sweep none takes place, in nanoseconds
 	// an entry looked at. Looking at one takes about 50, so sweeping never
 	// takes more than about a hundredth of one core, however many new keys
-	// somebody makes up.
+	// clients make up.
 	sweepPause = 5_000
 )
 
@@ -24,7 +24,7 @@ type sweeper struct {
 	mu    sync.Mutex
 	hand  int   // the shard that is next
 	at    int64 // when the last sweep was
-	pause int64 // for how long after it there is none
+	pause int64 // how long after it none takes place
 }
 
 // evictSome looks at a few entries of a shard that the caller holds, and

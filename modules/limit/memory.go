@@ -17,7 +17,7 @@ const (
 	defaultMaxKeys = 1_000_000
 )
 
-// MemoryOptions are what a Memory may be told.
+// MemoryOptions configure a Memory.
 type MemoryOptions struct {
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time

@@ -45,11 +45,10 @@ type Record struct {
 	// configuration did.
 	Source string
 
-	// User is never empty. ByRequest says that it came with the request
-	// itself and not from the body, which decides what limits count.
+	// User is never empty.
 	User string
 
-	// Session is the conversation's id, empty where there is none.
+	// Session is the conversation's id, empty without one.
 	Session string
 
 	// Limiters is how many handlers have limited the request so far.
@@ -92,7 +91,7 @@ type Call struct {
 	Attempts int    // calls made
 	Usage    provider.Usage
 	CostUSD  float64
-	TTFT     time.Duration // until the first content; 0 where none came
+	TTFT     time.Duration // until the first content; 0 without any
 
 	// BudgetSpent says that the answer was ended because the tenant's budget
 	// was used up.
@@ -123,7 +122,7 @@ func Begin(r *http.Request) *Record {
 	return rec
 }
 
-// TenantID returns the tenant's id, empty where there is none.
+// TenantID returns the tenant's id, empty without a tenant.
 func (rec *Record) TenantID() string {
 	if rec.Tenant == nil {
 		return ""

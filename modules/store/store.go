@@ -93,9 +93,9 @@ type Session struct {
 
 // AppendOptions are the rules under which messages are kept.
 type AppendOptions struct {
-	// Create makes the session where there is none. Without it, Append to
-	// an unknown session answers ErrNotFound, so that the answer to a
-	// session that was deleted meanwhile does not bring it back.
+	// Create makes a session that does not exist. Without it, Append to an
+	// unknown session answers ErrNotFound, so that the answer of a turn does
+	// not bring back a session that was deleted meanwhile.
 	Create bool
 
 	// Title is given to a session that Append creates.
@@ -144,8 +144,8 @@ type Sessions interface {
 	// where one is given, and whether there are more beyond the limit.
 	Sessions(ctx context.Context, tenant, user string, after *Cursor, limit int) (list []Session, more bool, err error)
 
-	// Delete removes a session and all that belongs to it, ErrNotFound where
-	// there is none.
+	// Delete removes a session and all that belongs to it. An unknown session
+	// is ErrNotFound.
 	Delete(ctx context.Context, tenant string, s SessionKey) error
 
 	// EraseTenant removes everything that the store holds for a tenant.
@@ -160,14 +160,14 @@ type Event struct {
 	Data []byte
 }
 
-// Turns keeps the one running turn of each session, and its events for those
-// who come back for them.
+// Turns keeps the one running turn of each session, and its events for
+// clients that come back.
 type Turns interface {
-	// Claim makes turn the running one of the session, ErrBusy where another
-	// one is. Where the store is shared, the claim is a lease that Publish
-	// and KeepTurn renew, so that a node that dies frees its sessions; an
-	// embedded store dies with its process and needs none. The channel is
-	// closed when somebody cancels the turn, or when the claim is lost.
+	// Claim makes turn the running one of the session, or answers ErrBusy if
+	// another one is running. In a shared store the claim is a lease that
+	// Publish and KeepTurn renew, so that a node that dies frees its
+	// sessions; an embedded store dies with its process and needs no lease.
+	// The channel is closed when the turn is cancelled or the claim is lost.
 	Claim(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) (cancelled <-chan struct{}, err error)
 
 	// KeepTurn renews the claim of a turn that has nothing to publish.
@@ -177,10 +177,10 @@ type Turns interface {
 	// events of a call or none of them, and wake once for all.
 	Publish(ctx context.Context, tenant string, s SessionKey, turn string, evs ...Event) error
 
-	// FinishTurn appends the last events, ends the turn and frees the session,
-	// in one: who reads the last event may go on at once. The events can be read
-	// for another keep, or less where memory runs short. It may be called
-	// twice.
+	// FinishTurn appends the last events, ends the turn and frees the session
+	// at once: a client that reads the last event may send the next message.
+	// The events can be read for another keep, or less if memory runs short.
+	// It may be called twice.
 	FinishTurn(ctx context.Context, tenant string, s SessionKey, turn string, keep time.Duration, last ...Event) error
 
 	// CancelTurn asks the running turn to stop, and says whether one was
@@ -188,8 +188,8 @@ type Turns interface {
 	CancelTurn(ctx context.Context, tenant string, s SessionKey) (bool, error)
 
 	// Follow returns the events of the session's newest turn that come after
-	// number n, waiting for the next one where the turn is still running and
-	// has no more yet. If since names another turn than the newest one, n
+	// number n. If the turn is still running and has no more yet, Follow waits
+	// for the next one. If since names another turn than the newest one, n
 	// does not count and the newest turn is read from its start. No events
 	// and no error means that the turn is finished and that all of it has
 	// been read. ErrNotFound says that there is no turn to follow.
@@ -271,9 +271,9 @@ type Balance struct {
 	Held Amount // reserved and not yet settled
 
 	// Wait is how long until Want fits beside what is held now, 0 where it
-	// does; only of a counter that slides. Nobody knows when a hold ends, so
-	// where the holds are in the way it is no longer than until all that was
-	// settled is free.
+	// does; only of a counter that slides. When a hold ends is not known: if
+	// holds are in the way, Wait is at most until all that was settled is
+	// free.
 	Wait time.Duration
 
 	// Reset is when all of a counter that slides is free again, at the
@@ -289,7 +289,7 @@ type Ledger interface {
 	// replaces the hold, which is how it grows, and renews the lease. The
 	// balances come in the order of budgets, also with ErrExceeded, when an
 	// earlier hold of this id stays as it was and is among what is held. It
-	// may answer ErrFull for a key that is new where too many slide.
+	// may answer ErrFull for a new key when too many counters slide.
 	Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []Budget) ([]Balance, error)
 
 	// Settle replaces the hold by what was really used, Want of each budget,
@@ -305,8 +305,8 @@ type Ledger interface {
 
 // Cache keeps values for a time.
 type Cache interface {
-	// CacheGet returns a value, ErrNotFound where there is none or it has
-	// expired.
+	// CacheGet returns a value. One that is missing or has expired is
+	// ErrNotFound.
 	CacheGet(ctx context.Context, tenant, key string) ([]byte, error)
 
 	// CachePut keeps a value for ttl.

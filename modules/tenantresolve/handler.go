@@ -21,8 +21,8 @@ func init() {
 }
 
 // Handler finds the tenant of a request, by header, host or API key, checks
-// that the request may act for it, and tells the next handler in the headers
-// X-Tenant-Id, X-User-Id and X-Trace-Id. The first source that names a tenant
+// that the request may act for it, and names it to the next handler in the
+// headers X-Tenant-Id, X-User-Id and X-Trace-Id. The first source that names a tenant
 // decides, and the others must not contradict it. A tenant with API keys is
 // entered with one of them only, whatever named it.
 type Handler struct {
@@ -145,8 +145,8 @@ func (h *Handler) again(w http.ResponseWriter, r *http.Request, rec *record.Reco
 	return next.ServeHTTP(w, r)
 }
 
-// setHeaders tells the next handler what is known now, in place of whatever
-// the client said.
+// setHeaders names tenant and user to the next handler, in place of what the
+// client said.
 func setHeaders(h http.Header, rec *record.Record) {
 	h.Set(record.HeaderTenant, rec.Tenant.ID)
 	h.Set(record.HeaderUser, rec.User)
@@ -164,8 +164,8 @@ type found struct {
 	used   []string // the headers whose credential did it
 }
 
-// stripCredential keeps the credential that resolved or authenticated the
-// tenant from going any further. Another one is the application's own.
+// stripCredential removes the credential that resolved or authenticated the
+// tenant from the request. Others are the application's own.
 func (f found) stripCredential(h http.Header) {
 	for _, name := range f.used {
 		h.Del(name)

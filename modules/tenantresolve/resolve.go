@@ -16,7 +16,7 @@ var defaultKeyHeaders = []string{"Authorization", "X-Api-Key"}
 type key struct {
 	header string
 	digest tenant.Digest
-	owner  *tenant.Tenant // nil where it is nobody's
+	owner  *tenant.Tenant // nil for an unknown key
 }
 
 // claim is a tenant that a source named.

@@ -25,8 +25,8 @@ func init() {
 // nothing is opened before Open, so that a configuration can be validated
 // beside a running server.
 type Badger struct {
-	// The directory of the database. It is created, readable by nobody
-	// else, when the store is opened. Default: the folder "chat" in Caddy's
+	// The directory of the database. It is created when the store is opened,
+	// for the process's own user only. Default: the folder "chat" in Caddy's
 	// data directory.
 	Path string `json:"path,omitempty"`
 
@@ -38,8 +38,9 @@ type Badger struct {
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
 	// Whether every write is on the disk before it is acknowledged. Without
-	// it a crash of the process loses nothing, but a power failure may lose
-	// about the last second. Default: false.
+	// it, a killed process may lose what budgets counted in its last 100 ms
+	// and nothing else, and a power failure about the last second of all
+	// writes. Default: false.
 	SyncWrites bool `json:"sync_writes,omitempty"`
 
 	dir string
@@ -108,16 +109,15 @@ func parseKey(text string) ([]byte, error) {
 }
 
 // Location returns the absolute directory with its symbolic links resolved,
-// so that two spellings of one directory are known to be the same store. It
-// creates nothing: what does not exist yet is taken as it is written.
+// so that two spellings of one directory are the same store. It creates
+// nothing: parts of the path that do not exist yet stay as they are written.
 func (b *Badger) Location() (string, error) {
 	dir, err := filepath.Abs(b.dir)
 	if err != nil {
 		return "", fmt.Errorf("locating the store: %w", err)
 	}
 
-	// Of a path that does not exist yet, its deepest parent that does may
-	// still be reached through a link.
+	// The deepest parent that exists may be behind a link.
 	rest := ""
 	for parent := dir; ; parent = filepath.Dir(parent) {
 		resolved, err := filepath.EvalSymlinks(parent)
@@ -132,7 +132,7 @@ func (b *Badger) Location() (string, error) {
 }
 
 // Fingerprint tells two configurations of one directory apart. It holds
-// nothing from which the key could be told.
+// nothing that reveals the key.
 func (b *Badger) Fingerprint() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "chat.stores.badger sync=%t key=", b.SyncWrites)

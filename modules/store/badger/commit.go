@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// commitWithin bounds what a killed process can lose of the counters: a
-	// call that is settled while older ones are still in memory only waits
-	// until these are written.
+	// commitWithin bounds what a killed process can lose of the counters. A
+	// call that is settled when an older one has been in memory only for so
+	// long waits until that is written.
 	commitWithin = 100 * time.Millisecond
 
 	// commitAfter is when a group is written in the background. It leaves time
@@ -31,8 +31,8 @@ const (
 
 // unsaved are the ledgers with counters that are not on the disk yet.
 type unsaved struct {
-	// committing is held from the moment in which counters are taken until
-	// they are on the disk. Whoever holds it knows that no commit runs.
+	// committing is held from the moment counters are taken until they are on
+	// the disk: whoever holds it can rely on no commit running.
 	committing sync.Mutex
 
 	mu      sync.Mutex
@@ -70,8 +70,8 @@ func (u *unsaved) overdue() bool {
 	return len(u.ledgers) > 0 && time.Since(u.since) >= commitWithin
 }
 
-// writable says why counters cannot be written, nil where they can. What a
-// new call used could not be counted, and would be free.
+// writable returns an error while counters cannot be written. New calls are
+// refused then: what they use could not be counted, and would be free.
 func (d *db) writable() error {
 	if d.full.Load() {
 		return errFull
@@ -181,7 +181,7 @@ func (d *db) putBack(l *ledger, taken []*counter) {
 	}
 }
 
-// noteUnsaved has a counter written with the next group.
+// noteUnsaved marks a counter to be written with the next group.
 func (d *db) noteUnsaved(l *ledger, c *counter) {
 	if l.counters.note(c) {
 		d.unsaved.add(l)

@@ -15,13 +15,13 @@ import (
 // than 65,000 bytes, and one that it refuses would hold up a whole group.
 const maxCounterKey = 1024
 
-// counters are what a tenant has used. Memory has the truth: the disk follows
+// counters are what a tenant has used. Memory is the truth, the disk follows
 // within commitWithin.
 type counters struct {
 	byKey map[string]*counter
 
-	// unsaved are those that were settled since they were last written, in
-	// the order in which they were. queued says that commitCounters knows.
+	// unsaved are the counters that changed since they were last written.
+	// queued says that commitCounters will ask for them.
 	unsaved []*counter
 	queued  bool
 }
@@ -31,10 +31,10 @@ type counter struct {
 	used    store.Amount
 	until   int64 // milliseconds
 	unsaved bool
-	idle    bool // not asked for since the last look of dropIdle
+	idle    bool // not used since the last dropIdle
 }
 
-// at is what is used at a time; a counter that may be forgotten is at 0.
+// at returns what is used at a time: 0 once the counter may be forgotten.
 func (c *counter) at(now time.Time) store.Amount {
 	if now.UnixMilli() >= c.until {
 		return 0
@@ -42,7 +42,7 @@ func (c *counter) at(now time.Time) store.Amount {
 	return c.used
 }
 
-// counter returns a counter from memory, where it is read from the disk the
+// counter returns a counter from memory, after reading it from the disk the
 // first time.
 func (d *db) counter(l *ledger, key string) (*counter, error) {
 	if c := l.counters.byKey[key]; c != nil {
@@ -100,8 +100,8 @@ func (c *counter) add(b store.Budget, now time.Time) {
 	}
 }
 
-// note puts a counter among those to write, and says whether the ledger is
-// to be queued for that.
+// note adds a counter to the unsaved ones, and says whether the ledger has to
+// be queued.
 func (cs *counters) note(c *counter) (queue bool) {
 	if !c.unsaved {
 		c.unsaved = true

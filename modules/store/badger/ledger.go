@@ -101,7 +101,7 @@ func (d *db) Settle(ctx context.Context, tenant, id string, budgets []store.Budg
 
 	saved := counted(budgets)
 	if saved && d.unsaved.overdue() {
-		_ = d.commitCounters() // writable tells of a failure
+		_ = d.commitCounters() // writable returns its error
 	}
 	list, err := d.settle(t, id, budgets)
 	if err != nil || !saved || !d.syncWrites {

@@ -72,8 +72,8 @@ type tenant struct {
 	ledger ledger
 }
 
-// Open opens the database, and creates it where there is none. It waits up to
-// ten seconds for another instance in this process to close.
+// Open opens the database, and creates it if need be. It waits up to ten
+// seconds for another instance in this process to close.
 func (b *Badger) Open(log *zap.Logger) (store.Store, error) {
 	return b.open(log, time.Now, lockWait)
 }

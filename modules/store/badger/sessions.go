@@ -53,8 +53,8 @@ func (d *db) lock(key []byte) *sync.Mutex {
 	return mu
 }
 
-// loadMeta returns ErrNotFound where there is no session. What it returns
-// may have expired.
+// loadMeta returns ErrNotFound for an unknown session. What it returns may
+// have expired.
 func loadMeta(txn *kv.Txn, key []byte) (*meta, error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, kv.ErrKeyNotFound) {
@@ -132,7 +132,7 @@ func (d *db) Append(ctx context.Context, tenant string, s store.SessionKey, opts
 }
 
 // grow works out how a session looks once the messages are appended and
-// pruned. before is what is on disk, expired or not, nil where there is none.
+// pruned. before is what is on disk, expired or not, or nil.
 func (d *db) grow(txn *kv.Txn, tenant string, s store.SessionKey, opts store.AppendOptions, msgs []*store.Message, a *appending) (before, after *meta, err error) {
 	before, err = loadMeta(txn, sessionKey(tenant, s))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -37,14 +37,14 @@ type turn struct {
 	size    int
 	running bool
 
-	// gone is set when the session is deleted under a running turn: nobody
-	// may follow it, and it still has to finish before another one begins,
+	// gone is set when the session is deleted under a running turn. The turn
+	// can no longer be followed, but has to finish before another one begins,
 	// or its last message would land in a new session of this name.
 	gone bool
 
 	cancel    chan struct{}
 	cancelled bool
-	wake      chan struct{} // closed at the next event, nil while nobody waits
+	wake      chan struct{} // closed at the next event, nil while no follower waits
 	until     time.Time     // when finished: how long it can be read
 	place     *list.Element // when finished
 }
@@ -66,7 +66,7 @@ func (ts *turns) check(ctx context.Context) error {
 	}
 }
 
-// get returns the newest turn of a session, nil where there is none.
+// get returns the newest turn of a session, or nil.
 func (ts *turns) get(k turnKey) *turn {
 	t := ts.newest[k]
 	if t != nil && !t.running && !ts.now().Before(t.until) {
@@ -137,7 +137,7 @@ func (ts *turns) dropTurn(t *turn) {
 	t.notify()
 }
 
-// expire frees finished turns whose time is over and that nobody asks for.
+// expire frees finished turns whose time is over and that no call has met.
 func (ts *turns) expire() {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -235,8 +235,8 @@ func (t *turn) add(evs []store.Event, data []byte) {
 	}
 }
 
-// FinishTurn implements store.Turns. Where finished turns take more than 64
-// MiB, those that finished first are forgotten early.
+// FinishTurn implements store.Turns. If finished turns take more than 64 MiB,
+// the oldest are forgotten early.
 func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, id string, keep time.Duration, last ...store.Event) error {
 	ts := d.turns
 	if err := ts.check(ctx); err != nil {
@@ -282,8 +282,8 @@ func (d *db) CancelTurn(ctx context.Context, tenant string, s store.SessionKey) 
 	return true, nil
 }
 
-// Follow implements store.Turns. Who waits for a turn reads it to its end,
-// also where another one begins meanwhile.
+// Follow implements store.Turns. A follower that waits reads its turn to the
+// end, even if another one begins meanwhile.
 func (d *db) Follow(ctx context.Context, tenant string, s store.SessionKey, since string, n int) (string, []store.Event, error) {
 	ts := d.turns
 	if err := ts.check(ctx); err != nil {
@@ -314,8 +314,8 @@ func (d *db) Follow(ctx context.Context, tenant string, s store.SessionKey, sinc
 	}
 }
 
-// after returns the events after a number, or else what tells of the next
-// one, or neither when the turn is finished.
+// after returns the events after a number. Without any, it returns a channel
+// that is closed at the next one, or nil when the turn is finished.
 func (ts *turns) after(t *turn, n int) ([]store.Event, <-chan struct{}, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
