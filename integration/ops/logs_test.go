@@ -74,9 +74,9 @@ func TestAccessLog(t *testing.T) {
 
 // Caddy's filters find each field by its name.
 func TestAccessLogIsFiltered(t *testing.T) {
-	up := harness.NewFakeProvider(t, harness.Silent)
+	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, meteredSite(up)+"\tlog {\n\t\tformat filter {\n\t\t\tuser delete\n\t\t\tmodel replace hidden\n\t\t}\n\t}\n")
-	up.Answers(harness.Document(http.StatusOK, harness.WholeAnswer))
+	up.Plays(harness.Document(http.StatusOK, harness.WholeAnswer))
 	harness.NewClient(c, "globex", "ann").Complete(harness.NewQuestion("fast"), "X-Trace-Id", "trace-filtered")
 	harness.WantFields(t, c.AccessLog("trace-filtered"), map[string]any{
 		"tenant": "globex", "trace_id": "trace-filtered", "model": "hidden", "provider": "openai",
