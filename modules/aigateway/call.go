@@ -46,7 +46,7 @@ type stage int
 
 const (
 	stageWaiting stage = iota // nothing has been sent
-	stageBegun                // the header is sent, or will be with the first write
+	stageBegun                // the header was written
 	stageFailed               // the failure was reported within the stream
 )
 
@@ -132,7 +132,7 @@ func (c *call) answers(a *attempt) {
 	c.x.Rec.SetCall(c.info)
 }
 
-// begin sets the answer's headers. The header is sent with the next write.
+// begin sets the answer's headers, for the caller to write.
 func (c *call) begin() {
 	c.stage = stageBegun
 	h := c.x.W.Header()

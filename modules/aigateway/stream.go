@@ -114,7 +114,7 @@ func (c *call) interrupted(chunk *provider.Chunk, err error) error {
 	if chunk != nil {
 		c.out.shape(chunk.Raw)
 	}
-	_ = c.out.flush() // a client that has gone has ended the call
+	_ = c.out.flush() // if the client is gone, this has cancelled the call
 	return err
 }
 
@@ -122,7 +122,7 @@ func (c *call) interrupted(chunk *provider.Chunk, err error) error {
 // chunk waits for the next one.
 func (a *attempt) beforeRead() {
 	if a.c.out != nil {
-		_ = a.c.out.flush() // a client that has gone has ended the call
+		_ = a.c.out.flush() // if the client is gone, this has cancelled the call
 	}
 	a.stall.waiting()
 }

@@ -68,7 +68,7 @@ func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	return w.add(&rest)
 }
 
-// begin begins the answer, unless it has begun. A taker gets the header at once.
+// begin writes the header, unless it was written, and then looks for a taker.
 func (w *chunkWriter) begin() {
 	if w.c.stage != stageWaiting {
 		return
