@@ -186,8 +186,8 @@ func (m *mender) over(raw []byte) bool {
 	return over
 }
 
-// close returns a chunk with the finish reasons that the server did not send, or nil
-// if none is missing.
+// close returns a chunk with the finish reasons that the server did not send, or
+// nil if none is missing.
 func (m *mender) close() ([]byte, error) {
 	if m.first == nil || m.finished() {
 		return nil, nil
@@ -262,7 +262,8 @@ func asChunk(raw []byte) ([]byte, error) {
 	return e.raw, e.err
 }
 
-// mendCompletion repairs a whole answer as mender does a chunk. root is raw, parsed.
+// mendCompletion repairs a whole answer as mender does a chunk. root is raw,
+// parsed.
 func mendCompletion(raw []byte, root gjson.Result) ([]byte, error) {
 	e := editor{raw: raw}
 	if root.Get("object").Str != "chat.completion" {
