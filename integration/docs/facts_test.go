@@ -63,7 +63,7 @@ func TestDocsName(t *testing.T) {
 		}
 	})
 	t.Run("every field of the access log", func(t *testing.T) {
-		wantNames(t, "metrics.md", harness.Found(t, "modules/chat/request.go", `extra\.Set\(zap\.\w+\("(\w+)"`))
+		wantNames(t, "metrics.md", harness.Found(t, "modules/chat/logfields.go", `enc\.Add\w+\("(\w+)"`))
 	})
 	t.Run("every error code", func(t *testing.T) {
 		wantNames(t, "errors.md", harness.Found(t, "modules/apierror/error.go", `Code: "(\w+)"`))

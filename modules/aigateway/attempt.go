@@ -68,6 +68,7 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin()}
 	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
 	a.watch = watchBegin(a.cancel, c.patience(c.h.ResponseTimeout), c.deadline)
+	c.latest = a
 	c.info.Attempts++
 	c.info.Provider = hop.Target.Provider
 	c.x.Rec.SetCall(c.info)

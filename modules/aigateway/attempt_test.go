@@ -181,3 +181,49 @@ func TestGone(t *testing.T) {
 		}
 	})
 }
+
+// TestPanic has a provider that panics: the call is settled all the same, and
+// the target is not left in the middle of an attempt.
+func TestPanic(t *testing.T) {
+	broken := func(context.Context) (*provider.Chunk, error) { panic("broken") }
+	for name, steps := range map[string][]step{"before_the_answer": {broken}, "within_the_answer": {text("Hello"), broken}} {
+		t.Run(name, func(t *testing.T) {
+			h := newGateway(t, `{"circuit_breaker":{"failures":1}}`, &script{replies: []reply{streams(steps...)}})
+			func() {
+				defer func() {
+					if p := recover(); p != "broken" {
+						t.Errorf("recovered %v", p)
+					}
+				}()
+				serve(t, h, httptest.NewRecorder(), newRequest(t.Context(), streamed))
+			}()
+			if s := state(t, h); s != route.Open {
+				t.Errorf("the circuit is %s", s)
+			}
+		})
+	}
+}
+
+// TestGoneAtTheBudget has a client that leaves as its budget is used up: the
+// call ends as it does for any client that has left.
+func TestGoneAtTheBudget(t *testing.T) {
+	h := newGateway(t, `{}`, &script{replies: []reply{says("Hello")}})
+	a := begin(t, h)
+	c := a.c
+	c.x.W = failing{httptest.NewRecorder()}
+	c.answers(a)
+	c.out = newChunkWriter(c)
+	defer c.out.close()
+	err := c.out.stop(&budgetError{errors.New("used up")})
+	if err == nil {
+		t.Fatal("the write did not fail")
+	}
+	if err = c.cut(err); !errors.Is(err, context.Canceled) {
+		t.Errorf("the call ends with %v", err)
+	}
+}
+
+// failing is a client that has gone.
+type failing struct{ *httptest.ResponseRecorder }
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

@@ -20,6 +20,9 @@ import (
 // errClientGone cancels a call when its answer can no longer be written.
 var errClientGone = errors.New("the client is gone")
 
+// errPanicked ends a call that a panic has broken off.
+var errPanicked = errors.New("the call was broken off by a panic")
+
 // call is one model call for one request. It may take several attempts.
 type call struct {
 	h        *Handler
@@ -37,7 +40,9 @@ type call struct {
 	meter     meter
 	out       *chunkWriter // of a stream; nil before it begins
 	answering *attempt     // whose answer the client gets; nil before one begins
+	latest    *attempt     // the last one that was made; nil before the first
 	stage     stage
+	settled   bool
 	rescued   map[rescueWay]bool
 }
 
@@ -79,7 +84,13 @@ func (h *Handler) newCall(x *chat.Exchange, req *request, choice route.Choice) *
 	return c
 }
 
+// end lets go of what the call holds. A call that has not been settled was
+// broken off by a panic, of a provider for instance.
 func (c *call) end() {
+	if c.latest != nil && !c.settled {
+		c.latest.over(errPanicked)
+		c.settle(errPanicked)
+	}
 	c.cancel(nil)
 	c.meter.close()
 }
@@ -184,6 +195,7 @@ func (c *call) used() provider.Usage {
 
 // settle records what the call used, and charges it to the budgets.
 func (c *call) settle(err error) {
+	c.settled = true
 	if c.answering != nil {
 		c.answering.over(err)
 		c.info.Usage = c.used()

@@ -32,11 +32,16 @@ func (s *sent) note(chunk *provider.Chunk) {
 		s.id = gjson.GetBytes(chunk.Raw, "id").String()
 		s.created = gjson.GetBytes(chunk.Raw, "created").Raw
 	}
+	if s.fixed {
+		return
+	}
 	s.text.WriteString(chunk.Text)
 	s.reasoning.WriteString(chunk.Reasoning)
 	plain := len(chunk.Text) + len(chunk.Reasoning)
 	if chunk.ToolCalls || chunk.Refusal || chunk.OutputBytes > plain || chunk.Content && plain == 0 {
 		s.fixed = true
+		s.text.Reset() // it is not asked for any more
+		s.reasoning.Reset()
 	}
 }
 

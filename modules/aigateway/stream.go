@@ -74,7 +74,11 @@ func (c *call) stream() error {
 	for {
 		err := c.pump(&src)
 		if _, spent := errors.AsType[*budgetError](err); spent {
-			return c.out.stop(err)
+			err = c.out.stop(err)
+			if err == nil {
+				return nil
+			}
+			return c.cut(err)
 		}
 		if err == nil {
 			err = c.out.finish()

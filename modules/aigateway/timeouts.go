@@ -42,7 +42,8 @@ type stallWatch struct {
 	timeout time.Duration
 	begun   time.Time
 	timer   *time.Timer
-	started bool         // the first chunk has arrived
+	started bool // the first chunk has arrived
+	stopped atomic.Bool
 	since   atomic.Int64 // start of the current wait, in nanoseconds after begun; 0 between waits
 }
 
@@ -81,6 +82,12 @@ func (w *stallWatch) look() {
 		return
 	}
 	w.timer.Reset(left)
+	if w.stopped.Load() {
+		w.timer.Stop() // stop came in between
+	}
 }
 
-func (w *stallWatch) stop() { w.timer.Stop() }
+func (w *stallWatch) stop() {
+	w.stopped.Store(true)
+	w.timer.Stop()
+}

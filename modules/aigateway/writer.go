@@ -36,7 +36,7 @@ func newChunkWriter(c *call) *chunkWriter {
 		c:      c,
 		stream: c.x.NewStream(c.ctx, chat.KeepAlive{Interval: keepAlive}),
 		// a second answer would interleave several choices in another way
-		sent:    sent{fixed: c.req.choices > 1},
+		sent:    sent{fixed: c.req.choices > 1 || !*c.h.Rescue},
 		choices: make(map[int64]bool, 1),
 	}
 }

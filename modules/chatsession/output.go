@@ -2,11 +2,13 @@ package chatsession
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -17,6 +19,7 @@ type output struct {
 	ctx     context.Context // for Publish; outlives the client and the turn
 	stream  *eventStream    // nil if the answer is one document
 	pending []store.Event
+	gap     bool // an event could not be published: the next ones are not, either
 	n       int
 	ttft    time.Duration
 }
@@ -58,14 +61,42 @@ func (o *output) flush() {
 	if len(o.pending) == 0 {
 		return
 	}
-	if err := o.t.x.store.Publish(o.ctx, o.t.tenant, o.t.session, o.t.id, o.pending...); err != nil {
-		o.t.h.log.Debug("publishing events of a turn", zap.String("turn", o.t.id), zap.Error(err))
-	}
+	o.publish()
 	if o.stream != nil {
 		o.stream.send(o.pending...)
 	}
 	clear(o.pending) // the store has copied them
 	o.pending = o.pending[:0]
+}
+
+func (o *output) publish() {
+	if o.gap {
+		return
+	}
+	err := o.t.x.store.Publish(o.ctx, o.t.tenant, o.t.session, o.t.id, o.pending...)
+	if err == nil {
+		return
+	}
+	o.gap = true
+	if errors.Is(err, store.ErrNotFound) {
+		return // the session was deleted meanwhile
+	}
+	o.t.h.app.StoreFailed("publish")
+	o.t.h.log.Error("publishing events of a turn", zap.String("turn", o.t.id), zap.Error(err))
+}
+
+// published returns the last events as those who follow the turn get them: an
+// answer of which they miss a piece does not end as if it were whole.
+func (o *output) published(last []store.Event, u usage) []store.Event {
+	if !o.gap || len(last) > 1 {
+		return last
+	}
+	n := last[0].N
+	e := apierror.StorageUnavailable(nil)
+	return []store.Event{
+		{N: n, Kind: eventError, Data: encode(errorEvent{e.Code, e.Message, o.t.x.Rec.TraceID})},
+		{N: n + 1, Kind: eventDone, Data: encode(doneEvent{true, finishError, u})},
+	}
 }
 
 // stop closes the stream.

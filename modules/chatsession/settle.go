@@ -63,7 +63,7 @@ func (t *turn) settle(a *answer, o *output) error {
 	last := t.lastEvents(o, e)
 	t.keepAnswer(a, e, started)
 	t.x.holdEnd()
-	t.free(last...)
+	t.free(o.published(last, e.usage)...)
 	switch {
 	case e.failure != nil && !started:
 		return e.failure

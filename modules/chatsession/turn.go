@@ -3,6 +3,7 @@ package chatsession
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -69,9 +70,11 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 		return nil, t.h.storeError("claim", err)
 	}
 	t.ctx, t.cancel = chat.CallContext(parent, streamed)
-	go t.watch(cancelled)
+	var watching sync.WaitGroup
+	watching.Go(func() { t.watch(cancelled) })
 	return func() {
 		t.cancel(nil)
+		watching.Wait() // it uses the store, which is let go of next
 		t.free()
 	}, nil
 }

@@ -207,7 +207,7 @@ func (w *v1Writer) settle() ending {
 	w.settled = true
 	e := w.t.conclude(w.a, w.o)
 	w.t.keepAnswer(w.a, e, true)
-	w.t.free(w.t.lastEvents(w.o, e)...)
+	w.t.free(w.o.published(w.t.lastEvents(w.o, e), e.usage)...)
 	if rec := w.t.x.Rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
 		if !w.taken { // else tell or the caller logs it

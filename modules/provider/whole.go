@@ -31,7 +31,9 @@ func NewWhole() *Whole {
 func (w *Whole) Add(raw []byte) error {
 	c, ok := w.scan.Scan(raw)
 	if ok && c.Plain && w.plain && c.Model == w.model {
-		merge(w.choices[0]["message"].(map[string]any), map[string]any{"content": c.Text})
+		if c.Text != "" {
+			merge(w.choices[0]["message"].(map[string]any), map[string]any{"content": c.Text})
+		}
 		if c.FinishReason != "" {
 			w.choices[0]["finish_reason"] = c.FinishReason
 		}

@@ -54,6 +54,20 @@ func TestWhole(t *testing.T) {
 			wantSame(t, got.Body, tc.want)
 		})
 	}
+	t.Run("a chunk without content adds none", func(t *testing.T) {
+		const begin = `{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":null}]}`
+		w := NewWhole()
+		for _, raw := range []string{begin, strings.Replace(begin, `"role":"assistant"`, `"reasoning_content":"hm"`, 1), strings.Replace(begin, "null", `"stop"`, 1)} {
+			if err := w.Add([]byte(raw)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := w.Completion()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantSame(t, got.Body, `{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"reasoning_content":"hm"},"finish_reason":"stop"}]}`)
+	})
 	t.Run("plain chunks take a short cut to the same answer", func(t *testing.T) {
 		const begin = `{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":"fp","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null,"tool_calls":null},"logprobs":null,"finish_reason":null}]}`
 		for _, seed := range scanSeeds {

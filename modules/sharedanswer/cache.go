@@ -75,8 +75,11 @@ func (c *Cache) lead(x *Request, e Entry, f *flight, key, tenant string, call Ca
 	f.call(rec, cancel)
 	go func() {
 		defer cancel(nil)
-		err := f.run(func() error { return call(c.app.NewExchange(f, r, rec)) })
-		c.put(x, e, tenant, f.recording(err))
+		err := f.run(func() error {
+			err := call(c.app.NewExchange(f, r, rec))
+			c.put(x, e, tenant, f.recording(err))
+			return err
+		})
 		f.finish(key, err)
 	}()
 	return true

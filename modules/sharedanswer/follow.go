@@ -20,8 +20,7 @@ type follower struct {
 	turn string
 	sent int // bytes of the body sent
 
-	ended bool   // the turn has ended
-	done  func() // decrements the count of open streams
+	ended bool // the turn has ended
 }
 
 // replay sends a stored answer.
@@ -66,17 +65,11 @@ func (k *keyed) follow() (answered bool, err error) {
 func (k *keyed) newFollower(turn string) (f *follower, stop func()) {
 	// A client that does not read must not delay the shutdown.
 	ctx, cancel := chat.CallContext(k.x.R.Context(), k.x.Stream)
-	unhook := chat.CutShort(ctx, k.x.W, k.x.R)
-	f = &follower{client: k.client(), k: k, ctx: ctx, turn: turn, done: func() {}}
-	f.onBegin = func() {
-		k.x.W.Header().Del(HeaderCache) // the leader's
-		if f.events && k.x.OwnsConnection() {
-			f.done = k.app.OpenStream(k.x.Rec.TenantID())
-		}
-	}
+	f = &follower{client: k.client(), k: k, ctx: ctx, turn: turn}
+	f.stream = k.x.NewStream(ctx, chat.KeepAlive{})        // the leader's keep-alives are among the events
+	f.onBegin = func() { k.x.W.Header().Del(HeaderCache) } // the leader's
 	return f, func() {
-		f.done()
-		unhook()
+		f.stream.Close()
 		cancel(nil)
 	}
 }
