@@ -12,6 +12,8 @@ type contender struct {
 	file string // the name of its configuration
 	conf string // what is in it, see fill
 	chat bool   // whether it is asked by POST /chat
+
+	tenants int // how many are configured; 0 is one
 }
 
 const (

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
@@ -28,101 +26,82 @@ var messageFigures = []report.Figure{
 // byMessages measures a turn in one of the sessions of a store, by how much
 // is stored.
 func (b *bench) byMessages(ctx context.Context) error {
-	chat := ofCaddy("chat", b.caddy, keepSite)
-	chat.chat = true
-	stores := map[string]*filled{}
-	defer func() {
-		for _, f := range stores {
-			f.close()
-		}
-	}()
 	var ways []contender
 	for _, n := range b.messages {
-		w := chat
-		w.name = strconv.Itoa(n)
-		fmt.Fprintf(os.Stderr, "storing %d messages\n", n)
-		f, err := fill(ctx, w, b.upstream, max(1, n/perSession))
-		if err != nil {
-			return err
-		}
-		stores[w.name] = f
-		ways = append(ways, w)
+		ways = append(ways, chatOf(b.caddy, keepSite, n))
 	}
-
-	results := report.Results{}
-	err := b.inTurn(ctx, ways, func(w contender) error {
-		s, err := stores[w.name].turns(ctx, b)
-		results.Add(w.name, s)
-		return err
-	})
+	proxies, err := b.startAll(ctx, ways)
+	defer closeAll(proxies)
 	if err != nil {
 		return err
 	}
-	for name, f := range stores {
-		bytes, err := f.size()
+	plans := make([]load.Plan, len(ways))
+	for i, p := range proxies {
+		fmt.Fprintf(os.Stderr, "storing %s messages\n", p.name)
+		plans[i] = b.inSessions(p, max(1, b.messages[i]/perSession))
+		if err := store(ctx, plans[i]); err != nil {
+			return err
+		}
+	}
+
+	results := report.Results{}
+	for round := range b.rounds {
+		costs, err := b.compare(ctx, proxies, plans, round)
 		if err != nil {
 			return err
 		}
-		// Once is enough: it does not vary. A store of a few messages is
-		// all header.
-		if f.sessions > perSession {
-			results[name][0]["bytes"] = bytes / float64(f.sessions*perSession)
+		for i, p := range proxies {
+			rss, err := p.rss()
+			if err != nil {
+				return err
+			}
+			results.Add(p.name, report.Sample{
+				"turn.cpu": micros(costs[i].cpu) / float64(costs[i].Requests),
+				"rss":      rss / (1 << 20),
+			})
+		}
+	}
+	for i, p := range proxies {
+		bytes, err := p.size()
+		if err != nil {
+			return err
+		}
+		// A store of a few messages is all header. Once is enough: it does
+		// not vary.
+		if n := plans[i].Request.Sessions; n > 1 {
+			results[p.name][0]["bytes"] = bytes / float64(n*perSession)
 		}
 	}
 	return b.byCount("messages", "stored messages", ways, results, messageFigures)
 }
 
-// filled is a chat whose store has messages.
-type filled struct {
-	*proxy
-	sessions int
+// chatOf is a contender that is named after a count.
+func chatOf(caddy, site string, count int) contender {
+	w := ofCaddy(strconv.Itoa(count), caddy, site)
+	w.chat = true
+	return w
 }
 
-// fill starts a chat and has its sessions.
-func fill(ctx context.Context, w contender, upstream string, sessions int) (*filled, error) {
-	p, err := w.start(ctx, upstream, 1)
-	if err != nil {
-		return nil, err
-	}
-	f := &filled{p, sessions}
-	plan := f.plan()
-	plan.Requests = int64(sessions) * perSession / 2
-	if _, err := plan.Run(ctx); err != nil {
-		p.close()
-		return nil, err
-	}
-	return f, nil
+// inSessions is one connection that takes turns in all sessions: a session
+// that is asked twice at once refuses one of the two.
+func (b *bench) inSessions(p *proxy, sessions int) load.Plan {
+	req := p.request(short)
+	req.Sessions = int64(sessions)
+	return load.Plan{Addr: p.addr, Request: req, Connections: 1, Duration: b.duration}
 }
 
-// plan is one connection that takes turns in all sessions: a session that is
-// asked twice at once refuses one of the two.
-func (f *filled) plan() load.Plan {
-	req := f.request(short)
-	req.Sessions = int64(f.sessions)
-	return load.Plan{Addr: f.addr, Request: req, Connections: 1}
-}
-
-// turns measures turns.
-func (f *filled) turns(ctx context.Context, b *bench) (report.Sample, error) {
-	plan := f.plan()
-	plan.Duration = b.warmup
-	if _, err := plan.Run(ctx); err != nil {
-		return nil, err
-	}
-	plan.Duration = b.duration
-	s, err := short.measure(ctx, f.proxy, plan)
-	if err != nil {
-		return nil, err
-	}
-	rss, err := f.rss()
-	return report.Sample{"turn.cpu": s["short.cpu"], "rss": rss / (1 << 20)}, err
+// store fills the sessions.
+func store(ctx context.Context, plan load.Plan) error {
+	plan.Requests = plan.Request.Sessions * perSession / 2
+	_, err := plan.Run(ctx)
+	return err
 }
 
 // size ends the chat, and returns the size of its store.
-func (f *filled) size() (float64, error) {
-	f.stop()
+func (p *proxy) size() (float64, error) {
+	p.stop()
 	var sum int64
-	err := filepath.WalkDir(filepath.Join(f.dir, "data"), func(_ string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(p.dir, "data"), func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -143,59 +122,55 @@ var tenantFigures = []report.Figure{
 
 // byTenants measures a turn, each of the next tenant, by how many there are.
 func (b *bench) byTenants(ctx context.Context) error {
-	chat := ofCaddy("chat", b.caddy, chainSite)
-	chat.chat = true
 	var ways []contender
 	for _, n := range b.tenants {
-		w := chat
-		w.name = strconv.Itoa(n)
+		w := chatOf(b.caddy, chainSite, n)
+		w.tenants = n
 		ways = append(ways, w)
 	}
 	results := report.Results{}
-	err := b.inTurn(ctx, ways, func(w contender) error {
-		n, err := strconv.Atoi(w.name)
+	for round := range b.rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d: tenants\n", round+1, b.rounds)
+		samples, err := b.tenantsRound(ctx, ways, round)
 		if err != nil {
 			return err
 		}
-		s, err := b.tenantsTurns(ctx, w, n)
-		results.Add(w.name, s)
-		return err
-	})
-	if err != nil {
-		return err
+		for i, w := range ways {
+			results.Add(w.name, samples[i])
+		}
 	}
 	return b.byCount("tenants", "tenants", ways, results, tenantFigures)
 }
 
-func (b *bench) tenantsTurns(ctx context.Context, w contender, tenants int) (report.Sample, error) {
-	p, err := w.start(ctx, b.upstream, tenants)
+func (b *bench) tenantsRound(ctx context.Context, ways []contender, round int) ([]report.Sample, error) {
+	proxies, err := b.startAll(ctx, ways)
+	defer closeAll(proxies)
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
-	all, err := hold(ctx, p, 1)
+	samples := make([]report.Sample, len(ways))
+	plans := make([]load.Plan, len(ways))
+	for i, p := range proxies {
+		if samples[i], err = hold(ctx, p, 1); err != nil {
+			return nil, err
+		}
+		plans[i] = short.plan(p, b.config)
+		plans[i].Request.Tenants = int64(p.tenants)
+	}
+	costs, err := b.compare(ctx, proxies, plans, round)
 	if err != nil {
 		return nil, err
 	}
-	plan := short.plan(p, b.config, b.warmup)
-	plan.Request.Tenants = int64(tenants)
-	if _, err := plan.Run(ctx); err != nil {
-		return nil, err
+	for i, c := range costs {
+		samples[i]["turn.cpu"] = micros(c.cpu) / float64(c.Requests)
 	}
-	plan.Duration = b.duration
-	s, err := short.measure(ctx, p, plan)
-	maps.Copy(all, report.Sample{"turn.cpu": s["short.cpu"]})
-	return all, err
+	return samples, nil
 }
 
 // byCount writes a table with a column a count, compared with the smallest.
 func (b *bench) byCount(section, what string, ways []contender, results report.Results, figures []report.Figure) error {
-	var names []string
-	for _, w := range ways {
-		names = append(names, w.name)
-	}
+	names := namesOf(ways)
 	t := report.Overview(results, figures, names, names[0])
-	t.Head = slices.Clone(t.Head)
 	t.Head[0] = what
 	return b.write(section, t.String())
 }

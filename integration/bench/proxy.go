@@ -20,29 +20,22 @@ type proxy struct {
 }
 
 // start runs a contender in a folder of its own and waits until it answers.
-func (c contender) start(ctx context.Context, upstream string, tenants int) (*proxy, error) {
+func (c contender) start(ctx context.Context, upstream string) (*proxy, error) {
 	if c.exe == "" {
 		return &proxy{contender: c, addr: upstream}, nil
 	}
+	p := &proxy{contender: c}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return nil, err
 	}
-	return c.startIn(ctx, dir, upstream, tenants)
-}
-
-// startIn is start in a folder, which may hold the data of a proxy that was
-// there before. It is removed when the proxy is closed.
-func (c contender) startIn(ctx context.Context, dir, upstream string, tenants int) (*proxy, error) {
-	p := &proxy{contender: c}
-	var err error
 	if p.addr, err = freeAddr(); err != nil {
 		return nil, err
 	}
 	if p.admin, err = freeAddr(); err != nil {
 		return nil, err
 	}
-	conf := p.fill(upstream, tenants)
+	conf := p.fill(upstream)
 	if err := os.WriteFile(filepath.Join(dir, c.file), []byte(conf), 0o600); err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -57,51 +56,39 @@ func models() []string {
 }
 
 // plan is the load of the scenario on a contender.
-func (s scenario) plan(p *proxy, c config, d time.Duration) load.Plan {
-	plan := load.Plan{Addr: p.addr, Request: p.request(s), Connections: c.connections, Duration: d, Rate: c.rate}
+func (s scenario) plan(p *proxy, c config) load.Plan {
+	plan := load.Plan{Addr: p.addr, Request: p.request(s), Connections: c.connections, Duration: c.duration, Rate: c.rate}
 	if s.steady && c.rate == 0 {
 		plan.Rate = rate
 	}
 	if s.paced {
 		plan.Stagger = gap
+		plan.Duration *= 2 // for enough chunks
 	}
 	return plan
 }
 
-// measure asks a contender as planned, and returns the figures.
-func (s scenario) measure(ctx context.Context, p *proxy, plan load.Plan) (report.Sample, error) {
-	before, err := p.used()
-	if err != nil {
-		return nil, err
-	}
-	r, err := plan.Run(ctx)
-	if err != nil {
-		return nil, err
-	}
-	after, err := p.used()
-	if err != nil {
-		return nil, err
-	}
-
+// figures names what was measured.
+func (s scenario) figures(c cost, proxied bool) report.Sample {
 	figures := report.Sample{}
-	if p.process != nil {
-		count := r.Requests
+	if proxied {
+		count := c.Requests
 		if s.stream {
-			count = r.Words
+			count = c.Words
 		}
-		figures[s.name+".cpu"] = micros(after-before) / float64(count)
+		figures[s.name+".cpu"] = micros(c.cpu) / float64(count)
 	}
 	if s.steady {
-		figures["steady.p50"] = millis(quantile(r.Took, 0.50))
-		figures["steady.p99"] = millis(quantile(r.Took, 0.99))
+		figures["steady.p50"] = millis(quantile(c.Took, 0.50))
+		figures["steady.p99"] = millis(quantile(c.Took, 0.99))
 	}
 	if s.paced {
-		figures["paced.p50"] = millis(quantile(r.Lags, 0.50))
-		figures["paced.p99"] = millis(quantile(r.Lags, 0.99))
-		figures["first.p50"] = millis(quantile(r.First, 0.50))
-		figures["first.p99"] = millis(quantile(r.First, 0.99))
+		figures["paced.p50"] = millis(quantile(c.Lags, 0.50))
+		figures["paced.p99"] = millis(quantile(c.Lags, 0.99))
+		figures["first.p50"] = millis(quantile(c.First, 0.50))
+		figures["first.p99"] = millis(quantile(c.First, 0.99))
 	}
-	return figures, nil
+	return figures
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }

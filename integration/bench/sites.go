@@ -104,10 +104,10 @@ http {
 )
 
 // fill writes what is of this run into the configuration.
-func (p *proxy) fill(upstream string, tenants int) string {
+func (p *proxy) fill(upstream string) string {
 	chat, tenant := "", "tenant none"
 	if strings.Contains(p.conf, "tenant_resolve") {
-		chat, tenant = chatOptions(tenants), ""
+		chat, tenant = chatOptions(max(1, p.tenants)), ""
 	}
 	var aliases strings.Builder
 	for _, model := range models() {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
@@ -115,23 +116,30 @@ func (b *bench) eachHolding(ctx context.Context, section string, figures []repor
 		return err
 	}
 	results := report.Results{}
-	var names []string
-	for _, w := range ways {
-		names = append(names, w.name)
-	}
-	err = b.inTurn(ctx, ways, func(w contender) error {
-		p, err := w.start(ctx, b.upstream, 1)
+	for round := range b.rounds {
+		samples, err := b.eachOnce(ctx, section, ways, round, measure)
 		if err != nil {
 			return err
 		}
-		defer p.close()
-		s, err := measure(p)
-		results.Add(w.name, s)
-		return err
-	})
-	if err != nil {
-		return err
+		for i, w := range ways {
+			results.Add(w.name, samples[i])
+		}
 	}
 	about += fmt.Sprintf(" %d rounds.", b.rounds)
-	return b.write(section, about+"\n\n"+report.Overview(results, figures, names, plain).String())
+	return b.write(section, about+"\n\n"+report.Overview(results, figures, namesOf(ways), plain).String())
+}
+
+// eachOnce is one round of eachHolding.
+func (b *bench) eachOnce(ctx context.Context, section string, ways []contender, round int, measure func(*proxy) (report.Sample, error)) ([]report.Sample, error) {
+	proxies, err := b.startAll(ctx, ways)
+	defer closeAll(proxies)
+	if err != nil {
+		return nil, err
+	}
+	samples := make([]report.Sample, len(ways))
+	return samples, inTurn(ctx, proxies, round, func(i int) (err error) {
+		fmt.Fprintf(os.Stderr, "round %d of %d: %s: %s\n", round+1, b.rounds, section, ways[i].name)
+		samples[i], err = measure(proxies[i])
+		return err
+	})
 }

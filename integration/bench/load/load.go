@@ -39,7 +39,8 @@ type Result struct {
 	Lags     []time.Duration // from the sending of a word to its arrival
 }
 
-func (r *Result) add(o Result) {
+// Add joins what came of another run.
+func (r *Result) Add(o Result) {
 	r.Requests += o.Requests
 	r.Words += o.Words
 	r.Took = append(r.Took, o.Took...)
@@ -74,7 +75,7 @@ func (p Plan) Run(ctx context.Context) (Result, error) {
 
 	var all Result
 	for _, r := range results {
-		all.add(r)
+		all.Add(r)
 	}
 	if ctx.Err() != nil {
 		return all, ctx.Err()
