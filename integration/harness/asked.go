@@ -2,6 +2,7 @@ package harness
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -39,14 +40,14 @@ func (a Asked) Messages() []string {
 func (a Asked) Said() []string {
 	var list []string
 	for _, m := range a.Get("messages").Array() {
-		s := m.Get("role").Str + ": " + m.Get("content").Str
+		words := []string{m.Get("role").Str + ": " + m.Get("content").Str}
 		for _, call := range m.Get("tool_calls").Array() {
-			s += " +" + call.Get("id").Str
+			words = append(words, "+"+call.Get("id").Str)
 		}
 		if id := m.Get("tool_call_id").Str; id != "" {
-			s += " -" + id
+			words = append(words, "-"+id)
 		}
-		list = append(list, s)
+		list = append(list, strings.Join(words, " "))
 	}
 	return list
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,14 +23,13 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err := dependOnSource(root); err != nil {
 		return "", err
 	}
-	file := filepath.Join(root, "bin", "caddy-test")
-	args := []string{"build", "-buildvcs=false"}
-	for _, flag := range testFlags() {
-		args = append(args, flag)
-		if flag == "-race=true" {
-			file += "-race"
-		}
+	flags := testFlags()
+	name := "caddy-test"
+	if slices.Contains(flags, "-race=true") {
+		name = "caddy-test-race"
 	}
+	file := filepath.Join(root, "bin", name)
+	args := append([]string{"build", "-buildvcs=false"}, flags...)
 	unlock, err := lock(file + ".lock")
 	if err != nil {
 		return "", err

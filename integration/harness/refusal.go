@@ -11,6 +11,7 @@ import (
 	"testing"
 )
 
+// What no client may ever see of an upstream that refuses.
 const (
 	UpstreamKey  = "sk-upstream-0123456789abcdef"
 	UpstreamTold = "UPSTREAM-SAID-THIS"
