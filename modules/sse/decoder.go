@@ -7,9 +7,10 @@ import (
 
 const (
 	// readSize is how many bytes are asked for, and minRead how many at least:
-	// a chunk of a model's answer has a few hundred.
-	readSize = 8 << 10
-	minRead  = 2 << 10
+	// a chunk of a model's answer has a few hundred, and net/http's transport
+	// reads 4 KiB at a time. Every open stream holds this much.
+	readSize = 4 << 10
+	minRead  = 1 << 10
 
 	// maxEmptyReads is how often a reader may return neither bytes nor an error
 	// before it counts as broken. It is bufio's number.
