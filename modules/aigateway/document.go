@@ -83,7 +83,7 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 			return w.Cut(chunk.Raw)
 		}
 		if err == nil {
-			err = w.Add(chunk.Raw)
+			err = w.AddChunk(chunk)
 		}
 		if err != nil {
 			return nil, err

@@ -125,6 +125,10 @@ type Chunk struct {
 	// chat.completion.chunk with one choice, index 0, whose delta has only a
 	// role, text and reasoning, and without a finish reason or a usage.
 	Regular bool
+
+	// Plain says that text and a finish reason are all that the chunk adds to
+	// the answer, as Scanned.Plain does.
+	Plain bool
 }
 
 // Facts are what the gateway needs to know of an answer or a chunk.

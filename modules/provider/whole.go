@@ -27,20 +27,43 @@ func NewWhole() *Whole {
 	return &Whole{root: make(map[string]any), choices: make(map[int64]map[string]any)}
 }
 
-// Add adds a chunk. It returns an error if that is not a JSON object.
-func (w *Whole) Add(raw []byte) error {
-	c, ok := w.scan.Scan(raw)
-	if ok && c.Plain && w.plain && c.Model == w.model {
-		if c.Text != "" {
-			merge(w.choices[0]["message"].(map[string]any), map[string]any{"content": c.Text})
-		}
-		if c.FinishReason != "" {
-			w.choices[0]["finish_reason"] = c.FinishReason
-		}
+// AddChunk adds a chunk. It returns an error if its JSON is not an object.
+func (w *Whole) AddChunk(c *Chunk) error {
+	if c.Plain && w.addPlain(&c.Facts) {
 		return nil
 	}
-	w.plain, w.model = w.plain || ok && c.Plain, c.Model
+	return w.Add(c.Raw)
+}
+
+// Add adds a chunk by its JSON. It returns an error if that is not an object.
+func (w *Whole) Add(raw []byte) error {
+	c, ok := w.scan.Scan(raw)
+	plain := ok && c.Plain
+	if plain && w.addPlain(&c.Facts) {
+		return nil
+	}
+	w.plain, w.model = w.plain || plain, c.Model
 	return w.addAll(raw)
+}
+
+// addPlain adds the text of a plain chunk, unless it may be the first to say
+// what all chunks of the stream repeat.
+func (w *Whole) addPlain(f *Facts) (added bool) {
+	if !w.plain || f.Model != w.model {
+		return false
+	}
+	if f.Text != "" {
+		message := w.choices[0]["message"].(map[string]any)
+		if p, ok := message["content"].(*pieces); ok {
+			p.WriteString(f.Text)
+		} else {
+			merge(message, map[string]any{"content": f.Text})
+		}
+	}
+	if f.FinishReason != "" {
+		w.choices[0]["finish_reason"] = f.FinishReason
+	}
+	return true
 }
 
 // addAll adds all members of a chunk.

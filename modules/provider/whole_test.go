@@ -73,7 +73,7 @@ func TestWhole(t *testing.T) {
 		for _, seed := range scanSeeds {
 			long, short := NewWhole(), NewWhole()
 			for _, raw := range []string{begin, seed, begin, seed, strings.Replace(begin, `"finish_reason":null`, `"finish_reason":"stop"`, 1)} {
-				errShort := short.Add([]byte(raw))
+				errShort := short.AddChunk(chunkOf(raw))
 				errLong := long.addAll([]byte(raw))
 				if (errShort == nil) != (errLong == nil) {
 					t.Fatalf("%q: %v and %v", raw, errShort, errLong)
@@ -104,6 +104,17 @@ func TestWhole(t *testing.T) {
 		got, _ := w.Cut([]byte(`{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"lo"}}]}`))
 		wantSame(t, got.Body, `{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hel"},"finish_reason":"length"}]}`)
 	})
+}
+
+// chunkOf is a chunk with what is known of it.
+func chunkOf(raw string) *Chunk {
+	var s Scanner
+	c, ok := s.Scan([]byte(raw))
+	if !ok {
+		f, _ := ParseChunk([]byte(raw))
+		return &Chunk{Raw: []byte(raw), Facts: f}
+	}
+	return &Chunk{Raw: []byte(raw), Facts: c.Facts, Plain: c.Plain}
 }
 
 func wantSame(t *testing.T, got []byte, want string) {

@@ -21,7 +21,7 @@ func assemble(s provider.Stream) (*provider.Completion, error) {
 		case err != nil:
 			return nil, err
 		}
-		if err := w.Add(chunk.Raw); err != nil {
+		if err := w.AddChunk(chunk); err != nil {
 			return nil, err
 		}
 	}

@@ -30,7 +30,7 @@ var madeUp = regexp.MustCompile(`(chatcmpl-|call_)[0-9a-f-]{8,}`)
 // chunk before it goes out.
 func withoutNullUsage(t testing.TB, c provider.Chunk) provider.Chunk {
 	t.Helper()
-	c.Raw, c.Regular = madeUp.ReplaceAll(c.Raw, []byte("$1")), false
+	c.Raw, c.Regular, c.Plain = madeUp.ReplaceAll(c.Raw, []byte("$1")), false, false
 	if c.Usage == nil {
 		raw, err := sjson.DeleteBytes(c.Raw, "usage")
 		if err != nil {

@@ -143,7 +143,7 @@ func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
 		return nil
 	}
 	data = append(data[:c.UsageFrom], data[c.UsageTo:]...) // the event's bytes may be changed
-	s.regular = provider.Chunk{Raw: data, Facts: c.Facts, Regular: c.FinishReason == ""}
+	s.regular = provider.Chunk{Raw: data, Facts: c.Facts, Regular: c.FinishReason == "", Plain: c.Plain}
 	return &s.regular
 }
 
