@@ -52,13 +52,13 @@ func (a *App) Settled(tenantID, traceID string, r budget.Receipt) {
 		a.metrics.budgetUsed.set(tenantID, ratio)
 	}
 	for _, w := range r.Warnings {
-		a.WarnBudget(w)
+		a.warnBudget(w)
 	}
 }
 
-// WarnBudget gives a warning as an event of Caddy, chat.budget_warning, as a
+// warnBudget gives a warning as an event of Caddy, chat.budget_warning, as a
 // line in the log and in the metrics.
-func (a *App) WarnBudget(w budget.Warning) {
+func (a *App) warnBudget(w budget.Warning) {
 	fraction := strconv.FormatFloat(w.Fraction, 'g', -1, 64)
 	a.metrics.budgetWarnings.WithLabelValues(w.Tenant, w.Period, fraction).Inc()
 	a.log.Warn("a budget nears its end or has reached it",

@@ -64,8 +64,8 @@ type Tenant struct {
 	Origin string
 }
 
-// Authenticates says whether the digest is that of one of the tenant's keys.
-func (t *Tenant) Authenticates(d Digest) bool {
+// authenticates says whether the digest is that of one of the tenant's keys.
+func (t *Tenant) authenticates(d Digest) bool {
 	for _, k := range t.Keys {
 		if k.Equal(d) {
 			return true
