@@ -56,9 +56,7 @@ func testRepeatedRequest(s *site) {
 				want["X-Request-Id"] = trace
 			}
 			if s.kind == "chat" && !stream {
-				for name, value := range map[string]string{"X-Tokens-In": "11", "X-Tokens-Out": "7", "X-Tokens-Total": "18", "X-Ai-Latency-Ms": "#"} {
-					want[name] = value
-				}
+				maps.Copy(want, map[string]string{"X-Tokens-In": "11", "X-Tokens-Out": "7", "X-Tokens-Total": "18", "X-Ai-Latency-Ms": "#"})
 			}
 			harness.WantHeader(s.t, got.header, want)
 			fields := map[string]any{"tenant": "acme", "user": "ann", "trace_id": trace, "status": 200.0}

@@ -2,7 +2,6 @@ package tenant
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -34,11 +33,6 @@ func ParseDigest(s string) (Digest, error) {
 		return Digest{}, errors.New("want sha256: and 64 hex digits")
 	}
 	return Digest(b), nil
-}
-
-// Equal compares in constant time.
-func (d Digest) Equal(other Digest) bool {
-	return subtle.ConstantTimeCompare(d[:], other[:]) == 1
 }
 
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }

@@ -64,16 +64,6 @@ type Tenant struct {
 	Origin string
 }
 
-// authenticates says whether the digest is that of one of the tenant's keys.
-func (t *Tenant) authenticates(d Digest) bool {
-	for _, k := range t.Keys {
-		if k.Equal(d) {
-			return true
-		}
-	}
-	return false
-}
-
 // MayUse says whether a model is on the tenant's allow list.
 func (t *Tenant) MayUse(model string) bool {
 	return len(t.Models) == 0 || slices.Contains(t.Models, model)

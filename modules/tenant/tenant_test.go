@@ -74,11 +74,11 @@ func TestParseDigest(t *testing.T) {
 	}
 	for _, form := range []string{plain.String(), strings.ToUpper(plain.String())} {
 		hashed, err := ParseDigest("sha256:" + form)
-		if err != nil || !hashed.Equal(plain) {
+		if err != nil || hashed != plain {
 			t.Errorf("sha256:%s: %v, %v", form, hashed, err)
 		}
 	}
-	if plain.Equal(DigestOf("Secret")) {
+	if plain == DigestOf("Secret") {
 		t.Error("two keys are equal")
 	}
 	for _, bad := range []string{"", "sha256:", "sha256:secret-part", "sha256:" + plain.String()[2:], "sha256:" + plain.String() + "00"} {
