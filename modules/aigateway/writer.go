@@ -14,8 +14,6 @@ import (
 // keepAlive is how long a stream may be silent before a comment is sent.
 const keepAlive = 15 * time.Second
 
-var doneMark = []byte("[DONE]")
-
 // chunkWriter writes a stream in OpenAI's format: as events, or as chunks to a
 // handler in front that is a chat.ChunkTaker. It gathers them until flush.
 type chunkWriter struct {
@@ -152,7 +150,7 @@ func (w *chunkWriter) finish() error {
 		}
 	}
 	// even a taker gets the end mark as bytes
-	w.buf = sse.AppendEvent(w.buf, "", "", doneMark)
+	w.buf = sse.AppendEvent(w.buf, "", "", []byte(provider.EndMark))
 	return w.flush()
 }
 

@@ -26,8 +26,6 @@ const maxText = 2 << 20
 
 var errTooLarge = errors.New("the answer is too large")
 
-var doneMark = []byte("[DONE]")
-
 // answer is the ResponseWriter of the next handler. It parses the OpenAI answer,
 // a document or a stream, as it is written, and passes the text on to out.
 type answer struct {
@@ -137,7 +135,7 @@ func (a *answer) read(next func() (sse.Event, bool, error)) {
 }
 
 func (a *answer) event(data []byte) {
-	if bytes.Equal(bytes.TrimSpace(data), doneMark) {
+	if string(bytes.TrimSpace(data)) == provider.EndMark {
 		a.done = true
 		return
 	}

@@ -7,6 +7,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
+// EndMark is the data of the event that ends a stream of chunks.
+const EndMark = "[DONE]"
+
 // ParseChunk returns the facts of a chat.completion.chunk. ok is false if raw is
 // not a JSON object. The facts do not refer to raw.
 func ParseChunk(raw []byte) (f Facts, ok bool) {

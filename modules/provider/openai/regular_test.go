@@ -68,7 +68,7 @@ func inFull(t testing.TB, body []byte) heard {
 			if len(data) == 0 {
 				continue
 			}
-			if s.err != nil || bytes.Equal(data, doneMark) {
+			if s.err != nil || string(data) == provider.EndMark {
 				if s.err != nil {
 					return nil, s.err
 				}

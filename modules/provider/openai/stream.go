@@ -13,8 +13,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-var doneMark = []byte("[DONE]")
-
 // stream reads an answer chunk by chunk.
 type stream struct {
 	ctx     context.Context
@@ -98,7 +96,7 @@ func (s *stream) next() (*provider.Chunk, error) {
 		switch {
 		case len(data) == 0:
 			continue
-		case bytes.Equal(data, doneMark):
+		case string(data) == provider.EndMark:
 			s.marked = true
 			return s.last()
 		}
