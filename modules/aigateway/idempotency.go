@@ -1,7 +1,6 @@
 package aigateway
 
 import (
-	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
@@ -17,19 +16,16 @@ func (h *Handler) shared(x *chat.Exchange, req *request, choice route.Choice) er
 	if key == "" {
 		return h.cached(x, req, choice)
 	}
-	st, release, err := h.app.Lease()
+	release, err := x.Lease()
 	if err != nil {
-		return apierror.StorageUnavailable(err)
+		return err
 	}
 	defer release()
 	k := &sharedanswer.KeyedRequest{
 		Request:  sharedanswer.Request{Exchange: x, Stream: req.stream},
-		Store:    st,
 		Key:      key,
 		Same:     [][]byte{req.body},
 		Continue: true, // a client that sends a key may come back for the answer
 	}
-	return h.keys.Serve(k, func(x *chat.Exchange, _ *sharedanswer.Recorder) error {
-		return h.cached(x, req, choice)
-	})
+	return h.keys.Serve(k, func(x *chat.Exchange) error { return h.cached(x, req, choice) })
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
 // Exchange is one request and its answer, as a handler of the chain sees them. It
@@ -17,6 +18,9 @@ type Exchange struct {
 	W   http.ResponseWriter
 	R   *http.Request
 	Rec *record.Record
+
+	// Store is the open store, from Lease until its release.
+	Store store.Store
 
 	app    *App
 	client *Exchange // set if W passes everything on to the client of another exchange
@@ -31,7 +35,17 @@ func (a *App) NewExchange(w http.ResponseWriter, r *http.Request, rec *record.Re
 // Recorded returns the exchange with w in front of its writer. w must pass
 // everything on to the client when it is written.
 func (x *Exchange) Recorded(w http.ResponseWriter, r *http.Request) *Exchange {
-	return &Exchange{W: w, R: r, Rec: x.Rec, app: x.app, client: x}
+	return &Exchange{W: w, R: r, Rec: x.Rec, Store: x.Store, app: x.app, client: x}
+}
+
+// Lease sets Store, which stays open until release is called. Errors are
+// *apierror.Error.
+func (x *Exchange) Lease() (release func(), err error) {
+	x.Store, release, err = x.app.Lease()
+	if err != nil {
+		return nil, apierror.StorageUnavailable(err)
+	}
+	return release, nil
 }
 
 // SetHeader sets a header of the answer that later handlers cannot override.

@@ -24,7 +24,7 @@ const (
 // answer begins with the first send or keep-alive.
 type eventStream struct {
 	*chat.Stream
-	x      *exchange
+	x      *chat.Exchange
 	id     []byte // the turn's id and a colon
 	events []byte // scratch
 	data   []byte // scratch
@@ -32,7 +32,7 @@ type eventStream struct {
 	suffix []byte
 }
 
-func (h *Handler) newEventStream(ctx context.Context, x *exchange, turn string) *eventStream {
+func (h *Handler) newEventStream(ctx context.Context, x *chat.Exchange, turn string) *eventStream {
 	s := &eventStream{x: x}
 	s.of(turn)
 	s.prefix = append(s.prefix, `{"sessionId":`...)

@@ -139,10 +139,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !ok && !remembers(r) {
 		return next.ServeHTTP(w, r)
 	}
-	entered, done := h.app.Enter(w, r)
+	x, done := h.app.Enter(w, r)
 	defer func() { done(err) }()
 
-	x := &exchange{Exchange: entered}
 	if ok {
 		err = h.serve(x, path, next)
 	} else {
@@ -157,18 +156,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
-// exchange is one request and its answer, with the open store.
-type exchange struct {
-	*chat.Exchange
-	store store.Store
-
-	// recorder is W if the request has an Idempotency-Key, else nil.
-	recorder *sharedanswer.Recorder
-}
-
 // serve answers a request to one of the chat routes, or returns why it could
 // not.
-func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error {
+func (h *Handler) serve(x *chat.Exchange, path string, next caddyhttp.Handler) error {
 	if err := x.RequireTenant(h.Tenant); err != nil {
 		return err
 	}
@@ -200,7 +190,7 @@ func (h *Handler) serve(x *exchange, path string, next caddyhttp.Handler) error 
 
 // serveCompletion answers a chat completions request with a session, or returns
 // why it could not.
-func (h *Handler) serveCompletion(x *exchange, next caddyhttp.Handler) error {
+func (h *Handler) serveCompletion(x *chat.Exchange, next caddyhttp.Handler) error {
 	if err := x.RequireTenant(h.Tenant); err != nil {
 		return err
 	}
@@ -217,13 +207,9 @@ func (h *Handler) serveCompletion(x *exchange, next caddyhttp.Handler) error {
 }
 
 // lease records the session and leases the store, until release is called.
-func (h *Handler) lease(x *exchange, session string) (release func(), err error) {
-	st, release, err := h.app.Lease()
-	if err != nil {
-		return nil, apierror.StorageUnavailable(err)
-	}
-	x.store, x.Rec.Session = st, session
-	return release, nil
+func (h *Handler) lease(x *chat.Exchange, session string) (release func(), err error) {
+	x.Rec.Session = session
+	return x.Lease()
 }
 
 // storeError turns an error of the store into the one to answer.
@@ -238,8 +224,8 @@ func (h *Handler) storeError(op string, err error) error {
 	return apierror.StorageUnavailable(fmt.Errorf("%s: %w", op, err))
 }
 
-// session returns the key of the session in the store.
-func (x *exchange) session() store.SessionKey {
+// sessionKey returns the key of the request's session in the store.
+func sessionKey(x *chat.Exchange) store.SessionKey {
 	return store.SessionKey{User: x.Rec.User, ID: x.Rec.Session}
 }
 

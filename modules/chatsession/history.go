@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -54,7 +55,7 @@ type shownSession struct {
 }
 
 // history serves GET /chat/{sessionId}/history.
-func (h *Handler) history(x *exchange) error {
+func (h *Handler) history(x *chat.Exchange) error {
 	limit, err := pageLimit(x.R)
 	if err != nil {
 		return err
@@ -65,7 +66,7 @@ func (h *Handler) history(x *exchange) error {
 	}
 	page := historyPage{SessionID: x.Rec.Session, Messages: []shownMessage{}}
 	var oldest uint64
-	for m, err := range x.newest(x.R.Context(), before) {
+	for m, err := range newest(x.R.Context(), x, before) {
 		if err != nil {
 			return h.storeError("history", err)
 		}
@@ -97,7 +98,7 @@ func shown(m *store.Message) shownMessage {
 }
 
 // list serves GET /chat.
-func (h *Handler) list(x *exchange) error {
+func (h *Handler) list(x *chat.Exchange) error {
 	limit, err := pageLimit(x.R)
 	if err != nil {
 		return err
@@ -106,7 +107,7 @@ func (h *Handler) list(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	list, more, err := x.store.Sessions(x.R.Context(), x.Rec.Tenant.ID, x.Rec.User, after, limit)
+	list, more, err := x.Store.Sessions(x.R.Context(), x.Rec.Tenant.ID, x.Rec.User, after, limit)
 	if err != nil {
 		return h.storeError("sessions", err)
 	}
@@ -125,22 +126,22 @@ func (h *Handler) list(x *exchange) error {
 
 // remove serves DELETE /chat/{sessionId}. It cancels a running turn first, whose
 // answer is then not stored because its session is gone.
-func (h *Handler) remove(x *exchange) error {
+func (h *Handler) remove(x *chat.Exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
 	}
-	if _, err := x.store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, x.session()); err != nil {
+	if _, err := x.Store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)); err != nil {
 		return h.storeError("cancel", err)
 	}
-	if err := x.store.Delete(x.R.Context(), x.Rec.Tenant.ID, x.session()); err != nil {
+	if err := x.Store.Delete(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)); err != nil {
 		return h.storeError("delete", err)
 	}
 	return x.OK(map[string]any{"sessionId": x.Rec.Session, "deleted": true})
 }
 
 // exists returns an error if the session does not exist.
-func (h *Handler) exists(x *exchange) error {
-	if _, _, err := x.store.History(x.R.Context(), x.Rec.Tenant.ID, x.session(), store.Range{Limit: 1}); err != nil {
+func (h *Handler) exists(x *chat.Exchange) error {
+	if _, _, err := x.Store.History(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), store.Range{Limit: 1}); err != nil {
 		return h.storeError("history", err)
 	}
 	return nil

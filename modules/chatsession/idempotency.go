@@ -21,23 +21,21 @@ type answered struct {
 
 // once answers a request with an Idempotency-Key. Only the first one with a key
 // takes a turn.
-func (h *Handler) once(x *exchange, k *sharedanswer.KeyedRequest, turn func(*exchange) error) error {
-	k.Exchange, k.Store = x.Exchange, x.store
+func (h *Handler) once(x *chat.Exchange, k *sharedanswer.KeyedRequest, turn sharedanswer.Answer) error {
+	k.Exchange = x
 	k.Continue = h.OnDisconnect == disconnectContinue
-	k.Stands = x.stands
+	k.Stands = func(ctx context.Context, note []byte) (bool, error) { return stands(ctx, x, note) }
 	k.Failure = failureOf
-	return h.keys.Serve(k, func(made *chat.Exchange, w *sharedanswer.Recorder) error {
-		return turn(&exchange{Exchange: made, store: x.store, recorder: w})
-	})
+	return h.keys.Serve(k, turn)
 }
 
 // stands reports whether the message of a note is still in the history.
-func (x *exchange) stands(ctx context.Context, note []byte) (bool, error) {
+func stands(ctx context.Context, x *chat.Exchange, note []byte) (bool, error) {
 	var a answered
 	if err := json.Unmarshal(note, &a); err != nil {
 		return false, fmt.Errorf("reading the note of a recorded answer: %w", err)
 	}
-	m, err := x.message(ctx, a.Seq, a.ID)
+	m, err := messageOf(ctx, x, a.Seq, a.ID)
 	return m != nil, err
 }
 
@@ -53,22 +51,23 @@ func failureOf(err error) *apierror.Error {
 // keepAnswer marks the turn's answer to be stored under its Idempotency-Key, if
 // it has one.
 func (t *turn) keepAnswer(a *answer, e ending, started bool) {
-	if t.x.recorder != nil && e.message != nil && t.stands(a, e, started) {
-		t.x.recorder.Note(encode(answered{e.message.Seq, e.message.ID}))
+	recorder, ok := t.x.W.(*sharedanswer.Recorder)
+	if ok && e.message != nil && t.stands(a, e, started) {
+		recorder.Note(encode(answered{e.message.Seq, e.message.ID}))
 	}
 }
 
 // holdEnd holds the end of the answer back until it is stored under its
 // Idempotency-Key.
-func (x *exchange) holdEnd() {
-	if x.recorder != nil {
-		x.recorder.Hold()
+func (t *turn) holdEnd() {
+	if recorder, ok := t.x.W.(*sharedanswer.Recorder); ok {
+		recorder.Hold()
 	}
 }
 
 // failureFrame returns the events that end a stream of /chat when the answer that
 // it follows fails.
-func (x *exchange) failureFrame(e *apierror.Error) []byte {
-	frame := sse.AppendEvent(nil, "", "error", encode(errorEvent{e.Code, e.Message, x.Rec.TraceID}))
+func failureFrame(e *apierror.Error, traceID string) []byte {
+	frame := sse.AppendEvent(nil, "", "error", encode(errorEvent{e.Code, e.Message, traceID}))
 	return sse.AppendEvent(frame, "", "done", encode(doneEvent{Done: true, FinishReason: finishError}))
 }

@@ -38,7 +38,7 @@ func (t *turn) store(msgs []*store.Message) error {
 		m.Time = t.begun
 	}
 	opts.Title = title(msgs)
-	if err := t.x.store.Append(t.ctx, t.tenant, t.session, opts, msgs...); err != nil {
+	if err := t.x.Store.Append(t.ctx, t.tenant, t.session, opts, msgs...); err != nil {
 		return t.h.storeError("append", err)
 	}
 	t.stored = msgs
@@ -51,7 +51,7 @@ func (t *turn) retract() {
 	ctx, cancel := t.settleContext()
 	defer cancel()
 	for _, m := range slices.Backward(t.stored) {
-		err := t.x.store.Retract(ctx, t.tenant, t.session, m.Seq)
+		err := t.x.Store.Retract(ctx, t.tenant, t.session, m.Seq)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			t.h.app.StoreFailed("retract")
 			t.h.log.Error("deleting a refused message", zap.Error(err))
@@ -74,7 +74,7 @@ func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, e
 	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	err := t.x.store.Append(ctx, t.tenant, t.session, t.options(t.begins), m)
+	err := t.x.Store.Append(ctx, t.tenant, t.session, t.options(t.begins), m)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}

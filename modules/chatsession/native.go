@@ -19,7 +19,7 @@ import (
 )
 
 // post serves POST /chat.
-func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
+func (h *Handler) post(x *chat.Exchange, next caddyhttp.Handler) error {
 	m, err := h.readMessage(x)
 	if err != nil {
 		return err
@@ -32,12 +32,13 @@ func (h *Handler) post(x *exchange, next caddyhttp.Handler) error {
 		return h.say(x, m, next)
 	}
 	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{m.body}}
-	k.Stream, k.Frame = *m.Stream, x.failureFrame
-	return h.once(x, k, func(x *exchange) error { return h.say(x, m, next) })
+	k.Stream = *m.Stream
+	k.Frame = func(e *apierror.Error) []byte { return failureFrame(e, x.Rec.TraceID) }
+	return h.once(x, k, func(x *chat.Exchange) error { return h.say(x, m, next) })
 }
 
 // say takes a turn under /chat.
-func (h *Handler) say(x *exchange, m *message, next caddyhttp.Handler) error {
+func (h *Handler) say(x *chat.Exchange, m *message, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
 	end, err := t.claim(*m.Stream)
 	if err != nil {
@@ -120,7 +121,7 @@ type message struct {
 
 // readMessage reads and checks the body, and sets the session and the user in
 // the record.
-func (h *Handler) readMessage(x *exchange) (*message, error) {
+func (h *Handler) readMessage(x *chat.Exchange) (*message, error) {
 	body, err := chat.ReadBody(x.R, h.MaxBody)
 	if err != nil {
 		return nil, err

@@ -73,7 +73,7 @@ func (o *output) publish() {
 	if o.gap {
 		return
 	}
-	err := o.t.x.store.Publish(o.ctx, o.t.tenant, o.t.session, o.t.id, o.pending...)
+	err := o.t.x.Store.Publish(o.ctx, o.t.tenant, o.t.session, o.t.id, o.pending...)
 	if err == nil {
 		return
 	}

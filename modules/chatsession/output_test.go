@@ -12,7 +12,7 @@ import (
 // TestPublished has turns of which an event could not be published: those who
 // follow do not take the answer for whole.
 func TestPublished(t *testing.T) {
-	x := &exchange{Exchange: &chat.Exchange{Rec: &record.Record{TraceID: "trace-1"}}}
+	x := &chat.Exchange{Rec: &record.Record{TraceID: "trace-1"}}
 	o := &output{t: &turn{x: x}}
 	done := store.Event{N: 7, Kind: eventDone, Data: []byte("{}")}
 	failed := []store.Event{{N: 6, Kind: eventError, Data: []byte("{}")}, done}

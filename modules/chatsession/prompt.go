@@ -23,7 +23,7 @@ func (h *Handler) maxCompletion() int64 { return max(h.MaxBody, 10<<20) }
 
 // prompt returns the messages for the model: the system prompt, as much of the
 // past as the limits allow, and the question.
-func (h *Handler) prompt(x *exchange, past []*store.Message, question *store.Message) []*store.Message {
+func (h *Handler) prompt(x *chat.Exchange, past []*store.Message, question *store.Message) []*store.Message {
 	msgs := h.system(x)
 	room := h.maxCompletion() - int64(2*len(question.Content)) // it may be escaped
 	msgs = append(msgs, h.remembered(past, nil, room)...)
@@ -31,7 +31,7 @@ func (h *Handler) prompt(x *exchange, past []*store.Message, question *store.Mes
 }
 
 // system returns the system prompt, if there is one.
-func (h *Handler) system(x *exchange) []*store.Message {
+func (h *Handler) system(x *chat.Exchange) []*store.Message {
 	if text := cmp.Or(x.Rec.Tenant.System, h.System); text != "" {
 		return []*store.Message{newMessage("system", text)}
 	}

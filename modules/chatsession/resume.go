@@ -6,13 +6,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
 // follow serves GET /chat/{sessionId}/stream. It sends the events of the newest
 // turn, running or finished, that come after the one that Last-Event-ID names,
 // and ends the stream after the turn's last event.
-func (h *Handler) follow(x *exchange) error {
+func (h *Handler) follow(x *chat.Exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
 	}
@@ -20,7 +21,7 @@ func (h *Handler) follow(x *exchange) error {
 	s := h.newEventStream(x.R.Context(), x, turn)
 	defer s.Close()
 	for {
-		newest, events, err := x.store.Follow(x.R.Context(), x.Rec.Tenant.ID, x.session(), turn, n)
+		newest, events, err := x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), turn, n)
 		if err != nil || len(events) == 0 {
 			return h.endFollow(x, s, err)
 		}
@@ -36,7 +37,7 @@ func (h *Handler) follow(x *exchange) error {
 
 // endFollow ends the stream when there are no more events. If there never were
 // any, it answers 204 or with err.
-func (h *Handler) endFollow(x *exchange, s *eventStream, err error) error {
+func (h *Handler) endFollow(x *chat.Exchange, s *eventStream, err error) error {
 	if started := s.Stop(); started || x.R.Context().Err() != nil {
 		return nil
 	}

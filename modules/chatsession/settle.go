@@ -62,13 +62,13 @@ func (t *turn) settle(a *answer, o *output) error {
 	started := o.stream != nil && o.stream.Stop()
 	last := t.lastEvents(o, e)
 	t.keepAnswer(a, e, started)
-	t.x.holdEnd()
+	t.holdEnd()
 	t.free(o.published(last, e.usage)...)
 	switch {
 	case e.failure != nil && !started:
 		return e.failure
 	case o.stream == nil:
-		return t.x.document(a.text.String(), e.finish, e.usage)
+		return sendDocument(t.x, a.text.String(), e.finish, e.usage)
 	default:
 		t.endStream(o, e, last)
 		return nil
@@ -176,8 +176,8 @@ func (t *turn) lastEvents(o *output, e ending) []store.Event {
 	return append(last, o.number(eventDone, encode(doneEvent{true, e.finish, e.usage})))
 }
 
-// document sends the answer as one JSON document.
-func (x *exchange) document(text, finish string, u usage) error {
+// sendDocument answers with one JSON document.
+func sendDocument(x *chat.Exchange, text, finish string, u usage) error {
 	h := x.W.Header()
 	for name, n := range map[string]int64{
 		"X-Tokens-In":     u.TokensIn,

@@ -31,7 +31,7 @@ var errCancelled = errors.New("the turn was cancelled")
 // turn is what a client sends, such as a message under /chat, and the answer.
 type turn struct {
 	h     *Handler
-	x     *exchange
+	x     *chat.Exchange
 	id    string
 	begun time.Time
 
@@ -51,8 +51,8 @@ type turn struct {
 	model    string // the requested or the tenant's model; may be empty
 }
 
-func (h *Handler) newTurn(x *exchange) *turn {
-	return &turn{h: h, x: x, id: record.NewID(), begun: time.Now(), tenant: x.Rec.Tenant.ID, session: x.session()}
+func (h *Handler) newTurn(x *chat.Exchange) *turn {
+	return &turn{h: h, x: x, id: record.NewID(), begun: time.Now(), tenant: x.Rec.Tenant.ID, session: sessionKey(x)}
 }
 
 // claim makes this the running turn of the session, until end is called. At
@@ -62,7 +62,7 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 	if t.h.OnDisconnect == disconnectContinue {
 		parent = context.WithoutCancel(parent)
 	}
-	cancelled, err := t.x.store.Claim(t.x.R.Context(), t.tenant, t.session, t.id, turnLease)
+	cancelled, err := t.x.Store.Claim(t.x.R.Context(), t.tenant, t.session, t.id, turnLease)
 	if errors.Is(err, store.ErrBusy) {
 		return nil, apierror.SessionBusy()
 	}
@@ -98,7 +98,7 @@ func (t *turn) watch(cancelled <-chan struct{}) {
 }
 
 func (t *turn) renew() {
-	if err := t.x.store.KeepTurn(t.ctx, t.tenant, t.session, t.id, turnLease); err != nil {
+	if err := t.x.Store.KeepTurn(t.ctx, t.tenant, t.session, t.id, turnLease); err != nil {
 		t.h.log.Warn("renewing the claim of a turn", zap.String("turn", t.id), zap.Error(err))
 	}
 }
@@ -108,7 +108,7 @@ func (t *turn) renew() {
 func (t *turn) free(last ...store.Event) {
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	if err := t.x.store.FinishTurn(ctx, t.tenant, t.session, t.id, time.Duration(t.h.ResumeWindow), last...); err != nil {
+	if err := t.x.Store.FinishTurn(ctx, t.tenant, t.session, t.id, time.Duration(t.h.ResumeWindow), last...); err != nil {
 		t.h.app.StoreFailed("finish")
 		t.h.log.Error("finishing a turn", zap.String("turn", t.id), zap.Error(err))
 	}

@@ -57,7 +57,7 @@ type sentCompletion struct {
 }
 
 // complete serves POST /v1/chat/completions with a session.
-func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
+func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
 	req, err := h.readCompletion(x.R)
 	if err != nil {
 		return err
@@ -71,12 +71,12 @@ func (h *Handler) complete(x *exchange, next caddyhttp.Handler) error {
 	}
 	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{req.body, []byte(x.Rec.Session)}}
 	k.Stream = req.stream
-	return h.once(x, k, func(x *exchange) error { return h.converse(x, req, next) })
+	return h.once(x, k, func(x *chat.Exchange) error { return h.converse(x, req, next) })
 }
 
 // converse takes a turn: it puts the history in front of the sent messages, and
 // stores the answer on its way to the client.
-func (h *Handler) converse(x *exchange, req *sentCompletion, next caddyhttp.Handler) error {
+func (h *Handler) converse(x *chat.Exchange, req *sentCompletion, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
 	t.asked = req.model
 	end, err := t.claim(req.stream)

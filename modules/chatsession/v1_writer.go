@@ -25,14 +25,26 @@ type v1Writer struct {
 	o      *output      // for clients that follow the turn
 	stream *chat.Stream // to the client, for events of ai_gateway
 
-	events  []byte // chunks to be flushed
-	held    []byte // the end of the answer, or what may be its end
-	begun   bool   // the header was sent
-	settled bool   // settle was called
-	taken   bool   // the next handler handed over its failure
-	told    bool   // a failure was reported within the stream
-	lost    bool   // the client is gone and the answer continues
+	events []byte // chunks to be flushed
+	held   []byte // the end of the answer, or what may be its end
+	stage  stage
+	ending *ending // set once the answer is settled
+
+	// handed is the failure that the next handler handed over before the
+	// answer was settled.
+	handed *apierror.Error
+
+	lost bool // the client is gone and the answer continues
 }
+
+// stage is the progress of the answer to the client.
+type stage int
+
+const (
+	stageWaiting stage = iota // nothing was sent
+	stageBegun                // the header was sent
+	stageFailed               // a failure was reported within the stream
+)
 
 func newV1Writer(t *turn, o *output) *v1Writer {
 	a := newAnswer(o)
@@ -68,11 +80,11 @@ func (w *v1Writer) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.a.Write(b) // a failure to parse it is no failure to write it
 	switch {
-	case w.told:
+	case w.stage == stageFailed:
 		return 0, errUnstored
 	case w.a.events == nil:
 		return w.hold(b)
-	case w.settled, !w.a.done && !w.a.broken:
+	case w.ending != nil, !w.a.done && !w.a.broken:
 		return w.forward(b)
 	case w.isGateway():
 		// its usage is known only after it has returned
@@ -93,7 +105,7 @@ func (w *v1Writer) ReadFrom(r io.Reader) (int64, error) {
 
 // FlushError implements what http.ResponseController looks for.
 func (w *v1Writer) FlushError() error {
-	if !w.begun || w.isLost() {
+	if w.stage == stageWaiting || w.isLost() {
 		return nil
 	}
 	return w.tolerate(http.NewResponseController(w.ResponseWriter).Flush())
@@ -101,10 +113,10 @@ func (w *v1Writer) FlushError() error {
 
 // begin sends the header.
 func (w *v1Writer) begin() {
-	if w.begun {
+	if w.stage != stageWaiting {
 		return
 	}
-	w.begun = true
+	w.stage = stageBegun
 	switch {
 	case w.isLost():
 	case w.isGateway() && w.a.events != nil:
@@ -119,11 +131,11 @@ func (w *v1Writer) begin() {
 func (w *v1Writer) isGateway() bool { return w.t.x.Rec.Call.Provider != "" }
 
 // TakesChunks implements chat.ChunkTaker.
-func (w *v1Writer) TakesChunks() bool { return w.begun && w.a.events != nil }
+func (w *v1Writer) TakesChunks() bool { return w.stage != stageWaiting && w.a.events != nil }
 
 // TakeChunk implements chat.ChunkTaker.
 func (w *v1Writer) TakeChunk(c *provider.Chunk) error {
-	if w.told {
+	if w.stage == stageFailed {
 		return errUnstored
 	}
 	_ = w.a.TakeChunk(c) // as in Write
@@ -204,13 +216,13 @@ func (w *v1Writer) tolerate(err error) error {
 
 // settle stores the answer and frees the session.
 func (w *v1Writer) settle() ending {
-	w.settled = true
 	e := w.t.conclude(w.a, w.o)
+	w.ending = &e
 	w.t.keepAnswer(w.a, e, true)
 	w.t.free(w.o.published(w.t.lastEvents(w.o, e), e.usage)...)
 	if rec := w.t.x.Rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
-		if !w.taken { // else tell or the caller logs it
+		if w.handed == nil { // else tell or the caller logs it
 			apierror.Log(w.t.h.log, rec, e.failure)
 		}
 	}
@@ -220,7 +232,9 @@ func (w *v1Writer) settle() ending {
 // TakeFailure implements apierror.Taker. The client sees the failure only after
 // the answer is stored and the session free.
 func (w *v1Writer) TakeFailure(e *apierror.Error) {
-	w.taken = !w.settled
+	if w.ending == nil {
+		w.handed = e
+	}
 	w.a.TakeFailure(e)
 }
 
@@ -228,11 +242,11 @@ func (w *v1Writer) TakeFailure(e *apierror.Error) {
 // recorder in front is given the failure instead, since each of its clients gets
 // its own frame.
 func (w *v1Writer) tell(failure *apierror.Error) {
-	w.told = true
+	w.stage = stageFailed
 	if apierror.HandOver(w.ResponseWriter, failure) {
 		return
 	}
-	if w.taken {
+	if w.handed != nil {
 		apierror.Log(w.t.h.log, w.t.x.Rec, failure)
 	}
 	_, _ = w.forward(apierror.OpenAIFrame(failure, w.t.x.Rec.TraceID))
@@ -242,15 +256,15 @@ func (w *v1Writer) tell(failure *apierror.Error) {
 // end completes the answer after the next handler has returned err. It returns
 // the error that is still to be answered.
 func (w *v1Writer) end(err error) error {
-	if !w.settled {
+	if w.ending == nil {
 		w.a.end(err)
 		w.keepStatus(err)
-		w.t.x.holdEnd()
+		w.t.holdEnd()
 		if e := w.settle(); e.unstored {
 			return w.fail(e.failure)
 		}
 	}
-	if w.taken {
+	if w.handed != nil {
 		return w.fail(w.a.failure)
 	}
 	switch {
@@ -286,7 +300,7 @@ func (w *v1Writer) keepStatus(err error) {
 // completed. If a part of it was sent, it ends the stream or the connection.
 func (w *v1Writer) fail(failure *apierror.Error) error {
 	switch {
-	case !w.begun:
+	case w.stage == stageWaiting:
 		return failure
 	case w.a.events != nil:
 		w.tell(failure)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidwall/sjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -19,10 +20,10 @@ const readAtOnce = 10
 
 // newest yields a session's messages, the newest first. If before is not 0, it
 // yields only messages with smaller numbers. It stops after an error.
-func (x *exchange) newest(ctx context.Context, before uint64) iter.Seq2[*store.Message, error] {
+func newest(ctx context.Context, x *chat.Exchange, before uint64) iter.Seq2[*store.Message, error] {
 	return func(yield func(*store.Message, error) bool) {
 		for {
-			msgs, more, err := x.store.History(ctx, x.Rec.Tenant.ID, x.session(), store.Range{Before: before, Limit: readAtOnce})
+			msgs, more, err := x.Store.History(ctx, x.Rec.Tenant.ID, sessionKey(x), store.Range{Before: before, Limit: readAtOnce})
 			if err != nil {
 				yield(nil, err)
 				return
@@ -40,9 +41,9 @@ func (x *exchange) newest(ctx context.Context, before uint64) iter.Seq2[*store.M
 	}
 }
 
-// message returns a message of the session, or nil if it no longer exists.
-func (x *exchange) message(ctx context.Context, seq uint64, id string) (*store.Message, error) {
-	msgs, _, err := x.store.History(ctx, x.Rec.Tenant.ID, x.session(), store.Range{Before: seq + 1, Limit: 1})
+// messageOf returns a message of the session, or nil if it no longer exists.
+func messageOf(ctx context.Context, x *chat.Exchange, seq uint64, id string) (*store.Message, error) {
+	msgs, _, err := x.Store.History(ctx, x.Rec.Tenant.ID, sessionKey(x), store.Range{Before: seq + 1, Limit: 1})
 	if errors.Is(err, store.ErrNotFound) || err == nil && (len(msgs) == 0 || msgs[0].ID != id) {
 		return nil, nil
 	}
@@ -59,7 +60,7 @@ func (x *exchange) message(ctx context.Context, seq uint64, id string) (*store.M
 func (t *turn) past(sent int) ([]*store.Message, error) {
 	most, room := *t.h.ContextMessages+sent, t.h.maxCompletion()
 	var msgs []*store.Message
-	for m, err := range t.x.newest(t.ctx, 0) {
+	for m, err := range newest(t.ctx, t.x, 0) {
 		if errors.Is(err, store.ErrNotFound) {
 			break
 		}

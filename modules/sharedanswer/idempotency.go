@@ -51,11 +51,11 @@ type Idempotency struct {
 // NewIdempotency returns an Idempotency for a handler.
 func NewIdempotency(app *chat.App, log *zap.Logger) *Idempotency { return &Idempotency{app, log} }
 
-// KeyedRequest is a request with an Idempotency-Key.
+// KeyedRequest is a request with an Idempotency-Key. Its exchange has leased the
+// store.
 type KeyedRequest struct {
 	Request
-	Store store.Store
-	Key   string // by ClientKey
+	Key string // by ClientKey
 
 	// Same is what all requests with the key must have in common, such as the
 	// body.
@@ -75,9 +75,9 @@ type KeyedRequest struct {
 	Failure func(error) *apierror.Error
 }
 
-// Answer writes an answer to w, or returns why it could not. x writes to w, and
-// its context ends when the answer is no longer wanted.
-type Answer func(x *chat.Exchange, w *Recorder) error
+// Answer writes an answer to x, whose writer is a *Recorder, or returns why it
+// could not. The context of x ends when the answer is no longer wanted.
+type Answer func(x *chat.Exchange) error
 
 // keyed is a request with its keys in the store.
 type keyed struct {
@@ -168,7 +168,7 @@ func (k *keyed) lead(turn string, cancelled <-chan struct{}, answer Answer) erro
 	r, stop := k.detach(turn, cancelled, leave)
 	defer stop()
 	w := k.newRecorder(f)
-	err = w.record(func() error { return answer(k.x.Recorded(w, r), w) })
+	err = w.record(func() error { return answer(k.x.Recorded(w, r)) })
 	return w.end(err, errors.Is(context.Cause(r.Context()), errGone))
 }
 

@@ -98,8 +98,8 @@ func (n *node) serve(keys *Idempotency, w http.ResponseWriter, r *http.Request) 
 		return
 	}
 	w.Header().Set("X-Of-This", "request")
-	err = keys.Serve(n.keyed(w, r, body), func(x *chat.Exchange, w *Recorder) error {
-		m := &maker{w, x.R, make(chan func() error), make(chan struct{})}
+	err = keys.Serve(n.keyed(w, r, body), func(x *chat.Exchange) error {
+		m := &maker{x.W.(*Recorder), x.R, make(chan func() error), make(chan struct{})}
 		n.makers <- m
 		for step := range m.steps {
 			err := step()
@@ -119,10 +119,10 @@ func (n *node) serve(keys *Idempotency, w http.ResponseWriter, r *http.Request) 
 func (n *node) keyed(w http.ResponseWriter, r *http.Request, body []byte) *KeyedRequest {
 	x := &KeyedRequest{
 		Request: Request{Exchange: n.app.NewExchange(w, r, &record.Record{TraceID: r.Header.Get("X-Trace-Id"), User: "ann"}), Stream: true},
-		Store:   n.store,
 		Key:     "key",
 		Same:    [][]byte{body},
 	}
+	x.Exchange.Store = n.store
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	x.Continue = n.cont
