@@ -90,7 +90,7 @@ func TestBudgetEnds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			one := &script{replies: []reply{streams(tc.steps...)}}
-			app := `{"store":{"module":"badger","path":` + string(encode(t.TempDir())) + `},"tenant":[{"id":"acme","budgets":["100 tokens/day"]}]}`
+			app := `{"store":{"module":"badger","path":` + string(provider.Encode(t.TempDir())) + `},"tenant":[{"id":"acme","budgets":["100 tokens/day"]}]}`
 			h, err := loadGateway(t, app, `{"tenant":"acme"}`, 1)
 			if err != nil {
 				t.Fatal(err)

@@ -172,7 +172,7 @@ func reduced(raw []byte, text, reasoning string) ([]byte, error) {
 			delta[name] = json.RawMessage(calls.Raw)
 		}
 	}
-	raw, err := sjson.SetRawBytes(raw, "choices.0.delta", encode(delta))
+	raw, err := sjson.SetRawBytes(raw, "choices.0.delta", provider.Encode(delta))
 	if err == nil && measured {
 		raw, err = sjson.SetRawBytes(raw, logprobs, []byte("null"))
 	}
@@ -181,7 +181,7 @@ func reduced(raw []byte, text, reasoning string) ([]byte, error) {
 
 // mend gives a chunk the first answer's id and time, and removes its role.
 func (s *spliced) mend(raw []byte) (*provider.Chunk, error) {
-	raw, err := sjson.SetRawBytes(raw, "id", encode(s.as.id))
+	raw, err := sjson.SetRawBytes(raw, "id", provider.Encode(s.as.id))
 	if err == nil && s.as.created != "" {
 		raw, err = sjson.SetRawBytes(raw, "created", []byte(s.as.created))
 	}

@@ -199,8 +199,8 @@ func FuzzSplice(f *testing.F) {
 		for _, s := range []*string{&think1, &text1, &think2, &text2} {
 			*s = strings.ToValidUTF8(*s, "?")
 		}
-		says := func(s string) step { return delta(`"content":` + string(encode(s))) }
-		thinks := func(s string) step { return delta(`"reasoning_content":` + string(encode(s))) }
+		says := func(s string) step { return delta(`"content":` + string(provider.Encode(s))) }
+		thinks := func(s string) step { return delta(`"reasoning_content":` + string(provider.Encode(s))) }
 		first := append(pieces(r, think1, thinks), pieces(r, text1, says)...)
 		first = first[:min(int(cut%64), len(first))]
 		second := append(append(pieces(r, think2, thinks), pieces(r, text2, says)...), finish("stop"), end)

@@ -1,7 +1,6 @@
 package aigateway
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 
@@ -34,7 +33,7 @@ func splitUsage(raw []byte) (rest, usage []byte) {
 // like.
 func (c *call) usageChunk(last, usage []byte) []byte {
 	if usage == nil {
-		usage = encode(openAIUsageOf(c.used()))
+		usage = provider.Encode(openAIUsageOf(c.used()))
 	}
 	chunk := chunkLike(last, `[]`)
 	chunk, _ = sjson.SetRawBytes(chunk, "usage", usage)
@@ -62,7 +61,7 @@ func (w *chunkWriter) lengthChunk() []byte {
 	if len(w.choices) == 0 {
 		list = append(list, ending{0, map[string]string{"role": "assistant", "content": ""}, finishLength})
 	}
-	return chunkLike(w.last, string(encode(list)))
+	return chunkLike(w.last, string(provider.Encode(list)))
 }
 
 // chunkLike returns a chunk with these choices and the id, model and the like of
@@ -83,7 +82,7 @@ func (c *call) withUsage(body []byte, counted *provider.Usage) []byte {
 	if counted != nil || gjson.GetBytes(body, "usage").IsObject() {
 		return body
 	}
-	with, err := sjson.SetRawBytes(body, "usage", encode(openAIUsageOf(c.used())))
+	with, err := sjson.SetRawBytes(body, "usage", provider.Encode(openAIUsageOf(c.used())))
 	if err != nil {
 		return body
 	}
@@ -99,10 +98,4 @@ type openAIUsage struct {
 
 func openAIUsageOf(u provider.Usage) openAIUsage {
 	return openAIUsage{u.Input, u.Output, u.Total(), u.Estimated}
-}
-
-// encode returns the JSON of one of our own types, which cannot fail.
-func encode(v any) []byte {
-	b, _ := json.Marshal(v)
-	return b
 }

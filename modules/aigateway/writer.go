@@ -97,7 +97,7 @@ func (w *chunkWriter) flush() error {
 		err = w.taker.FlushChunks()
 	case len(w.buf) > 0:
 		err = w.stream.Send(w.buf)
-		w.buf = w.buf[:0]
+		w.buf = sse.Reuse(w.buf)
 	}
 	return w.fails(err)
 }

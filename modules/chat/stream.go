@@ -95,7 +95,7 @@ func (s *Stream) begin() {
 	}
 	h := s.x.W.Header()
 	maps.Copy(h, s.header)
-	h.Set("Content-Type", "text/event-stream")
+	h.Set("Content-Type", sse.MediaType)
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Accel-Buffering", "no")
 	h.Del("Content-Length")

@@ -3,7 +3,6 @@ package chatsession
 import (
 	"bytes"
 	"errors"
-	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -60,8 +59,7 @@ func (a *answer) WriteHeader(status int) {
 	}
 	a.status = status
 	a.out.begins(a.header.Get("X-Model-Id"))
-	mediaType, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
-	if status == http.StatusOK && mediaType == "text/event-stream" {
+	if status == http.StatusOK && sse.IsStream(a.header) {
 		a.events = sse.NewParser(0)
 	}
 }

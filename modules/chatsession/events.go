@@ -56,7 +56,7 @@ func (s *eventStream) send(events ...store.Event) {
 	if s.x.R.Context().Err() != nil {
 		return
 	}
-	s.events = s.events[:0]
+	s.events = sse.Reuse(s.events)
 	for _, ev := range events {
 		s.events = s.append(s.events, ev)
 	}
@@ -72,7 +72,7 @@ func (s *eventStream) append(dst []byte, ev store.Event) []byte {
 	case eventDone:
 		name = "done"
 	default:
-		s.data = append(s.data[:0], s.prefix...)
+		s.data = append(sse.Reuse(s.data), s.prefix...)
 		s.data, _ = jsontext.AppendQuote(s.data, ev.Data) // invalid UTF-8 is replaced
 		s.data = append(s.data, s.suffix...)
 		data = s.data

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -53,7 +54,7 @@ func failureOf(err error) *apierror.Error {
 func (t *turn) keepAnswer(a *answer, e ending, started bool) {
 	recorder, ok := t.x.W.(*sharedanswer.Recorder)
 	if ok && e.message != nil && t.stands(a, e, started) {
-		recorder.Note(encode(answered{e.message.Seq, e.message.ID}))
+		recorder.Note(provider.Encode(answered{e.message.Seq, e.message.ID}))
 	}
 }
 
@@ -68,6 +69,6 @@ func (t *turn) holdEnd() {
 // failureFrame returns the events that end a stream of /chat when the answer that
 // it follows fails.
 func failureFrame(e *apierror.Error, traceID string) []byte {
-	frame := sse.AppendEvent(nil, "", "error", encode(errorEvent{e.Code, e.Message, traceID}))
-	return sse.AppendEvent(frame, "", "done", encode(doneEvent{Done: true, FinishReason: finishError}))
+	frame := sse.AppendEvent(nil, "", "error", provider.Encode(errorEvent{e.Code, e.Message, traceID}))
+	return sse.AppendEvent(frame, "", "done", provider.Encode(doneEvent{Done: true, FinishReason: finishError}))
 }

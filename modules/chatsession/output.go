@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -94,8 +95,8 @@ func (o *output) published(last []store.Event, u usage) []store.Event {
 	n := last[0].N
 	e := apierror.StorageUnavailable(nil)
 	return []store.Event{
-		{N: n, Kind: eventError, Data: encode(errorEvent{e.Code, e.Message, o.t.x.Rec.TraceID})},
-		{N: n + 1, Kind: eventDone, Data: encode(doneEvent{true, finishError, u})},
+		{N: n, Kind: eventError, Data: provider.Encode(errorEvent{e.Code, e.Message, o.t.x.Rec.TraceID})},
+		{N: n + 1, Kind: eventDone, Data: provider.Encode(doneEvent{true, finishError, u})},
 	}
 }
 

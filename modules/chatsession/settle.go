@@ -2,7 +2,6 @@ package chatsession
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -171,9 +170,9 @@ func (t *turn) endStream(o *output, e ending, last []store.Event) {
 func (t *turn) lastEvents(o *output, e ending) []store.Event {
 	var last []store.Event
 	if e.failure != nil {
-		last = append(last, o.number(eventError, encode(errorEvent{e.failure.Code, e.failure.Message, t.x.Rec.TraceID})))
+		last = append(last, o.number(eventError, provider.Encode(errorEvent{e.failure.Code, e.failure.Message, t.x.Rec.TraceID})))
 	}
-	return append(last, o.number(eventDone, encode(doneEvent{true, e.finish, e.usage})))
+	return append(last, o.number(eventDone, provider.Encode(doneEvent{true, e.finish, e.usage})))
 }
 
 // sendDocument answers with one JSON document.
@@ -195,10 +194,4 @@ func sendDocument(x *chat.Exchange, text, finish string, u usage) error {
 		FinishReason: finish,
 		Usage:        u,
 	})
-}
-
-// encode returns the JSON of one of our own types, which cannot fail.
-func encode(v any) []byte {
-	b, _ := json.Marshal(v)
-	return b
 }

@@ -147,7 +147,7 @@ func (w *v1Writer) TakeChunk(c *provider.Chunk) error {
 func (w *v1Writer) FlushChunks() error {
 	w.o.flush()
 	_, err := w.forward(w.events)
-	w.events = w.events[:0]
+	w.events = sse.Reuse(w.events)
 	return err
 }
 

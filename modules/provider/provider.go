@@ -5,6 +5,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -271,4 +272,10 @@ func Unsupported(param, why string) *Error {
 // param is the member of the body at fault; want says what was expected.
 func Invalid(param, want string) *Error {
 	return &Error{Reason: ReasonInvalid, Status: http.StatusBadRequest, Param: param, Message: want}
+}
+
+// Encode returns the JSON of v, a type of ours that cannot fail to encode.
+func Encode(v any) []byte {
+	b, _ := json.Marshal(v)
+	return b
 }

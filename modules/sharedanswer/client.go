@@ -4,7 +4,6 @@
 package sharedanswer
 
 import (
-	"mime"
 	"net/http"
 	"slices"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 // noTenant owns the answers of requests without a tenant. It is not a valid
@@ -41,7 +41,7 @@ type client struct {
 // begin sends the header. It copies the values, since handlers in front may
 // change them.
 func (c *client) begin(status int, header http.Header) {
-	c.header, c.events = header, isStream(header)
+	c.header, c.events = header, sse.IsStream(header)
 	for name, values := range header {
 		c.x.W.Header()[name] = slices.Clone(values)
 	}
@@ -92,9 +92,4 @@ func (c *client) frame(e *apierror.Error) []byte {
 		return c.x.Frame(e)
 	}
 	return apierror.OpenAIFrame(e, c.x.Rec.TraceID)
-}
-
-func isStream(header http.Header) bool {
-	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
-	return mediaType == "text/event-stream"
 }

@@ -3,12 +3,12 @@ package sharedanswer
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -61,7 +61,7 @@ func (f *feed) open() error {
 // head publishes the head of the answer.
 func (f *feed) head(h head) {
 	if f.err == nil {
-		f.err = f.publish(eventHead, encodeJSON(h))
+		f.err = f.publish(eventHead, provider.Encode(h))
 	}
 }
 
@@ -73,7 +73,7 @@ func (f *feed) body(p []byte) {
 	}
 	if f.size > 0 && f.size+len(p) > maxShared {
 		f.err = errTooLong
-		_ = f.publish(eventEnd, encodeJSON(end{Failed: apierror.AIError()})) // finish tries again
+		_ = f.publish(eventEnd, provider.Encode(end{Failed: apierror.AIError()})) // finish tries again
 		return
 	}
 	f.size += len(p)
@@ -94,7 +94,7 @@ func (f *feed) finish(e end, last ...store.Event) {
 		// the followers do not have all of the answer
 		e.Failed, last = cmp.Or(e.Failed, apierror.AIError()), nil
 	}
-	f.free(eventsTTL, append(last, f.event(eventEnd, encodeJSON(e)))...)
+	f.free(eventsTTL, append(last, f.event(eventEnd, provider.Encode(e)))...)
 }
 
 // abandon frees the key and leaves nothing to follow.
@@ -107,10 +107,4 @@ func (f *feed) free(ttl time.Duration, last ...store.Event) {
 		f.k.app.StoreFailed("finish")
 		f.k.log.Error("freeing an Idempotency-Key", zap.String("turn", f.turn), zap.Error(err))
 	}
-}
-
-// encodeJSON returns the JSON of one of our own types, which cannot fail.
-func encodeJSON(v any) []byte {
-	b, _ := json.Marshal(v)
-	return b
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -207,7 +208,7 @@ func (w *Recorder) recording(failure *apierror.Error) *recording {
 func (w *Recorder) lastEvents() []store.Event {
 	var last []store.Event
 	if w.begun.Status != 0 && w.client.header == nil {
-		last = append(last, w.feed.event(eventHead, encodeJSON(w.begun)))
+		last = append(last, w.feed.event(eventHead, provider.Encode(w.begun)))
 	}
 	if len(w.held) > 0 {
 		last = append(last, w.feed.event(eventBody, w.held))

@@ -68,7 +68,7 @@ var keepAlive = sse.AppendComment(nil, "keep-alive")
 // replay returns the body to send again. It removes a stream's keep-alive
 // comments, which only bridged the pauses of the model.
 func (a *recording) replay() []byte {
-	if !isStream(a.Header) || !bytes.Contains(a.body, keepAlive) {
+	if !sse.IsStream(a.Header) || !bytes.Contains(a.body, keepAlive) {
 		return a.body
 	}
 	kept := make([]byte, 0, len(a.body))

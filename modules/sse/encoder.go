@@ -2,6 +2,8 @@ package sse
 
 import (
 	"bytes"
+	"mime"
+	"net/http"
 	"strings"
 )
 
@@ -56,3 +58,24 @@ func appendLines(dst []byte, prefix string, text []byte) []byte {
 		text = text[i+1:]
 	}
 }
+
+// maxKept is the largest buffer that Reuse keeps, in bytes.
+const maxKept = 1 << 20
+
+// Reuse returns buf emptied, for the next events. It returns nil in place of a
+// buffer that one huge event has grown, which a stream would hold to its end.
+func Reuse(buf []byte) []byte {
+	if cap(buf) > maxKept {
+		return nil
+	}
+	return buf[:0]
+}
+
+// IsStream reports whether an answer with this header is an event stream.
+func IsStream(header http.Header) bool {
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	return mediaType == MediaType
+}
+
+// MediaType is the Content-Type of an event stream.
+const MediaType = "text/event-stream"

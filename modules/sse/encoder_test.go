@@ -84,3 +84,15 @@ func FuzzEncodeDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestReuse drops the buffer of one huge event, which a stream would otherwise
+// hold until its end.
+func TestReuse(t *testing.T) {
+	small := Reuse(make([]byte, 100, 4096))
+	if len(small) != 0 || cap(small) != 4096 {
+		t.Errorf("small: len %d, cap %d", len(small), cap(small))
+	}
+	if huge := Reuse(make([]byte, 100, 8<<20)); huge != nil {
+		t.Errorf("huge: cap %d, want it dropped", cap(huge))
+	}
+}

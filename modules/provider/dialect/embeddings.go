@@ -138,7 +138,7 @@ func EmbeddingList(model string, vectors [][]float32, asBase64 bool, u *provider
 	if u != nil {
 		list.Usage = &inputUsage{Prompt: u.Input, Total: u.Total()}
 	}
-	return &provider.Completion{Body: encode(list), Facts: provider.Facts{Model: model, Usage: u}}
+	return &provider.Completion{Body: provider.Encode(list), Facts: provider.Facts{Model: model, Usage: u}}
 }
 
 // Packed returns a vector as OpenAI writes it in base64: its numbers as 32-bit

@@ -1,7 +1,6 @@
 package dialect
 
 import (
-	"encoding/json"
 	"strconv"
 	"unicode/utf8"
 
@@ -133,7 +132,7 @@ func (o *Output) appendRest(b []byte, whole bool) []byte {
 	}
 	if len(o.Thinking) > 0 {
 		b = append(b, `"thinking_blocks":`...)
-		b = append(append(b, encode(o.Thinking)...), ',')
+		b = append(append(b, provider.Encode(o.Thinking)...), ',')
 	}
 	if b[len(b)-1] == ',' {
 		b = b[:len(b)-1]
@@ -165,7 +164,7 @@ func (c *Call) append(b []byte, whole bool) []byte {
 	b = append(appendString(b, c.Arguments), '}')
 	if c.Extra != nil {
 		b = append(b, `,"extra_content":`...)
-		b = append(b, encode(c.Extra)...)
+		b = append(b, provider.Encode(c.Extra)...)
 	}
 	return append(b, '}')
 }
@@ -191,11 +190,4 @@ func valid(s string) string {
 		return s
 	}
 	return string([]rune(s))
-}
-
-// encode renders one of our own types, which cannot fail: what a provider
-// sent is in it as strings only, and Extra as what was decoded from JSON.
-func encode(v any) []byte {
-	b, _ := json.Marshal(v)
-	return b
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -34,8 +33,7 @@ func newStream(ctx context.Context, body io.ReadCloser) *stream {
 // openStream returns the stream of a response. It does not read from an event
 // stream yet, whose first event may take long, but it looks at any other body.
 func openStream(ctx context.Context, resp *http.Response) (provider.Stream, error) {
-	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if typ == "text/event-stream" {
+	if sse.IsStream(resp.Header) {
 		return &stream{ctx: ctx, body: resp.Body}, nil
 	}
 	begin, rest, err := upstream.Peek(resp.Body)

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 // NewRequest makes a request that posts body to path below the base URL. path
@@ -35,7 +36,7 @@ func (u *Upstream) NewRequest(ctx context.Context, preq *provider.Request, path 
 	req.Header.Set("User-Agent", "caddy-chat")
 	req.Header.Set("Accept", "application/json")
 	if stream {
-		req.Header.Set("Accept", "text/event-stream")
+		req.Header.Set("Accept", sse.MediaType)
 		// A compressor holds events back until its block is full.
 		req.Header.Set("Accept-Encoding", "identity")
 	}
