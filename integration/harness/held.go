@@ -60,6 +60,7 @@ func (u *Upstream) Call() *HeldCall {
 	u.t.Helper()
 	select {
 	case c := <-u.Calls:
+		c.T = u.t
 		return c
 	case <-time.After(Patience):
 		u.t.Fatal("the upstream is not called")

@@ -23,7 +23,12 @@ type Upstream struct {
 	URL   string         // of its API, with /v1
 	Calls chan *HeldCall // that wait for the test
 
-	t    testing.TB
+	t testing.TB
+	*endpoint
+}
+
+// endpoint is what an upstream shares with its copies for subtests.
+type endpoint struct {
 	addr string
 	srv  *httptest.Server
 
@@ -47,11 +52,19 @@ func NewTarget(t testing.TB, name string, script ...Script) *Upstream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &Upstream{t: t, Name: name, addr: l.Addr().String(), script: script, Calls: make(chan *HeldCall, 4096)}
+	u := &Upstream{t: t, Name: name, Calls: make(chan *HeldCall, 4096), endpoint: &endpoint{addr: l.Addr().String(), script: script}}
 	u.URL = u.Origin() + "/v1"
 	u.serve(l)
 	t.Cleanup(u.Down)
 	return u
+}
+
+// For returns the same upstream for a subtest, whose failures are then its own
+// and not its parent's.
+func (u *Upstream) For(t testing.TB) *Upstream {
+	sub := *u
+	sub.t = t
+	return &sub
 }
 
 // NewTargets starts upstreams that all answer Hello.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,17 @@ func (f *Upstream) post(body string) (*http.Response, error) {
 	f.t.Cleanup(tr.CloseIdleConnections)
 	cl := &http.Client{Transport: tr}
 	return cl.Post(f.URL+"/chat/completions", "application/json", strings.NewReader(body))
+}
+
+// fakeTest is a test whose Fatalf is recorded.
+type fakeTest struct {
+	testing.TB
+	failed bool
+}
+
+func (f *fakeTest) Fatalf(string, ...any) {
+	f.failed = true
+	runtime.Goexit()
 }
 
 // TestUpstream checks that scripts do what their comments say.
@@ -79,6 +91,37 @@ func TestUpstream(t *testing.T) {
 			t.Error(text)
 		}
 	})
+	t.Run("failures go to the test that For names", func(t *testing.T) {
+		sub := &fakeTest{TB: t}
+		one := NewTarget(t, "one").For(sub)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			one.Only()
+		}()
+		<-ended
+		if !sub.failed {
+			t.Error("the test did not fail")
+		}
+
+		answered := make(chan error, 1)
+		go func() {
+			resp, err := one.post(ask)
+			if err == nil {
+				err = resp.Body.Close()
+			}
+			answered <- err
+		}()
+		call := one.Call()
+		if call.T != sub {
+			t.Error("the call belongs to another test")
+		}
+		call.Answer("Hello")
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	})
+
 	t.Run("down and up again", func(t *testing.T) {
 		one := NewTarget(t, "one", Says(7, 3, "Hello"))
 		one.Down()

@@ -64,6 +64,7 @@ func (s *site) run(name string, test func(*site)) {
 	s.t.Run(name, func(t *testing.T) {
 		sub, ann := *s, *s.ann
 		sub.t, ann.T, sub.ann = t, t, &ann
+		sub.up = s.up.For(t)
 		test(&sub)
 		s.up.WantNoCall(t)
 	})
