@@ -8,7 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Asked is a request that an upstream got.
+// Asked is a request that an upstream received.
 type Asked struct {
 	At     time.Time
 	Method string
@@ -20,13 +20,13 @@ type Asked struct {
 // Get returns a member of the body, by its path.
 func (a Asked) Get(path string) gjson.Result { return gjson.Get(a.Body, path) }
 
-// Streams reports whether a stream was asked for.
+// Streams reports whether the request asks for a stream.
 func (a Asked) Streams() bool { return a.Get("stream").Bool() }
 
-// Question is the content of the last message.
+// Question returns the content of the last message.
 func (a Asked) Question() string { return a.Get("messages.@reverse.0.content").Str }
 
-// Messages are the messages, as JSON.
+// Messages returns the messages as JSON.
 func (a Asked) Messages() []string {
 	var list []string
 	for _, m := range a.Get("messages").Array() {
@@ -35,8 +35,8 @@ func (a Asked) Messages() []string {
 	return list
 }
 
-// Said are the messages in short, as role: content, with the ids of the tool
-// calls they make (+id) or answer (-id).
+// Said returns the messages in short, as role: content, with the ids of the
+// tool calls that they make (+id) or answer (-id).
 func (a Asked) Said() []string {
 	var list []string
 	for _, m := range a.Get("messages").Array() {

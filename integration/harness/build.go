@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// binary builds the Caddy of the tests and returns its path. All test
-// packages share one file, and go leaves it alone while it is up to date.
+// binary builds the tests' Caddy and returns its path. All test packages share
+// one file, which go rebuilds only when it is out of date.
 var binary = sync.OnceValues(func() (string, error) {
 	root, err := repository()
 	if err != nil {
@@ -40,13 +40,13 @@ var binary = sync.OnceValues(func() (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building Caddy: %w\n%s", err, out)
 	}
-	// A build touches the file even when it is up to date, and go would take
-	// the results of tests that ran it for stale.
+	// A build touches the file even when it is up to date, which would make go
+	// discard the cached results of tests that ran it.
 	return file, os.Chtimes(file, time.Time{}, time.Unix(0, 0))
 })
 
-// testFlags are the flags of the tests' own build that change what a program
-// does.
+// testFlags returns the flags of the tests' own build that change how a program
+// behaves.
 func testFlags() []string {
 	var list []string
 	info, ok := debug.ReadBuildInfo()
@@ -78,7 +78,7 @@ func dependOnSource(root string) error {
 	return nil
 }
 
-// lock keeps other processes from what it guards until unlock.
+// lock holds an exclusive lock on a file until unlock.
 func lock(file string) (unlock func() error, err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, err
@@ -91,5 +91,5 @@ func lock(file string) (unlock func() error, err error) {
 		f.Close()
 		return nil, err
 	}
-	return f.Close, nil // which lets go of it
+	return f.Close, nil // closing releases the lock
 }

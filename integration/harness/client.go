@@ -17,14 +17,14 @@ import (
 type Client struct {
 	T      testing.TB
 	URL    string
-	Tenant string // X-Tenant-Id, where not empty
-	User   string // X-User-Id, where not empty
-	Key    string // Authorization: Bearer, where not empty
+	Tenant string // X-Tenant-Id, unless empty
+	User   string // X-User-Id, unless empty
+	Key    string // Authorization: Bearer, unless empty
 	HTTP   *http.Client
 }
 
-// Transport gives up on an answer that does not begin, so that a test which
-// waits for one fails and does not hang.
+// Transport times out if an answer does not begin, so that the test fails
+// rather than hangs.
 var Transport = func() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = Patience
@@ -36,7 +36,7 @@ func NewClient(c *Caddy, tenant, user string) *Client {
 	return &Client{T: c.T, URL: c.URL, Tenant: tenant, User: user, HTTP: &http.Client{Transport: Transport}}
 }
 
-// Request makes a request; a body that is not a string or a reader goes out
+// Request builds a request. A body that is neither a string nor a reader is sent
 // as JSON.
 func (c *Client) Request(method, path string, body any, header ...string) *http.Request {
 	c.T.Helper()
@@ -76,7 +76,7 @@ func (c *Client) Request(method, path string, body any, header ...string) *http.
 	return req
 }
 
-// Do makes a request whose answer is being waited for; the caller closes it.
+// Do makes a request and waits for the answer, whose body the caller closes.
 func (c *Client) Do(method, path string, body any, header ...string) *http.Response {
 	c.T.Helper()
 	resp, err := c.HTTP.Do(c.Request(method, path, body, header...))
@@ -92,7 +92,7 @@ func (c *Client) Call(method, path string, body, v any, header ...string) int {
 	resp := c.Do(method, path, body, header...)
 	text := ReadAll(c.T, resp)
 	if err := json.Unmarshal([]byte(text), v); err != nil {
-		c.T.Fatalf("%s %s answered %d, and no JSON: %v\n%s", method, path, resp.StatusCode, err, text)
+		c.T.Fatalf("%s %s answered %d, but not JSON: %v\n%s", method, path, resp.StatusCode, err, text)
 	}
 	return resp.StatusCode
 }
@@ -116,7 +116,7 @@ func WantFailure(t testing.TB, resp *http.Response, status int, code string) Fai
 	text := ReadAll(t, resp)
 	var f Failure
 	if err := json.Unmarshal([]byte(text), &f); err != nil {
-		t.Fatalf("status %d, and no JSON: %v\n%s", resp.StatusCode, err, text)
+		t.Fatalf("status %d, but not JSON: %v\n%s", resp.StatusCode, err, text)
 	}
 	if resp.StatusCode != status || f.Error.Code != code {
 		t.Errorf("got %d %s (%s), want %d %s", resp.StatusCode, f.Error.Code, f.Error.Message, status, code)
@@ -139,7 +139,7 @@ type ChatRequest struct {
 	UserID    string `json:"userId,omitempty"`
 }
 
-// Usage is what done and documents tell.
+// Usage is the usage in done events and documents.
 type Usage struct {
 	ModelID     string  `json:"modelId"`
 	TokensIn    int64   `json:"tokensIn"`
@@ -172,7 +172,7 @@ type Events struct {
 	dec  *sse.Decoder
 }
 
-// ReadEvents begins to read an answer of /chat that has to be a stream.
+// ReadEvents begins to read an answer of /chat, which must be a stream.
 func ReadEvents(t testing.TB, resp *http.Response) *Events {
 	t.Helper()
 	if ct := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || ct != "text/event-stream" {
@@ -200,7 +200,7 @@ func (e *Events) Next() (Event, bool) {
 type Answered struct {
 	Text   string
 	Events []Event
-	Done   *Event // nil where the stream was cut
+	Done   *Event // nil if the stream was cut
 	Failed *Event // the error event, if any
 }
 
@@ -252,8 +252,8 @@ type HistoryAnswer struct {
 	} `json:"data"`
 }
 
-// History returns the newest messages of a session, none where there is no
-// such session.
+// History returns the newest messages of a session, or nil if there is no such
+// session.
 func (c *Client) History(session string) []StoredMessage {
 	c.T.Helper()
 	var h HistoryAnswer
@@ -269,6 +269,6 @@ func Decode(t testing.TB, resp *http.Response, v any) {
 	t.Helper()
 	text := ReadAll(t, resp)
 	if err := json.Unmarshal([]byte(text), v); err != nil {
-		t.Fatalf("status %d, and no JSON: %v\n%s", resp.StatusCode, err, text)
+		t.Fatalf("status %d, but not JSON: %v\n%s", resp.StatusCode, err, text)
 	}
 }

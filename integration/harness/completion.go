@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// TimeUp tells when a test has waited long enough.
+// TimeUp returns a channel that fires when a test has waited long enough.
 func TimeUp(t testing.TB) <-chan time.Time {
 	timer := time.NewTimer(Patience)
 	t.Cleanup(func() { timer.Stop() })
@@ -52,16 +52,16 @@ func (q Question) WithUsage() Question {
 	return q.Streamed()
 }
 
-// CompletionsPath is where completions are asked for.
+// CompletionsPath is the path for chat completions.
 const CompletionsPath = "/v1/chat/completions"
 
-// Completion is what an OpenAI client makes of an answer.
+// Completion is an answer as an OpenAI client reads it.
 type Completion struct {
 	Status int
 	Header http.Header
 	Frames []string
 	providertest.Answer
-	Usage gjson.Result // as it came
+	Usage gjson.Result // as received
 	Code  string       // of the error, if any
 	Error string       // its message
 	Done  bool         // a stream ended with its end mark
@@ -97,11 +97,11 @@ func ReadCompletion(t testing.TB, resp *http.Response) Completion {
 	}
 }
 
-// frame takes in one event of a stream.
+// frame adds one event of a stream.
 func (a *Completion) frame(t testing.TB, data string) {
 	t.Helper()
 	if a.Done || a.Err != nil {
-		t.Errorf("after the end comes %s", data)
+		t.Errorf("after the end came %s", data)
 	}
 	a.Frames = append(a.Frames, data)
 	if data == "[DONE]" {
@@ -119,7 +119,7 @@ func (a *Completion) frame(t testing.TB, data string) {
 	a.take(t, root, "delta")
 }
 
-// document takes in an answer that is not streamed.
+// document reads an answer that is not streamed.
 func (a *Completion) document(t testing.TB, body string) {
 	t.Helper()
 	a.Frames = append(a.Frames, body)
@@ -139,8 +139,8 @@ func (a *Completion) fail(root gjson.Result) {
 	a.Err = &provider.Error{Message: a.Error}
 }
 
-// take puts the first choice together: text is appended, and tool calls are
-// told apart by their index.
+// take adds to the first choice: it appends text, and tells tool calls apart by
+// their index.
 func (a *Completion) take(t testing.TB, root gjson.Result, where string) {
 	t.Helper()
 	parse := provider.ParseChunk
@@ -164,7 +164,7 @@ func (a *Completion) take(t testing.TB, root gjson.Result, where string) {
 			*to += v.Str
 		case gjson.Null:
 		default:
-			t.Errorf("%s is no string: %s", name, message.Raw)
+			t.Errorf("%s is not a string: %s", name, message.Raw)
 		}
 	}
 	for _, name := range []string{"reasoning_content", "reasoning", "reasoning_text"} {
@@ -204,8 +204,8 @@ func (a *Completion) call(index int64, call gjson.Result) {
 	c.Arguments += call.Get("function.arguments").Str
 }
 
-// Recorded is the answer in the form that recordings are compared with. They
-// count a refusal among the text.
+// Recorded returns the answer in the form of recordings, which count a refusal
+// as text.
 func (a *Completion) Recorded() providertest.Answer {
 	out := a.Answer
 	out.Text += out.Refusal
@@ -226,8 +226,7 @@ func (a *Completion) WantRefused(t testing.TB, status int, code string) {
 	}
 }
 
-// WantCut checks that a stream ended with an error frame and nothing behind
-// it.
+// WantCut checks that a stream ended with an error frame and nothing after it.
 func (a *Completion) WantCut(t testing.TB, text, code string) {
 	t.Helper()
 	if a.Status != http.StatusOK || a.Text != text || a.Code != code || a.Done {
@@ -245,7 +244,7 @@ func (a *Completion) WantWhole(t testing.TB, text string) {
 	}
 }
 
-// QuestionOf is a question with that text.
+// QuestionOf returns a question with that text.
 func QuestionOf(text string) Question {
 	q := NewQuestion("fast")
 	q.Messages[0].Content = text

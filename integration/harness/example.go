@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// ExamplesDir holds the examples, as seen from the folders of the tests.
+// ExamplesDir is the folder of the examples, relative to the test folders.
 const ExamplesDir = "../../caddyfile-examples"
 
-// ExampleEnv is the environment that the examples ask for.
+// ExampleEnv is the environment that the examples need.
 var ExampleEnv = []string{
 	"OPENAI_API_KEY=sk-the-providers",
 	"ANTHROPIC_API_KEY=sk-ant-the-providers",
@@ -21,7 +21,7 @@ var ExampleEnv = []string{
 	"GLOBEX_KEY=globex-key",
 }
 
-// CaddyfileOf is the absolute path of an example's Caddyfile.
+// CaddyfileOf returns the absolute path of an example's Caddyfile.
 func CaddyfileOf(t testing.TB, name string) string {
 	t.Helper()
 	file, err := filepath.Abs(filepath.Join(ExamplesDir, name, "Caddyfile"))
@@ -31,9 +31,8 @@ func CaddyfileOf(t testing.TB, name string) string {
 	return file
 }
 
-// StartExample runs an example in a copy of its folder, on free ports. edits
-// are pairs of what stands in its Caddyfile and what the test's own world has
-// instead.
+// StartExample runs an example in a copy of its folder, on free ports. edits are
+// pairs of text in its Caddyfile and its replacement.
 func StartExample(t testing.TB, name string, edits ...string) *Caddy {
 	t.Helper()
 	c := &Caddy{T: t, Dir: t.TempDir(), Env: ExampleEnv}
@@ -61,8 +60,8 @@ func StartExample(t testing.TB, name string, edits ...string) *Caddy {
 	return c
 }
 
-// copyExample copies an example without what somebody's own run of it left in
-// its data folder, which may be running still.
+// copyExample copies an example without its data folder, which a run outside the
+// tests may have left or still use.
 func copyExample(t testing.TB, to, from string) {
 	t.Helper()
 	entries, err := os.ReadDir(from)
@@ -87,8 +86,8 @@ func copyExample(t testing.TB, to, from string) {
 	}
 }
 
-// onFreePorts moves an example's ports, Caddy's own and the site's on 8080 to
-// ones that nobody uses, and lets no certificate authority be asked.
+// onFreePorts moves an example's ports, Caddy's own and the site's 8080, to free
+// ones, and makes all certificates local.
 func (c *Caddy) onFreePorts(config string) string {
 	c.T.Helper()
 	site, admin := FreePort(c.T), FreePort(c.T)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// HeaderCache says what the cache did for a request.
+// HeaderCache is the header that tells a hit from a miss.
 const HeaderCache = "X-Ai-Cache"
 
 // CacheTenants have a budget that one answer of WholeAnswer's size uses up.
@@ -29,7 +29,7 @@ func CacheSite(f *Upstream, more ...string) string {
 	return GatewaySite(f, append([]string{"cache 10m\nmodel priced {\nto openai/up-priced\nprice 1000000 1000000\n}"}, more...)...)
 }
 
-// OpenAIVectors are those below, as numbers.
+// OpenAIVectors is an answer with two embeddings, as numbers.
 const OpenAIVectors = `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]},{"object":"embedding","index":1,"embedding":[0.125,1]}],"model":"up-1","usage":{"prompt_tokens":5,"total_tokens":5}}`
 
 // GatewayTenants are tenants with settings of their own, and one without.
@@ -51,9 +51,9 @@ const GatewayTenants = `
 	}
 `
 
-// GatewaySite is a gateway before a provider, behind the session handler,
-// with more lines in its block. It calls the provider once for each request,
-// whatever comes of it.
+// GatewaySite is chat_session and a gateway in front of a provider; more are
+// lines of the gateway's block. It calls the provider once for each request,
+// whether that fails or not.
 func GatewaySite(f *Upstream, more ...string) string {
 	return fmt.Sprintf(`
 	tenant_resolve

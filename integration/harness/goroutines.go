@@ -22,8 +22,7 @@ func (c *Caddy) goroutinesIn(name string) int {
 	return n
 }
 
-// WantWaiting waits until so many requests wait for a call that others may
-// share.
+// WantWaiting waits until want requests wait for a call that others may share.
 func (c *Caddy) WantWaiting(want int) {
 	c.T.Helper()
 	Eventually(c.T, fmt.Sprintf("%d requests wait", want), func() bool {
@@ -31,8 +30,8 @@ func (c *Caddy) WantWaiting(want int) {
 	})
 }
 
-// WantFollowing waits until so many requests follow another one's answer under
-// their Idempotency-Key.
+// WantFollowing waits until want requests follow the answer to another request
+// with their Idempotency-Key.
 func (c *Caddy) WantFollowing(want int) {
 	c.T.Helper()
 	Eventually(c.T, fmt.Sprintf("%d requests follow", want), func() bool {
@@ -40,7 +39,7 @@ func (c *Caddy) WantFollowing(want int) {
 	})
 }
 
-// WantNothingLeft waits until nothing of the gateway's runs any more.
+// WantNothingLeft waits until no goroutine of the gateway is left.
 func (c *Caddy) WantNothingLeft() {
 	c.T.Helper()
 	Eventually(c.T, "no goroutine is left", func() bool {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// WantHeader checks an answer's headers; "#" stands for a number, "*" for
-// anything but nothing, and an empty value for a header that is not there.
+// WantHeader checks an answer's headers. "#" stands for a number, "*" for any
+// value, and an empty value for no header.
 func WantHeader(t testing.TB, got http.Header, want map[string]string) {
 	t.Helper()
 	for name, value := range want {
@@ -31,8 +31,8 @@ func WantHeader(t testing.TB, got http.Header, want map[string]string) {
 	}
 }
 
-// WantWithin checks a number that a header gives in whole units, rounded up, of
-// a duration that depends on when the server looked at its clock.
+// WantWithin checks a header that holds a duration in whole units, rounded up.
+// The exact value depends on when the server read its clock.
 func WantWithin(t testing.TB, what, got string, unit, low, high time.Duration) {
 	t.Helper()
 	n, err := strconv.ParseInt(got, 10, 64)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// HeldCall is a call of an upstream that the test steers from its own
-// goroutine. Its methods return once what they ask for is done.
+// HeldCall is a call of an upstream that the test controls from its own
+// goroutine. Its methods return once the upstream has done what they ask for.
 type HeldCall struct {
 	Asked
 	T    testing.TB
@@ -15,7 +15,7 @@ type HeldCall struct {
 
 	steps chan step
 	acks  chan struct{}
-	said  strings.Builder // of an answer that is not streamed
+	said  strings.Builder // the text of an answer that is not streamed
 }
 
 // step is a part of a held call's script.
@@ -24,7 +24,7 @@ type step struct {
 	last bool
 }
 
-// Hold is the script of an upstream without one: it hands the call to the test.
+// Hold is the default script of an upstream: it hands the call to the test.
 func (u *Upstream) Hold(c *Call) {
 	h := &HeldCall{
 		Asked: c.Asked,
@@ -48,14 +48,14 @@ func (u *Upstream) Hold(c *Call) {
 	}
 }
 
-// take does a step. It tells the test even when the step breaks the connection
-// with a panic.
+// take does a step. It acknowledges the step even when that breaks the
+// connection with a panic.
 func (h *HeldCall) take(s step, c *Call) {
 	defer func() { h.acks <- struct{}{} }()
 	s.do(c)
 }
 
-// Call waits for the next call.
+// Call waits for the next call. Its failures are those of the upstream's test.
 func (u *Upstream) Call() *HeldCall {
 	u.t.Helper()
 	select {
@@ -78,7 +78,7 @@ func (u *Upstream) WantNoCall(t testing.TB) {
 	}
 }
 
-// Try does a part of the answer, and reports false if the caller has gone.
+// Try does a part of the answer, and reports false if the caller has left.
 func (h *HeldCall) Try(do Script) bool { return h.try(step{do: do}) }
 
 func (h *HeldCall) try(s step) bool {
@@ -90,7 +90,7 @@ func (h *HeldCall) try(s step) bool {
 	case <-h.Gone:
 		return false
 	case <-time.After(Patience):
-		h.T.Fatal("the upstream has ended this call")
+		h.T.Fatal("the upstream has ended the call")
 		return false
 	}
 }
@@ -99,7 +99,7 @@ func (h *HeldCall) try(s step) bool {
 func (h *HeldCall) Do(do Script) {
 	h.T.Helper()
 	if !h.try(step{do: do}) {
-		h.T.Fatal("the upstream's caller has gone")
+		h.T.Fatal("the caller has left")
 	}
 }
 
@@ -107,17 +107,17 @@ func (h *HeldCall) Do(do Script) {
 func (h *HeldCall) End(do Script) {
 	h.T.Helper()
 	if !h.try(step{do, true}) {
-		h.T.Fatal("the upstream's caller has gone")
+		h.T.Fatal("the caller has left")
 	}
 }
 
-// Send sends parts of a stream as they are, at once.
+// Send sends parts of a stream unchanged, each at once.
 func (h *HeldCall) Send(parts ...string) {
 	h.T.Helper()
 	h.Do(Sends(parts...))
 }
 
-// Write sends bytes as they are, at once. The first ones begin the answer.
+// Write sends bytes unchanged and at once. The first ones begin the answer.
 func (h *HeldCall) Write(contentType, text string) {
 	h.T.Helper()
 	h.Do(func(c *Call) {
@@ -149,7 +149,7 @@ func (h *HeldCall) Document(doc string) {
 	h.Cut()
 }
 
-// Answer says text, in the way that was asked for.
+// Answer answers with text, streamed if the request asks for it.
 func (h *HeldCall) Answer(text string) {
 	h.T.Helper()
 	message := `{"role":"assistant","content":` + Quote(text) + `}`
@@ -160,7 +160,7 @@ func (h *HeldCall) Answer(text string) {
 	h.Document(WholeOf(message, "stop"))
 }
 
-// The usage that a held call reports, whatever was said.
+// The usage that a held call reports for any answer.
 const (
 	UpstreamTokensIn  = 11
 	UpstreamTokensOut = 7
@@ -178,7 +178,7 @@ func (h *HeldCall) Say(pieces ...string) {
 	}
 }
 
-// Finish ends the answer, as models do.
+// Finish ends the answer with a finish reason and usage.
 func (h *HeldCall) Finish(reason string) {
 	h.T.Helper()
 	h.End(func(c *Call) {
@@ -196,7 +196,7 @@ func (h *HeldCall) Fail(status int, body string) {
 	h.End(Document(status, body))
 }
 
-// Cut ends the answer, however much of it there is.
+// Cut ends the answer, complete or not.
 func (h *HeldCall) Cut() {
 	h.T.Helper()
 	h.End(EOF)
@@ -214,11 +214,11 @@ func (h *HeldCall) WantGone() {
 	select {
 	case <-h.Gone:
 	case <-time.After(Patience):
-		h.T.Fatal("the upstream call goes on")
+		h.T.Fatal("the upstream call is still running")
 	}
 }
 
-// Cancelled asks a question and cancels it, which leaves it unanswered.
+// Cancelled asks a question and cancels the turn before an answer.
 func (u *Upstream) Cancelled(cl *Client, session, question string) {
 	u.t.Helper()
 	u.mu.Lock()

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// LimitedSite is a site that answers ok to whoever is let through.
+// LimitedSite is a site that answers ok to every allowed request.
 func LimitedSite(limits string) string {
 	return fmt.Sprintf(`
 	tenant_resolve
@@ -26,7 +26,7 @@ func (c *Client) Get(header ...string) *http.Response {
 	return resp
 }
 
-// WantStatuses makes requests one after the other.
+// WantStatuses makes requests in sequence and checks their statuses.
 func (c *Client) WantStatuses(what string, want ...int) {
 	c.T.Helper()
 	for i, status := range want {

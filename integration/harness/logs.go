@@ -34,8 +34,8 @@ var chatFields = []string{
 	"tokens_in", "tokens_out", "cost_usd", "ttft_ms", "error_code",
 }
 
-// WantFields checks the contract's fields of an entry: those that are there,
-// and that the others are not. A nil stands for any value.
+// WantFields checks that an access log entry has the wanted fields, and none of
+// our other ones. A nil stands for any value.
 func WantFields(t testing.TB, entry, want map[string]any) {
 	t.Helper()
 	for _, name := range chatFields {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Metrics are the series on the admin endpoint, as they are written there.
+// Metrics returns the series on the admin endpoint, by their full names.
 func (c *Caddy) Metrics() map[string]float64 {
 	c.T.Helper()
 	return c.MetricsAt(c.Admin + "/metrics")
@@ -37,8 +37,8 @@ func (c *Caddy) MetricsAt(url string) map[string]float64 {
 	return series
 }
 
-// WantMetrics waits for series to have their values: a request is counted
-// when it is over, which its client may know first.
+// WantMetrics waits until series have these values. A request is counted when
+// it ends, which its client may see earlier.
 func (c *Caddy) WantMetrics(want map[string]float64) {
 	c.T.Helper()
 	for name, value := range want {
@@ -49,15 +49,15 @@ func (c *Caddy) WantMetrics(want map[string]float64) {
 	}
 }
 
-// OurMetrics are the names of the series that this project exports.
+// OurMetrics returns the names of the series that this project exports, sorted.
 func OurMetrics(series map[string]float64) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(series)), func(name string) bool {
 		return !strings.HasPrefix(name, "caddy_chat_") && !strings.HasPrefix(name, "caddy_ai_")
 	})
 }
 
-// RequestsIn is how many requests were counted: under their tenants, and as
-// refused where they have none.
+// RequestsIn returns how many requests were counted: those with a tenant, and
+// those rejected without one.
 func RequestsIn(series map[string]float64) float64 {
 	var n float64
 	for name, value := range series {

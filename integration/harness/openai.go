@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Quote is a string as JSON.
+// Quote returns a string as JSON.
 func Quote(s string) string {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -18,7 +18,7 @@ func Quote(s string) string {
 // Wire writes one answer of OpenAI's API.
 type Wire struct{ ID, Model string }
 
-// Chunk is a chunk with a delta and a finish reason, where not empty.
+// Chunk returns a chunk with a delta and, unless empty, a finish reason.
 func (w Wire) Chunk(delta, finish string) string {
 	reason := "null"
 	if finish != "" {
@@ -32,10 +32,10 @@ func (w Wire) chunk(choices, more string) string {
 		Quote(w.ID), Quote(w.Model), choices, more)
 }
 
-// Event is the event of a Chunk.
+// Event returns a Chunk as an event.
 func (w Wire) Event(delta, finish string) string { return "data: " + w.Chunk(delta, finish) + "\n\n" }
 
-// Envelope is the event of a chunk with these choices.
+// Envelope returns an event with these choices and more members.
 func (w Wire) Envelope(choices, more string) string {
 	return "data: " + w.chunk(choices, more) + "\n\n"
 }
@@ -45,7 +45,7 @@ func (w Wire) Text(s string) string        { return w.Event(`{"content":`+Quote(
 func (w Wire) Finish(reason string) string { return w.Event(`{}`, reason) }
 func (w Wire) Usage(in, out int) string    { return w.Envelope("[]", `,"usage":`+UsageOf(in, out)) }
 
-// Tool is a part of a tool call; id and name stand in its first one only.
+// Tool returns a part of a tool call. Only the first part has an id and a name.
 func (w Wire) Tool(index int, id, name, arguments string) string {
 	call := fmt.Sprintf(`{"index":%d,"function":{"arguments":%s}}`, index, Quote(arguments))
 	if id != "" {
@@ -54,7 +54,7 @@ func (w Wire) Tool(index int, id, name, arguments string) string {
 	return w.Event(`{"tool_calls":[`+call+`]}`, "")
 }
 
-// Whole is a complete answer, an event each.
+// Whole returns the events of a complete answer.
 func (w Wire) Whole(in, out int, pieces ...string) []string {
 	list := []string{w.Role()}
 	for _, p := range pieces {
@@ -63,31 +63,31 @@ func (w Wire) Whole(in, out int, pieces ...string) []string {
 	return append(list, w.Finish("stop"), w.Usage(in, out), EndMark)
 }
 
-// Document is a complete answer that is not streamed.
+// Document returns a complete answer that is not streamed.
 func (w Wire) Document(in, out int, text string) string {
 	return w.Completion(`{"role":"assistant","content":`+Quote(text)+`}`, "stop", UsageOf(in, out))
 }
 
-// Completion is an answer that is not streamed.
+// Completion returns an answer that is not streamed.
 func (w Wire) Completion(message, reason, usage string) string {
 	return fmt.Sprintf(`{"id":%s,"object":"chat.completion","created":1700000000,"model":%s,"choices":[{"index":0,"message":%s,"finish_reason":%s}],"usage":%s}`,
 		Quote(w.ID), Quote(w.Model), message, Quote(reason), usage)
 }
 
-// UsageOf is the usage of so many tokens, as JSON.
+// UsageOf returns a usage as JSON.
 func UsageOf(in, out int) string {
 	return fmt.Sprintf(`{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"x":[1]}`, in, out, in+out)
 }
 
-// WithUsage puts a usage into an event of the upstream's.
+// WithUsage adds a usage to an event.
 func WithUsage(event, usage string) string {
 	return strings.Replace(event, `"choices"`, `"usage":`+usage+`,"choices"`, 1)
 }
 
-// sample is an answer whose words a test may spell out.
+// sample is an answer with fixed names, for tests that compare bytes.
 var sample = Wire{ID: "c-1", Model: "up-1"}
 
-// The events of a sample answer, and that answer where it is not streamed.
+// The events of the sample answer, and the same answer as a document.
 var (
 	Role        = sample.Role()
 	Finished    = sample.Finish("stop")
@@ -100,19 +100,19 @@ const sampleUsage = `{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}
 // EndMark is the event that ends a stream.
 const EndMark = "data: [DONE]\n\n"
 
-// Delta is the event of a chunk of the sample answer.
+// Delta returns an event of the sample answer.
 func Delta(delta string) string { return sample.Event(delta, "") }
 
-// Content is the event of a chunk with text.
+// Content returns an event of the sample answer with text.
 func Content(text string) string { return sample.Text(text) }
 
-// ChunkOf is a chunk of the sample answer, without an event around it.
+// ChunkOf returns a chunk of the sample answer, without the event around it.
 func ChunkOf(delta string) string { return sample.Chunk(delta, "") }
 
-// EndOf is the chunk with the finish reason.
+// EndOf returns the chunk with the finish reason.
 func EndOf(reason string) string { return sample.Chunk("{}", reason) }
 
-// WholeOf is an answer with that message, which is not streamed.
+// WholeOf returns the sample answer as a document with that message.
 func WholeOf(message, reason string) string {
 	return sample.Completion(message, reason, `{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}`)
 }

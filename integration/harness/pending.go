@@ -57,7 +57,7 @@ func (a *Pending) Events() *Events {
 	return ReadEvents(a.t, a.Answer())
 }
 
-// Text reads as many events as it takes to have read this text.
+// Text reads events until their text is want.
 func (e *Events) Text(want string) []Event {
 	e.t.Helper()
 	var list []Event

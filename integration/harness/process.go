@@ -1,6 +1,6 @@
-// Package harness runs the gateway as its users do, for the tests beside it:
-// a Caddy process with all modules, upstreams that do what a test wants, and
-// clients that read the answers.
+// Package harness runs the gateway for the integration tests as its users do: a
+// Caddy process with all modules, scripted upstreams, and clients that read the
+// answers.
 package harness
 
 import (
@@ -23,8 +23,8 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for something that should happen at
-// once. No test passes or fails by how long it takes.
+// Patience is how long a test waits for something that should happen at once.
+// No test depends on how long it takes.
 const Patience = 60 * time.Second
 
 // Caddy is a running Caddy.
@@ -36,8 +36,8 @@ type Caddy struct {
 	Admin string // of the admin API
 	Log   *LogBuffer
 	Env   []string
-	Exit  chan struct{} // closed when it has ended
-	Err   error         // how it ended
+	Exit  chan struct{} // closed when the process has ended
+	Err   error         // how the process ended
 }
 
 // LogBuffer keeps what a process prints. It is safe for concurrent use.
@@ -61,9 +61,9 @@ func (b *LogBuffer) String() string {
 // ports counts the ports that FreePort has tried.
 var ports atomic.Int64
 
-// FreePort returns a free port of the loopback interface. It lies below those
-// that the system hands out, and in a range that depends on the process: it
-// stays free until Caddy listens, whatever runs beside this test.
+// FreePort returns a free port of the loopback interface. It is below the
+// ephemeral ports, in a range that depends on the process, so that it stays free
+// until Caddy listens, whatever else runs.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	const first, ranges, size = 10000, 100, 200
@@ -80,8 +80,8 @@ func FreePort(t testing.TB) int {
 	return 0
 }
 
-// globalOptions is what every Caddyfile of the tests begins with. %[1]s is
-// the admin address, %[2]s more options.
+// globalOptions begins every Caddyfile of the tests. %[1]s is the admin address,
+// %[2]s more options.
 const globalOptions = `{
 	admin %s
 	auto_https off
@@ -90,17 +90,16 @@ const globalOptions = `{
 }
 `
 
-// Start runs Caddy with a site of its own port. options goes into the
-// global options, site into a site block; {$UPSTREAM} and the like may be
-// set by env, as NAME=value. The process is stopped when the test ends, and
-// the test fails if it did not end cleanly or reported a data race.
+// Start runs Caddy with one site on a free port. options goes into the global
+// options, site into the site block; env sets variables such as {$UPSTREAM}, as
+// NAME=value. The process stops when the test ends, and the test fails if it
+// does not end cleanly or reports a data race.
 func Start(t testing.TB, options, site string, env ...string) *Caddy {
 	t.Helper()
 	return startIn(t, t.TempDir(), options, site, env...)
 }
 
-// startIn is Start in a directory, which keeps the data of a process
-// for the next one.
+// startIn is Start in a given directory.
 func startIn(t testing.TB, dir, options, site string, env ...string) *Caddy {
 	t.Helper()
 	port, adminPort := FreePort(t), FreePort(t)
@@ -116,7 +115,7 @@ func startIn(t testing.TB, dir, options, site string, env ...string) *Caddy {
 	return c
 }
 
-// WriteConfig writes the Caddyfile; reload makes it count.
+// WriteConfig writes the Caddyfile. It takes effect at the next Reload.
 func (c *Caddy) WriteConfig(options, site string) {
 	c.T.Helper()
 	config := fmt.Sprintf(globalOptions, strings.TrimPrefix(c.Admin, "http://"), options) +
@@ -126,7 +125,7 @@ func (c *Caddy) WriteConfig(options, site string) {
 	}
 }
 
-// Command is a caddy command in the process's directory and environment.
+// Command returns a caddy command in the process's directory and environment.
 func (c *Caddy) Command(ctx context.Context, args ...string) *exec.Cmd {
 	c.T.Helper()
 	file, err := binary()
@@ -162,7 +161,7 @@ func (c *Caddy) waitUntilServing() {
 	Eventually(c.T, "Caddy serves", func() bool {
 		select {
 		case <-c.Exit:
-			c.T.Fatalf("Caddy ended: %v\n%s", c.Err, c.Log)
+			c.T.Fatalf("Caddy exited: %v\n%s", c.Err, c.Log)
 		default:
 		}
 		resp, err := http.Get(c.Admin + "/config/")
@@ -182,7 +181,7 @@ func (c *Caddy) Signal(sig syscall.Signal) {
 	}
 }
 
-// Kill ends the process as a power cut would, and waits until it is gone.
+// Kill ends the process with SIGKILL and waits until it is gone.
 func (c *Caddy) Kill() {
 	c.T.Helper()
 	c.Signal(syscall.SIGKILL)
@@ -201,7 +200,7 @@ func (c *Caddy) Stop() {
 		case <-time.After(Patience):
 			c.Signal(syscall.SIGQUIT) // prints all goroutines
 			<-c.Exit
-			c.T.Errorf("Caddy did not end:\n%s", c.Log)
+			c.T.Errorf("Caddy did not exit:\n%s", c.Log)
 		}
 	}
 	if strings.Contains(c.Log.String(), "DATA RACE") {
@@ -212,14 +211,14 @@ func (c *Caddy) Stop() {
 	}
 }
 
-// Restart runs the process anew, after stop or kill.
+// Restart runs the process again, after Stop or Kill.
 func (c *Caddy) Restart() {
 	c.T.Helper()
-	Transport.CloseIdleConnections() // those to the process that has ended
+	Transport.CloseIdleConnections() // those to the old process
 	c.Run()
 }
 
-// Reload loads the Caddyfile as it is now.
+// Reload loads the current Caddyfile.
 func (c *Caddy) Reload() {
 	c.T.Helper()
 	ctx, cancel := context.WithTimeout(c.T.Context(), Patience)
@@ -228,8 +227,8 @@ func (c *Caddy) Reload() {
 	if err != nil {
 		c.T.Fatalf("reload: %v\n%s", err, out)
 	}
-	// The old servers close theirs, perhaps just as one is used again for a
-	// POST, which is not repeated.
+	// The old servers close idle connections, perhaps just as the client reuses
+	// one for a POST, which it does not retry.
 	Transport.CloseIdleConnections()
 }
 
@@ -243,13 +242,13 @@ func RunCaddy(t testing.TB, dir string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Eventually waits until ok, which is asked again and again.
+// Eventually polls ok until it is true.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(Patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("it did not come to pass: %s", what)
+			t.Fatalf("still waiting: %s", what)
 		}
 		pause := time.NewTimer(10 * time.Millisecond)
 		<-pause.C
@@ -267,7 +266,7 @@ func ReadAll(t testing.TB, resp *http.Response) string {
 	return string(b)
 }
 
-// Complaint is what a caddy command says is wrong, in its last line.
+// Complaint returns the error in the last line of a caddy command's output.
 func Complaint(out string) string {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	last := lines[len(lines)-1]

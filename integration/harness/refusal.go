@@ -11,13 +11,13 @@ import (
 	"testing"
 )
 
-// What no client may ever see of an upstream that refuses.
+// What no client may ever see of a failed upstream.
 const (
 	UpstreamKey  = "sk-upstream-0123456789abcdef"
 	UpstreamTold = "UPSTREAM-SAID-THIS"
 )
 
-// Refusal is a request and how it is refused.
+// Refusal is a request and its expected error.
 type Refusal struct {
 	Name   string
 	Method string // POST by default
@@ -101,7 +101,7 @@ func checkShape(t testing.TB, text string, openAI bool) {
 	}
 }
 
-// CheckDiscretion looks for what a client must not see.
+// CheckDiscretion checks that an answer reveals nothing a client must not see.
 func CheckDiscretion(t testing.TB, c *Caddy, resp *http.Response, text string) {
 	t.Helper()
 	all := text + fmt.Sprint(resp.Header)
@@ -115,26 +115,26 @@ func CheckDiscretion(t testing.TB, c *Caddy, resp *http.Response, text string) {
 // SomeSession is a valid session id.
 const SomeSession = "0198f0e0-0000-7000-8000-000000000000"
 
-// CompletionRequestFor is a request to a model, under /v1/chat/completions.
+// CompletionRequestFor returns a chat completions request to a model.
 func CompletionRequestFor(model string) map[string]any {
 	return map[string]any{"model": model, "messages": []map[string]string{{"role": "user", "content": "hi"}}}
 }
 
-// ChatRequestFor is a request to a model in a new session.
+// ChatRequestFor returns a /chat request to a model in a new session.
 func ChatRequestFor(model string) ChatRequest {
 	return ChatRequest{SessionID: NewSession(), Message: "hi", ModelID: model}
 }
 
-// WantReason checks whether a message passes the provider's reason on, which
-// it never does with what looks like a key or an address.
+// WantReason checks whether an error message contains the provider's reason. It
+// must never contain anything that looks like a key or an address.
 func WantReason(t testing.TB, told string, passedOn bool) {
 	t.Helper()
 	if strings.Contains(told, "upstream-words") != passedOn {
-		t.Errorf("the client is told %q", told)
+		t.Errorf("the client got %q", told)
 	}
 	for _, secret := range []string{"sk-live", "0123456789abcdef", "internal.example.com"} {
 		if strings.Contains(told, secret) {
-			t.Errorf("the client is told %q", told)
+			t.Errorf("the client got %q", told)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// repository is the folder with the go.mod above the tests.
+// repository returns the folder above the tests that holds go.mod.
 func repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -26,7 +26,7 @@ func repository() (string, error) {
 	}
 }
 
-// Found returns what a pattern's group matches in a file of the repository.
+// Found returns all matches of a pattern's group in a file of the repository.
 func Found(t testing.TB, file, pattern string) []string {
 	t.Helper()
 	root, err := repository()

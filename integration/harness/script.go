@@ -11,19 +11,19 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Script is what an upstream does with a call, or with a part of it.
+// Script is how an upstream answers a call, or does a part of that.
 type Script func(*Call)
 
-// Call is one call of an upstream, as its script sees it.
+// Call is one call of an upstream, as a script sees it.
 type Call struct {
 	Asked
-	Wire // of the answer
+	Wire // writes the answer
 	W    http.ResponseWriter
 	R    *http.Request
 }
 
-// Send writes parts of the answer, each at once. It is a stream, unless its
-// Content-Type says otherwise.
+// Send writes parts of the answer, each at once. The answer is an event stream
+// unless its Content-Type is set already.
 func (c *Call) Send(parts ...string) {
 	if c.W.Header().Get("Content-Type") == "" {
 		c.W.Header().Set("Content-Type", "text/event-stream")
@@ -34,12 +34,12 @@ func (c *Call) Send(parts ...string) {
 	}
 }
 
-// Serves answers with a handler, for what no script knows.
+// Serves answers with a handler.
 func Serves(h http.Handler) Script {
 	return func(c *Call) { h.ServeHTTP(c.W, c.R) }
 }
 
-// Steps does one thing after the other.
+// Steps runs scripts in sequence.
 func Steps(list ...Script) Script {
 	return func(c *Call) {
 		for _, do := range list {
@@ -48,7 +48,7 @@ func Steps(list ...Script) Script {
 	}
 }
 
-// ByModel does what is listed for the model that is asked for.
+// ByModel runs the script that is listed for the requested model.
 func ByModel(list map[string]Script) Script {
 	return func(c *Call) {
 		do, ok := list[c.Model]
@@ -82,7 +82,7 @@ func Refuses(status int, code string, header ...string) Script {
 	return Document(status, fmt.Sprintf(`{"error":{"message":"upstream-words","type":"some_error","param":null,"code":%q}}`, code), header...)
 }
 
-// Says answers in full, with a chunk for each piece, and counts tokens.
+// Says answers in full, with a chunk for each piece, and reports a usage.
 func Says(in, out int, pieces ...string) Script {
 	return func(c *Call) {
 		if c.Streams() {
@@ -93,7 +93,7 @@ func Says(in, out int, pieces ...string) Script {
 	}
 }
 
-// Replies answers in full with what fn makes of the request.
+// Replies answers in full with the text that fn returns for the request.
 func Replies(fn func(Asked) string) Script {
 	return func(c *Call) { Says(UpstreamTokensIn, UpstreamTokensOut, fn(c.Asked))(c) }
 }
@@ -103,7 +103,7 @@ func Echoes(c *Call) {
 	Replies(func(a Asked) string { return "re: " + a.Question() })(c)
 }
 
-// AnswersAll answers with the sample answer and another text.
+// AnswersAll answers with the sample answer, with another text.
 func AnswersAll(text string) Script {
 	return func(c *Call) {
 		if c.Streams() {
@@ -114,8 +114,8 @@ func AnswersAll(text string) Script {
 	}
 }
 
-// Knows always answers with the same text, a chunk a word. Where the request
-// ends with a beginning of it, as the assistant's, it goes on from there.
+// Knows always answers with the same text, one chunk per word. If the request
+// ends with an assistant message that begins the text, it continues from there.
 func Knows(in, out int, text string) Script {
 	return func(c *Call) {
 		rest := text
@@ -138,7 +138,7 @@ func Sends(events ...string) Script {
 	}
 }
 
-// SendsOf streams what fn makes of the call.
+// SendsOf streams the events that fn returns.
 func SendsOf(fn func(Wire) []string) Script {
 	return func(c *Call) { c.Send(fn(c.Wire)...) }
 }
@@ -156,26 +156,26 @@ func Begins(pieces ...string) Script {
 // HeaderOnly sends the header of a stream and nothing else.
 func HeaderOnly(c *Call) { c.Send("") }
 
-// HalfEvent breaks off within an event, in the middle of a letter.
+// HalfEvent breaks off within an event, and within a letter.
 func HalfEvent(c *Call) {
 	ev := c.Text("grün")
 	c.Send(ev[:strings.Index(ev, "ü")+1])
 }
 
-// ErrorFrame is a failure that the stream reports in a frame.
+// ErrorFrame reports a failure in the data of an event.
 func ErrorFrame(c *Call) {
 	c.Send("data: {\"error\":{\"message\":\"upstream-words\",\"type\":\"server_error\",\"code\":\"internal_error\"}}\n\n")
 }
 
-// ErrorEvent is a failure that the stream reports by the event's type.
+// ErrorEvent reports a failure by an event's type.
 func ErrorEvent(c *Call) {
 	c.Send("event: error\ndata: {\"message\":\"upstream-words\"}\n\n")
 }
 
-// EOF ends the answer in an orderly way, however much of it there is.
+// EOF ends the answer in an orderly way, complete or not.
 func EOF(*Call) {}
 
-// TornOff closes the connection in the middle of the transfer.
+// TornOff closes the connection during the transfer.
 func TornOff(*Call) { panic(http.ErrAbortHandler) }
 
 // Reset ends the connection with an RST.
@@ -191,7 +191,7 @@ func Reset(c *Call) {
 // Stalls does nothing until the caller gives up.
 func Stalls(c *Call) { <-c.R.Context().Done() }
 
-// Waits goes on once ch is closed or has a value.
+// Waits continues once ch is closed or has a value.
 func Waits(ch <-chan struct{}) Script {
 	return func(c *Call) {
 		select {
@@ -201,7 +201,7 @@ func Waits(ch <-chan struct{}) Script {
 	}
 }
 
-// Takes goes on after some time, which is what a slow model takes.
+// Takes continues after some time, like a slow model.
 func Takes(d time.Duration) Script {
 	return func(c *Call) {
 		timer := time.NewTimer(d)
@@ -213,8 +213,8 @@ func Takes(d time.Duration) Script {
 	}
 }
 
-// Trickles sends a stream a byte at a time, one for each value of pace, and
-// the rest at once when that is closed.
+// Trickles sends a stream one byte at a time, a byte for each value of pace, and
+// the rest at once when pace is closed.
 func Trickles(pace <-chan struct{}, fn func(Wire) []string) Script {
 	return func(c *Call) {
 		all := strings.Join(fn(c.Wire), "")

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// WantLast waits until the newest message of a session is this one.
+// WantLast waits until the newest message of a session is an assistant's with
+// this content and status.
 func (c *Client) WantLast(session, content, status string) {
 	c.T.Helper()
 	Eventually(c.T, "the newest message is "+content+", "+status, func() bool {
@@ -21,7 +22,7 @@ func (c *Client) WantLast(session, content, status string) {
 	})
 }
 
-// WantFree waits until the session takes a message, and has it answered.
+// WantFree waits until the session accepts a message, and answers it.
 func WantFree(t testing.TB, up *Upstream, cl *Client, session string) {
 	t.Helper()
 	up.Plays(Echoes)
@@ -51,8 +52,8 @@ func (c *Client) CancelTurn(session string) bool {
 	return *ok.Data.Cancelled
 }
 
-// FailAll fails every call made for one message, however often it is tried,
-// until its answer is there.
+// FailAll fails every call made for one message, retries included, until the
+// client has its answer.
 func FailAll(t testing.TB, up *Upstream, a *Pending, status int, body string) {
 	t.Helper()
 	for {
@@ -68,8 +69,8 @@ func FailAll(t testing.TB, up *Upstream, a *Pending, status int, body string) {
 	}
 }
 
-// WantCutTurn checks that a turn of /chat broke off after some text, which is
-// kept.
+// WantCutTurn checks that a turn of /chat broke off after some text, and that
+// the text is stored as partial.
 func WantCutTurn(t testing.TB, cl *Client, session string, a Answered, text, code string) {
 	t.Helper()
 	if a.Text != text || a.Failed == nil || a.Failed.Code != code || a.Failed.TraceID == "" || a.Done == nil || a.Done.FinishReason != "error" {
@@ -80,11 +81,12 @@ func WantCutTurn(t testing.TB, cl *Client, session string, a Answered, text, cod
 	}
 	msgs := cl.History(session)
 	if len(msgs) != 2 || msgs[1].Content != text || msgs[1].Status != "partial" {
-		t.Errorf("stored are %+v, want a partial %q", msgs, text)
+		t.Errorf("stored %+v, want a partial %q", msgs, text)
 	}
 }
 
-// Follow asks for the events of a session after one, all where it is empty.
+// Follow asks for the events of a session after lastEventID, or all if that is
+// empty.
 func (c *Client) Follow(session, lastEventID string) *Pending {
 	c.T.Helper()
 	req := c.Request(http.MethodGet, "/chat/"+session+"/stream", nil)
@@ -94,7 +96,7 @@ func (c *Client) Follow(session, lastEventID string) *Pending {
 	return c.Start(req)
 }
 
-// WantRest checks that a stream goes on with exactly these events.
+// WantRest checks that exactly these events are left of a stream.
 func WantRest(t testing.TB, e *Events, want []Event) {
 	t.Helper()
 	got := e.Rest().Events
@@ -108,7 +110,7 @@ func WantRest(t testing.TB, e *Events, want []Event) {
 	}
 }
 
-// WantIDs checks that events are numbered from 1 under one turn.
+// WantIDs checks that events are numbered from 1 within one turn.
 func WantIDs(t testing.TB, list []Event) {
 	t.Helper()
 	turn, _, _ := strings.Cut(list[0].ID, ":")
@@ -145,7 +147,7 @@ func (c *Client) List(query string) SessionList {
 	return l
 }
 
-// Contents are messages in short, as role: content.
+// Contents returns messages in short, as role: content.
 func Contents(msgs []StoredMessage) []string {
 	var list []string
 	for _, m := range msgs {
@@ -154,7 +156,7 @@ func Contents(msgs []StoredMessage) []string {
 	return list
 }
 
-// SessionIDs are the ids of a list of sessions, in its order.
+// SessionIDs returns the ids of a list of sessions, in order.
 func SessionIDs(l SessionList) []string {
 	var list []string
 	for _, s := range l.Data.Sessions {

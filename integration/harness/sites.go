@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// StartSites is Start with whole site blocks, for tests that care for
-// host names. Their addresses are http://:{$PORT} or http://name:{$PORT}.
+// StartSites is Start with whole site blocks, for tests of host names. The
+// addresses are http://:{$PORT} or http://name:{$PORT}.
 func StartSites(t testing.TB, options, sites string, env ...string) *Caddy {
 	t.Helper()
 	port, adminPort := FreePort(t), FreePort(t)
@@ -29,8 +29,7 @@ func StartSites(t testing.TB, options, sites string, env ...string) *Caddy {
 	return c
 }
 
-// Visit makes a request with a Host header and others; a header may stand
-// twice.
+// Visit makes a request with a Host header and others. A header may occur twice.
 func Visit(c *Caddy, method, path, host string, header ...string) *http.Response {
 	c.T.Helper()
 	req, err := http.NewRequestWithContext(c.T.Context(), method, c.URL+path, nil)
@@ -62,7 +61,7 @@ const EchoChain = `
 	}
 `
 
-// TwoTenants are a tenant with a host name and one with a key.
+// TwoTenants are one tenant with a host name and one with a key.
 const TwoTenants = `
 	chat {
 		tenant acme {
@@ -86,7 +85,7 @@ const PlainTenants = `
 	}
 `
 
-// Trouble makes the operations of a process's store fail, and calls the end.
+// Trouble makes an operation of the process's store fail until end is called.
 func (c *Caddy) Trouble(op string) (end func()) {
 	c.T.Helper()
 	name := filepath.Join(c.Dir, "trouble-"+op)
@@ -100,5 +99,5 @@ func (c *Caddy) Trouble(op string) (end func()) {
 	}
 }
 
-// TroubledTenants is PlainTenants with the store in trouble.
+// TroubledTenants is PlainTenants with a store that Trouble can make fail.
 var TroubledTenants = strings.Replace(PlainTenants, "chat {", "chat {\n\t\tstore trouble", 1)

@@ -11,12 +11,12 @@ func (c *Client) Remember(session string, body any, header ...string) *Pending {
 	return c.Start(c.Request(http.MethodPost, CompletionsPath, body, append([]string{"X-Session-Id", session}, header...)...))
 }
 
-// MessagesBody is a request with messages, and what follows them.
+// MessagesBody returns a request with messages and more members.
 func MessagesBody(messages string, more ...string) string {
 	return `{"model":"fast","messages":[` + messages + `]` + strings.Join(more, "") + `}`
 }
 
-// UserSays is a request with one message of the user's.
+// UserSays returns a request with one user message.
 func UserSays(text string, more ...string) string {
 	return MessagesBody(`{"role":"user","content":`+Quote(text)+`}`, more...)
 }
@@ -24,13 +24,13 @@ func UserSays(text string, more ...string) string {
 // Streamed is the member that asks MessagesBody for a stream.
 const Streamed = `,"stream":true`
 
-// Whole reads an answer that has begun to its end, as an OpenAI client does.
+// Whole waits for the answer and reads it to its end, as an OpenAI client does.
 func (a *Pending) Whole() Completion {
 	a.t.Helper()
 	return ReadCompletion(a.t, a.Answer())
 }
 
-// Turn has a completion asked and answered.
+// Turn asks for a completion in a session and answers it with text.
 func (u *Upstream) Turn(cl *Client, session, body, text string) Completion {
 	u.t.Helper()
 	a := cl.Remember(session, body)

@@ -19,7 +19,7 @@ type CompletionStream struct {
 	Ask  *Pending
 }
 
-// StartCompletion asks for a completion, whose answer may not have begun.
+// StartCompletion asks for a completion without waiting for the answer.
 func (c *Client) StartCompletion(q any, header ...string) *Pending {
 	c.T.Helper()
 	return c.Start(c.Request(http.MethodPost, CompletionsPath, q, header...))
@@ -37,7 +37,7 @@ func (a *Pending) Stream() *CompletionStream {
 	return r
 }
 
-// ReadText reads until that is the text so far.
+// ReadText reads until the text so far is want.
 func (r *CompletionStream) ReadText(want string) {
 	r.t.Helper()
 	for r.Text != want {

@@ -10,8 +10,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// TargetSite is a gateway whose model fast goes to targets, first the first
-// one. A token costs one dollar in and two dollars out.
+// TargetSite is a gateway whose model fast has targets. An input token costs one
+// dollar, an output token two.
 type TargetSite struct {
 	T       testing.TB
 	C       *Caddy
@@ -22,13 +22,13 @@ type TargetSite struct {
 // TargetConfig is what differs from site to site, as lines of a Caddyfile.
 type TargetConfig struct {
 	Targets  []*Upstream
-	Tenants  string // the global option chat; GatewayTenants where empty
+	Tenants  string // the global option chat; GatewayTenants if empty
 	Provider string // more lines of each provider
-	Fast     string // lines of the model fast; all targets in order where empty
+	Fast     string // lines of the model fast; all targets in order if empty
 	Gateway  string // more lines of ai_gateway
 }
 
-// Patient is what most tests need: no breaker in their way, and no timeout.
+// Patient has neither a circuit breaker nor a timeout that a test could meet.
 const Patient = `
 		retries 1
 		circuit_breaker 100000 1s
@@ -67,15 +67,15 @@ func NewTargetSite(t testing.TB, cfg TargetConfig) *TargetSite {
 	return &TargetSite{T: t, C: c, Globex: NewClient(c, "globex", "ann"), Targets: cfg.Targets}
 }
 
-// Label is the value of a series' label.
+// Label returns the value of a series' label.
 func Label(series, name string) string {
 	_, rest, _ := strings.Cut(series, name+`="`)
 	value, _, _ := strings.Cut(rest, `"`)
 	return value
 }
 
-// WantText checks that the answer is whole: a document, or a stream that
-// reads as if it had come in one go.
+// WantText checks that the answer is complete: a document, or a stream that
+// shows no seam.
 func (a *Completion) WantText(t testing.TB, text string) {
 	t.Helper()
 	if a.Header.Get("Content-Type") != "text/event-stream" {
@@ -91,8 +91,8 @@ func (a *Completion) WantText(t testing.TB, text string) {
 	a.WantOne(t)
 }
 
-// WantOne checks that the chunks of a stream are those of one answer: with
-// one id, one role, and at the end one finish reason and one usage.
+// WantOne checks that the chunks of a stream belong to one answer: one id, one
+// role, and at the end one finish reason and one usage.
 func (a *Completion) WantOne(t testing.TB) {
 	t.Helper()
 	var ids, roles, reasons []string
@@ -114,11 +114,11 @@ func (a *Completion) WantOne(t testing.TB) {
 		if reason := doc.Get("choices.0.finish_reason").Str; reason != "" {
 			reasons = append(reasons, reason)
 		} else if len(reasons) > 0 && doc.Get("choices.#").Int() > 0 {
-			t.Errorf("behind the finish reason comes frame %d: %s", i, frame)
+			t.Errorf("frame %d follows the finish reason: %s", i, frame)
 		}
 		if doc.Get("usage").IsObject() {
 			if usages++; i != len(a.Frames)-2 {
-				t.Errorf("the usage comes in frame %d of %d", i, len(a.Frames))
+				t.Errorf("the usage is in frame %d of %d", i, len(a.Frames))
 			}
 		}
 	}

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// Upstream is the server behind the chain: a model server, or an application.
-// It records what it is asked, and follows a script: one entry per call, of
-// which the last one repeats. Without a script, every call waits for the test,
-// which then steers it (see HeldCall).
+// Upstream is the server behind the chain: a model server or an application. It
+// records its calls and follows a script: one entry per call, the last of which
+// repeats. Without a script, every call waits for the test, which controls it
+// (see HeldCall).
 type Upstream struct {
 	Name  string         // of the provider in the Caddyfile
 	URL   string         // of its API, with /v1
-	Calls chan *HeldCall // that wait for the test
+	Calls chan *HeldCall // waiting for the test
 
 	t testing.TB
 	*endpoint
@@ -38,7 +38,7 @@ type endpoint struct {
 	asked  []Asked
 }
 
-// NewUpstream starts an upstream. Start it before Caddy, which is then stopped
+// NewUpstream starts an upstream. Start it before Caddy, so that Caddy stops
 // first.
 func NewUpstream(t testing.TB, script ...Script) *Upstream {
 	t.Helper()
@@ -77,7 +77,7 @@ func NewTargets(t testing.TB, names ...string) []*Upstream {
 	return list
 }
 
-// Origin is the URL of the server itself.
+// Origin returns the URL of the server itself.
 func (u *Upstream) Origin() string { return "http://" + u.addr }
 
 func (u *Upstream) serve(l net.Listener) {
@@ -104,7 +104,7 @@ func (u *Upstream) Up() {
 	})
 }
 
-// Plays sets the script anew. Without any, further calls wait for the test.
+// Plays replaces the script. Without any, further calls wait for the test.
 func (u *Upstream) Plays(script ...Script) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -112,11 +112,11 @@ func (u *Upstream) Plays(script ...Script) {
 }
 
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Read the body to its end, or the server does not notice when the caller
-	// goes away.
+	// Read the body to its end, or the server does not notice that the caller
+	// has left.
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the caller has gone
+		return // the caller has left
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	asked := Asked{At: time.Now(), Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), Body: string(body)}
@@ -134,21 +134,21 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	do(&Call{Asked: asked, Wire: wire, W: w, R: r})
 }
 
-// Requests are the calls that came so far.
+// Requests returns the calls so far.
 func (u *Upstream) Requests() []Asked {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Clone(u.asked)
 }
 
-// Count is how often the upstream was asked.
+// Count returns the number of calls so far.
 func (u *Upstream) Count() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return len(u.asked)
 }
 
-// Last is the request that came last.
+// Last returns the latest call.
 func (u *Upstream) Last() Asked {
 	u.t.Helper()
 	asked := u.Requests()
@@ -158,7 +158,7 @@ func (u *Upstream) Last() Asked {
 	return asked[len(asked)-1]
 }
 
-// Only is the one request that came.
+// Only returns the only call.
 func (u *Upstream) Only() Asked {
 	u.t.Helper()
 	asked := u.Requests()
@@ -168,8 +168,8 @@ func (u *Upstream) Only() Asked {
 	return asked[0]
 }
 
-// Gateway is an ai_gateway that calls the upstream as the model fast, once for
-// each request, and waits for it as long as the test does.
+// Gateway is an ai_gateway whose model fast is the upstream. It calls it once
+// for each request, and its timeouts are longer than any test.
 func (u *Upstream) Gateway() string {
 	return fmt.Sprintf(`
 	ai_gateway {
@@ -192,7 +192,7 @@ func (u *Upstream) Gateway() string {
 }
 
 // Chain is the whole chain in front of the upstream, with options of
-// chat_session and limits that no test meets by accident.
+// chat_session, and with limits that no test reaches by accident.
 func (u *Upstream) Chain(session string) string {
 	return fmt.Sprintf(`
 	tenant_resolve

@@ -39,14 +39,14 @@ func TestUpstream(t *testing.T) {
 		do     Script
 		fails  error  // before the header
 		breaks error  // in the body
-		body   string // what it ends with, as far as it came
+		body   string // the end of what arrived
 	}{
 		{name: "says", do: Says(7, 3, "Hel", "lo"), body: EndMark},
 		{name: "eof", do: Steps(Begins("Hel"), EOF), body: Wire{"one-1", "m"}.Text("Hel")},
 		{name: "reset before the header", do: Reset, fails: syscall.ECONNRESET},
-		{name: "reset in the middle", do: Steps(Begins("Hel"), Reset), breaks: syscall.ECONNRESET, body: Wire{"one-1", "m"}.Text("Hel")},
+		{name: "reset mid-stream", do: Steps(Begins("Hel"), Reset), breaks: syscall.ECONNRESET, body: Wire{"one-1", "m"}.Text("Hel")},
 		{name: "torn off before the header", do: TornOff, fails: io.EOF},
-		{name: "torn off in the middle", do: Steps(Begins("Hel"), TornOff), breaks: io.ErrUnexpectedEOF, body: Wire{"one-1", "m"}.Text("Hel")},
+		{name: "torn off mid-stream", do: Steps(Begins("Hel"), TornOff), breaks: io.ErrUnexpectedEOF, body: Wire{"one-1", "m"}.Text("Hel")},
 		{name: "half an event", do: Steps(Begins("Hel"), HalfEvent), body: "gr\xc3"},
 		{name: "trickles", do: Trickles(pace, func(w Wire) []string { return w.Whole(7, 3, "Hel") }), body: EndMark},
 	} {
@@ -66,7 +66,7 @@ func TestUpstream(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the script, whose last line repeats", func(t *testing.T) {
+	t.Run("the last entry of a script repeats", func(t *testing.T) {
 		one := NewTarget(t, "one", Refuses(503, "x"), Refuses(429, "x", "Retry-After", "7"), Says(7, 3, "Hello"))
 		for _, want := range []int{503, 429, 200, 200} {
 			resp, err := one.post(`{"model":"m"}`)
@@ -81,7 +81,7 @@ func TestUpstream(t *testing.T) {
 			t.Errorf("%d calls are counted", one.Count())
 		}
 	})
-	t.Run("a model that goes on from where it was", func(t *testing.T) {
+	t.Run("a model continues an assistant message", func(t *testing.T) {
 		one := NewTarget(t, "one", Knows(7, 3, "Hello world"))
 		resp, err := one.post(`{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Hello wo"}]}`)
 		if err != nil {

@@ -1,5 +1,5 @@
-// Command caddy is the Caddy that the tests of the integration folder run:
-// all modules of the gateway, and two of the tests' own.
+// Command caddy is the Caddy that the integration tests run: all modules of the
+// gateway, and two for the tests.
 package main
 
 import (

@@ -17,9 +17,8 @@ func init() {
 	caddy.RegisterModule(trouble{})
 }
 
-// trouble is a store that fails when a test wants it to: an operation fails
-// while the process's directory holds a file named after it. Everything else
-// of it is Badger.
+// trouble is a Badger store whose operations a test can make fail: an operation
+// fails while the process's directory holds a file named after it.
 type trouble struct {
 	badger.Badger
 }
@@ -38,7 +37,7 @@ func (b *trouble) Open(log *zap.Logger) (store.Store, error) {
 
 type troubled struct{ store.Store }
 
-// errTrouble holds what no client may see.
+// errTrouble contains text that no client may see.
 var errTrouble = errors.New("goroutine 1 [running]: /var/lib/secret: trouble")
 
 func troubles(op string) bool {
