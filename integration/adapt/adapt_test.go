@@ -16,9 +16,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestAdapt adapts every Caddyfile of this folder: a Caddyfile, a line of ten
-// dashes, and what must come of it: the JSON, which must also be valid, or
-// lines "error: <words>", all of which the error must say.
+// TestAdapt adapts every .caddyfiletest file of this folder. Each holds a
+// Caddyfile, a line of ten dashes, and either the JSON, which must also be
+// valid, or lines "error: <words>", each of which the error must contain.
 func TestAdapt(t *testing.T) {
 	files, err := filepath.Glob("*.caddyfiletest")
 	if err != nil || len(files) == 0 {
@@ -38,7 +38,7 @@ func TestAdapt(t *testing.T) {
 			}
 			config, want, ok := strings.Cut(string(text), "\n----------\n")
 			if want = strings.TrimSpace(want); !ok || want == "" {
-				t.Fatal("want a Caddyfile, a line of ten dashes and what comes of it")
+				t.Fatal("want a Caddyfile, a line of ten dashes, and JSON or errors")
 			}
 			if strings.HasPrefix(want, "error: ") {
 				adaptFails(t, config, want)
@@ -58,7 +58,7 @@ func adaptFails(t testing.TB, config, want string) {
 	t.Helper()
 	_, _, err := adapt(t, config)
 	if err == nil {
-		t.Fatalf("it adapts, want %s", want)
+		t.Fatalf("adapted without an error, want %s", want)
 	}
 	for line := range strings.Lines(want) {
 		words, ok := strings.CutPrefix(strings.TrimSpace(line), "error: ")
@@ -88,7 +88,7 @@ func adaptsTo(t testing.TB, config, want string) {
 		t.Fatal(err)
 	}
 	if out, err := harness.RunCaddy(t, dir, "validate", "--config", "Caddyfile"); err != nil {
-		t.Errorf("it is not valid: %s", harness.Complaint(out))
+		t.Errorf("the configuration is not valid: %s", harness.Complaint(out))
 	}
 }
 
@@ -101,8 +101,8 @@ func indented(t testing.TB, doc []byte) string {
 	return b.String()
 }
 
-// The directives keep their order however they are written, so that route is
-// not needed.
+// TestAdaptedOrder checks that the order of directives in the Caddyfile does
+// not matter, so that route is not needed.
 func TestAdaptedOrder(t *testing.T) {
 	directives := map[string]string{
 		"tenant_resolve": "tenant_resolve", "chat_ratelimit": "chat_ratelimit", "chat_session": "chat_session", "ai_gateway": "ai_gateway echo",
@@ -131,28 +131,28 @@ func TestAdaptedOrder(t *testing.T) {
 			for _, name := range chain {
 				i := slices.Index(got, name)
 				if i <= last {
-					t.Errorf("%s stands at %d of %v", name, i, got)
+					t.Errorf("%s is at %d of %v", name, i, got)
 				}
 				last = i
 			}
 			for _, name := range []string{"static_response", "reverse_proxy", "file_server", "subroute"} {
 				if i := slices.Index(got, name); i >= 0 && i < last {
-					t.Errorf("%s stands before ai_gateway in %v", name, got)
+					t.Errorf("%s comes before ai_gateway in %v", name, got)
 				}
 			}
-			// what is not let in is told so by basic_auth first, and
-			// answers are encoded
+			// basic_auth refuses before the chain runs, and answers are
+			// encoded
 			if i := slices.Index(got, "authentication"); i >= 0 && i > slices.Index(got, "tenant_resolve") {
-				t.Errorf("authentication stands behind tenant_resolve in %v", got)
+				t.Errorf("authentication comes after tenant_resolve in %v", got)
 			}
 			if i := slices.Index(got, "encode"); i >= 0 && i > slices.Index(got, "chat_session") {
-				t.Errorf("encode stands behind chat_session in %v", got)
+				t.Errorf("encode comes after chat_session in %v", got)
 			}
 		})
 	}
 }
 
-// handlersOf lists the handlers of the only site in the order they are in.
+// handlersOf lists the handlers of the only site in order.
 func handlersOf(t testing.TB, doc []byte) []string {
 	t.Helper()
 	var config struct {
@@ -180,8 +180,8 @@ func handlersOf(t testing.TB, doc []byte) []string {
 	return names
 }
 
-// caddy validate runs beside a server that has the store open, and changes
-// nothing of it.
+// TestValidateBesideAServer runs caddy validate beside a server that has the
+// store open. It must change nothing.
 func TestValidateBesideAServer(t *testing.T) {
 	c := harness.Start(t, "chat {\nstore badger data\n}", harness.EchoChain)
 	cl := harness.NewClient(c, "", "ann")
@@ -201,7 +201,7 @@ func TestValidateBesideAServer(t *testing.T) {
 }
 
 func TestValidateMakesNoStore(t *testing.T) {
-	for name, option := range map[string]string{"at its place": "", "in a folder": "store badger data", "in a folder of a folder": "store badger deep/data"} {
+	for name, option := range map[string]string{"in the default folder": "", "in a folder": "store badger data", "in a nested folder": "store badger deep/data"} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			config := "{\nadmin off\nauto_https off\nchat {\n" + option + "\n}\n}\nhttp://127.0.0.1:1 {\ntenant_resolve\n}\n"
@@ -213,7 +213,7 @@ func TestValidateMakesNoStore(t *testing.T) {
 			}
 			for _, name := range []string{"data", "deep", "chat", "caddy/chat"} {
 				if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-					t.Errorf("%s was made", name)
+					t.Errorf("%s was created", name)
 				}
 			}
 		})
