@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// hung brings calls to the point where each has said so many tokens.
+// hung starts n streams and leaves each open after it has sent says tokens.
 func (s *budgetSite) hung(n, says, outputCap int) {
 	s.T.Helper()
 	s.one.Plays(harness.Steps(harness.Begins(pieces(says)...), harness.Stalls))
@@ -19,7 +19,7 @@ func (s *budgetSite) hung(n, says, outputCap int) {
 	}
 }
 
-// TestBudgetOfProcessThatEnds has the process end in the middle of answers.
+// TestBudgetOfProcessThatEnds ends the process while answers are streaming.
 func TestBudgetOfProcessThatEnds(t *testing.T) {
 	t.Parallel()
 	const calls, says, outputCap = 3, 10, 50
@@ -30,25 +30,25 @@ func TestBudgetOfProcessThatEnds(t *testing.T) {
 	wantUsed(s.C, "globex", "day", 100, 1000)
 	left := 900
 
-	// a kill may forget what was settled just now: a restart writes it
+	// a kill may lose the latest settlement; a clean stop writes it
 	s.C.Stop()
 	s.C.Restart()
 
-	// what a killed process held is free at once, and what was used is kept
+	// after a kill, holds are free at once and usage is kept
 	s.hung(calls, says, outputCap)
 	s.wantLeft(s.Globex, left-calls*(spending+outputCap))
 	s.C.Kill()
 	s.C.Restart()
 	s.wantLeft(s.Globex, left)
 
-	// one that is stopped settles what was produced
+	// a process that is stopped settles what was produced
 	s.hung(calls, says, outputCap)
 	s.C.Stop()
 	s.C.Restart()
 	left -= calls * (spending + says)
 	s.wantLeft(s.Globex, left)
 
-	// a reload keeps what is held, and the call settles it
+	// a reload keeps the hold, and the call settles it
 	hold := make(chan struct{})
 	s.one.Plays(speaksAfter(hold, outputCap))
 	resp := s.Globex.Do(http.MethodPost, harness.CompletionsPath, budgetQuestion("fast", outputCap, true))
@@ -65,6 +65,6 @@ func TestBudgetOfProcessThatEnds(t *testing.T) {
 	s.wantLeft(s.Globex, left)
 
 	if n, _ := s.tokensOf("t0"); n != 0 || !s.fits(harness.NewClient(s.C, "t0", "ann"), 1000) {
-		t.Error("another tenant pays too")
+		t.Error("another tenant is charged too")
 	}
 }

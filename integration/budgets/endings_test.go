@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// babbles streams tokens until the caller ends the call, which it tells.
+// babbles streams tokens until the caller ends the call, then signals ended.
 func babbles(ended chan<- struct{}) harness.Script {
 	return func(c *harness.Call) {
 		c.Send(c.Role())
@@ -23,18 +23,17 @@ func babbles(ended chan<- struct{}) harness.Script {
 	}
 }
 
-// wantEnded waits until an upstream call has been ended.
+// wantEnded waits until an upstream call has ended.
 func wantEnded(t testing.TB, ended <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-ended:
 	case <-harness.TimeUp(t):
-		t.Fatal("the upstream call goes on")
+		t.Fatal("the upstream call is still running")
 	}
 }
 
-// TestBudgetUsedUp has answers that never end use up a budget of 100 tokens
-// of output.
+// TestBudgetUsedUp lets endless answers use up a budget of 100 output tokens.
 func TestBudgetUsedUp(t *testing.T) {
 	t.Parallel()
 	const limit = spending + 100
@@ -43,7 +42,7 @@ func TestBudgetUsedUp(t *testing.T) {
 	s.one.Plays(babbles(ended))
 	all := strings.Repeat(tokenText, 100)
 
-	// used checks what is the same however the answer was asked for
+	// used checks what holds for every kind of request
 	used := func(t *testing.T, cl *harness.Client, calls int) {
 		t.Helper()
 		for range calls {
@@ -125,7 +124,7 @@ func TestBudgetUsedUp(t *testing.T) {
 		cl.WantLast(session, all, "partial")
 		used(t, cl, 1)
 	})
-	t.Run("a stream that is remembered", func(t *testing.T) {
+	t.Run("a stream in a session", func(t *testing.T) {
 		cl := tenant(5)
 		session := harness.NewSession()
 		a := cl.Complete(budgetQuestion("fast", 0, true), "X-Session-Id", session)
@@ -135,7 +134,7 @@ func TestBudgetUsedUp(t *testing.T) {
 		cl.WantLast(session, all, "partial")
 		used(t, cl, 1)
 	})
-	t.Run("a document that is remembered", func(t *testing.T) {
+	t.Run("a document in a session", func(t *testing.T) {
 		cl := tenant(6)
 		session := harness.NewSession()
 		a := cl.Complete(budgetQuestion("fast", 0, false), "X-Session-Id", session)
@@ -161,7 +160,7 @@ func TestBudgetUsedUp(t *testing.T) {
 		}
 		used(t, cl, 1)
 	})
-	t.Run("by the first chunk", func(t *testing.T) {
+	t.Run("in the first chunk", func(t *testing.T) {
 		for i, stream := range []bool{true, false} {
 			cl := tenant(8 + i)
 			s.one.Plays(func(c *harness.Call) {
@@ -175,7 +174,7 @@ func TestBudgetUsedUp(t *testing.T) {
 				t.Errorf("status %d, finish %q, %d bytes, usage %s", a.Status, a.Finish, len(a.Text), a.Usage)
 			}
 			if doc := gjson.Parse(a.Frames[0]); doc.Get("id").Str == "" || doc.Get("model").Str != "up-one" || doc.Get("created").Num == 0 {
-				t.Errorf("it is not the provider's answer: %s", a.Frames[0])
+				t.Errorf("not the provider's answer: %s", a.Frames[0])
 			}
 			wantUsed(s.C, cl.Tenant, "day", spending, limit)
 			s.wantLeft(cl, 100)
@@ -183,7 +182,7 @@ func TestBudgetUsedUp(t *testing.T) {
 	})
 }
 
-// readTokens reads a stream until so many tokens have come.
+// readTokens reads n tokens of a stream.
 func readTokens(t testing.TB, resp *http.Response, n int) {
 	t.Helper()
 	dec := sse.NewDecoder(resp.Body, 0)
@@ -196,7 +195,7 @@ func readTokens(t testing.TB, resp *http.Response, n int) {
 	}
 }
 
-// TestBudgetOfClientsThatGo has clients leave in the middle.
+// TestBudgetOfClientsThatGo has clients disconnect mid-stream.
 func TestBudgetOfClientsThatGo(t *testing.T) {
 	t.Parallel()
 	inOneDay(t)
@@ -233,12 +232,12 @@ func TestBudgetOfClientsThatGo(t *testing.T) {
 	ann.CancelTurn(session)
 	call.WantGone()
 	if end := stream.Rest(); end.Done == nil || end.Done.FinishReason != "cancelled" || end.Done.Usage.TotalTokens != spending+2 {
-		t.Errorf("it ended with %+v", end.Done)
+		t.Errorf("the stream ended with %+v", end.Done)
 	}
 	used += spending + 2
 	wantUsed(c, "acme", "day", used, 1000)
 
-	// before anything was produced it costs nothing, streamed or not
+	// a call that ends before any output costs nothing, streamed or not
 	for _, body := range []string{`{"stream":true,"max_tokens":1,"messages":[{"role":"user","content":"hi"}]}`, `{"max_tokens":1,"messages":[{"role":"user","content":"hi"}]}`, `{"messages":[{"role":"user","content":"hi"}]}`} {
 		a = ann.Start(ann.Request(http.MethodPost, harness.CompletionsPath, body))
 		call = up.Call()
@@ -255,7 +254,7 @@ func TestBudgetOfClientsThatGo(t *testing.T) {
 	used += harness.UpstreamTokensIn + harness.UpstreamTokensOut
 	wantUsed(c, "acme", "day", used, 1000)
 
-	// an answer that goes on without its client is paid for whole
+	// an answer that goes on without its client is charged in full
 	c.WriteConfig(tenants, up.Chain("on_disconnect continue"))
 	c.Reload()
 	bob := harness.NewClient(c, "globex", "bob")
@@ -270,11 +269,11 @@ func TestBudgetOfClientsThatGo(t *testing.T) {
 	bob.WantLast(session, strings.Repeat(tokenText, 4), "complete")
 	wantUsed(c, "globex", "day", harness.UpstreamTokensIn+harness.UpstreamTokensOut, 1000)
 	if n := c.Metrics()[`caddy_chat_store_errors_total{op="reserve"}`] + c.Metrics()[`caddy_chat_store_errors_total{op="settle"}`]; n != 0 {
-		t.Errorf("%v times the store is blamed", n)
+		t.Errorf("%v store errors were counted", n)
 	}
 }
 
-// TestBudgetOfFailures has targets fail before, in and behind the answer.
+// TestBudgetOfFailures has targets fail before, during and after the answer.
 func TestBudgetOfFailures(t *testing.T) {
 	t.Parallel()
 	s := newBudgetSite(t, "budget 1000 tokens/day")
@@ -288,14 +287,14 @@ func TestBudgetOfFailures(t *testing.T) {
 	}{
 		{"a refused call", []harness.Script{harness.Refuses(400, "x")}, []harness.Script{whole}, 0},
 		{"a failed call", []harness.Script{harness.Refuses(500, "x")}, []harness.Script{harness.Reset}, 0},
-		{"a call that is cut before its answer", []harness.Script{harness.Steps(harness.Begins(), harness.Reset)}, []harness.Script{harness.HeaderOnly}, 0},
+		{"a call cut before its answer", []harness.Script{harness.Steps(harness.Begins(), harness.Reset)}, []harness.Script{harness.HeaderOnly}, 0},
 		{"a fallback", []harness.Script{harness.Refuses(500, "x"), harness.Reset}, []harness.Script{whole}, 16},
 		{"a retry", []harness.Script{harness.Steps(harness.Begins(), harness.Reset), whole}, []harness.Script{harness.Reset}, 16},
 		{"a rescued answer", []harness.Script{harness.Steps(first, harness.Reset), whole}, []harness.Script{harness.Reset}, 16},
 		{"an answer rescued by another", []harness.Script{harness.Steps(first, harness.Reset), harness.Reset}, []harness.Script{whole}, 16},
-		{"an answer that is lost", []harness.Script{harness.Steps(first, harness.Reset), harness.Says(12, 6, "Long ago")}, []harness.Script{harness.Says(12, 6, "Never")}, spending + 3},
-		{"a document of which a part came before", []harness.Script{harness.Steps(first, harness.Reset), harness.Refuses(400, "x")}, []harness.Script{whole}, 0},
-		{"a document after a part of another", []harness.Script{harness.Steps(first, harness.Reset), harness.Steps(first, harness.ErrorFrame)}, []harness.Script{whole}, 16},
+		{"an answer that cannot be rescued", []harness.Script{harness.Steps(first, harness.Reset), harness.Says(12, 6, "Long ago")}, []harness.Script{harness.Says(12, 6, "Never")}, spending + 3},
+		{"a document cut, and the retry refused", []harness.Script{harness.Steps(first, harness.Reset), harness.Refuses(400, "x")}, []harness.Script{whole}, 0},
+		{"a document cut, and the fallback whole", []harness.Script{harness.Steps(first, harness.Reset), harness.Steps(first, harness.ErrorFrame)}, []harness.Script{whole}, 16},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cl := harness.NewClient(s.C, manyTenants[i], "ann")
@@ -307,7 +306,7 @@ func TestBudgetOfFailures(t *testing.T) {
 			}
 			if tc.used == 0 {
 				if n, _ := s.tokensOf(cl.Tenant); n != 0 || !s.fits(cl, 1000) {
-					t.Errorf("it costs %v tokens", n)
+					t.Errorf("the call cost %v tokens", n)
 				}
 				return
 			}

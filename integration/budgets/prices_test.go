@@ -16,7 +16,7 @@ func vectors(in int) harness.Script {
 	return harness.Document(http.StatusOK, fmt.Sprintf(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-0.25]}],"model":"up","usage":{"prompt_tokens":%d,"total_tokens":%[1]d}}`, in))
 }
 
-// counting streams a token, with this usage.
+// counting streams one token and the given usage.
 func counting(usage string) harness.Script {
 	return harness.SendsOf(func(w harness.Wire) []string {
 		return []string{w.Role(), w.Text(tokenText), w.Finish("stop"), w.Envelope("[]", `,"usage":`+usage), harness.EndMark}
@@ -25,7 +25,7 @@ func counting(usage string) harness.Script {
 
 const cachedUsage = `{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100,"prompt_tokens_details":{"cached_tokens":600}}`
 
-// TestBudgetPrices has budgets in dollars count by the prices that there are.
+// TestBudgetPrices counts dollar budgets by configured and built-in prices.
 func TestBudgetPrices(t *testing.T) {
 	t.Parallel()
 	inOneDay(t)
@@ -53,14 +53,14 @@ func TestBudgetPrices(t *testing.T) {
 			to up/gpt-4o-mini-2024-07-18
 		}
 		model unknown {
-			to up/nobody-knows-it
+			to up/unpriced
 		}
 		model free {
-			to up/nobody-knows-it-either
+			to up/unpriced-too
 			price 0 0
 		}
 		model dear {
-			to up/nobody-knows-it
+			to up/unpriced
 			to up/gpt-4o-mini
 		}
 		model vectors {
@@ -77,16 +77,16 @@ func TestBudgetPrices(t *testing.T) {
 	}
 	for i, tc := range []struct {
 		name, model, label string
-		dollars            float64 // told
+		dollars            float64 // reported
 		counted            float64 // against the budget
 		unpriced           bool
 	}{
-		{"the Caddyfile's wins", "said", "said", (1000*3 + 100*7) / 1e6, 0, false},
-		{"a known model needs none, and cached input has its own", "known", "known", (400*mini.Input + 600*mini.Cached + 100*mini.Output) / 1e6, 0, false},
+		{"the Caddyfile's price wins", "said", "said", (1000*3 + 100*7) / 1e6, 0, false},
+		{"a known model needs no price, and cached input is cheaper", "known", "known", (400*mini.Input + 600*mini.Cached + 100*mini.Output) / 1e6, 0, false},
 		{"a known model without an alias", "up/gpt-4o-mini", "passthrough", (400*mini.Input + 600*mini.Cached + 100*mini.Output) / 1e6, 0, false},
-		{"what costs nothing", "free", "free", 0, 0, false},
-		{"an unknown model counts as the dearest do", "unknown", "unknown", 0, (500*15 + 100*75) / 1e6, true},
-		{"an unknown model without an alias", "up/nobody-knows-it", "passthrough", 0, (500*15 + 100*75) / 1e6, true},
+		{"a free model", "free", "free", 0, 0, false},
+		{"an unknown model counts at the highest price", "unknown", "unknown", 0, (500*15 + 100*75) / 1e6, true},
+		{"an unknown model without an alias", "up/unpriced", "passthrough", 0, (500*15 + 100*75) / 1e6, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cl := harness.NewClient(c, manyTenants[i], "ann")
@@ -112,12 +112,12 @@ func TestBudgetPrices(t *testing.T) {
 			}
 		})
 	}
-	t.Run("an unknown price is warned of", func(t *testing.T) {
+	t.Run("a model without a price is logged", func(t *testing.T) {
 		log := c.Log.String()
-		for name, want := range map[string]int{"nobody-knows-it": 3, "nobody-knows-it-either": 0, "gpt-4o-mini": 0} {
-			// by the two models as they are loaded, and by the passthrough
+		for name, want := range map[string]int{"unpriced": 3, "unpriced-too": 0, "gpt-4o-mini": 0} {
+			// twice at provisioning, for two models, and once for the passthrough
 			if n := strings.Count(log, fmt.Sprintf(`"upstream_model":%q}`, name)); n != want {
-				t.Errorf("%s is warned of %d times, want %d", name, n, want)
+				t.Errorf("%d warnings about %s, want %d", n, name, want)
 			}
 		}
 		if !strings.Contains(log, "no price is known for a model") {
@@ -132,21 +132,21 @@ func TestBudgetPrices(t *testing.T) {
 		a := cl.Complete(budgetQuestion("unknown", 1, true))
 		a.WantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
 		if a := cl.Complete(budgetQuestion("free", 1, true)); a.Status != http.StatusOK {
-			t.Errorf("what costs nothing is refused: %d %s", a.Status, a.Code)
+			t.Errorf("a free model is refused: %d %s", a.Status, a.Code)
 		}
 	})
-	t.Run("a target that is too dear for what is left is passed over", func(t *testing.T) {
+	t.Run("a target that exceeds the remaining budget is skipped", func(t *testing.T) {
 		cl := harness.NewClient(c, manyTenants[7], "ann")
 		up.Plays(counting(`{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}`))
 		a := cl.Complete(budgetQuestion("dear", 100, true))
 		harness.WantHeader(t, a.Header, map[string]string{"X-Ai-Fallback": ""})
 		wantUsed(c, cl.Tenant, "day", 0.0009, 0.02)
 		before := up.Count()
-		// 1,000 tokens would be 75,000 millionths, which is more than there is
+		// 1,000 tokens would cost 75,000 millionths, more than is left
 		a = cl.Complete(budgetQuestion("dear", 1000, true))
 		harness.WantHeader(t, a.Header, map[string]string{"X-Ai-Fallback": "true", "X-Ai-Attempts": "1"})
 		if a.Status != http.StatusOK || up.Count() != before+1 || !strings.Contains(up.Last().Body, `"gpt-4o-mini"`) {
-			t.Errorf("status %d, asked was %s", a.Status, up.Last().Body)
+			t.Errorf("status %d, the upstream got %s", a.Status, up.Last().Body)
 		}
 	})
 	t.Run("embeddings", func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestBudgetPrices(t *testing.T) {
 		}
 		wantUsed(c, cl.Tenant, "day", math.Ceil(500*p.Input-1e-6)/1e6, 0.02)
 
-		// they reserve no output
+		// embeddings reserve no output
 		cl = harness.NewClient(c, "counted", "ann")
 		up.Plays(vectors(9))
 		for _, used := range []float64{9, 18} {

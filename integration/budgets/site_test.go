@@ -11,10 +11,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// tokenText is a piece of an answer that is a token, by every way to count.
+// tokenText counts as one token, however tokens are counted.
 const tokenText = "word"
 
-// spending is what a budgetQuestion's messages are taken for, in tokens.
+// spending is the estimate for a budgetQuestion's messages, in tokens.
 const spending = 8
 
 // budgetSite is a gateway whose tenant globex has budgets. A token costs one
@@ -25,8 +25,8 @@ type budgetSite struct {
 	prober   *harness.Upstream
 }
 
-// newBudgetSite has the model fast go to the target one, and to two where
-// that fails. limits are lines of the tenants globex and t0 to t9.
+// newBudgetSite starts a budgetSite. Its model fast tries the target one, then
+// two. limits are lines of the tenants globex and t0 to t9.
 func newBudgetSite(t testing.TB, limits string, gateway ...string) *budgetSite {
 	t.Helper()
 	inOneDay(t)
@@ -44,11 +44,10 @@ func newBudgetSite(t testing.TB, limits string, gateway ...string) *budgetSite {
 	return &budgetSite{TargetSite: s, one: list[0], two: list[1], prober: prober}
 }
 
-// manyTenants are there for tests that use up one each.
+// manyTenants are for tests that use up a tenant for each case.
 var manyTenants = []string{"t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9"}
 
-// inOneDay leaves out a test that might see a day end, and with it what was
-// used of that day's budget.
+// inOneDay skips a test that might run past midnight UTC, when budgets reset.
 func inOneDay(t testing.TB) {
 	t.Helper()
 	if now := time.Now().UTC(); now.Add(3*time.Minute).Day() != now.Day() {
@@ -56,7 +55,7 @@ func inOneDay(t testing.TB) {
 	}
 }
 
-// budgetQuestion asks for an answer of so many tokens at most, 0 for any.
+// budgetQuestion asks for an answer of at most outputCap tokens; 0 sets no cap.
 func budgetQuestion(model string, outputCap int, stream bool) string {
 	more := ""
 	if outputCap > 0 {
@@ -68,7 +67,7 @@ func budgetQuestion(model string, outputCap int, stream bool) string {
 	return fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"hi"}]%s}`, model, more)
 }
 
-// fits says whether a tenant may make a call that reserves so many tokens.
+// fits reports whether a tenant may make a call that reserves total tokens.
 // The call fails, and so costs nothing.
 func (s *budgetSite) fits(cl *harness.Client, total int) bool {
 	s.T.Helper()
@@ -82,20 +81,20 @@ func (s *budgetSite) fits(cl *harness.Client, total int) bool {
 }
 
 // wantLeft checks how many tokens a tenant has left: a call that reserves
-// them is let through, and one that reserves another one is not.
+// exactly these is allowed, and a call that reserves one more is refused.
 func (s *budgetSite) wantLeft(cl *harness.Client, left int) {
 	s.T.Helper()
 	if left > spending && !s.fits(cl, left) {
-		s.T.Errorf("%s has not %d tokens left", cl.Tenant, left)
+		s.T.Errorf("%s has less than %d tokens left", cl.Tenant, left)
 	}
 	if over := max(left, spending) + 1; s.fits(cl, over) {
 		s.T.Errorf("%s has %d tokens left, want %d", cl.Tenant, over, left)
 	}
 }
 
-// wantUsed waits until so much is used of a tenant's tightest budget of a
-// period, which is limit: a call is counted when it is over, which its client
-// may know first.
+// wantUsed waits until used of a tenant's tightest budget of a period, which
+// is limit, is counted. A call is counted when it ends, which its client may
+// see earlier.
 func wantUsed(c *harness.Caddy, tenant, period string, used, limit float64) {
 	c.T.Helper()
 	name := fmt.Sprintf(`caddy_ai_budget_used_ratio{period=%q,tenant=%q}`, period, tenant)
@@ -111,8 +110,8 @@ func wantUsed(c *harness.Caddy, tenant, period string, used, limit float64) {
 	})
 }
 
-// wantExceeded checks that an answer says in OpenAI's shape that a budget has
-// no room for the request.
+// wantExceeded checks that an answer is a budget_exceeded error in OpenAI's
+// shape.
 func (s *budgetSite) wantExceeded(a *harness.Completion) {
 	s.T.Helper()
 	a.WantRefused(s.T, http.StatusTooManyRequests, "budget_exceeded")
@@ -124,7 +123,8 @@ func (s *budgetSite) wantExceeded(a *harness.Completion) {
 	}
 }
 
-// tokensOf is how many tokens are counted for a tenant, and what they cost.
+// tokensOf returns how many tokens the metrics count for a tenant, and their
+// cost.
 func (s *budgetSite) tokensOf(tenant string) (n, cost float64) {
 	s.T.Helper()
 	for name, value := range s.C.Metrics() {
@@ -142,7 +142,7 @@ func (s *budgetSite) tokensOf(tenant string) (n, cost float64) {
 	return n, cost
 }
 
-// pieces are so many tokens, a piece each.
+// pieces returns n tokens, one per piece.
 func pieces(n int) []string {
 	list := make([]string, n)
 	for i := range list {
@@ -151,11 +151,10 @@ func pieces(n int) []string {
 	return list
 }
 
-// speaks answers with so many tokens and counts them, and the question for
-// what it is taken for.
+// speaks answers with n tokens, and reports them and spending as usage.
 func speaks(n int) harness.Script { return harness.Says(spending, n, pieces(n)...) }
 
-// speaksAfter begins a stream, and goes on when ch is closed.
+// speaksAfter begins a stream, and continues when ch is closed.
 func speaksAfter(ch <-chan struct{}, n int) harness.Script {
 	return func(c *harness.Call) {
 		if !c.Streams() {

@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// windowSite is the chain with token windows before a target.
+// windowSite is the chain with token windows in front of a target.
 func windowSite(t testing.TB, up *harness.Upstream, options, limits string) *harness.Caddy {
 	t.Helper()
 	return harness.Start(t, options, fmt.Sprintf(`
@@ -35,8 +35,7 @@ func windowSite(t testing.TB, up *harness.Upstream, options, limits string) *har
 `, limits, up.URL, harness.Patient))
 }
 
-// wantLimited checks that an answer says in OpenAI's shape that a window has
-// no room for the request.
+// wantLimited checks that an answer is a rate_limited error in OpenAI's shape.
 func wantLimited(a *harness.Completion, t testing.TB) {
 	t.Helper()
 	a.WantRefused(t, http.StatusTooManyRequests, "rate_limited")
@@ -46,12 +45,12 @@ func wantLimited(a *harness.Completion, t testing.TB) {
 	}
 }
 
-// TestTokenWindowsOfManyAtOnce has 60 calls of 20 tokens against a window
-// that fits five.
+// TestTokenWindowsOfManyAtOnce makes 60 calls of 20 tokens at once against a
+// window that fits five.
 func TestTokenWindowsOfManyAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, says := range []int{12, 50} {
-		t.Run(fmt.Sprint("that say ", says), func(t *testing.T) {
+		t.Run(fmt.Sprint("answers of ", says, " tokens"), func(t *testing.T) {
 			hold := make(chan struct{})
 			up := harness.NewTarget(t, "up", speaksAfter(hold, says))
 			c := windowSite(t, up, harness.PlainTenants, "tokens 100 1h per tenant")
@@ -84,7 +83,7 @@ func TestTokenWindowsOfManyAtOnce(t *testing.T) {
 				whole++
 			}
 			if whole != 5 {
-				t.Errorf("%d were let through, want 5", whole)
+				t.Errorf("%d calls were allowed, want 5", whole)
 			}
 			next := harness.NewClient(c, "acme", "ann").Complete(budgetQuestion("fast", 1, true))
 			wantLimited(&next, t)
@@ -154,13 +153,13 @@ func TestTokenWindowsAndBudgets(t *testing.T) {
 		a := ann.Complete(budgetQuestion("fast", 12, true))
 		a.WantText(t, strings.Repeat(tokenText, 12))
 	}
-	// the window has room for it, the budget has none
+	// the window has room for the call, the budget does not
 	a := ann.Complete(budgetQuestion("fast", 12, true))
 	a.WantRefused(t, http.StatusTooManyRequests, "budget_exceeded")
 	harness.WantHeader(t, a.Header, map[string]string{"X-Ratelimit-Remaining-Tokens": "20"})
 }
 
-// TestBudgetOfStoreThatFails has the store fail before, in and behind calls.
+// TestBudgetOfStoreThatFails has the store fail before, during and after calls.
 func TestBudgetOfStoreThatFails(t *testing.T) {
 	t.Parallel()
 	inOneDay(t)
@@ -172,7 +171,7 @@ func TestBudgetOfStoreThatFails(t *testing.T) {
 		return &a
 	}
 
-	t.Run("deny", func(t *testing.T) {
+	t.Run("deny refuses the call", func(t *testing.T) {
 		c := windowSite(t, up, tenants, "tokens 1000 1h")
 		for _, op := range []string{"balances", "reserve"} {
 			end := c.Trouble(op)
@@ -189,7 +188,7 @@ func TestBudgetOfStoreThatFails(t *testing.T) {
 		ask(c, "paid").WantText(t, strings.Repeat(tokenText, 12))
 		wantUsed(c, "paid", "day", 20, 1000)
 	})
-	t.Run("allow", func(t *testing.T) {
+	t.Run("allow ignores token windows, but not budgets", func(t *testing.T) {
 		c := windowSite(t, up, tenants, "tokens 1000 1h\n\t\ton_store_error allow")
 		end := c.Trouble("balances")
 		ask(c, "plain").WantText(t, strings.Repeat(tokenText, 12))
@@ -202,7 +201,7 @@ func TestBudgetOfStoreThatFails(t *testing.T) {
 		ask(c, "paid").WantText(t, strings.Repeat(tokenText, 12))
 		wantUsed(c, "paid", "day", 20, 1000)
 	})
-	t.Run("in the middle", func(t *testing.T) {
+	t.Run("during a call", func(t *testing.T) {
 		c := windowSite(t, up, tenants, "tokens 1000 1h")
 		hold := make(chan struct{})
 		ended := make(chan struct{}, 1)
@@ -214,12 +213,12 @@ func TestBudgetOfStoreThatFails(t *testing.T) {
 		a := harness.ReadCompletion(t, resp)
 		wantEnded(t, ended)
 		end()
-		// what was held is given out, and no more
+		// only what was already reserved is sent
 		if a.Code != "storage_unavailable" || a.Done || a.Text != strings.Repeat(tokenText, 11) {
 			t.Errorf("error %q, end mark %v, %d bytes", a.Code, a.Done, len(a.Text))
 		}
 		c.WantMetrics(map[string]float64{`caddy_ai_tokens_total{model="fast",provider="openai",tenant="paid",type="output"}`: 12})
-		// which is not the provider's doing
+		// the provider is not to blame
 		c.WantMetrics(map[string]float64{`caddy_ai_attempts_total{model="fast",provider="openai",result="aborted"}`: 1})
 
 		before := up.Count()
@@ -235,13 +234,13 @@ func TestBudgetOfStoreThatFails(t *testing.T) {
 			t.Errorf("the provider was asked %d times", n)
 		}
 	})
-	t.Run("at the end", func(t *testing.T) {
+	t.Run("when a call is settled", func(t *testing.T) {
 		c := windowSite(t, up, tenants, "tokens 1000 1h")
 		up.Plays(speaks(12))
 		end := c.Trouble("settle")
 		ask(c, "paid").WantText(t, strings.Repeat(tokenText, 12))
 		c.WantMetrics(map[string]float64{`caddy_chat_store_errors_total{op="settle"}`: 1})
 		end()
-		harness.Eventually(t, "the log tells of it", func() bool { return strings.Contains(c.Log.String(), "settling what a call used") })
+		harness.Eventually(t, "the failure is logged", func() bool { return strings.Contains(c.Log.String(), "settling what a call used") })
 	})
 }

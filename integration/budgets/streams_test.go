@@ -13,18 +13,18 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// crowd is what became of many calls at once.
+// crowd sums up the answers of many calls at once.
 type crowd struct {
 	whole, cut, refused int
-	total               float64 // tokens, as the answers tell
-	out                 float64 // of them of output
+	total               float64 // tokens, as the answers report
+	out                 float64 // the output tokens among them
 }
 
-// rush makes n calls at once. None of the admitted ones ends before the last
-// one has been admitted or refused.
+// rush makes n calls at once. No admitted call ends before the last one has
+// been admitted or refused.
 func (s *budgetSite) rush(n, says int, question string) crowd {
 	s.T.Helper()
-	// a connection that was dialled and never used would hold up the end
+	// a connection that was dialled but never used would delay the shutdown
 	own := harness.Transport.Clone()
 	defer own.CloseIdleConnections()
 	s.Globex.HTTP = &http.Client{Transport: own}
@@ -71,7 +71,7 @@ func (c *crowd) add(s *budgetSite, a *harness.Completion, says int) {
 	case a.Finish == "length":
 		c.cut++
 		if got := provider.EstimateTokens(len(a.Text)); float64(spending+got) > counted {
-			s.T.Errorf("%d tokens of output reach the client, and the usage is %s", got, a.Usage)
+			s.T.Errorf("the client got %d output tokens, but the usage is %s", got, a.Usage)
 		}
 	default:
 		s.T.Errorf("ended with %q after %d bytes", a.Finish, len(a.Text))
@@ -83,8 +83,8 @@ func (c *crowd) add(s *budgetSite, a *harness.Completion, says int) {
 	c.out += a.Usage.Get("completion_tokens").Num
 }
 
-// TestBudgetOfManyAtOnce has 200 calls at once, each held in its middle until
-// all have been decided on, against budgets that fit 20.
+// TestBudgetOfManyAtOnce makes 200 calls at once against budgets that fit 20.
+// Each is held mid-stream until all have been admitted or refused.
 func TestBudgetOfManyAtOnce(t *testing.T) {
 	t.Parallel()
 	const calls = 200
@@ -99,19 +99,19 @@ func TestBudgetOfManyAtOnce(t *testing.T) {
 		stream    bool
 		says      int // tokens
 		taught    bool
-		admitted  int // 0 for any number of at least one
+		admitted  int // 0 for any number from one up
 		whole     bool
 	}{
 		{name: "streams", budgets: "T tokens/day", tokens: tokens, outputCap: 12, stream: true, says: 12, admitted: 20, whole: true},
 		{name: "documents", budgets: "T tokens/day", tokens: tokens, outputCap: 12, says: 12, admitted: 20, whole: true},
-		{name: "streams that say more than they may", budgets: "T tokens/day", tokens: tokens, outputCap: 12, stream: true, says: 50, admitted: 20},
+		{name: "streams longer than max_tokens", budgets: "T tokens/day", tokens: tokens, outputCap: 12, stream: true, says: 50, admitted: 20},
 		{name: "streams without max_tokens", budgets: "T tokens/day", tokens: 20 * (spending + 1000), stream: true, says: 3000, admitted: 20},
 		{name: "documents without max_tokens", budgets: "T tokens/day", tokens: 20 * (spending + 1000), says: 3000, admitted: 20},
-		{name: "streams without max_tokens, of which one is known", budgets: "T tokens/month", tokens: tokens, stream: true, says: 12, taught: true},
+		{name: "streams without max_tokens after a first answer", budgets: "T tokens/month", tokens: tokens, stream: true, says: 12, taught: true},
 		{name: "streams with max_tokens beyond the budget", budgets: "T tokens/day", tokens: tokens, outputCap: 100000, stream: true, says: 500, admitted: 1},
 		{name: "documents with max_tokens beyond the budget", budgets: "T tokens/day", tokens: tokens, outputCap: 100000, says: 500, admitted: 1},
 		{name: "streams paid in dollars", budgets: "U usd/day", usd: usd, outputCap: 12, stream: true, says: 12, admitted: 20, whole: true},
-		{name: "streams paid in dollars that say more", budgets: "U usd/month", usd: usd, outputCap: 12, stream: true, says: 50, admitted: 20},
+		{name: "streams paid in dollars, longer than max_tokens", budgets: "U usd/month", usd: usd, outputCap: 12, stream: true, says: 50, admitted: 20},
 		{name: "documents paid in dollars, without max_tokens", budgets: "U usd/day", usd: 20 * (spending + 2*1000), says: 3000, admitted: 20},
 		{name: "streams under four budgets", budgets: "100000 tokens/day T tokens/month\nbudget 1000000 usd/day U usd/month", tokens: tokens, usd: 1.2 * usd, outputCap: 12, stream: true, says: 50, admitted: 20},
 	} {
@@ -126,7 +126,7 @@ func TestBudgetOfManyAtOnce(t *testing.T) {
 			}
 			got := s.rush(calls, tc.says, question)
 			if n := got.whole + got.cut; n == 0 || tc.admitted > 0 && n != tc.admitted || tc.whole && got.cut > 0 {
-				t.Errorf("%d answers are whole, %d cut, %d refused; want %d of both", got.whole, got.cut, got.refused, tc.admitted)
+				t.Errorf("%d answers whole, %d cut, %d refused; want %d whole or cut", got.whole, got.cut, got.refused, tc.admitted)
 			}
 			c.total, c.out = c.total+got.total, c.out+got.out
 			s.wantSpent("globex", c, tc.tokens, tc.usd)
@@ -137,22 +137,22 @@ func TestBudgetOfManyAtOnce(t *testing.T) {
 	}
 }
 
-// wantSpent checks by every account of it that a tenant has used no more than
-// its budgets.
+// wantSpent checks that metrics, gauge and answers agree on what a tenant has
+// used, and that it is within the budgets.
 func (s *budgetSite) wantSpent(tenant string, c crowd, tokens, usd float64) {
 	s.T.Helper()
-	// counted a moment after the last client has its answer
-	harness.Eventually(s.T, "all is counted", func() bool {
+	// counting may lag behind the last client's answer
+	harness.Eventually(s.T, "all tokens are counted", func() bool {
 		n, _ := s.tokensOf(tenant)
 		return n >= c.total
 	})
 	n, cost := s.tokensOf(tenant)
 	want := c.total - c.out + 2*c.out
 	if n != c.total || math.Abs(cost-want) > 1e-6 {
-		s.T.Errorf("counted are %v tokens and %v dollars, told were %v and %v", n, cost, c.total, want)
+		s.T.Errorf("counted %v tokens and %v dollars, the answers report %v and %v", n, cost, c.total, want)
 	}
 	if tokens > 0 && n > tokens || usd > 0 && cost > usd {
-		s.T.Errorf("used are %v tokens and %v dollars of %v and %v", n, cost, tokens, usd)
+		s.T.Errorf("used %v tokens and %v dollars of %v and %v", n, cost, tokens, usd)
 	}
 	ratio := 0.0
 	if tokens > 0 {
@@ -161,7 +161,7 @@ func (s *budgetSite) wantSpent(tenant string, c crowd, tokens, usd float64) {
 	if usd > 0 {
 		ratio = max(ratio, cost/usd)
 	}
-	harness.Eventually(s.T, "the gauge tells as much", func() bool {
+	harness.Eventually(s.T, "the gauge agrees", func() bool {
 		got := 0.0
 		for name, value := range s.C.Metrics() {
 			if strings.HasPrefix(name, "caddy_ai_budget_used_ratio{") && harness.Label(name, "tenant") == tenant {
@@ -175,7 +175,8 @@ func (s *budgetSite) wantSpent(tenant string, c crowd, tokens, usd float64) {
 	}
 }
 
-// TestBudgetOfWhatProvidersCount has providers count more than they streamed.
+// TestBudgetOfWhatProvidersCount has providers report more tokens than they
+// streamed.
 func TestBudgetOfWhatProvidersCount(t *testing.T) {
 	t.Parallel()
 	for _, stream := range []bool{true, false} {
@@ -189,7 +190,7 @@ func TestBudgetOfWhatProvidersCount(t *testing.T) {
 					a := s.Globex.Complete(budgetQuestion("fast", 12, stream))
 					a.WantText(t, strings.Repeat(tokenText, 12))
 					if a.Usage.Get("total_tokens").Num != 300 {
-						t.Errorf("told is %s, want what the provider counted", a.Usage)
+						t.Errorf("usage is %s, want the provider's count", a.Usage)
 					}
 				})
 			}
@@ -200,21 +201,21 @@ func TestBudgetOfWhatProvidersCount(t *testing.T) {
 			wantUsed(s.C, "globex", "month", 20*300, 100000)
 			s.wantLeft(s.Globex, 0)
 			if n, _ := s.tokensOf("globex"); n != 20*300 {
-				t.Errorf("counted are %v tokens, want the provider's", n)
+				t.Errorf("counted %v tokens, want the provider's count", n)
 			}
-			harness.Eventually(t, "the log tells of it", func() bool {
+			harness.Eventually(t, "the overdraft is logged", func() bool {
 				return strings.Contains(s.C.Log.String(), "a call used more than its tenant's budget had left")
 			})
 		})
 	}
-	t.Run("room that is left is used", func(t *testing.T) {
+	t.Run("a count within the budget is charged in full", func(t *testing.T) {
 		s := newBudgetSite(t, "budget 400 tokens/day")
 		s.one.Plays(harness.Says(100, 200, pieces(12)...))
 		s.Globex.Complete(budgetQuestion("fast", 12, true))
 		wantUsed(s.C, "globex", "day", 300, 400)
 		s.wantLeft(s.Globex, 100)
 	})
-	t.Run("an early count is none of what follows", func(t *testing.T) {
+	t.Run("a usage in the first chunk does not cover later chunks", func(t *testing.T) {
 		s := newBudgetSite(t, "budget 108 tokens/day")
 		s.one.Plays(harness.SendsOf(func(w harness.Wire) []string {
 			list := w.Whole(spending, 1000, pieces(1000)...)

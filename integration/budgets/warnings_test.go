@@ -24,7 +24,7 @@ type note struct {
 	Limit    float64 `json:"limit"`
 }
 
-// notes are the warnings so far, in no order.
+// notes returns the warnings so far, sorted.
 func notes(c *harness.Caddy) []note {
 	c.T.Helper()
 	text, err := os.ReadFile(filepath.Join(c.Dir, "notes.jsonl"))
@@ -45,13 +45,13 @@ func notes(c *harness.Caddy) []note {
 
 func wantNotes(c *harness.Caddy, want []note) {
 	c.T.Helper()
-	harness.Eventually(c.T, fmt.Sprint("there are the events ", want), func() bool { return len(notes(c)) >= len(want) })
+	harness.Eventually(c.T, fmt.Sprint("the events are ", want), func() bool { return len(notes(c)) >= len(want) })
 	if got := notes(c); !slices.Equal(got, want) {
 		c.T.Errorf("events %+v, want %+v", got, want)
 	}
 }
 
-// together runs do so many times at once.
+// together runs do n times at once.
 func together(n int, do func()) {
 	var wg sync.WaitGroup
 	for range n {
@@ -60,7 +60,7 @@ func together(n int, do func()) {
 	wg.Wait()
 }
 
-// TestBudgetWarnings crosses the lines with many calls at once.
+// TestBudgetWarnings crosses the thresholds with many calls at once.
 func TestBudgetWarnings(t *testing.T) {
 	t.Parallel()
 	inOneDay(t)
@@ -98,7 +98,7 @@ func TestBudgetWarnings(t *testing.T) {
 	c := harness.Start(t, options(100), site)
 	acme, globex := harness.NewClient(c, "acme", "ann"), harness.NewClient(c, "globex", "ann")
 	stream := budgetQuestion("fast", 1, true)
-	// a connection that was dialled and never used would hold up the end
+	// a connection that was dialled but never used would delay the shutdown
 	own := harness.Transport.Clone()
 	defer own.CloseIdleConnections()
 	acme.HTTP = &http.Client{Transport: own}
@@ -126,7 +126,7 @@ func TestBudgetWarnings(t *testing.T) {
 	const line = "a budget nears its end or has reached it"
 	harness.Eventually(t, "the log warns", func() bool { return strings.Count(c.Log.String(), line) == len(want) })
 
-	// what was said is not said again after a restart
+	// a restart repeats no warning
 	c.Stop()
 	c.Restart()
 	acme.Complete(stream)
@@ -139,7 +139,7 @@ func TestBudgetWarnings(t *testing.T) {
 		t.Error("the log warns again")
 	}
 
-	// a budget that has been made larger has a line of its own to cross
+	// a raised budget has thresholds of its own
 	c.WriteConfig(options(150), site)
 	c.Reload()
 	globex.Complete(stream)
