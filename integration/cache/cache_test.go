@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// wantCache checks what an answer says of the cache.
+// wantCache checks the cache header of an answer.
 func wantCache(t testing.TB, header http.Header, want string) {
 	t.Helper()
 	if got := header.Get(harness.HeaderCache); got != want {
@@ -27,7 +27,7 @@ func TestCache(t *testing.T) {
 	globex := harness.NewClient(c, "globex", "ann")
 
 	for name, q := range map[string]harness.Question{"a document": harness.QuestionOf("whole"), "a stream": harness.QuestionOf("streamed").Streamed(), "a stream with usage": harness.QuestionOf("streamed").WithUsage()} {
-		t.Run(name+" is given again", func(t *testing.T) {
+		t.Run(name+" is repeated", func(t *testing.T) {
 			before := up.Count()
 			first := globex.Complete(q, "X-Trace-Id", "trace-1")
 			wantCache(t, first.Header, "miss")
@@ -57,7 +57,7 @@ func TestCache(t *testing.T) {
 		})
 	}
 
-	t.Run("what differs is another answer", func(t *testing.T) {
+	t.Run("any difference in the request is a miss", func(t *testing.T) {
 		globex.Complete(harness.QuestionOf("differs"))
 		differs := harness.QuestionOf("differs")
 		for name, ask := range map[string]func() harness.Completion{
@@ -76,12 +76,12 @@ func TestCache(t *testing.T) {
 			a := ask()
 			wantCache(t, a.Header, "miss")
 			if a.Status != http.StatusOK || up.Count() != before+1 {
-				t.Errorf("another %s: status %d, %d calls, want 1", name, a.Status, up.Count()-before)
+				t.Errorf("different %s: status %d, %d calls, want 1", name, a.Status, up.Count()-before)
 			}
 		}
 	})
 
-	t.Run("no-cache passes the cache by and refreshes it", func(t *testing.T) {
+	t.Run("no-cache bypasses the cache and refreshes it", func(t *testing.T) {
 		defer up.Plays(harness.AnswersAll("Hello"))
 		q := harness.QuestionOf("fresh")
 		globex.Complete(q)
@@ -102,7 +102,7 @@ func TestCache(t *testing.T) {
 		}
 	})
 
-	t.Run("what is not whole is not kept", func(t *testing.T) {
+	t.Run("an incomplete answer is not cached", func(t *testing.T) {
 		defer up.Plays(harness.AnswersAll("Hello"))
 		for name, tc := range map[string]struct {
 			q      harness.Question
@@ -127,7 +127,7 @@ func TestCache(t *testing.T) {
 			a := globex.Complete(tc.q)
 			wantCache(t, a.Header, "miss")
 			if n := up.Count() - before; n != 3 || a.Text != "Hello" {
-				t.Errorf("%s: %d calls, and then %q", name, n, a.Text)
+				t.Errorf("%s: %d calls, then %q", name, n, a.Text)
 			}
 		}
 	})
@@ -148,7 +148,7 @@ func TestCache(t *testing.T) {
 		}
 	})
 
-	t.Run("a hit costs nothing of a budget", func(t *testing.T) {
+	t.Run("a hit costs no budget", func(t *testing.T) {
 		thrifty := harness.NewClient(c, "thrifty", "ann")
 		q := harness.QuestionOf("once")
 		first := thrifty.Complete(q)
@@ -164,7 +164,7 @@ func TestCache(t *testing.T) {
 		}
 	})
 
-	t.Run("what a budget has ended is not kept, but under a key", func(t *testing.T) {
+	t.Run("an answer that a budget ended is kept only under an idempotency key", func(t *testing.T) {
 		defer up.Plays(harness.AnswersAll("Hello"))
 		spender := harness.NewClient(c, "spender", "ann")
 		var long []string
@@ -213,12 +213,12 @@ func TestCache(t *testing.T) {
 				harness.WantList(t, "history", harness.Contents(globex.History(session)), []string{"user: shared", "assistant: Hello"})
 			}
 			if n := up.Count() - before; n != 1 || costs[0] != 10 || costs[1] != 0 {
-				t.Errorf("%d calls that cost %v, want 1, and no cost of the hit", n, costs)
+				t.Errorf("%d calls that cost %v, want one call and a free hit", n, costs)
 			}
 		}
 	})
 
-	t.Run("is counted", func(t *testing.T) {
+	t.Run("hits, misses and bypasses are counted", func(t *testing.T) {
 		acme := harness.NewClient(c, "acme", "ann")
 		before := c.Metrics()
 		q := harness.QuestionOf("counted")
@@ -252,7 +252,7 @@ func TestCacheLasts(t *testing.T) {
 	c := harness.Start(t, harness.CacheTenants, harness.CacheSite(up))
 	globex := harness.NewClient(c, "globex", "ann")
 
-	t.Run("beyond a restart and a kill", func(t *testing.T) {
+	t.Run("across a restart and a kill", func(t *testing.T) {
 		for _, q := range []harness.Question{harness.QuestionOf("kept"), harness.QuestionOf("kept").Streamed()} {
 			globex.Complete(q)
 		}
@@ -273,13 +273,13 @@ func TestCacheLasts(t *testing.T) {
 			t.Errorf("%d calls", n)
 		}
 	})
-	t.Run("not beyond a change of the gateway", func(t *testing.T) {
+	t.Run("not across a change of the configuration", func(t *testing.T) {
 		globex.Complete(harness.QuestionOf("changed"))
 		c.WriteConfig(harness.CacheTenants, harness.CacheSite(up, "default_model smart"))
 		c.Reload()
 		wantCache(t, globex.Complete(harness.QuestionOf("changed")).Header, "miss")
 	})
-	t.Run("not beyond its time", func(t *testing.T) {
+	t.Run("not longer than configured", func(t *testing.T) {
 		c.WriteConfig(harness.CacheTenants, harness.GatewaySite(up, "cache 1s"))
 		c.Reload()
 		globex.Complete(harness.QuestionOf("short"))
@@ -288,7 +288,7 @@ func TestCacheLasts(t *testing.T) {
 	})
 }
 
-// TestCacheWithoutTenant has answers that are nobody's.
+// TestCacheWithoutTenant caches answers that belong to no tenant.
 func TestCacheWithoutTenant(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t, harness.AnswersAll("Hello"))

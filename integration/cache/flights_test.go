@@ -9,13 +9,13 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// flightSite is a gateway with a cache before an upstream that the test
-// steers; it waits as long as the test does.
+// flightSite is a gateway with a cache in front of an upstream that the test
+// controls. Its timeouts are longer than any test.
 func flightSite(up *harness.Upstream, more ...string) string {
 	return harness.CacheSite(up, append(more, "response_timeout 10m", "first_token_timeout 10m", "stall_timeout 10m")...)
 }
 
-// coalesced has n clients of one tenant follow one answer that has begun with
+// coalesced has n clients of one tenant share an answer that has begun with
 // "One". The first of them leads.
 func coalesced(c *harness.Caddy, up *harness.Upstream, n int, header ...string) ([]*harness.CompletionStream, *harness.HeldCall) {
 	c.T.Helper()
@@ -85,14 +85,14 @@ func TestCoalescing(t *testing.T) {
 	})
 }
 
-// TestCoalescedEndings has streams that are given up, cut or fail. Each has a
-// server of its own, since what is whole is kept.
+// TestCoalescedEndings has shared streams that are abandoned, cut or fail. The
+// test that completes an answer comes last, since a complete answer is cached.
 func TestCoalescedEndings(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 
-	t.Run("all are gone", func(t *testing.T) {
+	t.Run("all clients leave", func(t *testing.T) {
 		list, call := coalesced(c, up, 3)
 		for _, r := range list {
 			select {
@@ -111,7 +111,7 @@ func TestCoalescedEndings(t *testing.T) {
 		harness.WantFailure(t, again.Answer(), http.StatusBadGateway, "ai_error")
 	})
 
-	t.Run("all are gone before the first token", func(t *testing.T) {
+	t.Run("all clients leave before the first token", func(t *testing.T) {
 		var list []*harness.Pending
 		for range 3 {
 			list = append(list, harness.NewClient(c, "globex", "ann").StartCompletion(harness.NewQuestion("fast").Streamed()))
@@ -152,7 +152,7 @@ func TestCoalescedEndings(t *testing.T) {
 			a := r.Rest()
 			a.WantCut(t, "One", "ai_error")
 			if last := a.Frames[len(a.Frames)-1]; !strings.Contains(last, fmt.Sprintf(`"trace_id":"trace-%d"`, i)) {
-				t.Errorf("client %d is told %s", i, last)
+				t.Errorf("client %d got %s", i, last)
 			}
 		}
 		c.WantNothingLeft()
@@ -188,7 +188,7 @@ func TestCoalescedEndings(t *testing.T) {
 		c.WantNothingLeft()
 	})
 
-	t.Run("the first client is gone", func(t *testing.T) {
+	t.Run("the first client leaves", func(t *testing.T) {
 		list, call := coalesced(c, up, 3)
 		list[0].Ask.GoAway()
 		c.WantWaiting(2)
@@ -207,8 +207,8 @@ func TestCoalescedEndings(t *testing.T) {
 	})
 }
 
-// TestCoalescedFresh has a client that wants no earlier answer, also not one
-// that is on its way.
+// TestCoalescedFresh has a client that wants a new answer, not even one that is
+// in progress.
 func TestCoalescedFresh(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -219,23 +219,23 @@ func TestCoalescedFresh(t *testing.T) {
 	fresh := harness.NewClient(c, "globex", "ann").StartCompletion(q, "Cache-Control", "no-cache")
 	freshCall := up.Call()
 	freshCall.Say("New")
-	freshRide := fresh.Stream()
-	freshRide.ReadText("New")
-	wantCache(t, freshRide.Header, "miss")
+	freshStream := fresh.Stream()
+	freshStream.ReadText("New")
+	wantCache(t, freshStream.Header, "miss")
 	joined := harness.NewClient(c, "globex", "bob").StartCompletion(q).Stream()
 	joined.ReadText("New")
 	wantCache(t, joined.Header, "hit")
 	freshCall.Finish("stop")
-	freshRide.Rest().WantWhole(t, "New")
+	freshStream.Rest().WantWhole(t, "New")
 	joined.Rest().WantWhole(t, "New")
 
-	// the older answer comes later, and does not take the newer one's place
+	// the older answer ends later, and does not replace the newer one
 	call.Finish("stop")
 	for _, r := range old {
 		r.Rest().WantWhole(t, "One")
 	}
 	if a := harness.NewClient(c, "globex", "ann").Complete(q); a.Text != "New" {
-		t.Errorf("kept is %q", a.Text)
+		t.Errorf("the cache holds %q", a.Text)
 	}
 	c.WantNothingLeft()
 }

@@ -11,14 +11,13 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestCoalescedSlowClient has a client that does not read, before others who
-// do.
+// TestCoalescedSlowClient has one client that does not read and one that does.
 func TestCoalescedSlowClient(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 	for _, leads := range []bool{true, false} {
-		t.Run(fmt.Sprintf("which leads %v", leads), func(t *testing.T) {
+		t.Run(fmt.Sprint("slow client leads: ", leads), func(t *testing.T) {
 			q := harness.QuestionOf(fmt.Sprint("slow ", leads)).Streamed()
 			slowly := func() net.Conn { return sendOnly(t, c, "globex", q) }
 			quickly := func() *harness.Pending { return harness.NewClient(c, "globex", "ann").StartCompletion(q) }
@@ -39,7 +38,7 @@ func TestCoalescedSlowClient(t *testing.T) {
 			c.WantWaiting(2)
 			call.Say("One")
 			r := quick.Stream()
-			// more than what the connection's buffers hold
+			// more than the connection's buffers hold
 			text, piece := "One", strings.Repeat("x", 1<<20)
 			for range 12 {
 				call.Say(piece)
@@ -55,7 +54,7 @@ func TestCoalescedSlowClient(t *testing.T) {
 	}
 }
 
-// sendOnly makes a request and reads nothing of its answer.
+// sendOnly sends a request and does not read the answer.
 func sendOnly(t testing.TB, c *harness.Caddy, tenant string, q harness.Question) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.URL, "http://"))
@@ -72,8 +71,8 @@ func sendOnly(t testing.TB, c *harness.Caddy, tenant string, q harness.Question)
 	return conn
 }
 
-// TestCoalescedTooLong has an answer that is longer than what is held for
-// those who come later.
+// TestCoalescedTooLong has an answer that exceeds the replay buffer for
+// followers.
 func TestCoalescedTooLong(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -102,7 +101,7 @@ func TestCoalescedReload(t *testing.T) {
 	c := harness.Start(t, harness.CacheTenants, flightSite(up))
 	list, call := coalesced(c, up, 3)
 	c.Reload()
-	// the new configuration finds the answer of the old one on its way
+	// the new configuration joins the answer that the old one has in progress
 	late := harness.NewClient(c, "globex", "late").StartCompletion(harness.NewQuestion("fast").Streamed()).Stream()
 	late.ReadText("One")
 	list[0].Ask.GoAway()
