@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// slots is the chain with one request at a time.
+// slots is the chain with the given limits and session options.
 func slots(s *harness.Upstream, limits, session string) string {
 	return "tenant_resolve\n\tchat_ratelimit {\n\t\t" + limits + "\n\t}\n\tchat_session {\n\t\t" + session + "\n\t}\n" + s.Gateway()
 }
@@ -25,11 +25,11 @@ func TestConcurrentLimit(t *testing.T) {
 			t.Errorf("Retry-After is %q", resp.Header.Get("Retry-After"))
 		}
 		if resp.Header.Get("X-RateLimit-Limit") == "" || resp.Header.Get("X-RateLimit-Remaining") == "" {
-			t.Errorf("a refused answer has the headers %v", resp.Header)
+			t.Errorf("a refusal has the headers %v", resp.Header)
 		}
 		harness.WantFailure(t, resp, 429, "rate_limited")
 	}
-	// free is asked once an answer was read to its end
+	// free checks for a free slot after an answer was read to its end
 	free := func(t *testing.T, cl *harness.Client) http.Header {
 		t.Helper()
 		resp := cl.Do(http.MethodGet, "/chat", nil)
@@ -38,10 +38,10 @@ func TestConcurrentLimit(t *testing.T) {
 		}
 		return resp.Header
 	}
-	// soonFree is asked where nobody reads the answer
+	// soonFree waits for a free slot when no client reads the answer
 	soonFree := func(t *testing.T, cl *harness.Client) {
 		t.Helper()
-		harness.Eventually(t, "the slot is given back", func() bool {
+		harness.Eventually(t, "the slot is free", func() bool {
 			resp := cl.Do(http.MethodGet, "/chat", nil)
 			resp.Body.Close()
 			return resp.StatusCode == http.StatusOK
@@ -77,7 +77,7 @@ func TestConcurrentLimit(t *testing.T) {
 		harness.WantHeader(t, free(t, carl), map[string]string{"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "998"})
 	})
 
-	t.Run("gives it back on failure", func(t *testing.T) {
+	t.Run("frees its slot on failure", func(t *testing.T) {
 		ann := harness.NewClient(c, "acme", "ann")
 		a := ann.Ask(harness.NewSession(), "fail")
 		harness.FailAll(t, up, a, 500, `{}`)
@@ -91,7 +91,7 @@ func TestConcurrentLimit(t *testing.T) {
 		free(t, ann)
 	})
 
-	t.Run("keeps it while an answer goes on without its client", func(t *testing.T) {
+	t.Run("holds its slot while an answer continues without its client", func(t *testing.T) {
 		dora := harness.NewClient(c, "acme", "dora")
 		session := harness.NewSession()
 		a := dora.Ask(session, "long")
@@ -105,7 +105,7 @@ func TestConcurrentLimit(t *testing.T) {
 		soonFree(t, dora)
 	})
 
-	t.Run("gives it back on disconnect", func(t *testing.T) {
+	t.Run("frees its slot on disconnect", func(t *testing.T) {
 		c.WriteConfig(harness.PlainTenants, slots(up, limits, "on_disconnect cancel"))
 		c.Reload()
 		ann := harness.NewClient(c, "acme", "ann")
@@ -118,7 +118,7 @@ func TestConcurrentLimit(t *testing.T) {
 		call.WantGone()
 		soonFree(t, ann)
 
-		// also where there is no session
+		// without a session too
 		req := ann.Request(http.MethodPost, "/v1/chat/completions", `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`)
 		a = ann.Start(req)
 		call = up.Call()
@@ -130,7 +130,7 @@ func TestConcurrentLimit(t *testing.T) {
 		soonFree(t, ann)
 	})
 
-	t.Run("counts several per tenant", func(t *testing.T) {
+	t.Run("allows several per tenant", func(t *testing.T) {
 		c.WriteConfig(harness.PlainTenants, slots(up, "concurrent 2 per tenant\n\t\trequests 1000 1h", ""))
 		c.Reload()
 		ann, bob := harness.NewClient(c, "acme", "ann"), harness.NewClient(c, "acme", "bob")
@@ -147,7 +147,7 @@ func TestConcurrentLimit(t *testing.T) {
 		two.Events().Rest()
 	})
 
-	t.Run("does not stay after a crash or a restart", func(t *testing.T) {
+	t.Run("is free again after a crash", func(t *testing.T) {
 		ann := harness.NewClient(c, "acme", "ann")
 		for range 2 {
 			ann.Ask(harness.NewSession(), "long")

@@ -54,10 +54,10 @@ func TestRateLimitHeaders(t *testing.T) {
 		})
 		harness.WantFailure(t, resp, 429, "rate_limited")
 		answered := time.Now()
-		// the whole limit is free again when the last one granted is an hour old
+		// the limit is whole again when the last allowed request is an hour old
 		harness.WantWithin(t, "X-RateLimit-Reset", resp.Header.Get("X-RateLimit-Reset"), time.Millisecond,
 			sinceEpoch(last.Add(time.Hour)), sinceEpoch(lastSeen.Add(time.Hour)))
-		// and the next one is let through when the first one is
+		// and the next request is allowed when the first one is
 		harness.WantWithin(t, "Retry-After", resp.Header.Get("Retry-After"), time.Second,
 			first.Add(time.Hour).Sub(answered), firstSeen.Add(time.Hour).Sub(asked))
 	}
@@ -86,13 +86,13 @@ func TestRateLimitTightest(t *testing.T) {
 		}
 	}
 	if items := strings.Split(policy, ", "); len(items) != 6 || len(strings.Split(state, ", ")) != 6 {
-		t.Errorf("want one item a window: %s, %s", policy, state)
+		t.Errorf("want one item per window: %s, %s", policy, state)
 	}
 	names := make(map[string]bool)
 	for item := range strings.SplitSeq(policy, ", ") {
 		name, _, _ := strings.Cut(item, ";")
 		if names[name] {
-			t.Errorf("two windows are called %s", name)
+			t.Errorf("two windows are named %s", name)
 		}
 		names[name] = true
 	}
@@ -155,23 +155,23 @@ func TestRateLimitScopes(t *testing.T) {
 	})
 	t.Run("anonymous counts by address", func(t *testing.T) {
 		c := harness.Start(t, harness.PlainTenants, harness.LimitedSite("requests 2 1h"))
-		harness.NewClient(c, "acme", "").WantStatuses("nobody", 200, 200, 429)
+		harness.NewClient(c, "acme", "").WantStatuses("anonymous", 200, 200, 429)
 		harness.NewClient(c, "acme", "anonymous").WantStatuses("anonymous by name", 429)
-		fromIP(harness.NewClient(c, "acme", ""), "127.0.0.2").WantStatuses("nobody from elsewhere", 200, 200, 429)
-		harness.NewClient(c, "acme", "127.0.0.1").WantStatuses("one named like an address", 200)
+		fromIP(harness.NewClient(c, "acme", ""), "127.0.0.2").WantStatuses("anonymous from elsewhere", 200, 200, 429)
+		harness.NewClient(c, "acme", "127.0.0.1").WantStatuses("a user named like an address", 200)
 		if got := harness.NewClient(c, "acme", "").Get("X-Forwarded-For", "10.1.2.3").StatusCode; got != 429 {
-			t.Errorf("a claimed address answered %d", got)
+			t.Errorf("a forged X-Forwarded-For answered %d", got)
 		}
 	})
-	t.Run("the user named in a body counts for nothing", func(t *testing.T) {
+	t.Run("the user named in a body is ignored", func(t *testing.T) {
 		up := harness.NewUpstream(t)
 		up.Plays(harness.Echoes)
 		c := harness.Start(t, harness.PlainTenants, "tenant_resolve\n\tchat_ratelimit 2 1h\n\tchat_session\n"+up.Gateway())
-		nobody := harness.NewClient(c, "acme", "")
+		anonymous := harness.NewClient(c, "acme", "")
 		for i := range 2 {
-			harness.ReadEvents(t, nobody.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", UserID: fmt.Sprint("user", i)})).Rest()
+			harness.ReadEvents(t, anonymous.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", UserID: fmt.Sprint("user", i)})).Rest()
 		}
-		harness.WantFailure(t, nobody.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", UserID: "user2"}), 429, "rate_limited")
+		harness.WantFailure(t, anonymous.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", UserID: "user2"}), 429, "rate_limited")
 	})
 	t.Run("ip", func(t *testing.T) {
 		c := harness.Start(t, harness.PlainTenants, harness.LimitedSite("requests 2 1h per ip"))
@@ -183,7 +183,7 @@ func TestRateLimitScopes(t *testing.T) {
 	t.Run("tenant", func(t *testing.T) {
 		c := harness.Start(t, harness.PlainTenants, harness.LimitedSite("requests 2 1h per tenant"))
 		harness.NewClient(c, "acme", "ann").WantStatuses("ann", 200)
-		harness.NewClient(c, "acme", "").WantStatuses("nobody", 200, 429)
+		harness.NewClient(c, "acme", "").WantStatuses("anonymous", 200, 429)
 		harness.NewClient(c, "globex", "ann").WantStatuses("another tenant", 200, 200, 429)
 	})
 	t.Run("placeholder", func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestRateLimit(t *testing.T) {
 		ann.WantStatuses("first", 200)
 		seen := time.Now()
 		refused := 0
-		harness.Eventually(t, "the window lets one through again", func() bool {
+		harness.Eventually(t, "the window allows a request again", func() bool {
 			asked := time.Now()
 			resp := ann.Get()
 			if resp.StatusCode == http.StatusOK {
@@ -277,7 +277,7 @@ func TestRateLimit(t *testing.T) {
 			return false
 		})
 		if passed := time.Since(sent); passed < length || refused == 0 {
-			t.Errorf("the second one was let through %v after the first, %d refused", passed, refused)
+			t.Errorf("the second request was allowed %v after the first, with %d refused", passed, refused)
 		}
 	})
 
@@ -292,7 +292,7 @@ func TestRateLimit(t *testing.T) {
 		ann.WantStatuses("the rest", 200, 429)
 	})
 
-	t.Run("lets exactly so many of 500 at once through", func(t *testing.T) {
+	t.Run("allows exactly the limit of 500 requests at once", func(t *testing.T) {
 		c := harness.Start(t, harness.PlainTenants, harness.LimitedSite("requests 100 1h per tenant\n\t\trequests 90 1h"))
 		statuses := map[int]*atomic.Int64{200: {}, 429: {}}
 		var wg sync.WaitGroup
@@ -307,7 +307,7 @@ func TestRateLimit(t *testing.T) {
 		close(start)
 		wg.Wait()
 		if statuses[200].Load() != 100 || statuses[429].Load() != 400 {
-			t.Errorf("%d let through and %d refused, want 100 and 400", statuses[200].Load(), statuses[429].Load())
+			t.Errorf("%d allowed and %d refused, want 100 and 400", statuses[200].Load(), statuses[429].Load())
 		}
 	})
 

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestTokenWindows has the gateway fill the windows of chat_ratelimit.
+// TestTokenWindows has the gateway count tokens in chat_ratelimit's windows.
 func TestTokenWindows(t *testing.T) {
 	up := harness.NewUpstream(t)
 	var calls atomic.Int64
@@ -25,7 +25,7 @@ func TestTokenWindows(t *testing.T) {
 		return cl.Do(http.MethodPost, "/v1/chat/completions", body)
 	}
 
-	// what was used counts, not what was reserved: it is the provider's 18
+	// usage counts, not the reservation: the provider reports 18 tokens a call
 	for _, left := range []string{"100", "82", "64", "46", "28"} {
 		resp := ask(ann, question)
 		harness.WantHeader(t, resp.Header, map[string]string{"X-Ratelimit-Limit-Tokens": "100", "X-Ratelimit-Remaining-Tokens": left})
@@ -45,7 +45,7 @@ func TestTokenWindows(t *testing.T) {
 	if resp := ask(harness.NewClient(c, "acme", "bob"), question); resp.StatusCode != http.StatusOK {
 		t.Errorf("bob: %d %s", resp.StatusCode, harness.ReadAll(t, resp))
 	}
-	// and a restart changes nothing
+	// a restart changes nothing
 	c.Stop()
 	c.Restart()
 	resp = ask(ann, question)
