@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestEndings has answers that do not end well.
+// TestEndings repeats requests whose answers fail or are cut.
 func TestEndings(t *testing.T) { onSites(t, "", testEndings) }
 
 func testEndings(s *site) {
@@ -25,7 +25,7 @@ func testEndings(s *site) {
 		} {
 			want := tc.want
 			if s.kind == "session" && s.handler == "proxy" {
-				want = tc.status // the refusal is passed on as it is
+				want = tc.status // the refusal passes unchanged
 			}
 			a := s.ask(q.with("X-Trace-Id", "trace-a"))
 			call := s.up.Call()
@@ -49,7 +49,7 @@ func testEndings(s *site) {
 		s.wantHistory(q.session, "user: "+q.text, "assistant: at last")
 	})
 
-	s.run("a key that was freed may be used with another body", func(s *site) {
+	s.run("a freed key accepts another body", func(s *site) {
 		q := s.request("freed", "refused", false)
 		a := s.ask(q)
 		s.up.Call().Fail(400, `{"error":{"message":"too odd","type":"invalid_request_error"}}`)
@@ -63,9 +63,9 @@ func testEndings(s *site) {
 
 	for name, end := range map[string]func(*harness.HeldCall){"ends": (*harness.HeldCall).Cut, "breaks": (*harness.HeldCall).Abort} {
 		if name == "ends" && s.kind == "session" && s.handler == "proxy" {
-			continue // reverse_proxy passes on whatever ends in an orderly way
+			continue // reverse_proxy takes any orderly end for a complete answer
 		}
-		s.run("an answer that "+name+" in the middle", func(s *site) {
+		s.run("an answer that "+name+" midway", func(s *site) {
 			q := s.request(name, name, true)
 			a := s.ask(q)
 			call := s.up.Call()
@@ -100,7 +100,7 @@ func testEndings(s *site) {
 		})
 	}
 
-	s.run("a kill in the middle frees the key", func(s *site) {
+	s.run("a kill during an answer frees the key", func(s *site) {
 		q := s.request("killed", "killed", true)
 		a := s.ask(q)
 		call := s.up.Call()
@@ -118,7 +118,7 @@ func testEndings(s *site) {
 	if !s.sessions() {
 		return
 	}
-	s.run("a cancelled answer is the answer", func(s *site) {
+	s.run("a cancelled answer is repeated", func(s *site) {
 		q := s.request("cancelled", "cancelled", true)
 		a := s.ask(q)
 		call := s.up.Call()
@@ -141,7 +141,7 @@ func testEndings(s *site) {
 		s.wantHistory(q.session, "user: cancelled", "assistant: half")
 	})
 
-	s.run("a session that is deleted meanwhile keeps nothing", func(s *site) {
+	s.run("deleting the session during an answer frees the key", func(s *site) {
 		q := s.request("deleted", "deleted", true)
 		a := s.ask(q)
 		call := s.up.Call()
@@ -166,7 +166,7 @@ func (s *site) wantCut(a answer) {
 	}
 }
 
-// TestClientsLeave has the clients leave where that ends a turn.
+// TestClientsLeave has clients disconnect under on_disconnect cancel.
 func TestClientsLeave(t *testing.T) {
 	onSites(t, "on_disconnect cancel", testClientsLeave, "chat", "session")
 }
@@ -181,7 +181,7 @@ func testClientsLeave(s *site) {
 	r := b.read()
 	r.upTo("One")
 
-	// The second one is still there.
+	// The second client is still connected.
 	a.GoAway()
 	call.Event(harness.ChunkOf(`{"content":" two"}`))
 	r.upTo("One two")
@@ -195,7 +195,7 @@ func testClientsLeave(s *site) {
 		select {
 		case call = <-s.up.Calls:
 			return true
-		case resp := <-again.Resp: // it follows what is being cancelled
+		case resp := <-again.Resp: // it follows the answer that is being cancelled
 			harness.ReadAll(s.t, resp)
 			return false
 		}
@@ -204,8 +204,8 @@ func testClientsLeave(s *site) {
 	s.wantText(again.whole(), "whole")
 }
 
-// TestCharset has an upstream that names its charset. Every chunk is passed on
-// at once all the same.
+// TestCharset has an upstream whose Content-Type names a charset. Chunks still
+// pass at once.
 func TestCharset(t *testing.T) { onSites(t, "", testCharset, "session") }
 
 func testCharset(s *site) {

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestGateway checks what only requests without a session can show.
+// TestGateway checks requests without a session.
 func TestGateway(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t, harness.AnswersAll("Hello"))
@@ -19,7 +19,7 @@ func TestGateway(t *testing.T) {
 				return cl.Complete(q, headerKey, key)
 			}
 
-			t.Run("a repeated request costs nothing of a budget", func(t *testing.T) {
+			t.Run("a repeated request costs no budget", func(t *testing.T) {
 				thrifty := harness.NewClient(c, "thrifty", "ann")
 				keyed(thrifty, "budget", harness.QuestionOf("once"))
 				other := keyed(thrifty, "budget-2", harness.QuestionOf("too much"))
@@ -29,7 +29,7 @@ func TestGateway(t *testing.T) {
 				}
 			})
 
-			t.Run("a body must be the same byte by byte", func(t *testing.T) {
+			t.Run("a body must be the same byte for byte", func(t *testing.T) {
 				keyed(ann, "bytes", harness.QuestionOf("one"))
 				before := up.Count()
 				spaced := keyed(ann, "bytes", `{"model":"fast", "messages":[{"role":"user","content":"one"}]}`)
@@ -65,7 +65,7 @@ func TestGateway(t *testing.T) {
 				harness.WantFailure(t, ann.Do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":"other"}`, headerKey, key), http.StatusUnprocessableEntity, "idempotency_key_reused")
 			})
 
-			t.Run("routes without an answer of a model ignore a key", func(t *testing.T) {
+			t.Run("routes that call no model ignore a key", func(t *testing.T) {
 				for range 2 {
 					if status := ann.Call(http.MethodGet, "/v1/models", nil, new(any), headerKey, "bad key"); status != http.StatusOK {
 						t.Errorf("status %d", status)

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestKey checks which keys there are, and whose.
+// TestKey checks which keys are valid, and whom they belong to.
 func TestKey(t *testing.T) { onSites(t, "", testKey) }
 
 func testKey(s *site) {
@@ -52,8 +52,8 @@ func testKey(s *site) {
 	})
 
 	if s.handler != "proxy" && s.kind != "chat" {
-		s.run("is not taken by a request that is refused before any call", func(s *site) {
-			req := s.ann.Request(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("nobody"), headerKey, "refused")
+		s.run("stays free when a request is refused before any call", func(s *site) {
+			req := s.ann.Request(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("unknown"), headerKey, "refused")
 			harness.WantFailure(s.t, s.ann.Start(req).Answer(), http.StatusNotFound, "model_unknown")
 			a := s.ask(s.request("refused", "goes", false))
 			s.up.Call().Answer("gone")
@@ -64,7 +64,7 @@ func testKey(s *site) {
 	if !s.sessions() {
 		return
 	}
-	s.run("is not taken while the session is busy", func(s *site) {
+	s.run("stays free while the session is busy", func(s *site) {
 		one := s.request("busy-1", "one", true)
 		two := one
 		two.key, two.text = "busy-2", "two"

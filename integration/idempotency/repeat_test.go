@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// A request that is sent again with its key gets the first answer.
+// TestRepeatedRequest checks that a repeated key gets the first answer.
 func TestRepeatedRequest(t *testing.T) { onSites(t, "", testRepeatedRequest) }
 
 func testRepeatedRequest(s *site) {
@@ -76,7 +76,7 @@ func testRepeatedRequest(s *site) {
 		s.wantHistory(q.session, "user: "+q.text, "assistant: one <two>", "user: in between", "assistant: another")
 	})
 
-	s.run("follows the answer while it is made", func(s *site) {
+	s.run("follows a running answer", func(s *site) {
 		q := s.request("follow", "follow", true)
 		refused := func() {
 			s.t.Helper()
@@ -101,7 +101,7 @@ func testRepeatedRequest(s *site) {
 		}
 		refused()
 		if s.sessions() {
-			// A follower does not take the session, which is taken.
+			// Without the key, the session is busy.
 			harness.WantFailure(s.t, s.ann.Start(s.build(s.ann, q)).Answer(), http.StatusConflict, "session_busy")
 		}
 		call.Event(harness.ChunkOf(`{"content":" two"}`))
@@ -137,7 +137,7 @@ func testRepeatedRequest(s *site) {
 		s.c.WantNothingLeft()
 	})
 
-	s.streamedAndWhole("is one of many at once", func(s *site, stream bool) {
+	s.streamedAndWhole("shares one call with many at once", func(s *site, stream bool) {
 		q := s.request(fmt.Sprint("many-", stream), fmt.Sprint("many ", stream), stream)
 		var list []*asking
 		for range 20 {
@@ -152,31 +152,31 @@ func testRepeatedRequest(s *site) {
 		s.wantHistory(q.session, "user: "+q.text, "assistant: the one answer")
 	})
 
-	s.streamedAndWhole("finds the answer that its client did not wait for", func(s *site, stream bool) {
+	s.streamedAndWhole("gets the answer of a client that left", func(s *site, stream bool) {
 		q := s.request(fmt.Sprint("alone-", stream), fmt.Sprint("alone ", stream), stream)
 		a := s.ask(q)
 		call := s.up.Call()
 		a.GoAway()
 		if err := <-a.Err; err == nil {
-			s.t.Fatal("there was an answer")
+			s.t.Fatal("the client that left got an answer")
 		}
 		if stream {
 			call.Event(harness.ChunkOf(`{"content":"for "}`))
 			b := s.ask(q)
 			b.read().upTo("for ")
 			b.GoAway()
-			call.Stream(harness.ChunkOf(`{"content":"whoever comes"}`), harness.EndOf("stop"))
+			call.Stream(harness.ChunkOf(`{"content":"the next client"}`), harness.EndOf("stop"))
 		} else {
 			b := s.ask(q)
-			call.Answer("for whoever comes")
-			s.wantText(b.whole(), "for whoever comes")
+			call.Answer("for the next client")
+			s.wantText(b.whole(), "for the next client")
 		}
 		for range 2 {
-			s.wantText(s.ask(q).whole(), "for whoever comes")
+			s.wantText(s.ask(q).whole(), "for the next client")
 		}
 		q.text = "something else"
 		s.wantReused(q)
-		s.wantHistory(q.session, fmt.Sprint("user: alone ", stream), "assistant: for whoever comes")
+		s.wantHistory(q.session, fmt.Sprint("user: alone ", stream), "assistant: for the next client")
 		s.c.WantNothingLeft()
 	})
 

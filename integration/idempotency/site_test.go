@@ -16,8 +16,8 @@ import (
 
 const headerKey = "Idempotency-Key"
 
-// site is a way to ask with a key: by a request of some kind, of a chain with
-// some handler at its end.
+// site is a chain that accepts keys: requests of one kind, with one handler at
+// the end.
 type site struct {
 	kind    string // "chat" is POST /chat, "session" and "plain" are POST /v1/chat/completions with and without a session
 	handler string // "gateway", "cached" (a gateway with a cache), or "proxy" (reverse_proxy)
@@ -28,7 +28,7 @@ type site struct {
 	ann *harness.Client
 }
 
-// onSites runs a test on every site, or on those of some kinds.
+// onSites runs a test on every site, or only on sites of the given kinds.
 func onSites(t *testing.T, options string, test func(*site), kinds ...string) {
 	t.Parallel()
 	for _, s := range []site{
@@ -70,7 +70,7 @@ func (s *site) run(name string, test func(*site)) {
 	})
 }
 
-// streamedAndWhole runs a subtest for both ways to answer.
+// streamedAndWhole runs a subtest with streamed and whole answers.
 func (s *site) streamedAndWhole(name string, test func(s *site, stream bool)) {
 	s.run(name+"/streamed", func(s *site) { test(s, true) })
 	s.run(name+"/whole", func(s *site) { test(s, false) })
@@ -113,7 +113,7 @@ func (s *site) build(cl *harness.Client, q request) *http.Request {
 	return req
 }
 
-// askAs starts a request of a client.
+// askAs sends a request as a client.
 func (s *site) askAs(cl *harness.Client, q request) *asking {
 	s.t.Helper()
 	req := s.build(cl, q)
@@ -121,7 +121,7 @@ func (s *site) askAs(cl *harness.Client, q request) *asking {
 	return &asking{s.t, cl.Start(req)}
 }
 
-// ask starts a request of ann's.
+// ask sends a request as ann.
 func (s *site) ask(q request) *asking {
 	s.t.Helper()
 	return s.askAs(s.ann, q)
@@ -139,7 +139,7 @@ type answer struct {
 	header               http.Header
 	parts                []string // the events of a stream, or a document
 	text, finish         string
-	done                 bool // a stream has its end mark
+	done                 bool // whether a stream has its end mark
 	code, message, param string
 }
 
@@ -169,7 +169,7 @@ func (a *asking) whole() answer {
 	return a.read().rest()
 }
 
-// upTo reads until the text is this one.
+// upTo reads until the text is want.
 func (r *reading) upTo(want string) {
 	r.t.Helper()
 	for r.text != want {
@@ -252,7 +252,7 @@ func (s *site) wantText(a answer, text string) {
 	}
 }
 
-// wantSame checks that an answer is the one that was given before.
+// wantSame checks that an answer repeats the first one.
 func (s *site) wantSame(a, first answer) {
 	s.t.Helper()
 	if a.status != first.status || !slices.Equal(a.parts, first.parts) {
@@ -268,7 +268,7 @@ func (s *site) wantRefused(a answer, status int, code string) {
 	}
 }
 
-// wantReused checks that the key is refused with this request.
+// wantReused checks that the request is refused because its key was used.
 func (s *site) wantReused(q request) {
 	s.t.Helper()
 	a := s.ask(q).whole()
@@ -284,7 +284,7 @@ func (s *site) wantReused(q request) {
 	}
 }
 
-// wantHistory checks what a session holds, where there are sessions.
+// wantHistory checks a session's messages, if the site has sessions.
 func (s *site) wantHistory(session string, want ...string) {
 	s.t.Helper()
 	if s.sessions() {
