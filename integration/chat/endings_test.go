@@ -30,13 +30,13 @@ func TestClientGoesAway(t *testing.T) {
 		harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: go on", "assistant: one two three"})
 	})
 
-	t.Run("continue also before the first token and for a document", func(t *testing.T) {
+	t.Run("continue applies before the first token and to documents", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "early")
 		call := up.Call()
 		a.GoAway()
 		if err := <-a.Err; err == nil {
-			t.Fatal("there was an answer")
+			t.Fatal("the client that left got an answer")
 		}
 		call.Say("late answer")
 		call.Finish("stop")
@@ -48,14 +48,14 @@ func TestClientGoesAway(t *testing.T) {
 		call = up.Call()
 		a.GoAway()
 		if err := <-a.Err; err == nil {
-			t.Fatal("there was an answer")
+			t.Fatal("the client that left got an answer")
 		}
 		call.Say("whole document")
 		call.Finish("stop")
 		ann.WantLast(session, "whole document", "complete")
 	})
 
-	t.Run("cancel stops the upstream and keeps what came", func(t *testing.T) {
+	t.Run("cancel stops the upstream and keeps the partial answer", func(t *testing.T) {
 		c.WriteConfig(harness.PlainTenants, up.Chain("on_disconnect cancel"))
 		c.Reload()
 		session := harness.NewSession()
@@ -83,7 +83,7 @@ func TestCancel(t *testing.T) {
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
-	t.Run("in the middle keeps what was produced", func(t *testing.T) {
+	t.Run("mid-stream keeps what was produced", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "tell me")
 		call := up.Call()
@@ -110,7 +110,7 @@ func TestCancel(t *testing.T) {
 		harness.WantFree(t, up, ann, session)
 	})
 
-	t.Run("before the first token leaves the question", func(t *testing.T) {
+	t.Run("before the first token keeps the question", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "tell me")
 		call := up.Call()
@@ -143,7 +143,7 @@ func TestCancel(t *testing.T) {
 		}
 	})
 
-	t.Run("is nobody else's to do", func(t *testing.T) {
+	t.Run("is refused to another user", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "mine")
 		call := up.Call()
@@ -161,14 +161,14 @@ func TestFailedTurn(t *testing.T) {
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
-	t.Run("before the first byte is a plain error, and the question stays", func(t *testing.T) {
+	t.Run("before the first byte is a plain error, and the question is kept", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "try")
 		harness.FailAll(t, up, a, 500, `{"error":{"message":"secret trouble"}}`)
 		harness.WantFailure(t, a.Answer(), 502, "ai_error")
 		harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: try"})
 
-		t.Run("and repeating it does not store it twice", func(t *testing.T) {
+		t.Run("a repeated question is stored once", func(t *testing.T) {
 			a := ann.Ask(session, "try")
 			call := up.Call()
 			harness.WantList(t, "what the model gets", call.Said(), []string{"user: try"})
@@ -177,7 +177,7 @@ func TestFailedTurn(t *testing.T) {
 			a.Events().Rest()
 			harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: try", "assistant: done"})
 		})
-		t.Run("and asking it again once it was answered does", func(t *testing.T) {
+		t.Run("a question repeated after its answer is stored again", func(t *testing.T) {
 			a := ann.Ask(session, "try")
 			up.Call().Finish("stop")
 			a.Events().Rest()
@@ -185,7 +185,7 @@ func TestFailedTurn(t *testing.T) {
 		})
 	})
 
-	t.Run("another question after an unanswered one is stored beside it", func(t *testing.T) {
+	t.Run("a new question after an unanswered one is stored too", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "first")
 		harness.FailAll(t, up, a, 500, `{}`)
@@ -197,7 +197,7 @@ func TestFailedTurn(t *testing.T) {
 		a.Events().Rest()
 	})
 
-	t.Run("cut in the middle keeps what came", func(t *testing.T) {
+	t.Run("a cut keeps the partial answer", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "try")
 		call := up.Call()
@@ -221,7 +221,7 @@ func TestFailedTurn(t *testing.T) {
 		}
 	})
 
-	t.Run("a refusal takes the question back", func(t *testing.T) {
+	t.Run("a refusal removes the question", func(t *testing.T) {
 		session := harness.NewSession()
 		ask1 := harness.ChatRequest{SessionID: session, Message: "unknown", ModelID: "no-such-model"}
 		harness.WantFailure(t, ann.Do(http.MethodPost, "/chat", ask1), 404, "model_unknown")
@@ -250,8 +250,8 @@ func TestFailedTurn(t *testing.T) {
 	})
 }
 
-// TestKeepAlive has comments begin an answer before the model does: what
-// fails then can only be told in the stream.
+// TestKeepAlive has keep-alives start the answer before the model does. A later
+// failure can only be reported in the stream.
 func TestKeepAlive(t *testing.T) {
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain("keep_alive 20ms"))

@@ -15,14 +15,14 @@ func proxied(s *harness.Upstream) string {
 	return fmt.Sprintf("tenant_resolve\nchat_session\nreverse_proxy %s\n", strings.TrimSuffix(s.URL, "/v1"))
 }
 
-// reverse_proxy panics when its upstream breaks off, so that a broken answer
-// looks broken. The turn must end as it does behind ai_gateway all the same.
+// TestReverseProxyBehindSession checks that turns end as they do in front of
+// ai_gateway, although reverse_proxy panics when its upstream breaks off.
 func TestReverseProxyBehindSession(t *testing.T) {
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, proxied(up))
 	ann := harness.NewClient(c, "acme", "ann")
 
-	// begin is a stream that has got as far as its first words.
+	// begin starts a stream and reads its first words.
 	begin := func(session string) (*harness.HeldCall, *eventsOf) {
 		a := ann.Ask(session, "hello")
 		call := up.Call()
@@ -55,7 +55,7 @@ func TestReverseProxyBehindSession(t *testing.T) {
 		ann.WantLast(session, "part one", "partial")
 	})
 
-	t.Run("the end of the process ends the stream", func(t *testing.T) {
+	t.Run("a shutdown ends the stream", func(t *testing.T) {
 		session := harness.NewSession()
 		_, e := begin(session)
 		c.Signal(syscall.SIGTERM)
@@ -71,8 +71,8 @@ func TestReverseProxyBehindSession(t *testing.T) {
 
 type eventsOf struct{ rest func() harness.Answered }
 
-// An upstream that never stops talking must not fill the memory, and what it
-// said up to the limit is kept.
+// TestRunawayUpstream has an upstream that never stops. It must not fill the
+// memory, and what it sent up to the limit is kept.
 func TestRunawayUpstream(t *testing.T) {
 	const piece = 64 << 10
 	gone := make(chan struct{})
@@ -95,7 +95,8 @@ func TestRunawayUpstream(t *testing.T) {
 	ann.WantLast(session, end.Text, "partial")
 }
 
-// A client cannot have the next proxy drop what the chain tells it.
+// TestConnectionHeaderDropsNothing checks that a client cannot make
+// reverse_proxy drop the chain's headers by naming them in Connection.
 func TestConnectionHeaderDropsNothing(t *testing.T) {
 	app := harness.NewUpstream(t, harness.EOF)
 	c := harness.Start(t, harness.PlainTenants, "tenant_resolve\nreverse_proxy "+app.Origin())
@@ -109,7 +110,7 @@ func TestConnectionHeaderDropsNothing(t *testing.T) {
 	}
 }
 
-// A handler may stand twice in a chain.
+// TestHandlersTwice has handlers twice in a chain.
 func TestHandlersTwice(t *testing.T) {
 	c := harness.Start(t, `
 	chat {

@@ -34,7 +34,7 @@ func TestResume(t *testing.T) {
 		call.Say("four ")
 		all = append(all, fromStart.Text("four ")...)
 		fromTwo.Text("four ")
-		// one that has everything so far gets only what is still to come
+		// a follower that is up to date gets only new events
 		fromFour := ann.Follow(session, all[3].ID)
 		call.Say("five")
 		call.Finish("stop")
@@ -49,7 +49,7 @@ func TestResume(t *testing.T) {
 		harness.WantRest(t, fromFour.Events(), all[4:])
 	})
 
-	t.Run("a finished turn is replayed from any place", func(t *testing.T) {
+	t.Run("a finished turn is replayed from any event", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "go")
 		call := up.Call()
@@ -73,7 +73,7 @@ func TestResume(t *testing.T) {
 		}
 	})
 
-	t.Run("a failed and a cancelled turn too", func(t *testing.T) {
+	t.Run("a failed or cancelled turn is followed to its end", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "go")
 		call := up.Call()
@@ -131,13 +131,13 @@ func TestResume(t *testing.T) {
 		a.Answer().Body.Close()
 	})
 
-	t.Run("there is nothing to follow", func(t *testing.T) {
+	t.Run("without a turn there is nothing to follow", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Ask(session, "go")
 		up.Call().Finish("stop")
 		a.Events().Rest()
 		for who, other := range map[string]*harness.Client{
-			"another user": harness.NewClient(c, "acme", "bob"), "nobody": harness.NewClient(c, "acme", ""), "another tenant": harness.NewClient(c, "globex", "ann"),
+			"another user": harness.NewClient(c, "acme", "bob"), "anonymous": harness.NewClient(c, "acme", ""), "another tenant": harness.NewClient(c, "globex", "ann"),
 		} {
 			t.Log(who)
 			harness.WantFailure(t, other.Follow(session, "").Answer(), 404, "session_not_found")
@@ -151,7 +151,7 @@ func TestResume(t *testing.T) {
 		}
 	})
 
-	t.Run("nor once the resume window is over", func(t *testing.T) {
+	t.Run("a turn cannot be followed after the resume window", func(t *testing.T) {
 		c.WriteConfig(harness.PlainTenants, up.Chain("resume_window 1s"))
 		c.Reload()
 		session := harness.NewSession()
@@ -166,8 +166,8 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// TestFollowerMayGoOn is as for the one who asked: who has read done finds
-// the session free, however long the store takes.
+// TestFollowerMayGoOn checks that the session is free once a follower has read
+// done, however long the store takes.
 func TestFollowerMayGoOn(t *testing.T) {
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.TroubledTenants, up.Chain(""))
@@ -194,8 +194,8 @@ func TestFollowerMayGoOn(t *testing.T) {
 	a.Events().Rest()
 }
 
-// TestManyFollowers has an answer of many pieces followed by several, of whom
-// each loses its connection again and again and comes back for the rest.
+// TestManyFollowers has several clients follow a long answer. Each loses its
+// connection repeatedly and resumes.
 func TestManyFollowers(t *testing.T) {
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
@@ -240,6 +240,6 @@ func TestManyFollowers(t *testing.T) {
 		}
 	}
 	if got := a.Events().Rest(); got.Text != want {
-		t.Errorf("the one who asked read %q", got.Text)
+		t.Errorf("the client that asked read %q", got.Text)
 	}
 }

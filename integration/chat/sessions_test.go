@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// echoing starts the chain in front of an upstream that answers by itself.
+// echoing starts the chain in front of an upstream that echoes.
 func echoing(t testing.TB, session string) (*harness.Caddy, *harness.Upstream) {
 	t.Helper()
 	up := harness.NewUpstream(t)
@@ -38,7 +38,7 @@ func TestHistory(t *testing.T) {
 		return h
 	}
 
-	t.Run("comes newest last, with all fields", func(t *testing.T) {
+	t.Run("is sorted newest last, with all fields", func(t *testing.T) {
 		h := page("")
 		harness.WantList(t, "messages", harness.Contents(h.Data.Messages), all)
 		if h.Data.NextBefore != "" || h.Data.SessionID != session {
@@ -48,7 +48,7 @@ func TestHistory(t *testing.T) {
 		last := before.UnixMilli()
 		for _, m := range h.Data.Messages {
 			if m.ID == "" || seen[m.ID] {
-				t.Errorf("id %q: want one of its own", m.ID)
+				t.Errorf("id %q: want a unique one", m.ID)
 			}
 			seen[m.ID] = true
 			if m.Timestamp < last || m.Timestamp > time.Now().UnixMilli() {
@@ -83,14 +83,14 @@ func TestHistory(t *testing.T) {
 		}
 		harness.WantList(t, "all pages", got, all)
 		if h := page("?limit=8"); h.Data.NextBefore != "" {
-			t.Error("nextBefore though there is no more")
+			t.Error("nextBefore on the last page")
 		}
 		if h := page("?limit=1000000"); len(h.Data.Messages) != 8 {
-			t.Errorf("a limit beyond the most gives %d", len(h.Data.Messages))
+			t.Errorf("a limit beyond the maximum gives %d", len(h.Data.Messages))
 		}
 	})
 
-	t.Run("refuses what is no limit and no cursor", func(t *testing.T) {
+	t.Run("refuses an invalid limit or cursor", func(t *testing.T) {
 		for _, query := range []string{"limit=0", "limit=-1", "limit=x", "limit=1.5", "before=0", "before=x", "before=-3"} {
 			f := harness.WantFailure(t, ann.Do(http.MethodGet, "/chat/"+session+"/history?"+query, nil), 400, "invalid_request")
 			if name, _, _ := strings.Cut(query, "="); !strings.Contains(f.Error.Message, name) {
@@ -99,7 +99,7 @@ func TestHistory(t *testing.T) {
 		}
 	})
 
-	t.Run("has 50 by default", func(t *testing.T) {
+	t.Run("returns 50 messages by default", func(t *testing.T) {
 		long := harness.NewSession()
 		for i := range 26 {
 			ann.Say(long, fmt.Sprint(i))
@@ -116,7 +116,7 @@ func TestSessionList(t *testing.T) {
 	c, _ := echoing(t, "")
 	ann := harness.NewClient(c, "acme", "ann")
 	if l := ann.List(""); l.Data.Sessions == nil || len(l.Data.Sessions) != 0 {
-		t.Errorf("of a new user: %+v, want an empty list", l.Data)
+		t.Errorf("new user: %+v, want an empty list", l.Data)
 	}
 	var ids []string
 	for i := range 5 {
@@ -153,7 +153,7 @@ func TestSessionList(t *testing.T) {
 		harness.WantList(t, "all pages", got, want)
 	})
 
-	t.Run("refuses what is no limit and no cursor", func(t *testing.T) {
+	t.Run("refuses an invalid limit or cursor", func(t *testing.T) {
 		for _, query := range []string{"limit=0", "limit=x", "before=1", "before=x_y", "before=1_"} {
 			harness.WantFailure(t, ann.Do(http.MethodGet, "/chat?"+query, nil), 400, "invalid_request")
 		}
@@ -210,8 +210,8 @@ func TestDeleteSession(t *testing.T) {
 	}
 }
 
-// TestDeleteWhileAnswering deletes a session under a running answer, which
-// must not bring it back.
+// TestDeleteWhileAnswering deletes a session during an answer, which must not
+// bring the session back.
 func TestDeleteWhileAnswering(t *testing.T) {
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
@@ -243,7 +243,7 @@ func TestSessionRoutes(t *testing.T) {
 	session := harness.NewSession()
 	ann.Say(session, "hello")
 
-	t.Run("other methods but HEAD are 405 with Allow", func(t *testing.T) {
+	t.Run("methods other than HEAD are 405 with Allow", func(t *testing.T) {
 		for _, tc := range []struct{ method, path, allow string }{
 			{"PUT", "/chat", "GET, POST"},
 			{"DELETE", "/chat", "GET, POST"},
@@ -285,7 +285,7 @@ func TestSessionRoutes(t *testing.T) {
 		}
 	})
 
-	t.Run("path mounts them elsewhere", func(t *testing.T) {
+	t.Run("path moves the routes", func(t *testing.T) {
 		c.WriteConfig(harness.PlainTenants, up.Chain("path /api/chat")+"\n\trespond \"passed on\" 418")
 		c.Reload()
 		elsewhere := harness.NewClient(c, "acme", "ann")

@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// begin has a streamed completion asked that has said "part one".
+// begin starts a streamed completion that has sent "part one".
 func begin(u *harness.Upstream, cl *harness.Client, session string) (*harness.Pending, *harness.HeldCall) {
 	cl.T.Helper()
 	a := cl.Remember(session, harness.UserSays("go", harness.Streamed))
@@ -17,7 +17,8 @@ func begin(u *harness.Upstream, cl *harness.Client, session string) (*harness.Pe
 	return a, call
 }
 
-// wantStored waits until the answer to "go" is stored like this.
+// wantStored waits until the answer to "go" is stored with this content and
+// status.
 func wantStored(c *harness.Client, session, content, status string) {
 	c.T.Helper()
 	c.WantLast(session, content, status)
@@ -33,7 +34,7 @@ func TestStatefulEndings(t *testing.T) {
 			c := harness.Start(t, harness.PlainTenants, site)
 			ann := harness.NewClient(c, "acme", "ann")
 
-			t.Run("cancel", func(t *testing.T) {
+			t.Run("cancel ends a stream", func(t *testing.T) {
 				session := harness.NewSession()
 				a, call := begin(up, ann, session)
 				resp := a.Answer()
@@ -54,7 +55,7 @@ func TestStatefulEndings(t *testing.T) {
 				wantFreeWire(t, up, ann, session)
 			})
 
-			t.Run("cancel of a document", func(t *testing.T) {
+			t.Run("cancel ends a document", func(t *testing.T) {
 				session := harness.NewSession()
 				a := ann.Remember(session, harness.UserSays("go"))
 				call := up.Call()
@@ -97,7 +98,7 @@ func TestStatefulEndings(t *testing.T) {
 				harness.WantFailure(t, harness.NewClient(c, "acme", "bob").Follow(session, "").Answer(), 404, "session_not_found")
 			})
 
-			t.Run("delete", func(t *testing.T) {
+			t.Run("deleting the session ends the call", func(t *testing.T) {
 				session := harness.NewSession()
 				a, call := begin(up, ann, session)
 				resp := a.Answer()
@@ -111,7 +112,7 @@ func TestStatefulEndings(t *testing.T) {
 				harness.WantList(t, "anew", harness.Contents(ann.History(session)), []string{"user: free?", "assistant: yes"})
 			})
 
-			t.Run("the client goes away and it goes on", func(t *testing.T) {
+			t.Run("the answer continues without its client", func(t *testing.T) {
 				session := harness.NewSession()
 				a, call := begin(up, ann, session)
 				a.Answer()
@@ -127,13 +128,13 @@ func TestStatefulEndings(t *testing.T) {
 				call = up.Call()
 				a.GoAway()
 				if err := <-a.Err; err == nil {
-					t.Fatal("there was an answer")
+					t.Fatal("the client that left got an answer")
 				}
 				call.Answer("whole document")
 				wantStored(ann, session, "whole document", "complete")
 			})
 
-			t.Run("a stream that finished without its end mark is whole", func(t *testing.T) {
+			t.Run("a stream with a finish reason but no end mark is complete", func(t *testing.T) {
 				session := harness.NewSession()
 				a, call := begin(up, ann, session)
 				call.Event(harness.EndOf("stop"))
@@ -142,7 +143,7 @@ func TestStatefulEndings(t *testing.T) {
 				wantStored(ann, session, "part one", "complete")
 			})
 
-			t.Run("a kill", func(t *testing.T) {
+			t.Run("a kill keeps what is stored", func(t *testing.T) {
 				session := harness.NewSession()
 				up.Turn(ann, session, harness.UserSays("before"), "kept")
 				a, call := begin(up, ann, session)
@@ -184,7 +185,7 @@ func readBytes(resp *http.Response) (string, error) {
 	}
 }
 
-// wantFreeWire waits until the session takes a message.
+// wantFreeWire waits until the session accepts a message.
 func wantFreeWire(t testing.TB, up *harness.Upstream, cl *harness.Client, session string) {
 	t.Helper()
 	harness.Eventually(t, "the session is free", func() bool {
@@ -201,7 +202,8 @@ func wantFreeWire(t testing.TB, up *harness.Upstream, cl *harness.Client, sessio
 	})
 }
 
-// TestStatefulCut has upstreams break off where nobody rescues the answer.
+// TestStatefulCut has upstreams break off behind reverse_proxy, which rescues
+// no answer.
 func TestStatefulCut(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -236,7 +238,7 @@ func TestStatefulCut(t *testing.T) {
 		follower.Text("part one")
 		const frame = `{"error":{"message":"overloaded","code":503}}`
 		call.Event(frame)
-		// whoever has seen it may go on at once, though the upstream lingers
+		// a client that has read the error may continue, although the upstream lingers
 		resp := a.Answer()
 		got := ""
 		for !strings.Contains(got, frame) {
@@ -260,7 +262,7 @@ func TestStatefulCut(t *testing.T) {
 		}
 	})
 
-	t.Run("a client that goes away", func(t *testing.T) {
+	t.Run("a client that leaves", func(t *testing.T) {
 		session := harness.NewSession()
 		a, call := begin(up, ann, session)
 		a.Answer()
@@ -275,7 +277,7 @@ func TestStatefulCut(t *testing.T) {
 		wantFreeWire(t, up, ann, session)
 	})
 
-	t.Run("a document cut in the middle", func(t *testing.T) {
+	t.Run("a cut document", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Remember(session, harness.UserSays("go"))
 		call := up.Call()

@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestStatefulUnstored has an answer that cannot be stored not look as if it
-// were.
+// TestStatefulUnstored checks that an answer that cannot be stored ends with an
+// error.
 func TestStatefulUnstored(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -26,7 +26,7 @@ func TestStatefulUnstored(t *testing.T) {
 			a, call := begin(up, ann, session)
 			resp := a.Answer()
 			end = c.Trouble("append")
-			call.Event(harness.EndOf("stop"), "[DONE]") // after which nobody listens any more
+			call.Event(harness.EndOf("stop"), "[DONE]") // after [DONE], clients stop reading
 			got, _ := readBytes(resp)
 			end()
 			last := got[strings.LastIndex(strings.TrimSpace(got), "data: ")+len("data: "):]
@@ -49,7 +49,7 @@ func TestStatefulUnstored(t *testing.T) {
 	}
 }
 
-// TestStatefulOverlong has answers that are longer than what is stored.
+// TestStatefulOverlong has answers too long to store whole.
 func TestStatefulOverlong(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -61,7 +61,7 @@ func TestStatefulOverlong(t *testing.T) {
 	a := ann.Remember(session, harness.UserSays("go", harness.Streamed))
 	call := up.Call()
 	read := make(chan harness.Completion, 1)
-	go func() { read <- a.Whole() }() // more than fits the connection's buffers
+	go func() { read <- a.Whole() }() // more than the connection's buffers hold
 	for range 3 {
 		call.Event(harness.ChunkOf(`{"content":` + harness.Quote(piece) + `}`))
 	}
@@ -74,11 +74,11 @@ func TestStatefulOverlong(t *testing.T) {
 	a = ann.Remember(session, harness.UserSays("go"))
 	up.Call().Answer(piece + piece + piece)
 	if got := a.Whole(); got.Text != piece+piece+piece {
-		t.Errorf("%d bytes came through", len(got.Text))
+		t.Errorf("the client got %d bytes", len(got.Text))
 	}
 	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: go"})
 
-	t.Run("nobody hears them out", func(t *testing.T) {
+	t.Run("the upstream is stopped when the client has left", func(t *testing.T) {
 		session := harness.NewSession()
 		a, call := begin(up, ann, session)
 		a.Answer()
@@ -86,7 +86,7 @@ func TestStatefulOverlong(t *testing.T) {
 		for range 2 {
 			call.Event(harness.ChunkOf(`{"content":` + harness.Quote(piece) + `}`))
 		}
-		harness.Eventually(t, "the upstream is left", func() bool {
+		harness.Eventually(t, "the upstream is stopped", func() bool {
 			return !call.Try(harness.Sends(harness.Content("more")))
 		})
 		wantFreeWire(t, up, ann, session)

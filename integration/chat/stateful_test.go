@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// TestStateful has what holds for a session under /v1 whatever answers
-// behind it.
+// TestStateful checks what holds for sessions under /v1 with every handler
+// behind them.
 func TestStateful(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -39,12 +39,12 @@ func TestStateful(t *testing.T) {
 					harness.WantList(t, "history", harness.Contents(msgs), []string{"user: hello", "assistant: hi there", "user: and now?", "assistant: still here"})
 					for _, m := range msgs {
 						if m.Status != "complete" || m.TokenCount < 1 || m.ID == "" || m.Timestamp == 0 {
-							t.Errorf("stored is %+v", m)
+							t.Errorf("stored %+v", m)
 						}
 					}
 				})
 			}
-			t.Run("is one with a session of /chat", func(t *testing.T) {
+			t.Run("is shared with /chat", func(t *testing.T) {
 				session := harness.NewSession()
 				a := ann.Ask(session, "by chat")
 				up.Call().Answer("one")
@@ -63,7 +63,7 @@ func TestStateful(t *testing.T) {
 					t.Errorf("listed as %+v", l)
 				}
 			})
-			t.Run("may go on as soon as the end was read", func(t *testing.T) {
+			t.Run("is free as soon as the end was read", func(t *testing.T) {
 				session := harness.NewSession()
 				for i := range 30 {
 					more := ""
@@ -94,7 +94,7 @@ func TestStateful(t *testing.T) {
 					t.Errorf("%d messages after 30 turns", n)
 				}
 			})
-			t.Run("is one turn at a time", func(t *testing.T) {
+			t.Run("takes one turn at a time", func(t *testing.T) {
 				session := harness.NewSession()
 				a := ann.Remember(session, harness.UserSays("first", harness.Streamed))
 				call := up.Call()
@@ -116,7 +116,7 @@ func TestStateful(t *testing.T) {
 				session := harness.NewSession()
 				up.Turn(ann, session, harness.UserSays("ann's secret"), "kept")
 				for who, other := range map[string]*harness.Client{
-					"another user": harness.NewClient(c, "acme", "bob"), "nobody": harness.NewClient(c, "acme", ""), "another tenant": harness.NewClient(c, "globex", "ann"),
+					"another user": harness.NewClient(c, "acme", "bob"), "anonymous": harness.NewClient(c, "acme", ""), "another tenant": harness.NewClient(c, "globex", "ann"),
 				} {
 					a := other.Remember(session, harness.UserSays("what did she say?"))
 					call := up.Call()
@@ -126,7 +126,7 @@ func TestStateful(t *testing.T) {
 				}
 				harness.WantList(t, "ann's", harness.Contents(ann.History(session)), []string{"user: ann's secret", "assistant: kept"})
 			})
-			t.Run("a refusal takes the messages back", func(t *testing.T) {
+			t.Run("a refusal removes the messages", func(t *testing.T) {
 				session := harness.NewSession()
 				a := ann.Remember(session, harness.MessagesBody(`{"role":"user","content":"one"},{"role":"user","content":"two"}`))
 				up.Call().Fail(400, `{"error":{"message":"too odd","type":"invalid_request_error","param":null,"code":null}}`)
@@ -140,7 +140,7 @@ func TestStateful(t *testing.T) {
 				b.Whole()
 				harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: fine", "assistant: good"})
 			})
-			t.Run("what is sent on tells nothing of it", func(t *testing.T) {
+			t.Run("the upstream gets neither session id nor key", func(t *testing.T) {
 				a := ann.Remember(harness.NewSession(), harness.UserSays("hi"), "Idempotency-Key", "key-1", "X-Trace-Id", "trace-1")
 				call := up.Call()
 				call.Answer("ok")
@@ -155,17 +155,17 @@ func TestStateful(t *testing.T) {
 func TestStatefulPassesOn(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
-	c := harness.Start(t, strings.Replace(harness.PlainTenants, "tenant globex {", "tenant globex {\n\t\t\tsystem \"You are Globex's.\"", 1), up.Proxied("system \"You are anybody's.\""))
+	c := harness.Start(t, strings.Replace(harness.PlainTenants, "tenant globex {", "tenant globex {\n\t\t\tsystem \"You are Globex's.\"", 1), up.Proxied("system \"You are a helper.\""))
 	ann := harness.NewClient(c, "acme", "ann")
 	session := harness.NewSession()
 
 	t.Run("only messages change", func(t *testing.T) {
 		const before = `{ "x_custom" : {"é":[1, 2 ,{"messages":null}]},"model":"fast", "messages" : [ `
 		const after = ` {"role":"user","content":"h\u00e9", "x": 1.50} ] ,"big":12345678901234567890, "stream_options":null}`
-		const system = `{"role":"system","content":"You are anybody's."},`
+		const system = `{"role":"system","content":"You are a helper."},`
 		a := ann.Remember(session, before+after)
 		call := up.Call()
-		// the message begins behind the white space
+		// the inserted message follows the white space
 		if want := before + " " + system + after[1:]; call.Body != want {
 			t.Errorf("the first time:\n got %s\nwant %s", call.Body, want)
 		}
@@ -182,7 +182,7 @@ func TestStatefulPassesOn(t *testing.T) {
 		a.Whole()
 	})
 
-	t.Run("the answer is as it was written, when it was written", func(t *testing.T) {
+	t.Run("every piece of a stream passes unchanged and at once", func(t *testing.T) {
 		a := ann.Remember(harness.NewSession(), harness.UserSays("hi", harness.Streamed), "Accept-Encoding", "gzip")
 		call := up.Call()
 		pieces := []string{
@@ -199,17 +199,17 @@ func TestStatefulPassesOn(t *testing.T) {
 			}
 			got := make([]byte, len(p))
 			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != p {
-				t.Fatalf("%q came through as %q (%v)", p, got, err)
+				t.Fatalf("%q arrived as %q (%v)", p, got, err)
 			}
 		}
 		call.Write("", "data: [DONE]\n\n: the end\n\n")
 		call.Cut()
 		if got := harness.ReadAll(t, resp); got != "data: [DONE]\n\n: the end\n\n" {
-			t.Errorf("the end came through as %q", got)
+			t.Errorf("the end arrived as %q", got)
 		}
 	})
 
-	t.Run("so is a document, and an error", func(t *testing.T) {
+	t.Run("documents and errors pass unchanged", func(t *testing.T) {
 		doc := " " + harness.WholeOf(`{"role":"assistant","content":"text","annotations":[]}`, "stop") + "\n\n"
 		a := ann.Remember(harness.NewSession(), harness.UserSays("hi"))
 		call := up.Call()
@@ -231,7 +231,7 @@ func TestStatefulPassesOn(t *testing.T) {
 		}
 	})
 
-	t.Run("a system message of the client's own stands alone, in front", func(t *testing.T) {
+	t.Run("a client's system message replaces the configured one", func(t *testing.T) {
 		id := harness.NewSession()
 		globex := harness.NewClient(c, "globex", "ann")
 		a := globex.Remember(id, harness.UserSays("one"))
@@ -258,7 +258,7 @@ func TestStatefulPassesOn(t *testing.T) {
 		harness.WantList(t, "history", harness.Contents(globex.History(begins)), []string{"assistant: Once upon a time"})
 	})
 
-	t.Run("without a session nothing is touched", func(t *testing.T) {
+	t.Run("without a session id everything passes unchanged", func(t *testing.T) {
 		const odd = `this is no JSON`
 		a := ann.Start(ann.Request(http.MethodPost, harness.CompletionsPath, odd, "Content-Type", "text/plain", "Idempotency-Key", "key-1"))
 		call := up.Call()
@@ -282,7 +282,7 @@ func TestStatefulPassesOn(t *testing.T) {
 		}
 	})
 
-	t.Run("an upstream that is not there is the server's error", func(t *testing.T) {
+	t.Run("an unreachable upstream is a plain 502", func(t *testing.T) {
 		gone := harness.Start(t, harness.PlainTenants, fmt.Sprintf("tenant_resolve\nchat_session\nreverse_proxy 127.0.0.1:%d\n", harness.FreePort(t)))
 		cl := harness.NewClient(gone, "acme", "ann")
 		id := harness.NewSession()
@@ -293,7 +293,7 @@ func TestStatefulPassesOn(t *testing.T) {
 		harness.WantList(t, "history", harness.Contents(cl.History(id)), []string{"user: hello?"})
 	})
 
-	t.Run("nor does an upstream that says something else do harm", func(t *testing.T) {
+	t.Run("an answer that is not a completion passes unchanged and is not stored", func(t *testing.T) {
 		id := harness.NewSession()
 		for _, doc := range []string{"", "<html>", `{"choices":[]}`, `[`, `{"error":{"message":"with 200"}}`} {
 			a := ann.Remember(id, harness.UserSays("hello?"))
@@ -301,7 +301,7 @@ func TestStatefulPassesOn(t *testing.T) {
 			call.Write("application/json", doc)
 			call.Cut()
 			if resp := a.Answer(); harness.ReadAll(t, resp) != doc || resp.StatusCode != http.StatusOK {
-				t.Errorf("%q came through as %d", doc, resp.StatusCode)
+				t.Errorf("%q arrived with status %d", doc, resp.StatusCode)
 			}
 		}
 		harness.WantList(t, "history", harness.Contents(ann.History(id)), []string{"user: hello?"})
@@ -315,7 +315,7 @@ func TestStatefulRefusals(t *testing.T) {
 	ann := harness.NewClient(c, "acme", "ann")
 	ok := harness.UserSays("hi")
 
-	t.Run("a session that is none", func(t *testing.T) {
+	t.Run("an invalid session id", func(t *testing.T) {
 		for _, id := range []string{"x", " ", "6f6c1c3e9f0b4c7e8d550a1b2c3d4e5f", "{6f6c1c3e-9f0b-4c7e-8d55-0a1b2c3d4e5f}", harness.NewSession() + "x", harness.NewSession() + "," + harness.NewSession()} {
 			f := harness.WantFailure(t, ann.Remember(id, ok).Answer(), 400, "invalid_request")
 			if f.Error.Param == nil || *f.Error.Param != "X-Session-Id" || !strings.Contains(f.Error.Message, "UUID") {
@@ -327,7 +327,7 @@ func TestStatefulRefusals(t *testing.T) {
 		harness.WantFailure(t, ann.Start(req).Answer(), 400, "invalid_request")
 	})
 
-	t.Run("a body that is none", func(t *testing.T) {
+	t.Run("an invalid body", func(t *testing.T) {
 		const large = 10<<20 + 1
 		for _, tc := range []struct {
 			body   string
@@ -364,18 +364,18 @@ func TestStatefulRefusals(t *testing.T) {
 
 	t.Run("a request without a tenant", func(t *testing.T) {
 		closed := harness.Start(t, harness.PlainTenants, "chat_session\nrespond 418")
-		nobody := harness.NewClient(closed, "", "")
-		harness.WantFailure(t, nobody.Remember(harness.NewSession(), ok).Answer(), 400, "tenant_required")
+		stranger := harness.NewClient(closed, "", "")
+		harness.WantFailure(t, stranger.Remember(harness.NewSession(), ok).Answer(), 400, "tenant_required")
 	})
 
 	if len(up.Calls) > 0 {
 		t.Errorf("the upstream was called: %s", (<-up.Calls).Body)
 	}
 	if l := ann.List(""); len(l.Data.Sessions) != 0 {
-		t.Errorf("stored are %+v", l.Data.Sessions)
+		t.Errorf("stored %+v", l.Data.Sessions)
 	}
 
-	t.Run("other methods are for whatever follows", func(t *testing.T) {
+	t.Run("other methods pass on", func(t *testing.T) {
 		a := ann.Start(ann.Request(http.MethodGet, harness.CompletionsPath, nil, "X-Session-Id", "x"))
 		call := up.Call()
 		if gjson.Valid(call.Body) {

@@ -11,14 +11,14 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// callA and callB are tool calls as a document has them.
+// callA and callB are tool calls as in a document.
 const (
 	callA = `{"id":"call_a","type":"function","function":{"name":"look","arguments":"{\"at\":\"<b>\"}"}}`
 	callB = `{"id":"call_b","type":"function","function":{"name":"go","arguments":"{}"}}`
 	tools = `,"tools":[{"type":"function","function":{"name":"look"}},{"type":"function","function":{"name":"go"}}]`
 )
 
-// makeCalls answers with both of them; a stream has them in pieces.
+// makeCalls answers with callA and callB, in pieces if it streams.
 func makeCalls(c *harness.HeldCall, text string) {
 	c.T.Helper()
 	if !gjson.Get(c.Body, "stream").Bool() {
@@ -39,7 +39,7 @@ func result(id, content string) string {
 	return `{"role":"tool","tool_call_id":` + harness.Quote(id) + `,"content":` + harness.Quote(content) + `}`
 }
 
-// shownTools are a message's fields of tool calls in the history.
+// shownTools is a message in the history, with its tool calls.
 type shownTools struct {
 	Role       string          `json:"role"`
 	Content    *string         `json:"content"`
@@ -65,7 +65,7 @@ func TestStatefulTools(t *testing.T) {
 			c := harness.Start(t, harness.PlainTenants, site)
 			ann := harness.NewClient(c, "acme", "ann")
 			for _, more := range []string{"", harness.Streamed} {
-				t.Run("go round"+more, func(t *testing.T) {
+				t.Run("are remembered"+more, func(t *testing.T) {
 					session := harness.NewSession()
 					a := ann.Remember(session, harness.UserSays("look around", tools, more))
 					makeCalls(up.Call(), "")
@@ -107,7 +107,7 @@ func TestStatefulTools(t *testing.T) {
 				})
 			}
 
-			t.Run("calls that nobody answered are not sent alone", func(t *testing.T) {
+			t.Run("calls without results are not sent", func(t *testing.T) {
 				session := harness.NewSession()
 				a := ann.Remember(session, harness.UserSays("look", tools))
 				makeCalls(up.Call(), "wait")
@@ -122,7 +122,7 @@ func TestStatefulTools(t *testing.T) {
 				}
 			})
 
-			t.Run("nor those whose turn was cancelled", func(t *testing.T) {
+			t.Run("calls of a cancelled turn are not sent", func(t *testing.T) {
 				session := harness.NewSession()
 				a := ann.Remember(session, harness.UserSays("look", tools, harness.Streamed))
 				call := up.Call()
@@ -152,15 +152,15 @@ func TestStatefulTools(t *testing.T) {
 	}
 }
 
-// TestStatefulRepeats has clients that send something again: the results that
-// found no answer, or the whole conversation every time.
+// TestStatefulRepeats has clients that send messages again: unanswered ones, or
+// the whole conversation every time.
 func TestStatefulRepeats(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Proxied(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
-	t.Run("a question that found no answer", func(t *testing.T) {
+	t.Run("an unanswered question", func(t *testing.T) {
 		session := harness.NewSession()
 		for range 2 {
 			a := ann.Remember(session, harness.UserSays("try"))
@@ -173,12 +173,12 @@ func TestStatefulRepeats(t *testing.T) {
 		up.Turn(ann, session, harness.UserSays("try"), "done")
 		a := ann.Remember(session, harness.UserSays("try"))
 		call := up.Call()
-		harness.WantList(t, "once it was answered", call.Said(), []string{"user: try", "assistant: done", "user: try"})
+		harness.WantList(t, "after its answer", call.Said(), []string{"user: try", "assistant: done", "user: try"})
 		call.Answer("again")
 		a.Whole()
 	})
 
-	t.Run("results that found no answer", func(t *testing.T) {
+	t.Run("unanswered results", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Remember(session, harness.UserSays("look", tools))
 		makeCalls(up.Call(), "")
@@ -230,8 +230,8 @@ func TestStatefulRepeats(t *testing.T) {
 	})
 }
 
-// TestStatefulLimits has the bounds of the context cut between messages that
-// may be parted only.
+// TestStatefulLimits checks that context limits never separate a call from its
+// result.
 func TestStatefulLimits(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -249,18 +249,18 @@ func TestStatefulLimits(t *testing.T) {
 
 	a = ann.Remember(session, harness.UserSays("go on"))
 	call = up.Call()
-	harness.WantList(t, "a result begins nothing", call.Said(), []string{"assistant: both", "user: go on"})
+	harness.WantList(t, "the context does not begin with a result", call.Said(), []string{"assistant: both", "user: go on"})
 	call.Answer("on")
 	a.Whole()
 	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"tool: 1", "tool: 2", "assistant: both", "user: go on", "assistant: on"})
 
-	t.Run("more messages than are kept", func(t *testing.T) {
+	t.Run("more messages than max_messages", func(t *testing.T) {
 		session := harness.NewSession()
 		many := strings.Repeat(`{"role":"user","content":"x"},`, 2000) + `{"role":"user","content":"last"}`
 		a := ann.Remember(session, harness.MessagesBody(many))
 		call := up.Call()
 		if n := len(call.Messages()); n != 2001 {
-			t.Errorf("%d messages went on", n)
+			t.Errorf("the model gets %d messages", n)
 		}
 		call.Answer("ok")
 		a.Whole()
@@ -268,7 +268,7 @@ func TestStatefulLimits(t *testing.T) {
 	})
 }
 
-// TestStatefulParts has images and other parts come back as they were sent.
+// TestStatefulParts checks that images and other parts are replayed unchanged.
 func TestStatefulParts(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -278,7 +278,7 @@ func TestStatefulParts(t *testing.T) {
 		return `{"role":"user","content":[{"type":"text","text":"what is <this>?"},{"type":"image_url","image_url":{"url":"data:image/png;base64,` + strings.Repeat("A", size) + `"}}]}`
 	}
 
-	t.Run("a picture of a megabyte", func(t *testing.T) {
+	t.Run("a large picture", func(t *testing.T) {
 		session := harness.NewSession()
 		a := ann.Remember(session, harness.MessagesBody(picture(1<<20)))
 		up.Call().Answer("a bear")
@@ -306,7 +306,7 @@ func TestStatefulParts(t *testing.T) {
 		}
 	})
 
-	t.Run("as much as fits a request", func(t *testing.T) {
+	t.Run("as many pictures as fit in a request", func(t *testing.T) {
 		session := harness.NewSession()
 		for range 3 {
 			a := ann.Remember(session, harness.MessagesBody(picture(4<<20)))
@@ -329,7 +329,7 @@ func TestStatefulParts(t *testing.T) {
 		}
 	})
 
-	t.Run("the largest there is", func(t *testing.T) {
+	t.Run("the largest message", func(t *testing.T) {
 		session := harness.NewSession()
 		text := strings.Repeat("<", 10<<20-200)
 		a := ann.Remember(session, harness.MessagesBody(`{"role":"user","content":"`+text+`"}`))
@@ -343,7 +343,7 @@ func TestStatefulParts(t *testing.T) {
 	})
 }
 
-// jsonEqual compares JSON whatever its white space and escapes.
+// jsonEqual compares JSON, ignoring white space and escapes.
 func jsonEqual(a []byte, b string) bool {
 	var x, y any
 	if json.Unmarshal(a, &x) != nil || json.Unmarshal([]byte(b), &y) != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// TestStreaming checks that every chunk leaves before the upstream has sent
-// the next one, which it does only when the test has seen the one before.
+// TestStreaming checks that no chunk is held back: the upstream sends the next
+// one only after the test has seen the last.
 func TestStreaming(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -72,7 +72,7 @@ func TestStreaming(t *testing.T) {
 	}
 }
 
-// streamedRoute is a route that streams, and where its chunks have the text.
+// streamedRoute is a route that streams, and the path of the text in its chunks.
 type streamedRoute struct{ path, text string }
 
 // wireProtocol is a version of HTTP, and how to speak it.
@@ -124,7 +124,7 @@ func (s *eachChunk) leavesAtOnce() {
 		}
 		resp = a.resp
 	case <-harness.TimeUp(s.t):
-		s.t.Fatal("the first chunk does not leave")
+		s.t.Fatal("the first chunk is held back")
 	}
 	defer resp.Body.Close()
 	if resp.Proto != s.proto.version || resp.Header.Get("Content-Type") != "text/event-stream" {
@@ -142,7 +142,7 @@ func (s *eachChunk) leavesAtOnce() {
 	}
 }
 
-// begun is an answer that has begun, or why it has not.
+// begun is an answer that has begun, or the error in its place.
 type begun struct {
 	resp *http.Response
 	err  error
@@ -171,7 +171,7 @@ func (s *eachChunk) ask() <-chan begun {
 	return answer
 }
 
-// body is the answer's, unzipped where that was asked for.
+// body returns the answer's body, decompressed if the request asked for gzip.
 func (s *eachChunk) body(resp *http.Response) io.Reader {
 	s.t.Helper()
 	if !s.zipped {
@@ -193,7 +193,7 @@ func (s *eachChunk) next(dec *sse.Decoder, want string) {
 	for {
 		ev, err := dec.Next()
 		if err != nil {
-			s.t.Fatalf("%q does not leave: %v", want, err)
+			s.t.Fatalf("%q does not arrive: %v", want, err)
 		}
 		switch got := gjson.GetBytes(ev.Data, s.route.text).Str; got {
 		case want:

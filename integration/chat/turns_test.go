@@ -20,14 +20,14 @@ func TestSessionOwnership(t *testing.T) {
 	harness.NewClient(c, "acme", "ann").Say(session, "ann's secret")
 
 	others := map[string]*harness.Client{
-		"another user":               harness.NewClient(c, "acme", "bob"),
-		"nobody in particular":       harness.NewClient(c, "acme", ""),
-		"anonymous by name":          harness.NewClient(c, "acme", "anonymous"),
-		"the same name elsewhere":    harness.NewClient(c, "globex", "ann"),
-		"the same name in upper":     harness.NewClient(c, "acme", "Ann"),
-		"one who is nobody anywhere": harness.NewClient(c, "globex", ""),
+		"another user":                harness.NewClient(c, "acme", "bob"),
+		"anonymous":                   harness.NewClient(c, "acme", ""),
+		"anonymous by name":           harness.NewClient(c, "acme", "anonymous"),
+		"the same name elsewhere":     harness.NewClient(c, "globex", "ann"),
+		"the same name in upper case": harness.NewClient(c, "acme", "Ann"),
+		"anonymous elsewhere":         harness.NewClient(c, "globex", ""),
 	}
-	t.Run("to anyone else it never was", func(t *testing.T) {
+	t.Run("others get session_not_found", func(t *testing.T) {
 		for who, other := range others {
 			for _, r := range [][2]string{
 				{"GET", "/history"}, {"GET", "/stream"}, {"POST", "/cancel"}, {"DELETE", ""},
@@ -44,7 +44,7 @@ func TestSessionOwnership(t *testing.T) {
 		}
 	})
 
-	t.Run("a POST with its id starts one's own", func(t *testing.T) {
+	t.Run("a POST with the same id starts a session of one's own", func(t *testing.T) {
 		prompts := make(chan harness.Asked, 1)
 		up.Plays(harness.Replies(func(c harness.Asked) string {
 			prompts <- c
@@ -58,7 +58,7 @@ func TestSessionOwnership(t *testing.T) {
 		up.Plays(harness.Echoes)
 	})
 
-	t.Run("nobody in particular is anonymous", func(t *testing.T) {
+	t.Run("a client without a user is anonymous", func(t *testing.T) {
 		id := harness.NewSession()
 		harness.NewClient(c, "acme", "").Say(id, "who am I")
 		if n := len(harness.NewClient(c, "acme", "anonymous").History(id)); n != 2 {
@@ -66,14 +66,14 @@ func TestSessionOwnership(t *testing.T) {
 		}
 	})
 
-	t.Run("the body's userId is X-User-Id of that name", func(t *testing.T) {
+	t.Run("the body's userId equals X-User-Id", func(t *testing.T) {
 		id := harness.NewSession()
-		nobody := harness.NewClient(c, "acme", "")
-		harness.ReadEvents(t, nobody.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: id, Message: "by body", UserID: "carl"})).Rest()
+		anonymous := harness.NewClient(c, "acme", "")
+		harness.ReadEvents(t, anonymous.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: id, Message: "by body", UserID: "carl"})).Rest()
 		carl := harness.NewClient(c, "acme", "carl")
 		harness.WantList(t, "carl's", harness.Contents(carl.History(id)), []string{"user: by body", "assistant: re: by body"})
 		harness.WantList(t, "carl's list", harness.SessionIDs(carl.List("")), []string{id})
-		if msgs := nobody.History(id); msgs != nil {
+		if msgs := anonymous.History(id); msgs != nil {
 			t.Errorf("anonymous sees %+v", msgs)
 		}
 	})
@@ -96,7 +96,7 @@ func TestOneTurnAtATime(t *testing.T) {
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 
-	t.Run("a second one is session_busy", func(t *testing.T) {
+	t.Run("a second turn is session_busy", func(t *testing.T) {
 		session := harness.NewSession()
 		first := ann.Ask(session, "first")
 		call := up.Call()
@@ -110,7 +110,7 @@ func TestOneTurnAtATime(t *testing.T) {
 		bob := harness.NewClient(c, "acme", "bob").Ask(session, "mine")
 		up.Call().Finish("stop")
 		if a := bob.Events().Rest(); a.Done == nil {
-			t.Error("another user's session of this name is busy too")
+			t.Error("another user's session with the same id is busy too")
 		}
 
 		call.Finish("stop")
@@ -141,7 +141,7 @@ func TestOneTurnAtATime(t *testing.T) {
 					break
 				}
 			}
-			// what comes behind done is left unread on purpose
+			// the rest after done is deliberately left unread
 		}
 		if n := len(ann.History(session)); n != 400 {
 			t.Errorf("%d messages after 200 turns", n)
@@ -167,7 +167,7 @@ func TestContext(t *testing.T) {
 		}
 	}
 `
-	c := harness.Start(t, tenants, up.Chain("context_messages 3\n\t\tsystem \"You are anybody's.\""))
+	c := harness.Start(t, tenants, up.Chain("context_messages 3\n\t\tsystem \"You are a helper.\""))
 	last := func(cl *harness.Client, session string, turns int) []string {
 		t.Helper()
 		var p harness.Asked
@@ -178,14 +178,14 @@ func TestContext(t *testing.T) {
 		return p.Said()
 	}
 
-	t.Run("is exactly n stored messages before the new one", func(t *testing.T) {
+	t.Run("holds exactly n stored messages before the new one", func(t *testing.T) {
 		ann := harness.NewClient(c, "acme", "ann")
 		harness.WantList(t, "first", last(ann, harness.NewSession(), 1), []string{"system: You are Acme's.", "user: q0"})
 		harness.WantList(t, "second", last(ann, harness.NewSession(), 2), []string{"system: You are Acme's.", "user: q0", "assistant: a0", "user: q1"})
 		harness.WantList(t, "fifth", last(ann, harness.NewSession(), 5), []string{"system: You are Acme's.", "assistant: a2", "user: q3", "assistant: a3", "user: q4"})
 	})
 
-	t.Run("does not count a question that is asked again", func(t *testing.T) {
+	t.Run("does not count a repeated question", func(t *testing.T) {
 		ann := harness.NewClient(c, "acme", "ann")
 		session := harness.NewSession()
 		last(ann, session, 3)
@@ -194,9 +194,9 @@ func TestContext(t *testing.T) {
 		harness.WantList(t, "again", (<-prompts).Said(), []string{"system: You are Acme's.", "assistant: a1", "user: q2", "assistant: a2", "user: q3"})
 	})
 
-	t.Run("has the directive's system prompt where the tenant has none", func(t *testing.T) {
+	t.Run("falls back to the directive's system prompt", func(t *testing.T) {
 		globex := harness.NewClient(c, "globex", "ann")
-		harness.WantList(t, "prompt", last(globex, harness.NewSession(), 1), []string{"system: You are anybody's.", "user: q0"})
+		harness.WantList(t, "prompt", last(globex, harness.NewSession(), 1), []string{"system: You are a helper.", "user: q0"})
 	})
 
 	t.Run("max_messages keeps the newest", func(t *testing.T) {
@@ -209,8 +209,8 @@ func TestContext(t *testing.T) {
 		}
 	})
 
-	t.Run("context_tokens is a bound too, and 0 messages are none", func(t *testing.T) {
-		// an estimate of four bytes a token: 10 for each of 40 bytes
+	t.Run("context_tokens and context_messages 0 limit it too", func(t *testing.T) {
+		// at four bytes per token, each message of 40 bytes counts 10
 		c.WriteConfig(tenants, up.Chain("context_tokens 25\n\t\tmax_messages 100"))
 		c.Reload()
 		ann := harness.NewClient(c, "acme", "ann")
@@ -269,7 +269,7 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// keysOf are the names of a JSON object, sorted.
+// keysOf returns the sorted names of a JSON object.
 func keysOf(t testing.TB, doc []byte) []string {
 	t.Helper()
 	var m map[string]json.RawMessage
@@ -362,7 +362,7 @@ func TestStreamedAnswer(t *testing.T) {
 		"X-Tenant-Id":       "acme",
 		"X-Trace-Id":        "trace-1",
 		"X-Model-Id":        "fast",
-		"X-Tokens-In":       "2", // an estimate: the question has 5 bytes
+		"X-Tokens-In":       "2", // an estimate for 5 bytes
 		"X-RateLimit-Limit": "100000",
 	} {
 		if got := resp.Header.Values(name); len(got) != 1 || got[0] != want {
@@ -370,7 +370,7 @@ func TestStreamedAnswer(t *testing.T) {
 		}
 	}
 	stream := harness.ReadEvents(t, resp)
-	// each event is there before the next one is made
+	// each event arrives before the next one is sent
 	list := stream.Text("Grüße, ")
 	call.Say("Welt\n\"!\"")
 	list = append(list, stream.Text("Welt\n\"!\"")...)

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// badBody is a body and how it is refused; an empty code is an answer.
+// badBody is a body and its error; an empty code means that it is accepted.
 type badBody struct {
 	name  string
 	body  string
@@ -39,8 +39,8 @@ func (b badBody) check(t testing.TB, cl *harness.Client, path string) {
 	}
 }
 
-// with returns a good body with one member replaced, or left out where raw
-// is empty.
+// with returns a good body with one member replaced, or omitted if raw is
+// empty.
 func with(good map[string]string, name, raw string) string {
 	var members []string
 	for _, n := range []string{"sessionId", "message", "stream", "modelId", "userId", "model", "messages", "stream_options"} {
@@ -126,9 +126,9 @@ func TestValidationOfMessages(t *testing.T) {
 		{"userId with NUL", with(good, "userId", `"ann\u0000"`), field, "userId"},
 
 		{"an unknown field", with(good, "model", `{"a":[1,2,{"b":null}]}`), "", ""},
-		{"an unknown field by another case", strings.TrimSuffix(with(good, "", ""), "}") + `,"Message":7}`, "", ""},
+		{"an unknown field that differs in case", strings.TrimSuffix(with(good, "", ""), "}") + `,"Message":7}`, "", ""},
 		{"a duplicate name", strings.TrimSuffix(with(good, "", ""), "}") + `,"message":"hi"}`, bad, ""},
-		{"a duplicate name by an escape", strings.TrimSuffix(with(good, "", ""), "}") + `,"\u006dessage":"hi"}`, bad, ""},
+		{"a duplicate name with an escape", strings.TrimSuffix(with(good, "", ""), "}") + `,"\u006dessage":"hi"}`, bad, ""},
 		{"a duplicate name in an unknown field", strings.TrimSuffix(with(good, "", ""), "}") + `,"x":[{"y":{"a":1,"a":1}}]}`, bad, ""},
 		{"invalid UTF-8", with(good, "message", "\"a\xff\""), bad, ""},
 		{"invalid UTF-8 in an unknown field", with(good, "model", "\"a\xc3\""), bad, ""},
@@ -245,7 +245,8 @@ func TestValidationOfContentType(t *testing.T) {
 	}
 }
 
-// The limit in bytes, by Content-Length and in chunks.
+// TestValidationOfBodySize checks the limit in bytes, with Content-Length and
+// with chunks.
 func TestValidationOfBodySize(t *testing.T) {
 	c := harness.Start(t, "", `
 		tenant_resolve
@@ -294,15 +295,15 @@ func TestValidationOfBodySize(t *testing.T) {
 				})
 			}
 		}
-		// Go's server itself reads on for at most 256 KiB before it answers, so
-		// that clients that send first and read then are not cut off.
+		// Go's server reads up to 256 KiB more before it answers, so that
+		// clients that send before they read are not cut off.
 		head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n", p.path, strings.TrimPrefix(c.URL, "http://"))
 		t.Run(p.path+" is refused before it is read", func(t *testing.T) {
 			// most of the body is never sent
 			more := "Content-Length: 100000000\r\n\r\n" + strings.Repeat(" ", 300_000)
 			harness.WantFailure(t, rawRequest(t, c, head+more), http.StatusRequestEntityTooLarge, "payload_too_large")
 		})
-		t.Run(p.path+" is refused as soon as it is too long", func(t *testing.T) {
+		t.Run(p.path+" is refused as soon as it exceeds the limit", func(t *testing.T) {
 			// the last chunk never comes
 			text := strings.Repeat(" ", p.limit+300_000)
 			more := fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(text), text)
@@ -311,8 +312,9 @@ func TestValidationOfBodySize(t *testing.T) {
 	}
 }
 
-// Where a chunked body passes the limit of Caddy's request_body, that is told
-// in the same words as ours. A Content-Length above it does not reach us.
+// TestValidationBehindRequestBody checks that a chunked body beyond the limit of
+// Caddy's request_body gets our error. Caddy refuses a Content-Length above it
+// before the chain.
 func TestValidationBehindRequestBody(t *testing.T) {
 	c := harness.Start(t, "", "request_body {\nmax_size 100\n}\n"+validationSite)
 	cl := harness.NewClient(c, "", "")
@@ -323,8 +325,8 @@ func TestValidationBehindRequestBody(t *testing.T) {
 	}
 }
 
-// rawRequest sends text and reads the answer to it; the connection stays
-// open until the test ends.
+// rawRequest sends text and reads the answer. The connection stays open until
+// the test ends.
 func rawRequest(t testing.TB, c *harness.Caddy, text string) *http.Response {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.URL, "http://"))
@@ -332,7 +334,7 @@ func rawRequest(t testing.TB, c *harness.Caddy, text string) *http.Response {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	// nobody may care for all of it
+	// the server may refuse before it has read everything
 	_, _ = io.WriteString(conn, text)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
