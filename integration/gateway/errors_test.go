@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// newFailingUpstream starts an upstream that fails as the model's name says.
-// The calls of the model waiting wait for the test.
+// newFailingUpstream starts an upstream that fails as the model's name says. Calls
+// of the model waiting wait for the test.
 func newFailingUpstream(t testing.TB) *harness.Upstream {
 	refuses := func(status int, typ, code string, header ...string) harness.Script {
 		told := fmt.Sprintf(`{"error":{"message":%q,"type":%q,"code":%q}}`, harness.UpstreamTold+" "+harness.UpstreamKey+" at /srv/app.py", typ, code)
@@ -82,7 +82,7 @@ func TestErrors(t *testing.T) {
 
 	bearer := map[string]string{"WWW-Authenticate": "Bearer"}
 	big := strings.Repeat("x", 2000)
-	// what both dialects have in common, once for each
+	// what both APIs share
 	for _, d := range []struct {
 		name, path string
 		body       func(model string) any
@@ -98,11 +98,11 @@ func TestErrors(t *testing.T) {
 			{Name: "invalid_request", Tenant: "acme", Body: `{}`, Status: 400, Code: "invalid_request"},
 			{Name: "tenant_required", Body: fine, Status: 400, Code: "tenant_required"},
 			{Name: "content_filtered", Tenant: "acme", Body: d.body("up/filtered"), Status: 400, Code: "content_filtered"},
-			{Name: "invalid_api_key for none", Tenant: "globex", Body: fine, Status: 401, Code: "invalid_api_key", Head: bearer},
-			{Name: "invalid_api_key for a wrong one", Tenant: "globex", Header: []string{"X-Api-Key", "wrong"}, Body: fine, Status: 401, Code: "invalid_api_key", Head: bearer},
+			{Name: "invalid_api_key without a key", Tenant: "globex", Body: fine, Status: 401, Code: "invalid_api_key", Head: bearer},
+			{Name: "invalid_api_key for a wrong key", Tenant: "globex", Header: []string{"X-Api-Key", "wrong"}, Body: fine, Status: 401, Code: "invalid_api_key", Head: bearer},
 			{Name: "tenant_mismatch", Tenant: "acme", Header: []string{"X-Api-Key", "globex-secret-key"}, Body: fine, Status: 403, Code: "tenant_mismatch"},
 			{Name: "model_not_allowed", Tenant: "choosy", Body: d.body("up/broken"), Status: 403, Code: "model_not_allowed"},
-			{Name: "tenant_unknown", Tenant: "nobody", Body: fine, Status: 404, Code: "tenant_unknown"},
+			{Name: "tenant_unknown", Tenant: "unknown", Body: fine, Status: 404, Code: "tenant_unknown"},
 			{Name: "model_unknown", Tenant: "acme", Body: d.body("nosuch"), Status: 404, Code: "model_unknown"},
 			{Name: "model_unknown upstream", Tenant: "acme", Body: d.body("up/missing"), Status: 404, Code: "model_unknown"},
 			{Name: "payload_too_large", Tenant: "acme", Body: `{"message":"` + big + `"}`, Status: 413, Code: "payload_too_large"},
@@ -110,8 +110,8 @@ func TestErrors(t *testing.T) {
 			{Name: "unsupported_media_type", Tenant: "acme", Body: fine, Header: []string{"Content-Type", "text/plain"}, Status: 415, Code: "unsupported_media_type"},
 			{Name: "provider_rate_limited", Tenant: "acme", Body: d.body("up/limited"), Status: 429, Code: "provider_rate_limited", Head: map[string]string{"Retry-After": "7"}},
 			{Name: "ai_error for a failing provider", Tenant: "acme", Body: d.body("up/broken"), Status: 502, Code: "ai_error"},
-			{Name: "ai_error for a rejected key of ours", Tenant: "acme", Body: d.body("up/unauthorized"), Status: 502, Code: "ai_error"},
-			{Name: "ai_error for an answer that is none", Tenant: "acme", Body: d.body("up/html"), Status: 502, Code: "ai_error"},
+			{Name: "ai_error for a rejected provider key", Tenant: "acme", Body: d.body("up/unauthorized"), Status: 502, Code: "ai_error"},
+			{Name: "ai_error for an answer that is not JSON", Tenant: "acme", Body: d.body("up/html"), Status: 502, Code: "ai_error"},
 		} {
 			r.Path = d.path
 			t.Run(d.name+"/"+r.Name, func(t *testing.T) { r.Check(t, c) })
@@ -123,7 +123,7 @@ func TestErrors(t *testing.T) {
 		{Name: "session_not_found on delete", Method: "DELETE", Path: "/chat/" + harness.SomeSession, Status: 404, Code: "session_not_found"},
 		{Name: "session_not_found on stream", Method: "GET", Path: "/chat/" + harness.SomeSession + "/stream", Status: 404, Code: "session_not_found"},
 		{Name: "session_not_found on cancel", Path: "/chat/" + harness.SomeSession + "/cancel", Status: 404, Code: "session_not_found"},
-		{Name: "session_not_found for no UUID", Method: "GET", Path: "/chat/1/history", Status: 404, Code: "session_not_found"},
+		{Name: "session_not_found for an invalid UUID", Method: "GET", Path: "/chat/1/history", Status: 404, Code: "session_not_found"},
 		{Name: "not_found", Method: "GET", Path: "/chat/" + harness.SomeSession + "/nosuch", Status: 404, Code: "not_found"},
 		{Name: "not_found below a route", Method: "GET", Path: "/chat/" + harness.SomeSession + "/history/1", Status: 404, Code: "not_found"},
 		{Name: "method_not_allowed", Method: "PUT", Path: "/chat", Status: 405, Code: "method_not_allowed", Head: map[string]string{"Allow": "GET, POST"}},
@@ -156,7 +156,7 @@ func TestErrors(t *testing.T) {
 
 	t.Run("rate_limited", func(t *testing.T) {
 		for _, path := range []string{"/chat", "/v1/models"} {
-			// the window of an hour has room for one
+			// the window allows one request an hour
 			hasty := harness.NewClient(c, "hasty", path)
 			hasty.Do("GET", path, nil).Body.Close()
 			resp := hasty.Do("GET", path, nil)
@@ -197,8 +197,8 @@ func TestErrorsOfSilence(t *testing.T) {
 }
 
 func TestErrorsOfAbsence(t *testing.T) {
-	nobody := fmt.Sprintf("http://127.0.0.1:%d", harness.FreePort(t))
-	c := harness.Start(t, errorOptions, errorSite, "UPSTREAM="+nobody, "UPSTREAM_KEY="+harness.UpstreamKey)
+	unreachable := fmt.Sprintf("http://127.0.0.1:%d", harness.FreePort(t))
+	c := harness.Start(t, errorOptions, errorSite, "UPSTREAM="+unreachable, "UPSTREAM_KEY="+harness.UpstreamKey)
 	harness.Refusal{Path: "/chat", Tenant: "acme", Body: harness.ChatRequestFor("up/any"), Status: 502, Code: "ai_error"}.Check(t, c)
 	harness.Refusal{Path: "/v1/chat/completions", Tenant: "acme", Body: harness.CompletionRequestFor("up/any"), Status: 502, Code: "ai_error"}.Check(t, c)
 }

@@ -23,18 +23,18 @@ func TestStreamEnd(t *testing.T) {
 			t.Errorf("/chat: %+v", got)
 		}
 	})
-	t.Run("what follows the end mark is nothing", func(t *testing.T) {
+	t.Run("anything after the end mark is ignored", func(t *testing.T) {
 		up.Plays(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark, harness.Content(" again")))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())
 		a.WantWhole(t, "Hello")
 	})
 
 	for name, answer := range map[string]harness.Script{
-		"an end without either is cut":   harness.Sends(harness.Role, harness.Content("Hel"), harness.Content("lo")),
-		"a broken connection is cut":     harness.Steps(harness.Sends(harness.Role, harness.Content("Hel"), harness.Content("lo")), harness.TornOff),
-		"an end within an event is cut":  harness.Sends(harness.Content("Hel"), harness.Content("lo"), harness.Content(" there")[:30]),
-		"an error in the stream is cut":  harness.Sends(harness.Content("Hel"), harness.Content("lo"), "data: {\"error\":{\"message\":\"upstream-words\",\"code\":500}}\n\n"),
-		"an error's event type suffices": harness.Sends(harness.Content("Hello"), "event: error\ndata: {\"message\":\"upstream-words\"}\n\n"),
+		"an end without either is cut":  harness.Sends(harness.Role, harness.Content("Hel"), harness.Content("lo")),
+		"a broken connection is cut":    harness.Steps(harness.Sends(harness.Role, harness.Content("Hel"), harness.Content("lo")), harness.TornOff),
+		"an end within an event is cut": harness.Sends(harness.Content("Hel"), harness.Content("lo"), harness.Content(" there")[:30]),
+		"an error in the stream is cut": harness.Sends(harness.Content("Hel"), harness.Content("lo"), "data: {\"error\":{\"message\":\"upstream-words\",\"code\":500}}\n\n"),
+		"an error event is a cut":       harness.Sends(harness.Content("Hello"), "event: error\ndata: {\"message\":\"upstream-words\"}\n\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			up.Plays(answer)
@@ -44,11 +44,11 @@ func TestStreamEnd(t *testing.T) {
 			got := globex.Say(session, "hi")
 			harness.WantCutTurn(t, globex, session, got, "Hello", "ai_error")
 			if all := fmt.Sprint(a.Frames, got.Failed); strings.Contains(all, "upstream-words") {
-				t.Errorf("the provider's words reach the client: %s", all)
+				t.Errorf("the provider's message reached the client: %s", all)
 			}
 		})
 	}
-	t.Run("before any content it is an error with a status", func(t *testing.T) {
+	t.Run("an end before any content is an error with a status", func(t *testing.T) {
 		for _, answer := range []harness.Script{harness.Sends(), harness.Sends(harness.Role), harness.Sends(harness.Role, ": comment\n\n")} {
 			up.Plays(answer)
 			a := globex.Complete(harness.NewQuestion("fast").Streamed())
@@ -56,20 +56,19 @@ func TestStreamEnd(t *testing.T) {
 			harness.WantFailure(t, globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi"}), http.StatusBadGateway, "ai_error")
 		}
 	})
-	t.Run("chunks that are no JSON are skipped and counted", func(t *testing.T) {
+	t.Run("chunks that are not JSON are skipped and counted", func(t *testing.T) {
 		const skipped = `caddy_ai_skipped_chunks_total{provider="openai"}`
 		before := c.Metrics()[skipped]
 		up.Plays(harness.Sends(harness.Content("Hel"), "data: {\"choices\":[{\"delta\":{\"content\":\"x\"\n\n", "data: garbage\n\n", harness.Content("lo"), harness.Finished, harness.EndMark))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())
 		a.WantWhole(t, "Hello")
 		if got := c.Metrics()[skipped] - before; got != 2 {
-			t.Errorf("%v chunks were counted, want 2", got)
+			t.Errorf("%v skipped chunks were counted, want 2", got)
 		}
 	})
 }
 
-// TestSilence has timeouts that are short, and upstreams that are silent for
-// good.
+// TestSilence has short timeouts and upstreams that stay silent.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -93,7 +92,7 @@ func TestSilence(t *testing.T) {
 			}
 		})
 	}
-	t.Run("no whole answer within response_timeout", func(t *testing.T) {
+	t.Run("no complete document within response_timeout", func(t *testing.T) {
 		up := harness.NewUpstream(t, harness.Stalls)
 		c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "response_timeout 100ms"))
 		globex := harness.NewClient(c, "globex", "ann")
@@ -101,7 +100,7 @@ func TestSilence(t *testing.T) {
 		a.WantRefused(t, http.StatusGatewayTimeout, "ai_timeout")
 		harness.WantFailure(t, globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", Stream: new(false)}), http.StatusGatewayTimeout, "ai_timeout")
 	})
-	t.Run("nothing more within stall_timeout", func(t *testing.T) {
+	t.Run("no further token within stall_timeout", func(t *testing.T) {
 		up := harness.NewUpstream(t, harness.Steps(harness.Sends(harness.Role, harness.Content("Hello")), harness.Stalls))
 		c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "stall_timeout 100ms"))
 		globex := harness.NewClient(c, "globex", "ann")
@@ -112,8 +111,7 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// TestUpstreamStatus goes through the statuses of a provider, and what a
-// client gets for each.
+// TestUpstreamStatus checks what a client gets for each status of a provider.
 func TestUpstreamStatus(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up, "passthrough"))
@@ -158,8 +156,8 @@ func TestUpstreamStatus(t *testing.T) {
 		{"503", "fast", harness.Document(503, "upstream-words", "Content-Type", "text/html"), aiError},
 		{"504", "fast", harness.Document(504, failure("server_error")), aiError},
 		{"redirect", "fast", harness.Document(307, "upstream-words", "Location", up.URL+"/elsewhere"), aiError},
-		{"200 that is no JSON", "fast", harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"), aiError},
-		{"200 that is no completion", "fast", harness.Document(200, `{"upstream-words":1}`), aiError},
+		{"200 that is not JSON", "fast", harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"), aiError},
+		{"200 that is not a completion", "fast", harness.Document(200, `{"upstream-words":1}`), aiError},
 		{"200 with an error", "fast", harness.Document(200, failure("server_error")), aiError},
 		{"connection reset", "fast", harness.TornOff, aiError},
 	} {
@@ -195,7 +193,7 @@ func TestUpstreamStatus(t *testing.T) {
 			a.WantRefused(t, http.StatusBadGateway, "ai_error")
 			harness.WantFailure(t, globex.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", Stream: &stream}), http.StatusBadGateway, "ai_error")
 			if strings.Contains(a.Error, "127.0.0.1") {
-				t.Errorf("the provider's address reaches the client: %s", a.Error)
+				t.Errorf("the provider's address reached the client: %s", a.Error)
 			}
 		}
 	})

@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// A site's handle_errors may replace the body of a failure. Where it does
-// not answer, ours stands.
+// TestHandleErrors checks that a site's handle_errors may replace the body of a
+// failure, and that ours is sent if it does not answer.
 func TestHandleErrors(t *testing.T) {
 	up := newFailingUpstream(t)
 	c := harness.StartSites(t, errorOptions, `
@@ -84,7 +84,7 @@ func TestHandleErrors(t *testing.T) {
 			t.Errorf("Content-Type %q", ct)
 		}
 	})
-	t.Run("leaves the headers", func(t *testing.T) {
+	t.Run("keeps the headers", func(t *testing.T) {
 		resp, text := get(t, "own.test", "/v1/models", "globex")
 		if resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(text, "own 401 invalid_api_key ") {
 			t.Errorf("got %d %q", resp.StatusCode, text)
@@ -99,7 +99,7 @@ func TestHandleErrors(t *testing.T) {
 			t.Errorf("headers %v of %q", resp.Header, text)
 		}
 	})
-	t.Run("shows nothing of the cause", func(t *testing.T) {
+	t.Run("does not reveal the cause", func(t *testing.T) {
 		cl := harness.NewClient(c, "acme", "ann")
 		for _, model := range []string{"up/broken", "up/unauthorized", "up/limited"} {
 			req := cl.Request("POST", "/v1/chat/completions", harness.CompletionRequestFor(model))
@@ -115,7 +115,7 @@ func TestHandleErrors(t *testing.T) {
 			harness.CheckDiscretion(t, c, resp, text)
 		}
 	})
-	t.Run("of a status answers that status", func(t *testing.T) {
+	t.Run("may handle only some statuses", func(t *testing.T) {
 		if resp, text := get(t, "some.test", missing, "acme"); resp.StatusCode != http.StatusNotFound || text != "some session_not_found" {
 			t.Errorf("got %d %q", resp.StatusCode, text)
 		}
@@ -137,10 +137,10 @@ func TestHandleErrors(t *testing.T) {
 		}
 	})
 	for _, r := range []struct{ name, host, header string }{
-		{"of another status leaves ours", "some.test", "some"},
-		{"of another path leaves ours", "path.test", ""},
-		{"of another site leaves ours", "none.test", ""},
-		{"that fails leaves ours", "broken.test", ""},
+		{"for another status keeps ours", "some.test", "some"},
+		{"for another path keeps ours", "path.test", ""},
+		{"on another site keeps ours", "none.test", ""},
+		{"that fails keeps ours", "broken.test", ""},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			head := map[string]string{"X-Site": r.header, "X-Own": "", "X-Trace-Id": "trace-1"}

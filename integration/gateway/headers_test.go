@@ -59,7 +59,7 @@ func TestAnswerHeaders(t *testing.T) {
 			})
 			for _, frame := range a.Frames {
 				if frame != "[DONE]" && !strings.Contains(frame, `"model":"up-1"`) {
-					t.Errorf("model is not the upstream's own: %s", frame)
+					t.Errorf("not the upstream's model: %s", frame)
 				}
 			}
 		})
@@ -71,12 +71,12 @@ func TestAnswerHeaders(t *testing.T) {
 	})
 }
 
-// TestKeepAliveWithUpstream has an upstream that is silent until the test has seen the
-// comments.
+// TestKeepAliveWithUpstream has an upstream that is silent until the client has
+// read keep-alives.
 func TestKeepAliveWithUpstream(t *testing.T) {
 	t.Parallel()
-	// Who asks for no model learns which one it is from the gateway, which has
-	// until the first comment to say so.
+	// Without a model in the request, the gateway chooses one. It has until the
+	// first keep-alive to set X-Model-Id.
 	for modelID, interval := range map[string]string{"fast": "20ms", "": "1s"} {
 		t.Run("model "+strconv.Quote(modelID), func(t *testing.T) {
 			up := harness.NewUpstream(t)
@@ -101,7 +101,7 @@ func TestKeepAliveWithUpstream(t *testing.T) {
 			call.End(harness.Sends(harness.Finished, harness.EndMark))
 			wantLine(t, lines, `"finishReason":"stop"`)
 			if msgs := globex.History(session); len(msgs) != 2 || msgs[1].Content != "Hello" || msgs[1].Status != "complete" {
-				t.Errorf("stored are %+v", msgs)
+				t.Errorf("stored %+v", msgs)
 			}
 		})
 	}
@@ -124,7 +124,7 @@ func keptAlive(f *harness.Upstream, interval string) string {
 	return strings.Replace(harness.GatewaySite(f), "\tchat_session", "\tchat_session {\n\t\tkeep_alive "+interval+"\n\t}", 1)
 }
 
-// wantComments reads comments, and nothing else.
+// wantComments reads two comments and nothing else.
 func wantComments(t testing.TB, lines *bufio.Scanner) {
 	t.Helper()
 	for n := 0; n < 2 && lines.Scan(); {
@@ -141,7 +141,7 @@ func wantComments(t testing.TB, lines *bufio.Scanner) {
 	}
 }
 
-// wantLine reads up to a line that holds some text, over comments.
+// wantLine reads up to a line that contains text, skipping comments.
 func wantLine(t testing.TB, lines *bufio.Scanner, text string) {
 	t.Helper()
 	for lines.Scan() {

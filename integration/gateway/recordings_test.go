@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// TestRecordings replays what real providers said through a whole Caddy, and
-// compares what leaves it with what they are known to say.
+// TestRecordings replays recorded answers of real providers through Caddy, and
+// compares the result with what each recording expects.
 func TestRecordings(t *testing.T) {
 	t.Parallel()
 	recordings := providertest.Load(t, providertest.Folder(t), "openai")
@@ -80,7 +80,7 @@ func (r recordingTest) stream() {
 	}
 }
 
-// chat asks the same of /chat, and looks at what it stored.
+// chat asks the same under /chat, and checks what is stored.
 func (r recordingTest) chat(a harness.Completion) {
 	r.t.Helper()
 	session := harness.NewSession()
@@ -96,11 +96,11 @@ func (r recordingTest) chat(a harness.Completion) {
 	r.stored(session, want, "complete")
 }
 
-// counted compares what /chat says was used with what was counted.
+// counted compares the usage under /chat with the provider's.
 func (r recordingTest) counted(u harness.Usage, want *provider.Usage) {
 	r.t.Helper()
 	if u.Estimated != (want == nil) {
-		r.t.Errorf("/chat: usage %+v, counted were %+v", u, want)
+		r.t.Errorf("/chat: usage %+v, the provider counted %+v", u, want)
 	}
 	if want != nil && (u.TokensIn != want.Input || u.TokensOut != want.Output || u.TotalTokens != want.Input+want.Output) {
 		r.t.Errorf("/chat: usage %+v, want %+v", u, want)
@@ -111,12 +111,12 @@ func (r recordingTest) stored(session, text, status string) {
 	r.t.Helper()
 	msgs := r.client.History(session)
 	if len(msgs) != 2 || msgs[1].Role != "assistant" || msgs[1].Content != text || msgs[1].Status != status {
-		r.t.Errorf("stored are %+v, want an answer that is %s: %q", msgs, status, text)
+		r.t.Errorf("stored %+v, want an answer with status %s: %q", msgs, status, text)
 	}
 }
 
-// brokenOff checks an answer in the middle of which the provider reported an
-// error: nobody takes it for a whole one, and the provider's words stay here.
+// brokenOff checks an answer in which the provider reported an error: it must not
+// look complete, and the provider's message must not reach the client.
 func (r recordingTest) brokenOff(a harness.Completion) {
 	r.t.Helper()
 	a.WantCut(r.t, r.rec.Expected.Text, "ai_error")
@@ -129,10 +129,10 @@ func (r recordingTest) brokenOff(a harness.Completion) {
 	for _, e := range r.rec.Expected.Errors {
 		said := gjson.GetBytes(e, "error.message").Str
 		if said == "" {
-			r.t.Fatalf("the recording's error says nothing: %s", e)
+			r.t.Fatalf("the recording's error has no message: %s", e)
 		}
 		if strings.Contains(strings.Join(a.Frames, "\n"), said) || got.Failed != nil && strings.Contains(got.Failed.Data, said) {
-			r.t.Errorf("the provider's words reach the client: %q", said)
+			r.t.Errorf("the provider's message reached the client: %q", said)
 		}
 	}
 }
@@ -152,11 +152,11 @@ func (r recordingTest) cut(at int) {
 	switch {
 	case whole:
 		if a.Text+a.Refusal != text || !a.Done || a.Code != "" {
-			r.t.Errorf("cut after %d bytes, but whole: text %q, end mark %v, error %q; want %q", at, a.Text, a.Done, a.Code, text)
+			r.t.Errorf("complete, although cut after %d bytes: text %q, end mark %v, error %q; want %q", at, a.Text, a.Done, a.Code, text)
 		}
 		got := harness.ReadEvents(r.t, resp).Rest()
 		if got.Text != text || got.Failed != nil || got.Done == nil {
-			r.t.Errorf("cut after %d bytes, but whole: /chat: text %q, error %+v, done %+v; want %q", at, got.Text, got.Failed, got.Done, text)
+			r.t.Errorf("complete, although cut after %d bytes: /chat: text %q, error %+v, done %+v; want %q", at, got.Text, got.Failed, got.Done, text)
 		}
 		r.stored(session, text, "complete")
 		return
@@ -177,8 +177,8 @@ func (r recordingTest) cut(at int) {
 	r.stored(session, text, "partial")
 }
 
-// readRecorded reads the beginning of a recorded stream: its text, whether
-// there is any content, whether it is whole, and whether it reports an error.
+// readRecorded reads the beginning of a recorded stream: its text, whether it has
+// content, whether it is complete, and whether it reports an error.
 func readRecorded(body []byte) (text string, begun, whole, failed bool) {
 	dec := sse.NewDecoder(bytes.NewReader(body), 0)
 	for {
@@ -199,8 +199,8 @@ func readRecorded(body []byte) (text string, begun, whole, failed bool) {
 	}
 }
 
-// sseBoundaries are the places in an event stream where an event ends, and
-// its beginning. Where there are hundreds, the first and last of them count,
+// sseBoundaries returns the beginning of an event stream and the offsets at which
+// its events end. If there are hundreds, it returns the first and last of them,
 // and every twentieth between.
 func sseBoundaries(body []byte) []int {
 	all := []int{0}
@@ -236,7 +236,7 @@ func (r recordingTest) plain() {
 		}
 		status := r.client.Call(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hi", Stream: new(false)}, &doc)
 		want := r.rec.Expected.Text + r.rec.Expected.Refusal
-		// where the provider gives no reason, the model stopped
+		// without a reason from the provider, it is stop
 		finish := cmp.Or(r.rec.Expected.Finish, "stop")
 		if status != http.StatusOK || doc.Data.Message != want || doc.Data.FinishReason != finish {
 			r.t.Errorf("/chat: %d, %+v; want %q, %s", status, doc.Data, want, finish)
@@ -256,7 +256,7 @@ func (r recordingTest) refused() {
 	}
 	said, _, _, ok := provider.ErrorOf(r.rec.Body)
 	if !ok {
-		r.t.Fatalf("the recording holds no error: %s", r.rec.Body)
+		r.t.Fatalf("the recording has no error: %s", r.rec.Body)
 	}
 	r.replay.Play(r.rec, providertest.Whole)
 	for _, stream := range []bool{true, false} {
@@ -267,7 +267,7 @@ func (r recordingTest) refused() {
 		f := harness.WantFailure(r.t, r.client.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", Stream: &stream}), status, code)
 		for _, told := range []string{a.Error, f.Error.Message} {
 			if passedOn := told == provider.Redact(said); passedOn != (status == http.StatusBadRequest) {
-				r.t.Errorf("the client is told %q, the provider said %q", told, said)
+				r.t.Errorf("the client got %q, the provider sent %q", told, said)
 			}
 		}
 	}

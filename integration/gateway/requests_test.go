@@ -30,7 +30,7 @@ func TestGatewayRequest(t *testing.T) {
 			t.Errorf("%s got\n%s\nwant\n%s", got.Path, got.Body, want)
 		}
 	})
-	t.Run("of a stream only the usage is asked for", func(t *testing.T) {
+	t.Run("a stream gets include_usage and no other change", func(t *testing.T) {
 		up.Plays(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark))
 		const options = `,"stream":true,"stream_options":{"x": [1 ]%s}`
 		globex.Complete(fmt.Sprintf(odd, fmt.Sprintf(options, "")))
@@ -41,7 +41,7 @@ func TestGatewayRequest(t *testing.T) {
 	})
 	up.Plays(harness.Document(http.StatusOK, harness.WholeAnswer))
 
-	t.Run("the client's credentials stay here", func(t *testing.T) {
+	t.Run("the client's credentials do not reach the provider", func(t *testing.T) {
 		keyed := harness.NewClient(c, "keyed", "ann")
 		keyed.Key = "keyed-client-key"
 		for cl, want := range map[*harness.Client]string{
@@ -75,10 +75,10 @@ func TestGatewayRequest(t *testing.T) {
 			t.Errorf("Authorization %q", auth)
 		}
 	})
-	t.Run("the trace id goes along", func(t *testing.T) {
+	t.Run("the provider gets the trace id", func(t *testing.T) {
 		const id = "4bf92f3577b34da6a3ce929d0e0e4736"
 		for _, tc := range []struct {
-			want   string // any where empty
+			want   string // any if empty
 			header []string
 		}{
 			{"", nil},
@@ -120,7 +120,7 @@ func TestModelPrecedence(t *testing.T) {
 				t.Errorf("/v1: status %d, X-Model-Id %q, want %q", a.Status, id, tc.model)
 			}
 			if got := gjson.Get(up.Last().Body, "model").Str; got != tc.goes {
-				t.Errorf("/v1: %q went upstream, want %q", got, tc.goes)
+				t.Errorf("/v1: the upstream got %q, want %q", got, tc.goes)
 			}
 
 			resp := cl.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", ModelID: tc.asked, Stream: new(false)})
@@ -129,12 +129,12 @@ func TestModelPrecedence(t *testing.T) {
 				t.Errorf("/chat: status %d, X-Model-Id %q, want %q", resp.StatusCode, id, tc.model)
 			}
 			if got := gjson.Get(up.Last().Body, "model").Str; got != tc.goes {
-				t.Errorf("/chat: %q went upstream, want %q", got, tc.goes)
+				t.Errorf("/chat: the upstream got %q, want %q", got, tc.goes)
 			}
 		})
 	}
 
-	t.Run("the route's is under the allow list too", func(t *testing.T) {
+	t.Run("the allow list applies to the route's model", func(t *testing.T) {
 		a := harness.NewClient(override, "acme", "ann").Complete(harness.NewQuestion(""))
 		a.WantRefused(t, http.StatusForbidden, "model_not_allowed")
 	})
@@ -153,16 +153,16 @@ func TestModels(t *testing.T) {
 		c      *harness.Caddy
 		tenant string
 		model  string
-		goes   string // upstream, where it may be used
+		goes   string // the upstream's name, if allowed
 		status int
 		code   string
 	}{
-		{"an unknown model", closed, "globex", "nobody", "", http.StatusNotFound, "model_unknown"},
+		{"an unknown model", closed, "globex", "unknown", "", http.StatusNotFound, "model_unknown"},
 		{"a model not on the allow list", closed, "acme", "hidden", "", http.StatusForbidden, "model_not_allowed"},
-		{"the allow list before the model's existence", closed, "acme", "nobody", "", http.StatusForbidden, "model_not_allowed"},
+		{"the allow list before the model's existence", closed, "acme", "unknown", "", http.StatusForbidden, "model_not_allowed"},
 		{"an unknown model on the allow list", closed, "acme", "ghost", "", http.StatusNotFound, "model_unknown"},
-		{"no passthrough unless it says so", closed, "globex", "openai/up-1", "", http.StatusNotFound, "model_unknown"},
-		{"an upstream name is no model", closed, "globex", "up-fast", "", http.StatusNotFound, "model_unknown"},
+		{"no passthrough by default", closed, "globex", "openai/up-1", "", http.StatusNotFound, "model_unknown"},
+		{"an upstream name is not a model", closed, "globex", "up-fast", "", http.StatusNotFound, "model_unknown"},
 		{"passthrough", some, "globex", "openai/up-1", "up-1", http.StatusOK, ""},
 		{"passthrough of a name with a slash", some, "globex", "openai/meta/llama", "meta/llama", http.StatusOK, ""},
 		{"passthrough for other providers only", some, "globex", "local/up-1", "", http.StatusNotFound, "model_unknown"},
@@ -171,7 +171,7 @@ func TestModels(t *testing.T) {
 		{"passthrough not on the allow list", some, "acme", "openai/up-1", "", http.StatusForbidden, "model_not_allowed"},
 		{"an alias beside passthrough", some, "globex", "hidden", "up-hidden", http.StatusOK, ""},
 		{"passthrough for all", open, "globex", "local/up-1", "up-1", http.StatusOK, ""},
-		{"passthrough for all there are", open, "globex", "other/up-1", "", http.StatusNotFound, "model_unknown"},
+		{"passthrough only for existing providers", open, "globex", "other/up-1", "", http.StatusNotFound, "model_unknown"},
 		{"a single provider's own names", single, "globex", "up-1", "up-1", http.StatusOK, ""},
 		{"no model and no default", single, "globex", "", "", http.StatusBadRequest, "invalid_request"},
 	} {
@@ -194,7 +194,7 @@ func TestModels(t *testing.T) {
 				t.Fatalf("/v1 %d: %v, /chat %d: %s", a.Status, a.Frames, resp.StatusCode, text)
 			}
 			if got := gjson.Get(up.Last().Body, "model").Str; got != tc.goes || up.Count() != before+2 {
-				t.Errorf("%q went upstream, want %q", got, tc.goes)
+				t.Errorf("the upstream got %q, want %q", got, tc.goes)
 			}
 			if used := gjson.Get(text, "data.usage.modelId").Str; used != tc.model {
 				t.Errorf("modelId %q, want %q", used, tc.model)
@@ -214,7 +214,7 @@ func TestModels(t *testing.T) {
 		{closed, "acme", []string{"fast", "smart"}},
 		{some, "acme", []string{"fast", "smart", "openai/up-9"}},
 	} {
-		t.Run("only what may be used is listed/"+tc.tenant, func(t *testing.T) {
+		t.Run("only allowed models are listed/"+tc.tenant, func(t *testing.T) {
 			var list struct {
 				Object string `json:"object"`
 				Data   []struct {

@@ -57,7 +57,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestPassesOn has a site behind the handlers whose files lie beside their
+// TestPassesOn has a site behind the handlers, with paths that resemble their
 // routes.
 func TestPassesOn(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Stalls)
@@ -92,7 +92,7 @@ func TestPassesOn(t *testing.T) {
 			t.Errorf("%d, %q", resp.StatusCode, got)
 		}
 	})
-	t.Run("but not the gateway's own routes", func(t *testing.T) {
+	t.Run("the gateway's own routes are not passed on", func(t *testing.T) {
 		resp := harness.NewClient(respondSite, "globex", "ann").Do(http.MethodGet, "/v1/chat/completions", nil)
 		harness.WantFailure(t, resp, http.StatusMethodNotAllowed, "method_not_allowed")
 	})

@@ -30,7 +30,7 @@ func TestStreamUsage(t *testing.T) {
 			a := globex.Complete(harness.NewQuestion("fast").Streamed())
 			a.WantWhole(t, "Hello")
 			if all := strings.Join(a.Frames, "\n"); strings.Contains(all, "usage") || strings.Contains(all, "prompt_tokens") {
-				t.Errorf("usage, although nobody asked:\n%s", all)
+				t.Errorf("unrequested usage:\n%s", all)
 			}
 			a = globex.Complete(harness.NewQuestion("fast").WithUsage())
 			a.WantWhole(t, "Hello")
@@ -45,7 +45,7 @@ func TestStreamUsage(t *testing.T) {
 		})
 	}
 
-	t.Run("is estimated where there is none", func(t *testing.T) {
+	t.Run("is estimated if the provider reports none", func(t *testing.T) {
 		up.Plays(harness.Sends(harness.Content("Hello, wörld"), harness.Finished, harness.EndMark))
 		a := globex.Complete(harness.NewQuestion("fast").WithUsage())
 		wantUsageLast(t, a)
@@ -56,8 +56,8 @@ func TestStreamUsage(t *testing.T) {
 	})
 }
 
-// wantUsageLast checks that one chunk, the last before the end mark, has the
-// usage, and nothing else.
+// wantUsageLast checks that only the last chunk before the end mark has the usage,
+// and has nothing else.
 func wantUsageLast(t testing.TB, a harness.Completion) {
 	t.Helper()
 	last := len(a.Frames) - 2
@@ -69,7 +69,7 @@ func wantUsageLast(t testing.TB, a harness.Completion) {
 	}
 	chunk := gjson.Parse(a.Frames[last])
 	if choices := chunk.Get("choices"); choices.Raw != "[]" || chunk.Get("id").Str != "c-1" || chunk.Get("model").Str != "up-1" {
-		t.Errorf("the usage comes in %s", chunk)
+		t.Errorf("the usage is in %s", chunk)
 	}
 }
 
@@ -89,10 +89,10 @@ func TestWholeUsage(t *testing.T) {
 	t.Run("is the provider's", func(t *testing.T) {
 		a := globex.Complete(harness.NewQuestion("fast"))
 		if a.Status != http.StatusOK || a.Frames[0] != harness.WholeAnswer {
-			t.Errorf("%d, %s; want the provider's answer as it is", a.Status, a.Frames)
+			t.Errorf("%d, %s; want the provider's answer unchanged", a.Status, a.Frames)
 		}
 	})
-	t.Run("is estimated where there is none", func(t *testing.T) {
+	t.Run("is estimated if the provider reports none", func(t *testing.T) {
 		without, _, _ := strings.Cut(harness.WholeAnswer, `,"usage"`)
 		for _, answer := range []string{without + "}", without + `,"usage":null}`} {
 			up.Plays(harness.Document(http.StatusOK, answer))
