@@ -10,8 +10,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestChains has one request, or a few, for each chain that the contract
-// names.
+// TestChains makes a few requests to each supported chain of handlers.
 func TestChains(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t, func(c *harness.Call) {
@@ -54,7 +53,7 @@ func TestChains(t *testing.T) {
 		}
 		harness.WantHeader(t, a.Header, map[string]string{"X-Tenant-Id": "", "X-Trace-Id": "*", "X-Model-Id": "fast"})
 	})
-	t.Run("history before another server", func(t *testing.T) {
+	t.Run("history in front of another server", func(t *testing.T) {
 		c := harness.Start(t, harness.GatewayTenants, "\ttenant_resolve\n\tchat_session"+proxy+" {\n\t\theader_up X-Fake stream\n\t}")
 		acme := harness.NewClient(c, "acme", "ann")
 		session := harness.NewSession()
@@ -78,7 +77,7 @@ func TestChains(t *testing.T) {
 			})
 		}
 		if msgs := acme.History(session); len(msgs) != 4 || msgs[3].Content != "Hello" || msgs[3].Status != "complete" || msgs[3].TokenCount != 3 {
-			t.Errorf("stored are %+v", msgs)
+			t.Errorf("stored %+v", msgs)
 		}
 	})
 	t.Run("tenants and limits for a site", func(t *testing.T) {
@@ -102,19 +101,19 @@ func TestChains(t *testing.T) {
 		harness.WantHeader(t, resp.Header, map[string]string{"Retry-After": "#", "X-RateLimit-Remaining": "0"})
 		harness.WantFailure(t, resp, http.StatusTooManyRequests, "rate_limited")
 		if app.Count() != 2 {
-			t.Errorf("the app was asked %d times, want 2", app.Count())
+			t.Errorf("the app got %d requests, want 2", app.Count())
 		}
 	})
 }
 
-// TestWithoutTenantResolve has each handler alone, which fails closed unless
-// its own block names a tenant.
+// TestWithoutTenantResolve checks that each handler alone fails closed unless its
+// own block names a tenant.
 func TestWithoutTenantResolve(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t, harness.Document(http.StatusOK, harness.WholeAnswer))
 	gateway := fmt.Sprintf("ai_gateway {\n\t\tprovider openai {\n\t\t\tbase_url %s\n\t\t}\n\t\tmodel fast {\n\t\t\tto openai/up-fast\n\t\t}\n\t\t", up.URL)
 	for name, tc := range map[string]struct {
-		site         string // %s is where the tenant is named
+		site         string // with %s for the line that names the tenant
 		method, path string
 	}{
 		"chat_ratelimit": {"chat_ratelimit {\n\t\t%s\n\t}\n\trespond 200", http.MethodGet, "/any"},
@@ -133,7 +132,7 @@ func TestWithoutTenantResolve(t *testing.T) {
 				t.Errorf("%d: %s", resp.StatusCode, text)
 			}
 			if got := resp.Header.Get("X-Tenant-Id"); got != "acme" && name != "chat_ratelimit" {
-				t.Errorf("X-Tenant-Id %q, want the one that is configured", got)
+				t.Errorf("X-Tenant-Id %q, want the configured one", got)
 			}
 		})
 	}

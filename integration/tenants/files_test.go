@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// tenantConfig writes a Caddyfile with these chat options, and tenant files
-// by name, into a folder of its own.
+// tenantConfig writes a Caddyfile with these chat options, and tenant files by
+// name, into a new folder.
 func tenantConfig(t testing.TB, options string, files map[string]string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -30,7 +30,7 @@ func writeFile(t testing.TB, name, text string) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// in one step, so that nobody reads half of it
+	// rename, so that Caddy never reads half a file
 	if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func writeFile(t testing.TB, name, text string) {
 	}
 }
 
-// Everything of caddyfile.md, on a line each.
+// wholeTenant has every field, one per line.
 const wholeTenant = `{
 	"id": "acme",
 	"hosts": ["acme.example.com", "*.acme.example.com"],
@@ -59,14 +59,14 @@ const wholeTenant = `{
 }
 `
 
-// A mistake in the tenants is an error of caddy validate that names the
-// place, or both of them.
+// TestTenantMistakes checks that caddy validate names the place of each mistake
+// in the tenants, or both places of a conflict.
 func TestTenantMistakes(t *testing.T) {
 	t.Parallel()
 	replaced := func(line, by string) map[string]string {
 		text := strings.Replace(wholeTenant, line, by, 1)
 		if text == wholeTenant {
-			t.Fatalf("%q is not there", line)
+			t.Fatalf("%q is not in the file", line)
 		}
 		return map[string]string{"acme.json": text}
 	}
@@ -78,9 +78,9 @@ func TestTenantMistakes(t *testing.T) {
 		name    string
 		options string // tenants *.json by default
 		files   map[string]string
-		want    []string // all of them; none for no mistake
+		want    []string // words of the error; none if valid
 	}{
-		{"everything", "", one("acme.json", wholeTenant), nil},
+		{"every field", "", one("acme.json", wholeTenant), nil},
 		{"an id is enough", "", one("acme.json", `{"id":"acme"}`), nil},
 
 		{"unknown member", "", replaced(`"model": "fast"`, `"modell": "fast"`), []string{"acme.json:5:", "modell"}},
@@ -101,7 +101,7 @@ func TestTenantMistakes(t *testing.T) {
 		{"a bad host", "", replaced(`"acme.example.com"`, `"https://acme.example.com"`), []string{"acme.json:3:", "hosts", "https://acme.example.com", "without scheme"}},
 		{"a bad wildcard", "", replaced(`"*.acme`, `"a*.acme`), []string{"acme.json:3:", "hosts", "a*.acme"}},
 		{"a bad digest", "", replaced(`sha256:5e`, `sha256:zz`), []string{"acme.json:4:", "api_keys", "64 hex digits"}},
-		{"a key without value", "", replaced(`{env.HOME}"],`, `{env.NO_SUCH_KEY}"],`), []string{"acme.json:4:", "api_keys", "{env.NO_SUCH_KEY}"}},
+		{"a key without a value", "", replaced(`{env.HOME}"],`, `{env.NO_SUCH_KEY}"],`), []string{"acme.json:4:", "api_keys", "{env.NO_SUCH_KEY}"}},
 		{"a bad window", "", replaced(`"60 1m"`, `"60 1x"`), []string{"acme.json:7:", "requests", `window "1x"`, "30s or 1m"}},
 		{"a bad limit", "", replaced(`"20 10s"`, `"many 10s"`), []string{"acme.json:8:", "burst", `limit "many"`, "whole number"}},
 		{"a bad scope", "", replaced(`"100000 1m per tenant"`, `"100000 1m per planet"`), []string{"acme.json:9:", "tokens", "user, ip, tenant"}},
@@ -111,7 +111,7 @@ func TestTenantMistakes(t *testing.T) {
 		{"a bad duration", "", replaced(`"30d"`, `"a month"`), []string{"acme.json:12:", "retention"}},
 		{"a negative duration", "", replaced(`"30d"`, `"-1h"`), []string{"acme.json:12:", "retention", "positive"}},
 		{"a negative number", "", replaced(`1000,`, `-1,`), []string{"acme.json:13:", "max_messages", "positive"}},
-		{"a credential without value", "", replaced(`"{env.HOME}"}`, `"{env.NO_SUCH_KEY}"}`), []string{"acme.json:15:", "credentials", "openai", "{env.NO_SUCH_KEY}"}},
+		{"a credential without a value", "", replaced(`"{env.HOME}"}`, `"{env.NO_SUCH_KEY}"}`), []string{"acme.json:15:", "credentials", "openai", "{env.NO_SUCH_KEY}"}},
 
 		{"no file, and no tenant", "tenants *.json", nil, []string{"tenants", "no file matches"}},
 		{"no file beside a tenant", "tenants *.json\ntenant acme", nil, nil},
@@ -123,9 +123,9 @@ func TestTenantMistakes(t *testing.T) {
 		{"one id, two blocks", "tenant acme {\nmodel a\n}\ntenant acme", nil, []string{"Caddyfile:5", "Caddyfile:8", "acme"}},
 		{"one host, two blocks", "tenant acme {\nhost a.test\n}\ntenant globex {\nhost A.test\n}", nil, []string{"Caddyfile:6", "Caddyfile:9", "a.test", "acme"}},
 		{"one wildcard, two blocks", "tenant acme {\nhost *.a.test\n}\ntenant globex {\nhost *.a.test\n}", nil, []string{"Caddyfile:6", "Caddyfile:9", "*.a.test", "acme"}},
-		{"a wildcard and a name in it are two", "tenant acme {\nhost *.a.test\n}\ntenant globex {\nhost b.a.test\n}", nil, nil},
+		{"a wildcard and a name that it matches", "tenant acme {\nhost *.a.test\n}\ntenant globex {\nhost b.a.test\n}", nil, nil},
 		{"one key, two blocks", keys(sha256Of("k"), sha256Of("k")), nil, []string{"Caddyfile:6", "Caddyfile:9", "sha256:" + sha256Of("k")[7:15], "acme"}},
-		{"one key, in clear and as digest", keys("secret-key", sha256Of("secret-key")), nil, []string{"Caddyfile:6", "Caddyfile:9", "acme"}},
+		{"one key, in plain text and as a digest", keys("secret-key", sha256Of("secret-key")), nil, []string{"Caddyfile:6", "Caddyfile:9", "acme"}},
 		{"one placeholder, two blocks", keys("{env.K}", "{env.K}"), nil, []string{"Caddyfile:6", "Caddyfile:9", "{env.K}", "acme"}},
 		{"one key behind two placeholders", keys("{env.HOME}", "{env.XDG_DATA_HOME}"), nil, []string{"tenant block acme", "tenant block globex", "api key sha256:"}},
 		{"a block without a key's value", "tenant acme {\napi_key {env.NO_SUCH_KEY}\n}", nil, []string{"acme", "api_keys", "{env.NO_SUCH_KEY}"}},
@@ -157,13 +157,13 @@ func TestTenantMistakes(t *testing.T) {
 				t.Errorf("a key is shown: %s", out)
 			}
 			if strings.Contains(said, "Go ") || strings.Contains(said, "chat.TenantConfig") {
-				t.Errorf("the error speaks of Go: %s", said)
+				t.Errorf("the error shows Go's terms: %s", said)
 			}
 		})
 	}
 }
 
-// tenantsNow asks a running Caddy who the tenants are, of those named.
+// tenantsNow returns which of these tenants a running Caddy knows.
 func tenantsNow(c *harness.Caddy, ids ...string) map[string]bool {
 	found := make(map[string]bool)
 	for _, id := range ids {
@@ -204,7 +204,7 @@ func TestTenantFilesAreWatched(t *testing.T) {
 		}
 		harness.Eventually(t, what, func() bool { return maps.Equal(tenantsNow(c, "acme", "globex", "initech"), set) })
 	}
-	// said counts what the log says of broken changes
+	// said counts the log entries about broken changes
 	said := func() int { return strings.Count(c.Log.String(), "the tenants stay as they were") }
 	broken := func(what string, change func(), words ...string) {
 		t.Helper()
@@ -218,53 +218,53 @@ func TestTenantFilesAreWatched(t *testing.T) {
 		}
 	}
 
-	want("the first file counts", "acme")
+	want("the first file is loaded", "acme")
 	write("globex", nil)
-	want("a new file counts", "acme", "globex")
+	want("a new file is loaded", "acme", "globex")
 
 	write("globex", map[string]any{"api_keys": []string{"globex-key"}})
-	want("a new key keeps those out who have none", "acme")
+	want("a new key is required", "acme")
 	resp := harness.Visit(c, "GET", "/", "any.test", "X-Api-Key", "globex-key")
 	if text := harness.ReadAll(t, resp); text != "globex " {
 		t.Errorf("with the key: %q", text)
 	}
 
 	write("acme", map[string]any{"metadata": map[string]string{"plan": "gold"}})
-	harness.Eventually(t, "a changed file counts", func() bool {
+	harness.Eventually(t, "a changed file is loaded", func() bool {
 		return harness.ReadAll(t, harness.Visit(c, "GET", "/", "any.test", "X-Tenant-Id", "acme")) == "acme gold"
 	})
 
 	write("globex", nil)
-	want("without a key all may enter again", "acme", "globex")
+	want("a removed key is no longer required", "acme", "globex")
 
 	broken("an unknown member", func() {
 		writeFile(t, file("acme"), "{\n\"id\": \"acme\",\n\"colour\": 1\n}")
 	}, "acme.json:3", "colour")
-	want("a broken file leaves the tenants", "acme", "globex")
+	want("a broken file changes no tenants", "acme", "globex")
 
-	broken("an id that is taken", func() { writeFile(t, file("acme"), `{"id":"globex"}`) }, "globex.json:1")
-	want("a taken id leaves the tenants", "acme", "globex")
+	broken("a duplicate id", func() { writeFile(t, file("acme"), `{"id":"globex"}`) }, "globex.json:1")
+	want("a duplicate id changes no tenants", "acme", "globex")
 
-	// mended, and one more tenant that was not read while it was broken
+	// the fixed file, and a new tenant added while the other was broken
 	write("initech", nil)
 	write("acme", nil)
-	want("a mended file counts", "acme", "globex", "initech")
+	want("a fixed file is loaded", "acme", "globex", "initech")
 
 	if err := os.Remove(file("globex")); err != nil {
 		t.Fatal(err)
 	}
-	want("a removed file counts", "acme", "initech")
+	want("a removed file removes its tenant", "acme", "initech")
 
 	if err := os.Remove(file("initech")); err != nil {
 		t.Fatal(err)
 	}
-	want("one is left", "acme")
-	broken("that no file is left", func() {
+	want("one tenant is left", "acme")
+	broken("the loss of the last file", func() {
 		if err := os.Remove(file("acme")); err != nil {
 			t.Fatal(err)
 		}
 	})
-	want("the last one stays a tenant", "acme")
+	want("the last tenant stays", "acme")
 	resp = harness.Visit(c, "GET", "/", "any.test")
 	harness.WantFailure(t, resp, http.StatusBadRequest, "tenant_required")
 }

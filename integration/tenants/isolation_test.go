@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestIsolation has three users of two tenants, of the same names, talk in
-// sessions of the same ids at once. Every message tells whose it is.
+// TestIsolation has two tenants with users of the same names talk at once, in
+// sessions with the same ids. Every message names its owner.
 func TestIsolation(t *testing.T) {
 	const tenants = `
 	chat {
@@ -39,13 +39,13 @@ func TestIsolation(t *testing.T) {
 		texts := call.Said()
 		tenant := strings.TrimPrefix(texts[0], "system: mark ")
 		if got := call.Header.Get("Authorization"); got != "Bearer "+tenant+"-upstream-key" {
-			t.Errorf("%s's prompt came with %q", tenant, got)
+			t.Errorf("%s's prompt came with the key %q", tenant, got)
 		}
 		// <tenant>/<user>/<session> <n>
 		mark, _, _ := strings.Cut(call.Question(), " ")
 		for _, text := range texts[1:] {
 			if !strings.Contains(text, mark+" ") || !strings.HasPrefix(mark, tenant+"/") {
-				t.Errorf("the prompt of %s holds %q", mark, text)
+				t.Errorf("the prompt of %s contains %q", mark, text)
 			}
 		}
 		return "re: " + call.Question()
@@ -65,7 +65,7 @@ func TestIsolation(t *testing.T) {
 	wg.Wait()
 }
 
-// probe is one user who looks for traces of others.
+// probe is a user who looks for traces of others.
 type probe struct {
 	*harness.Client
 	left     int // of the rate limit
@@ -86,7 +86,7 @@ func (p *probe) talk() {
 	}
 }
 
-// seen checks the header of an answer: nothing but this user's own counts.
+// seen checks that the headers of an answer belong to this user only.
 func (p *probe) seen(resp *http.Response, session string) {
 	p.T.Helper()
 	p.left--
@@ -130,7 +130,7 @@ func (p *probe) round(session string, n int) {
 	}
 	for _, m := range h.Data.Messages {
 		if !strings.Contains(m.Content, mark+" ") {
-			p.T.Errorf("%s finds %q", mark, m.Content)
+			p.T.Errorf("%s sees the message %q", mark, m.Content)
 		}
 	}
 
@@ -140,7 +140,7 @@ func (p *probe) round(session string, n int) {
 	harness.Decode(p.T, resp, &l)
 	for _, s := range l.Data.Sessions {
 		if !strings.HasPrefix(s.Title, p.mark(s.SessionID)+" ") {
-			p.T.Errorf("%s is shown the title %q", mark, s.Title)
+			p.T.Errorf("%s sees the title %q", mark, s.Title)
 		}
 	}
 }

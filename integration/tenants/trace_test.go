@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// traceSites has every chain, by port and path.
+// traceSites has every chain, by path.
 const traceSites = `
 	http://:{$PORT} {
 		handle /proxied/* {
@@ -53,7 +53,7 @@ func TestTraceID(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		header []string
-		want   string // a new UUIDv7 where empty
+		want   string // a new UUIDv7 if empty
 	}{
 		{"none", nil, ""},
 		{"traceparent", []string{"traceparent", parent}, "4bf92f3577b34da6a3ce929d0e0e4736"},
@@ -101,9 +101,9 @@ func TestTraceID(t *testing.T) {
 					t.Errorf("%s: %q in the body, %q in the header", path, doc.TraceID, id)
 				}
 			}
-			nobody := *cl
-			nobody.Tenant = "nobody"
-			resp := nobody.Do("GET", "/v1/models", nil, tt.header...)
+			stranger := *cl
+			stranger.Tenant = "unknown"
+			resp := stranger.Do("GET", "/v1/models", nil, tt.header...)
 			check("OpenAI's error", resp.Header.Get("X-Trace-Id"))
 			harness.WantFailure(t, resp, 404, "tenant_unknown")
 
@@ -134,8 +134,8 @@ func TestTraceID(t *testing.T) {
 	}
 }
 
-// The headers that the chain sets for the next handler are its own,
-// whichever handler of it found the tenant.
+// TestTenantHeadersAreOurs checks that the chain overwrites the client's copies of
+// its headers, whichever handler found the tenant.
 func TestTenantHeadersAreOurs(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Steps(harness.Heads("X-Trace-Id", "upstream", "X-Tenant-Id", "upstream"), harness.Says(3, 5, "hi")))
 	c := harness.StartSites(t, harness.TwoTenants, `
@@ -177,7 +177,7 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		path   string
-		tenant string // that the client claims
+		tenant string // as the client claims
 		body   any
 		users  string
 	}{
@@ -199,7 +199,7 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a user that the body names", func(t *testing.T) {
+	t.Run("a user named in the body", func(t *testing.T) {
 		cl := harness.NewClient(c, "acme", "")
 		a := harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", UserID: "bob"}
 		harness.ReadAll(t, cl.Do("POST", "/resolved/chat", a))
@@ -210,7 +210,7 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 		a.SessionID = harness.NewSession()
 		harness.ReadAll(t, cl.Do("POST", "/resolved/chat", a))
 		if got := up.Last().Header.Values("X-User-Id"); !slices.Equal(got, []string{"ann"}) {
-			t.Errorf("the header must win over the body, the next handler got X-User-Id %q", got)
+			t.Errorf("want the header's user, the next handler got X-User-Id %q", got)
 		}
 	})
 	t.Run("a provider gets none of them", func(t *testing.T) {
@@ -231,8 +231,8 @@ func TestTenantHeadersAreOurs(t *testing.T) {
 	})
 }
 
-// Without tenant_resolve nobody gets in, unless the handler's own block says
-// whose requests these are.
+// TestTenantsFailClosed checks that handlers without tenant_resolve refuse all
+// requests unless their own block names a tenant.
 func TestTenantsFailClosed(t *testing.T) {
 	c := harness.StartSites(t, harness.TwoTenants, `
 		http://:{$PORT} {
