@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// running is an answer in its middle.
+// running is an answer in progress.
 type running struct {
 	session string
 	stream  *harness.Events
@@ -23,7 +23,7 @@ type running struct {
 	seen    []harness.Event
 }
 
-// midStream brings n answers to the point where each has said "part one".
+// midStream starts n answers and leaves each open after "part one".
 func midStream(cl *harness.Client, up *harness.Upstream, n int) []*running {
 	cl.T.Helper()
 	list := make([]*running, n)
@@ -39,7 +39,7 @@ func midStream(cl *harness.Client, up *harness.Upstream, n int) []*running {
 	return list
 }
 
-// tryReload loads the Caddyfile as it is now, which may fail.
+// tryReload loads the current Caddyfile, which may fail.
 func tryReload(c *harness.Caddy) (string, error) {
 	c.T.Helper()
 	ctx, cancel := context.WithTimeout(c.T.Context(), harness.Patience)
@@ -49,7 +49,7 @@ func tryReload(c *harness.Caddy) (string, error) {
 }
 
 func TestReload(t *testing.T) {
-	t.Run("loses none of 100 streams", func(t *testing.T) {
+	t.Run("keeps 100 streams open", func(t *testing.T) {
 		up := harness.NewUpstream(t)
 		c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 		ann := harness.NewClient(c, "acme", "ann")
@@ -94,7 +94,7 @@ func TestReload(t *testing.T) {
 		after := ann.Follow(r.session, "").Events()
 		after.Text("part one")
 		if !ann.CancelTurn(r.session) {
-			t.Error("the new configuration does not know of the turn")
+			t.Error("the new configuration does not know the turn")
 		}
 		r.call.WantGone()
 		end := r.stream.Rest().Events
@@ -115,7 +115,7 @@ func TestReload(t *testing.T) {
 				t.Errorf("%s: %v\n%s", block, err, out)
 			}
 			if strings.Contains(out, "00112233") {
-				t.Errorf("the error tells the key: %s", out)
+				t.Errorf("the error shows the key: %s", out)
 			}
 		}
 		r.call.Finish("stop")
@@ -178,13 +178,13 @@ func TestShutdown(t *testing.T) {
 	c := harness.Start(t, harness.PlainTenants, up.Chain(""))
 	ann := harness.NewClient(c, "acme", "ann")
 	list := midStream(ann, up, 20)
-	// a stream of an earlier configuration has to learn of the end too
+	// streams of an earlier configuration must end too
 	c.Reload()
 	list = append(list, midStream(ann, up, 2)...)
 	follower := ann.Follow(list[0].session, "").Events()
 	follower.Text("part one")
-	forsaken := midStream(ann, up, 1)[0]
-	forsaken.stream.Resp.Body.Close()
+	abandoned := midStream(ann, up, 1)[0]
+	abandoned.stream.Resp.Body.Close()
 
 	waiting, no := harness.NewSession(), false
 	early := ann.Ask(waiting, "early")
@@ -213,14 +213,14 @@ func TestShutdown(t *testing.T) {
 		}
 	}
 	harness.WantRest(t, follower, last)
-	forsaken.call.WantGone()
+	abandoned.call.WantGone()
 	resp := early.Answer()
 	if resp.Header.Get("Retry-After") == "" {
 		t.Error("before the first token: no Retry-After")
 	}
 	harness.WantFailure(t, resp, 503, "ai_unavailable")
 	earlyCall.WantGone()
-	// a document may finish, as any request may that is being served
+	// a document may finish, like any request in progress
 	documentCall.Say("whole")
 	documentCall.Finish("stop")
 	if resp := document.Answer(); resp.StatusCode != http.StatusOK {
@@ -231,11 +231,11 @@ func TestShutdown(t *testing.T) {
 	}
 	<-c.Exit
 	if c.Err != nil {
-		t.Fatalf("Caddy ended with %v", c.Err)
+		t.Fatalf("Caddy exited with %v", c.Err)
 	}
 
 	c.Restart()
-	for _, r := range append(list, forsaken) {
+	for _, r := range append(list, abandoned) {
 		msgs := ann.History(r.session)
 		if len(msgs) != 2 || msgs[1].Content != "part one" || msgs[1].Status != "partial" {
 			t.Errorf("history: %+v", msgs)
@@ -260,7 +260,7 @@ func TestEncryptedStore(t *testing.T) {
 	c.Stop()
 	for name, content := range filesIn(t, filepath.Join(c.Dir, "data")) {
 		if bytes.Contains(content, []byte("secret word")) {
-			t.Errorf("%s holds the message as it is", name)
+			t.Errorf("%s contains the message in plain text", name)
 		}
 	}
 
@@ -274,7 +274,7 @@ func TestEncryptedStore(t *testing.T) {
 			t.Errorf("%q: %v, want %q in\n%s", line, err, want, out)
 		}
 		if strings.Contains(string(out), other) || strings.Contains(string(out), key) {
-			t.Errorf("the output tells the key:\n%s", out)
+			t.Errorf("the output shows the key:\n%s", out)
 		}
 	}
 	refused("encryption_key "+other, "encryption_key does not fit the store")
@@ -285,7 +285,7 @@ func TestEncryptedStore(t *testing.T) {
 	c.Restart()
 	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: a very secret word", "assistant: re: a very secret word"})
 
-	t.Run("is one process's at a time", func(t *testing.T) {
+	t.Run("is open in one process at a time", func(t *testing.T) {
 		second := &harness.Caddy{T: t, Dir: c.Dir, Env: c.Env, URL: fmt.Sprintf("http://127.0.0.1:%d", harness.FreePort(t)), Admin: fmt.Sprintf("http://127.0.0.1:%d", harness.FreePort(t))}
 		second.WriteConfig(options("encryption_key {env.STORE_KEY}"), up.Chain(""))
 		ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
@@ -295,7 +295,7 @@ func TestEncryptedStore(t *testing.T) {
 			t.Errorf("a second process: %v\n%s", err, out)
 		}
 		if n := len(ann.History(session)); n != 2 {
-			t.Errorf("the first one has %d messages", n)
+			t.Errorf("the first process has %d messages", n)
 		}
 	})
 }

@@ -61,18 +61,18 @@ func TestAccessLog(t *testing.T) {
 		}
 	})
 	t.Run("of a refused request", func(t *testing.T) {
-		globex.Complete(harness.NewQuestion("nobody"), "X-Trace-Id", "trace-refused")
+		globex.Complete(harness.NewQuestion("unknown"), "X-Trace-Id", "trace-refused")
 		harness.WantFields(t, c.AccessLog("trace-refused"), map[string]any{
 			"tenant": "globex", "user": "ann", "trace_id": "trace-refused", "error_code": "model_unknown", "status": 404.0,
 		})
-		harness.NewClient(c, "nobody", "ann").Complete(harness.NewQuestion("fast"), "X-Trace-Id", "trace-nobody")
-		harness.WantFields(t, c.AccessLog("trace-nobody"), map[string]any{
-			"trace_id": "trace-nobody", "error_code": "tenant_unknown", "status": 404.0,
+		harness.NewClient(c, "unknown", "ann").Complete(harness.NewQuestion("fast"), "X-Trace-Id", "trace-unknown")
+		harness.WantFields(t, c.AccessLog("trace-unknown"), map[string]any{
+			"trace_id": "trace-unknown", "error_code": "tenant_unknown", "status": 404.0,
 		})
 	})
 }
 
-// Caddy's filters find each field by its name.
+// TestAccessLogIsFiltered checks that Caddy's log filters apply to our fields.
 func TestAccessLogIsFiltered(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, meteredSite(up)+"\tlog {\n\t\tformat filter {\n\t\t\tuser delete\n\t\t\tmodel replace hidden\n\t\t}\n\t}\n")
@@ -84,8 +84,8 @@ func TestAccessLogIsFiltered(t *testing.T) {
 	})
 }
 
-// TestAccessLogOfFallbacks has a model of two targets at two providers, and
-// asks for it under /v1 and by /chat, streamed and whole.
+// TestAccessLogOfFallbacks has a model with targets at two providers, and asks for
+// it under /v1 and /chat, streamed and not.
 func TestAccessLogOfFallbacks(t *testing.T) {
 	t.Parallel()
 	down, up := harness.NewUpstream(t, harness.Stalls), harness.NewUpstream(t, harness.Stalls)
@@ -115,13 +115,13 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 	unavailable := []harness.Script{harness.Document(http.StatusServiceUnavailable, "{}")}
 	cut := slices.Concat([]harness.Script{harness.Sends(harness.Role, harness.Content("Hel"))}, unavailable)
 
-	// two calls of the first target, and one of the second
+	// two calls to the first target and one to the second
 	answered := map[string]any{"provider": "second", "attempts": 3.0, "tokens_in": 7.0, "tokens_out": 3.0, "cost_usd": 13.0, "ttft_ms": nil, "status": 200.0}
 	for _, tc := range []struct {
 		name  string
 		down  []harness.Script
 		up    harness.Script
-		whole harness.Script // what up says where the answer is not streamed
+		whole harness.Script // up's answer if it is not streamed
 		want  map[string]any
 	}{
 		{name: "fallback", down: unavailable, up: stream, whole: whole, want: answered},
@@ -166,8 +166,8 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 	}
 }
 
-// TestLogSecrets says all that can be said and sends all keys, at the level
-// at which Caddy tells the most. Every secret has the same letters in it.
+// TestLogSecrets seeds messages and keys everywhere and looks for them in the
+// debug log. Every secret contains Zq9Seed.
 func TestLogSecrets(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Stalls)
 	const options = `debug
@@ -202,7 +202,7 @@ func TestLogSecrets(t *testing.T) {
 			c.Stop()
 			log := c.Log.String()
 			if !strings.Contains(log, `"level":"debug"`) || !strings.Contains(log, "request failed") {
-				t.Fatal("the log does not tell the most")
+				t.Fatal("the log lacks debug entries or failures")
 			}
 			for line := range strings.Lines(log) {
 				if strings.Contains(line, "Zq9Seed") {
@@ -213,8 +213,8 @@ func TestLogSecrets(t *testing.T) {
 	}
 }
 
-// sayEverything makes requests that succeed and fail in all ways, and returns
-// when they are logged.
+// sayEverything makes requests that succeed and fail in every way, and returns
+// once they are logged.
 func sayEverything(t testing.TB, c *harness.Caddy, up *harness.Upstream) {
 	keyed, wrong, globex := harness.NewClient(c, "", "ann"), harness.NewClient(c, "", "ann"), harness.NewClient(c, "globex", "ann")
 	keyed.Key, wrong.Key = "Zq9SeedTenantKey", "Zq9SeedWrongKey"

@@ -15,8 +15,7 @@ const (
 	detailed      = `data: {"id":"c-1","choices":[],"usage":` + usageInDetail + "}\n\n"
 )
 
-// meteredSite has a price, the site's own /metrics and names that pass
-// through.
+// meteredSite has a price, passthrough names and a /metrics of its own.
 func meteredSite(f *harness.Upstream) string {
 	return fmt.Sprintf(`
 	@rest not path /metrics
@@ -98,9 +97,9 @@ func TestMetrics(t *testing.T) {
 	t.Run("of failures", func(t *testing.T) {
 		up.Plays(harness.Document(http.StatusInternalServerError, "{}"))
 		globex.Complete(harness.NewQuestion("fast"))
-		globex.Complete(harness.NewQuestion("nobody"))
+		globex.Complete(harness.NewQuestion("unknown"))
 		harness.NewClient(c, "acme", "ann").Complete(harness.NewQuestion("openai/up-1"))
-		harness.NewClient(c, "nobody", "ann").Complete(harness.NewQuestion("fast"))
+		harness.NewClient(c, "unknown", "ann").Complete(harness.NewQuestion("fast"))
 		c.WantMetrics(map[string]float64{
 			`caddy_chat_requests_total{code="502",tenant="globex"}`:                              1,
 			`caddy_ai_requests_total{code="502",model="fast",provider="openai",tenant="globex"}`: 1,
@@ -114,7 +113,7 @@ func TestMetrics(t *testing.T) {
 	t.Run("on a site", func(t *testing.T) {
 		want := harness.OurMetrics(c.Metrics())
 		if got := harness.OurMetrics(c.MetricsAt(c.URL + "/metrics")); len(want) == 0 || !slices.Equal(got, want) {
-			t.Errorf("got %v, want what the admin endpoint has: %v", got, want)
+			t.Errorf("got %v, want the same as the admin endpoint: %v", got, want)
 		}
 	})
 	t.Run("survive a reload", func(t *testing.T) {
@@ -138,8 +137,8 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// TestMetricLabels repeats requests with values of the client's own
-// invention, of which none may become a label.
+// TestMetricLabels repeats requests with values that the client invents, none of
+// which may become a label.
 func TestMetricLabels(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Stalls)
 	c := harness.Start(t, harness.GatewayTenants, meteredSite(up))
@@ -178,7 +177,7 @@ func TestMetricLabels(t *testing.T) {
 			names = got
 		}
 		if !slices.Equal(got, names) {
-			t.Fatalf("there were %d series, now there are %d: %v", len(names), len(got), got)
+			t.Fatalf("%d series before, %d now: %v", len(names), len(got), got)
 		}
 	}
 }

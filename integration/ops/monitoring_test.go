@@ -17,10 +17,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// monitoringDir holds what docs/monitoring.md tells of.
+// monitoringDir holds the files that docs/monitoring.md describes.
 const monitoringDir = "../../docs/monitoring"
 
-// dashboard is Grafana's, as far as the tests read it.
+// dashboard is the part of Grafana's dashboard that the tests read.
 type dashboard struct {
 	Templating struct {
 		List []struct {
@@ -76,12 +76,12 @@ func TestDashboard(t *testing.T) {
 	t.Parallel()
 	d := readDashboard(t)
 	t.Run("Grafana can import it", func(t *testing.T) {
-		// whoever imports it chooses the data source
+		// the user chooses the data source when importing
 		own := datasource{"prometheus", "${datasource}"}
 		ids, at := make(map[int]bool), make(map[[2]int]string)
 		for _, p := range d.Panels {
 			if p.ID == 0 || ids[p.ID] || p.Title == "" {
-				t.Errorf("panel %d %q: want an id of its own, and a title", p.ID, p.Title)
+				t.Errorf("panel %d %q: want a unique id and a title", p.ID, p.Title)
 			}
 			ids[p.ID] = true
 			if p.Grid.W < 1 || p.Grid.H < 1 || p.Grid.X < 0 || p.Grid.X+p.Grid.W > 24 {
@@ -91,7 +91,7 @@ func TestDashboard(t *testing.T) {
 				for y := range p.Grid.H {
 					cell := [2]int{p.Grid.X + x, p.Grid.Y + y}
 					if other, taken := at[cell]; taken {
-						t.Fatalf("%s lies on %s", p.Title, other)
+						t.Fatalf("%s overlaps %s", p.Title, other)
 					}
 					at[cell] = p.Title
 				}
@@ -102,7 +102,7 @@ func TestDashboard(t *testing.T) {
 			refs := make(map[string]bool)
 			for _, target := range p.Targets {
 				if refs[target.RefID] || target.Datasource != own || p.Datasource != own {
-					t.Errorf("%s: query %s: want a refId of its own and the data source %+v", p.Title, target.RefID, own)
+					t.Errorf("%s: query %s: want a unique refId and the data source %+v", p.Title, target.RefID, own)
 				}
 				refs[target.RefID] = true
 			}
@@ -121,14 +121,14 @@ func TestDashboard(t *testing.T) {
 		}
 		for _, name := range slices.Concat(shown, metricsIn(readMonitoring(t, "alerts.yml")), metricsIn(readMonitoring(t, "alerts_test.yml"))) {
 			if !slices.Contains(code, name) {
-				t.Errorf("%s is no metric", name)
+				t.Errorf("%s is not a metric", name)
 			}
 		}
 	})
 }
 
-// metricsIn are the names of this project's metrics in a text. Those of
-// histograms are cut to what the code calls them.
+// metricsIn returns the names of this project's metrics in a text, those of
+// histograms without their suffix.
 func metricsIn(text string) []string {
 	var names []string
 	for _, name := range regexp.MustCompile(`\bcaddy_(?:ai|chat)_\w+`).FindAllString(text, -1) {
@@ -155,15 +155,15 @@ func TestAlerts(t *testing.T) {
 			}
 		}
 	})
-	t.Run("each has its part of the page", func(t *testing.T) {
+	t.Run("each has a section on the page", func(t *testing.T) {
 		if got := harness.Found(t, "docs/monitoring.md", `(?m)^### (\w+)$`); !slices.Equal(got, alerts) {
 			t.Errorf("monitoring.md has %v, want %v", got, alerts)
 		}
 	})
 }
 
-// monitoredSite has all that there are metrics of: a provider that is down, one
-// that sends broken chunks and has no price, a cache and a small budget.
+// monitoredSite has a cause for every metric: a provider that is down, one that
+// sends broken chunks and has no price, a cache and a small budget.
 func monitoredSite(down, odd *harness.Upstream) (options, site string) {
 	options = `
 	chat {
@@ -218,8 +218,8 @@ func monitoredSite(down, odd *harness.Upstream) (options, site string) {
 	return options, site
 }
 
-// wave makes a hundred requests and more, of every kind. n makes its
-// questions new ones.
+// wave makes more than a hundred requests of every kind. n makes its questions
+// new.
 func wave(t testing.TB, c *harness.Caddy, n int) {
 	t.Helper()
 	const rounds = 10
@@ -233,7 +233,7 @@ func wave(t testing.TB, c *harness.Caddy, n int) {
 				}
 				for _, q := range []harness.Question{
 					fresh("fast"), fresh("fast"), fresh("fast").Streamed(), harness.NewQuestion("fast"),
-					fresh("steady").Streamed(), fresh("broken"), fresh("strange").Streamed(), fresh("nobody"),
+					fresh("steady").Streamed(), fresh("broken"), fresh("strange").Streamed(), fresh("unknown"),
 				} {
 					send(cl, harness.CompletionsPath, q)
 				}
@@ -244,7 +244,7 @@ func wave(t testing.TB, c *harness.Caddy, n int) {
 	wg.Go(func() {
 		long := harness.Question{Model: "fast", Messages: []harness.Message{{Role: "user", Content: fmt.Sprint(n, strings.Repeat(" a", 400))}}}
 		send(harness.NewClient(c, "initech", "ann"), harness.CompletionsPath, long.Streamed())
-		send(harness.NewClient(c, "nobody", "ann"), harness.CompletionsPath, harness.NewQuestion("fast"))
+		send(harness.NewClient(c, "unknown", "ann"), harness.CompletionsPath, harness.NewQuestion("fast"))
 	})
 	wg.Wait()
 }
@@ -263,8 +263,8 @@ func send(c *harness.Client, path string, body any) {
 	}
 }
 
-// TestMonitoring has a real Prometheus read a loaded server, and asks it all
-// that the dashboard and the alerts would.
+// TestMonitoring has a real Prometheus scrape a loaded server, and runs the queries
+// of the dashboard and the alerts.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	prometheusTool(t, "prometheus")
@@ -274,8 +274,8 @@ func TestMonitoring(t *testing.T) {
 	c := harness.Start(t, options, site)
 	p := startPrometheus(t, c)
 
-	// Rates need two readings, with requests in between: so there are waves
-	// until everything is there.
+	// Rates need two scrapes with requests in between, so send waves until every
+	// query has data.
 	waiting := p.dashboardQueries(readDashboard(t))
 	active := []string{"ModelFailing", "ModelErrors", "ProviderDown", "ProviderFailing", "CircuitOpen", "BudgetUsedUp", "UnpricedModel"}
 	deadline := time.Now().Add(harness.Patience)
@@ -301,9 +301,8 @@ func TestMonitoring(t *testing.T) {
 	p.checkRules()
 }
 
-// dashboardQueries are the expressions of the dashboard, with everything
-// chosen and with every choice by its name. Those of which there can be no data here
-// are only tried.
+// dashboardQueries returns the dashboard's expressions, with all values selected
+// and with each selected by name. Those that cannot have data here are only run.
 func (p *prometheusProcess) dashboardQueries(d dashboard) []string {
 	p.t.Helper()
 	variables := map[string]string{"$__rate_interval": "1m", "$__range": "1m"}
@@ -320,7 +319,7 @@ func (p *prometheusProcess) dashboardQueries(d dashboard) []string {
 			}
 			m := regexp.MustCompile(`^label_values\((\w+), (\w+)\)$`).FindStringSubmatch(v.Definition)
 			if m == nil {
-				p.t.Fatalf("$%s: %q is no list of a label's values", v.Name, v.Definition)
+				p.t.Fatalf("$%s: %q is not a label_values query", v.Name, v.Definition)
 			}
 			queries = append(queries, fmt.Sprintf(`count by (%s) (%s{%[1]s!=""})`, m[2], m[1]))
 		}
@@ -346,8 +345,8 @@ func (p *prometheusProcess) dashboardQueries(d dashboard) []string {
 	return queries
 }
 
-// checkRules checks that Prometheus can evaluate every alert, and that what
-// people get to read of those that are active is complete.
+// checkRules checks that Prometheus can evaluate every alert, and that the texts of
+// active alerts are complete.
 func (p *prometheusProcess) checkRules() {
 	p.t.Helper()
 	rules := p.rules()

@@ -10,7 +10,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// The placeholders, in an answer's header and in the access log.
+// TestPlaceholders checks the placeholders in an answer's header and in the access
+// log.
 func TestPlaceholders(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Steps(harness.Heads("X-Trace-Id", "upstream", "X-Tenant-Id", "upstream"), harness.Says(3, 5, "hi")))
 	names := []string{
@@ -50,13 +51,13 @@ func TestPlaceholders(t *testing.T) {
 
 	t.Run("before a model is called", func(t *testing.T) {
 		text := harness.ReadAll(t, cl.Do("GET", "/elsewhere", nil, "X-Trace-Id", "t-1"))
-		// what is no placeholder is left as it stands, as everywhere in Caddy
+		// an unknown placeholder is left unchanged, as everywhere in Caddy
 		const want = "acme|header|ann||t-1||gold||{chat.nosuch}"
 		if text != want {
 			t.Errorf("got %q, want %q", text, want)
 		}
 	})
-	// logged returns what log_append wrote of the request with this trace id
+	// logged returns what log_append wrote for the request with this trace id
 	logged := func(t *testing.T, trace string) string {
 		t.Helper()
 		var all []string

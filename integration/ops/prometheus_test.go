@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// prometheusTool finds prometheus or promtool. Without them the test is
-// skipped, but for continuous integration, where they have to be.
+// prometheusTool finds prometheus or promtool. It skips the test if they are not
+// installed, and fails it in CI.
 func prometheusTool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -51,9 +51,8 @@ type prometheusProcess struct {
 	url string
 }
 
-// startPrometheus runs Prometheus with the configuration that the docs show,
-// but for the target, which is a Caddy's admin endpoint, and its haste. It
-// ends with the test.
+// startPrometheus runs Prometheus with the configuration from the docs, except that
+// it scrapes Caddy's admin endpoint, and more often. It stops with the test.
 func startPrometheus(t testing.TB, c *harness.Caddy) *prometheusProcess {
 	t.Helper()
 	dir := t.TempDir()
@@ -72,7 +71,7 @@ func startPrometheus(t testing.TB, c *harness.Caddy) *prometheusProcess {
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // how it ends is of no interest
+		_ = cmd.Wait() // it was killed
 		close(ended)
 	}()
 	t.Cleanup(func() {
@@ -82,14 +81,14 @@ func startPrometheus(t testing.TB, c *harness.Caddy) *prometheusProcess {
 		case <-time.After(harness.Patience):
 			_ = cmd.Process.Kill()
 			<-ended
-			t.Errorf("Prometheus did not end:\n%s", log)
+			t.Errorf("Prometheus did not exit:\n%s", log)
 		}
 	})
 	p := &prometheusProcess{t: t, url: "http://" + listen}
 	harness.Eventually(t, "Prometheus is ready", func() bool {
 		select {
 		case <-ended:
-			t.Fatalf("Prometheus ended:\n%s", log)
+			t.Fatalf("Prometheus exited:\n%s", log)
 		default:
 		}
 		resp, err := http.Get(p.url + "/-/ready")
@@ -102,8 +101,8 @@ func startPrometheus(t testing.TB, c *harness.Caddy) *prometheusProcess {
 	return p
 }
 
-// copyEdited copies a monitoring file into a folder. edits are pairs of what
-// stands in it once and what the copy has instead.
+// copyEdited copies a monitoring file into a folder. edits are pairs of text that
+// occurs once and its replacement.
 func copyEdited(t testing.TB, dir, name string, edits ...string) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(monitoringDir, name))
@@ -141,7 +140,7 @@ func (p *prometheusProcess) api(path string, form url.Values, v any) error {
 	return json.Unmarshal(answer.Data, v)
 }
 
-// query evaluates an expression now, and returns the values that are numbers.
+// query evaluates an expression now, and returns the numeric values.
 func (p *prometheusProcess) query(expr string) ([]float64, error) {
 	p.t.Helper()
 	var data struct {
@@ -165,7 +164,7 @@ func (p *prometheusProcess) query(expr string) ([]float64, error) {
 	return values, nil
 }
 
-// nextScrape waits until Caddy's metrics were read once more.
+// nextScrape waits for the next scrape of Caddy's metrics.
 func (p *prometheusProcess) nextScrape() {
 	p.t.Helper()
 	scrapes := func() float64 {
@@ -179,10 +178,10 @@ func (p *prometheusProcess) nextScrape() {
 		return values[0]
 	}
 	before := scrapes()
-	harness.Eventually(p.t, "Prometheus reads the metrics", func() bool { return scrapes() > before })
+	harness.Eventually(p.t, "Prometheus scrapes the metrics", func() bool { return scrapes() > before })
 }
 
-// alertRule is a rule as Prometheus has it.
+// alertRule is a rule as Prometheus reports it.
 type alertRule struct {
 	Name        string            `json:"name"`
 	Query       string            `json:"query"`
@@ -196,7 +195,7 @@ type alertRule struct {
 	} `json:"alerts"`
 }
 
-// rules are the alerts by name.
+// rules returns the alerts by name.
 func (p *prometheusProcess) rules() map[string]alertRule {
 	p.t.Helper()
 	var data struct {

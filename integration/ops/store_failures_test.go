@@ -16,19 +16,19 @@ func TestOnStoreError(t *testing.T) {
 		end := c.Trouble("take")
 		f := harness.WantFailure(t, ann.Do(http.MethodGet, "/", nil), 503, "storage_unavailable")
 		if strings.Contains(f.Error.Message, "secret") {
-			t.Errorf("the message tells %q", f.Error.Message)
+			t.Errorf("the message reveals %q", f.Error.Message)
 		}
 		end()
 		ann.WantStatuses("after", 200, 429)
 	})
-	t.Run("allow lets through", func(t *testing.T) {
+	t.Run("allow lets requests through", func(t *testing.T) {
 		c := harness.Start(t, harness.TroubledTenants, harness.LimitedSite("requests 2 1h\n\t\tconcurrent 1\n\t\ton_store_error allow"))
 		ann := harness.NewClient(c, "acme", "ann")
 		ann.WantStatuses("before", 200)
 		end := c.Trouble("take")
 		ann.WantStatuses("without the store", 200, 200, 200)
 		end()
-		harness.Eventually(t, "the limit holds again", func() bool { return ann.Get().StatusCode == http.StatusTooManyRequests })
+		harness.Eventually(t, "the limit applies again", func() bool { return ann.Get().StatusCode == http.StatusTooManyRequests })
 	})
 }
 
@@ -48,7 +48,7 @@ func TestStoreFails(t *testing.T) {
 	harness.WantFailure(t, ann.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hello"}), 503, "storage_unavailable")
 	end()
 
-	// an answer that cannot be stored must not look as if it were
+	// an answer that cannot be stored must not look stored
 	a := ann.Ask(session, "hello")
 	call := up.Call()
 	call.Say("lost")
@@ -62,7 +62,7 @@ func TestStoreFails(t *testing.T) {
 		t.Errorf("the stream ended with %+v", last.Events)
 	}
 	if strings.Contains(last.Failed.Data, "secret") {
-		t.Errorf("the error tells %s", last.Failed.Data)
+		t.Errorf("the error reveals %s", last.Failed.Data)
 	}
 	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: hello"})
 	harness.WantFree(t, up, ann, session)

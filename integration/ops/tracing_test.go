@@ -18,8 +18,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// collector takes in spans as an OpenTelemetry collector does, by OTLP over
-// HTTP.
+// collector receives spans as an OpenTelemetry collector does, by OTLP over HTTP.
 type collector struct {
 	t   testing.TB
 	url string // of the server
@@ -28,16 +27,16 @@ type collector struct {
 	spans []*tracepb.Span
 }
 
-// newCollector starts a collector. Start it before Caddy, which is then
-// stopped first and sends the last of its spans.
+// newCollector starts a collector. Start it before Caddy, so that Caddy stops first
+// and sends its last spans.
 func newCollector(t testing.TB) *collector {
 	t.Helper()
 	c := &collector{t: t}
-	c.url = harness.NewUpstream(t, c.takeIn).Origin()
+	c.url = harness.NewUpstream(t, c.receive).Origin()
 	return c
 }
 
-// env sets up Caddy's tracing to send spans here, and soon.
+// env makes Caddy's tracing send spans here without delay.
 func (c *collector) env() []string {
 	return []string{
 		"OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_ENDPOINT=" + c.url, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
@@ -45,8 +44,8 @@ func (c *collector) env() []string {
 	}
 }
 
-// takeIn keeps the spans of an export request.
-func (c *collector) takeIn(call *harness.Call) {
+// receive stores the spans of an export request.
+func (c *collector) receive(call *harness.Call) {
 	// an export request has the same shape
 	var data tracepb.TracesData
 	if err := proto.Unmarshal([]byte(call.Body), &data); err != nil || call.Path != "/v1/traces" {
@@ -62,14 +61,14 @@ func (c *collector) takeIn(call *harness.Call) {
 	harness.Heads("Content-Type", "application/x-protobuf")(call)
 }
 
-// traced is a request with the model calls that were made for it.
+// traced is a request and its model calls.
 type traced struct {
 	root  *tracepb.Span
-	calls []*tracepb.Span // in the order in which they began
+	calls []*tracepb.Span // by start
 }
 
-// trace waits for the spans of a request, found by its trace id: its own span,
-// which ends after those of its calls, and n of these.
+// trace waits for the spans of a request by its trace id: its own, which ends last,
+// and those of n calls.
 func (c *collector) trace(id string, n int) traced {
 	c.t.Helper()
 	var found traced
@@ -97,7 +96,7 @@ func (c *collector) trace(id string, n int) traced {
 	return found
 }
 
-// attributes are a span's, as Go has them.
+// attributes returns a span's attributes as Go values.
 func attributes(s *tracepb.Span) map[string]any {
 	m := make(map[string]any)
 	for _, kv := range s.GetAttributes() {
@@ -123,16 +122,15 @@ func plain(v *commonpb.AnyValue) any {
 	}
 }
 
-// wantCall checks a call's span: whose child it is, its name, all of its
-// attributes and what became of it.
+// wantCall checks a call's span: its parent, name, attributes and status.
 func wantCall(t testing.TB, tr traced, n int, want map[string]any) {
 	t.Helper()
 	s := tr.calls[n]
 	if !slices.Equal(s.GetParentSpanId(), tr.root.GetSpanId()) || s.GetKind() != tracepb.Span_SPAN_KIND_CLIENT {
-		t.Errorf("call %d is a %v and no child of the request", n, s.GetKind())
+		t.Errorf("call %d is a %v, want a client span and child of the request", n, s.GetKind())
 	}
 	if name := fmt.Sprintf("%s %s", want["gen_ai.operation.name"], want["gen_ai.request.model"]); s.GetName() != name {
-		t.Errorf("call %d is called %q, want %q", n, s.GetName(), name)
+		t.Errorf("call %d is named %q, want %q", n, s.GetName(), name)
 	}
 	if got := attributes(s); !reflect.DeepEqual(got, want) {
 		t.Errorf("call %d has the attributes\n%v, want\n%v", n, got, want)
@@ -149,7 +147,7 @@ func wantCall(t testing.TB, tr traced, n int, want map[string]any) {
 	}
 }
 
-// callOf are the attributes of a call that went well, with others than usual.
+// callOf returns the attributes of a successful call, with some replaced.
 func callOf(system, model string, others map[string]any) map[string]any {
 	m := map[string]any{
 		"gen_ai.operation.name": "chat", "gen_ai.provider.name": system, "gen_ai.request.model": model,
@@ -160,14 +158,14 @@ func callOf(system, model string, others map[string]any) map[string]any {
 	return m
 }
 
-// failedCallOf are the attributes of a call that brought nothing.
+// failedCallOf returns the attributes of a failed call.
 func failedCallOf(system, model, kind string) map[string]any {
 	return map[string]any{
 		"gen_ai.operation.name": "chat", "gen_ai.provider.name": system, "gen_ai.request.model": model, "error.type": kind,
 	}
 }
 
-// tracedSite is a gateway under Caddy's tracing, with a model of two targets.
+// tracedSite is a gateway with Caddy's tracing and a model with two targets.
 func tracedSite(down, up *harness.Upstream, options string) string {
 	return fmt.Sprintf(`
 	tracing
@@ -217,7 +215,7 @@ func TestTracing(t *testing.T) {
 			wantCall(t, spans.trace(a.Header.Get("X-Trace-Id"), 1), 0, callOf("openai", "up-fast", nil))
 		}
 	})
-	t.Run("of a chat it names the conversation", func(t *testing.T) {
+	t.Run("a call under /chat names the conversation", func(t *testing.T) {
 		for _, streamed := range []bool{true, false} {
 			up.Plays(whole)
 			if streamed {
@@ -249,7 +247,7 @@ func TestTracing(t *testing.T) {
 			wantCall(t, tr, 1, callOf("openai", "up-steady", nil))
 		}
 	})
-	t.Run("so has every one where all fail", func(t *testing.T) {
+	t.Run("each attempt has a span when all fail", func(t *testing.T) {
 		down.Plays(harness.Document(http.StatusServiceUnavailable, "{}"))
 		up.Plays(harness.Document(http.StatusTooManyRequests, "{}"))
 		a := globex.Complete(harness.NewQuestion("steady"))
@@ -258,7 +256,7 @@ func TestTracing(t *testing.T) {
 		wantCall(t, tr, 0, failedCallOf("anthropic", "up-down", "error"))
 		wantCall(t, tr, 1, failedCallOf("openai", "up-steady", "rate_limited"))
 	})
-	t.Run("a cut stream and what goes on with it are two", func(t *testing.T) {
+	t.Run("a cut stream and its rescue have two spans", func(t *testing.T) {
 		up.Plays(harness.Sends(harness.Role, harness.Content("Hel")), harness.Sends(harness.Content("Hello"), harness.Finished, harness.Counted, harness.EndMark))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())
 		a.WantWhole(t, "Hello")
@@ -269,7 +267,7 @@ func TestTracing(t *testing.T) {
 		wantCall(t, tr, 0, cut)
 		wantCall(t, tr, 1, callOf("openai", "up-fast", nil))
 	})
-	t.Run("of embeddings nothing comes out", func(t *testing.T) {
+	t.Run("embeddings have no output tokens", func(t *testing.T) {
 		up.Plays(harness.Document(http.StatusOK, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"model":"up-1","usage":{"prompt_tokens":7,"total_tokens":7}}`))
 		resp := globex.Do(http.MethodPost, "/v1/embeddings", `{"model":"fast","input":"hi"}`)
 		if text := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
@@ -280,16 +278,16 @@ func TestTracing(t *testing.T) {
 		delete(want, "gen_ai.response.finish_reasons")
 		wantCall(t, spans.trace(resp.Header.Get("X-Trace-Id"), 1), 0, want)
 	})
-	t.Run("where no model is called there is none", func(t *testing.T) {
+	t.Run("a request without a model call has no call span", func(t *testing.T) {
 		up.Plays(whole)
 		const key = "Idempotency-Key"
 		first, again := globex.Complete(harness.NewQuestion("fast"), key, "k-1"), globex.Complete(harness.NewQuestion("fast"), key, "k-1")
 		wantCall(t, spans.trace(first.Header.Get("X-Trace-Id"), 1), 0, callOf("openai", "up-fast", nil))
 		spans.trace(again.Header.Get("X-Trace-Id"), 0)
-		refused := globex.Complete(harness.NewQuestion("nobody"))
+		refused := globex.Complete(harness.NewQuestion("unknown"))
 		spans.trace(refused.Header.Get("X-Trace-Id"), 0)
 	})
-	t.Run("the trace goes on from the client's", func(t *testing.T) {
+	t.Run("the client's trace is continued", func(t *testing.T) {
 		up.Plays(whole)
 		const id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 		a := globex.Complete(harness.NewQuestion("fast"), "Traceparent", "00-"+id+"-"+parent+"-01", "X-Trace-Id", "another")
@@ -305,7 +303,7 @@ func TestTracing(t *testing.T) {
 			t.Errorf("the provider got X-Request-Id %q, traceparent %q", entry.Get("X-Request-Id"), entry.Get("Traceparent"))
 		}
 	})
-	t.Run("the client's word not to be traced counts", func(t *testing.T) {
+	t.Run("an unsampled traceparent sends no span", func(t *testing.T) {
 		const id = "5bf92f3577b34da6a3ce929d0e0e4736"
 		a := globex.Complete(harness.NewQuestion("fast"), "Traceparent", "00-"+id+"-00f067aa0ba902b7-00")
 		traced := globex.Complete(harness.NewQuestion("fast"))
@@ -317,11 +315,11 @@ func TestTracing(t *testing.T) {
 		defer spans.mu.Unlock()
 		for _, s := range spans.spans {
 			if hex.EncodeToString(s.GetTraceId()) == id {
-				t.Errorf("a span of it was sent: %v", s)
+				t.Errorf("a span was sent: %v", s)
 			}
 		}
 	})
-	t.Run("a client that goes away is no error of the provider", func(t *testing.T) {
+	t.Run("a client that leaves is not an error", func(t *testing.T) {
 		up.Plays(harness.Steps(harness.Sends(harness.Role, harness.Content("Hello")), harness.Stalls))
 		resp := globex.Do(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("fast").Streamed())
 		resp.Body.Close()
@@ -344,8 +342,8 @@ func TestTracingTimeout(t *testing.T) {
 	wantCall(t, tr, 1, callOf("openai", "up-steady", nil))
 }
 
-// TestTracingSecrets says all that can be said, and sends all keys. Every
-// secret has the same letters in it.
+// TestTracingSecrets seeds messages and keys everywhere and looks for them in all
+// spans. Every secret contains Zq9Seed.
 func TestTracingSecrets(t *testing.T) {
 	t.Parallel()
 	spans := newCollector(t)
