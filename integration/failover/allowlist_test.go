@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// allowTenants are a tenant with an allow list and one without.
+// allowTenants are one tenant with an allow list and one without.
 const allowTenants = `
 	chat {
 		tenant acme {
@@ -23,8 +23,8 @@ const allowTenants = `
 	}
 `
 
-// newAllowSite is a gateway whose model hidden is two/up-two, which is also
-// the fallback of others.
+// newAllowSite starts a gateway whose model hidden is two/up-two, which is also
+// the fallback of other models.
 func newAllowSite(t testing.TB, policy string) *faultSite {
 	t.Helper()
 	targets := harness.NewTargets(t, "one", "two", "three")
@@ -46,8 +46,8 @@ func newAllowSite(t testing.TB, policy string) *faultSite {
 	})
 }
 
-// TestAllowList tries to get at a model that is not on the tenant's list. The
-// target behind it must not see a single call.
+// TestAllowList tries to reach a model that is not on the tenant's list. Its
+// target must not see a single call.
 func TestAllowList(t *testing.T) {
 	t.Parallel()
 	s := newAllowSite(t, "")
@@ -58,7 +58,7 @@ func TestAllowList(t *testing.T) {
 	body := func(model string) string { return `{"model":` + model + `,` + rest + `}` }
 	for name, tc := range map[string]struct {
 		body string
-		code string // one of those with which it may be refused
+		code string // the codes that are acceptable, space-separated
 	}{
 		"the name itself":               {body(`"hidden"`), "model_not_allowed"},
 		"its target":                    {body(`"two/up-two"`), "model_not_allowed"},
@@ -70,8 +70,8 @@ func TestAllowList(t *testing.T) {
 		"upper case of the provider":    {body(`"TWO/up-two"`), "model_not_allowed"},
 		"allowed in another case":       {body(`"Fast"`), "model_not_allowed"},
 		"a space before it":             {body(`" hidden"`), "model_not_allowed"},
-		"a space behind it":             {body(`"hidden "`), "model_not_allowed"},
-		"a NUL behind an allowed one":   {body(`"fast\u0000hidden"`), "model_not_allowed"},
+		"a space after it":              {body(`"hidden "`), "model_not_allowed"},
+		"a NUL after an allowed one":    {body(`"fast\u0000hidden"`), "model_not_allowed"},
 		"a zero width space":            {body(`"hid\u200bden"`), "model_not_allowed"},
 		"a Cyrillic letter":             {body(`"h\u0456dden"`), "model_not_allowed"},
 		"full width letters":            {body(`"\uff48\uff49\uff44\uff44\uff45\uff4e"`), "model_not_allowed"},
@@ -90,10 +90,10 @@ func TestAllowList(t *testing.T) {
 		"twice":                         {`{"model":"fast","model":"hidden",` + rest + `}`, "invalid_json"},
 		"twice, the other way round":    {`{"model":"hidden","model":"fast",` + rest + `}`, "invalid_json"},
 		"twice, once escaped":           {`{"model":"fast","mod\u0065l":"hidden",` + rest + `}`, "invalid_json"},
-		"twice, once behind all":        {`{"model":"fast",` + rest + `,"model":"hidden"}`, "invalid_json"},
+		"twice, once at the end":        {`{"model":"fast",` + rest + `,"model":"hidden"}`, "invalid_json"},
 		"a second document":             {body(`"fast"`) + body(`"hidden"`), "invalid_json"},
 		"a byte order mark":             {"\ufeff" + body(`"hidden"`), "model_not_allowed invalid_json"},
-		"letters that are no UTF-8":     {body("\"hidden\xff\""), "model_not_allowed invalid_json"},
+		"invalid UTF-8":                 {body("\"hidden\xff\""), "model_not_allowed invalid_json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range []string{harness.CompletionsPath, "/v1/embeddings"} {
@@ -104,7 +104,7 @@ func TestAllowList(t *testing.T) {
 					t.Errorf("%s: %d %s (%s), want %s", path, got.Status, got.Code, got.Error, tc.code)
 				}
 				if now := s.counts(); fmt.Sprint(now) != fmt.Sprint(calls) {
-					t.Errorf("%s: the targets saw %v calls, and now %v", path, calls, now)
+					t.Errorf("%s: the targets saw %v calls before, now %v", path, calls, now)
 				}
 			}
 			if model := gjson.Get(tc.body, "model"); model.Type == gjson.String && gjson.Valid(tc.body) && tc.code == "model_not_allowed" {
@@ -113,18 +113,18 @@ func TestAllowList(t *testing.T) {
 			}
 		})
 	}
-	// what goes through goes to the allowed model's target alone
+	// an allowed request reaches only the allowed model's target
 	for name, do := range map[string]func() harness.Completion{
-		"beside another spelling of the name": func() harness.Completion {
+		"members that differ in case are ignored": func() harness.Completion {
 			return acme.Complete(`{"model":"fast","Model":"up-two","MODEL":"hidden",` + rest + `}`)
 		},
-		"beside names within": func() harness.Completion {
+		"nested members are ignored": func() harness.Completion {
 			return acme.Complete(`{"model":"fast","metadata":{"model":"hidden"},` + rest + `}`)
 		},
-		"beside the query": func() harness.Completion {
+		"the query is ignored": func() harness.Completion {
 			return harness.ReadCompletion(t, acme.Do(http.MethodPost, harness.CompletionsPath+"?model=hidden&modelId=hidden", body(`"fast"`)))
 		},
-		"beside headers": func() harness.Completion {
+		"headers are ignored": func() harness.Completion {
 			return acme.Complete(body(`"fast"`), "X-Model-Id", "hidden", "X-Model", "hidden", "X-Ai-Provider", "two", "X-Ai-Model", "hidden")
 		},
 	} {
@@ -133,22 +133,22 @@ func TestAllowList(t *testing.T) {
 			got.WantText(t, "Hello")
 			last := one.Last().Body
 			if gjson.Get(last, "model").Str != "up-one" || strings.Contains(last, "up-two") {
-				t.Errorf("upstream went %s", last)
+				t.Errorf("the upstream got %s", last)
 			}
 		})
 	}
-	t.Run("another tenant's header", func(t *testing.T) {
+	t.Run("other headers do not change the tenant", func(t *testing.T) {
 		got := acme.Complete(harness.NewQuestion("hidden"), "X-Tenant", "globex", "Tenant-Id", "globex")
 		got.WantRefused(t, http.StatusForbidden, "model_not_allowed")
 	})
 	if n := two.Count(); n != 0 {
 		t.Errorf("the hidden target saw %d calls: %+v", n, two.Requests())
 	}
-	t.Run("it is told of nowhere", func(t *testing.T) {
+	t.Run("neither /v1/models nor /v1/health names it", func(t *testing.T) {
 		for _, path := range []string{"/v1/models", "/v1/health"} {
 			text := harness.ReadAll(t, acme.Do(http.MethodGet, path, nil))
 			if strings.Contains(text, "hidden") || strings.Contains(text, "up-two") {
-				t.Errorf("%s tells %s", path, text)
+				t.Errorf("%s reveals %s", path, text)
 			}
 		}
 	})
@@ -163,7 +163,7 @@ func TestAllowListOfFallbacks(t *testing.T) {
 	for name, do := range map[string]harness.Script{
 		"500": harness.Refuses(500, "x"), "401": harness.Refuses(401, "x"), "reset": harness.Reset, "too long": harness.Refuses(400, "context_length_exceeded"),
 	} {
-		t.Run("of a failure/"+name, func(t *testing.T) {
+		t.Run("after a failure/"+name, func(t *testing.T) {
 			s := newAllowSite(t, "")
 			one, two := s.Targets[0], s.Targets[1]
 			one.Plays(do)
@@ -172,15 +172,15 @@ func TestAllowListOfFallbacks(t *testing.T) {
 			if got.Status == http.StatusOK || got.Code == "" || two.Count() != 0 || one.Count() != 1 {
 				t.Errorf("%d %s, the targets saw %v calls", got.Status, got.Code, s.counts())
 			}
-			tr := s.try(t, q) // as globex, which may use all
+			tr := s.try(t, q) // as globex, which may use every model
 			tr.WantText(t, "Hello")
 			tr.wantCalls(t, 1, 1, 0)
 			if fallback := s.health(t).FallbackModelID; fallback == nil {
-				t.Error("health tells of no fallback, where there is one")
+				t.Error("health names no fallback, although there is one")
 			}
 		})
 	}
-	t.Run("of a cut stream", func(t *testing.T) {
+	t.Run("after a cut stream", func(t *testing.T) {
 		s := newAllowSite(t, "")
 		one, two := s.Targets[0], s.Targets[1]
 		one.Plays(harness.Steps(harness.Begins("Hel"), harness.Reset), harness.Refuses(500, "x"))
@@ -195,7 +195,7 @@ func TestAllowListOfFallbacks(t *testing.T) {
 		tr.wantCalls(t, 2, 1, 0)
 	})
 	for _, policy := range []string{"round_robin", "weighted_random", "least_conn", "lowest_latency"} {
-		t.Run("of "+policy, func(t *testing.T) {
+		t.Run("under "+policy, func(t *testing.T) {
 			s := newAllowSite(t, "lb_policy "+policy)
 			two := s.Targets[1]
 			acme := harness.NewClient(s.C, "acme", "ann")
@@ -207,14 +207,14 @@ func TestAllowListOfFallbacks(t *testing.T) {
 			if two.Count() != 0 {
 				t.Errorf("the targets saw %v calls", s.counts())
 			}
-			// which is not because nobody gets there
-			harness.Eventually(t, "the other tenant gets to both", func() bool {
+			// other tenants do reach it
+			harness.Eventually(t, "the other tenant reaches both targets", func() bool {
 				got := s.Globex.Complete(q)
 				return got.Header.Get("X-Ai-Provider") == "two"
 			})
 		})
 	}
-	t.Run("of an open circuit", func(t *testing.T) {
+	t.Run("with an open circuit", func(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		targets[0].Plays(harness.Refuses(500, "x"))
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Tenants: allowTenants, Gateway: "retries 0\ncircuit_breaker 1 10m\nmodel hidden {\nto two/up-two\n}"})
@@ -227,7 +227,7 @@ func TestAllowListOfFallbacks(t *testing.T) {
 			t.Errorf("the targets saw %v calls", s.counts())
 		}
 	})
-	t.Run("on the list is used", func(t *testing.T) {
+	t.Run("a fallback on the list is used", func(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		targets[0].Plays(harness.Refuses(500, "x"))
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Tenants: allowTenants, Gateway: "retries 0\nmodel smart {\nto two/up-two\n}\nmodel hidden {\nto two/up-two\n}"})
@@ -235,7 +235,7 @@ func TestAllowListOfFallbacks(t *testing.T) {
 		got.WantText(t, "Hello")
 		harness.WantHeader(t, got.Header, map[string]string{"X-Ai-Provider": "two", "X-Ai-Fallback": "true"})
 	})
-	t.Run("that is no model of its own is used", func(t *testing.T) {
+	t.Run("a fallback that is not itself a model is used", func(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		targets[0].Plays(harness.Refuses(500, "x"))
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Tenants: allowTenants, Gateway: "retries 0\nmodel hidden {\nto two/up-other\n}"})

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// answeredBy makes requests one after the other and returns who answered.
+// answeredBy makes n requests in sequence and returns which targets answered.
 func (s *faultSite) answeredBy(t testing.TB, n int) []string {
 	t.Helper()
 	var list []string
@@ -51,7 +51,7 @@ func TestBalance(t *testing.T) {
 		if want := []string{"one", "two", "three"}; !slices.Equal(got, slices.Repeat(want, 3)) {
 			t.Errorf("answered by %v, want %v in turn", got, want)
 		}
-		// whose turn it is and cannot answer has another one do it
+		// if the target whose turn it is fails, another one answers
 		targets[1].Plays(harness.Refuses(500, "x"))
 		fallbacks := 0
 		for range 6 {
@@ -63,16 +63,16 @@ func TestBalance(t *testing.T) {
 			}
 		}
 		if fallbacks != 2 || targets[1].Count() != 3+2 {
-			t.Errorf("%d fallbacks of 6, %d calls of the one that fails; want 2, and 2 more than 3", fallbacks, targets[1].Count())
+			t.Errorf("%d fallbacks of 6, %d calls of the failing target; want 2 and 5", fallbacks, targets[1].Count())
 		}
 	})
 	t.Run("weighted_random", func(t *testing.T) {
 		t.Parallel()
 		targets := harness.NewTargets(t, "one", "two")
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Fast: "lb_policy weighted_random\nto one/up-one 9\nto two/up-two 1\n"})
-		// 40 are expected; less than 8 or more than 90 come once in many millions
+		// 40 are expected; fewer than 8 or more than 90 occur once in many millions
 		if n := share(s.answeredBy(t, 400), "two"); n < 8 || n > 90 {
-			t.Errorf("a target with a tenth of the weight answers %d of 400", n)
+			t.Errorf("a target with a tenth of the weight answered %d of 400", n)
 		}
 		targets[0].Plays(harness.Refuses(401, "x"))
 		tr := s.try(t, harness.NewQuestion("fast"))
@@ -85,7 +85,7 @@ func TestBalance(t *testing.T) {
 		t.Parallel()
 		s := newFaultSite(t, harness.TargetConfig{Targets: harness.NewTargets(t, "one", "two"), Fast: "to one/up-one 1\nto two/up-two 9\n"})
 		if got := s.answeredBy(t, 5); share(got, "one") != 5 {
-			t.Errorf("answered by %v, want the first one unless lb_policy says otherwise", got)
+			t.Errorf("answered by %v, want only the first target without lb_policy", got)
 		}
 	})
 	t.Run("least_conn", func(t *testing.T) {
@@ -100,17 +100,17 @@ func TestBalance(t *testing.T) {
 				return []string{w.Text("lo"), w.Finish("stop"), w.Usage(11, 5), harness.EndMark}
 			})))
 		}
-		// each stream that is held goes to a target that has none yet
+		// each open stream goes to a target that has none yet
 		held := make(map[string]*http.Response)
 		for range targets {
 			resp := s.Globex.Do(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("fast").WithUsage())
 			by := resp.Header.Get("X-Ai-Provider")
 			if held[by] != nil {
-				t.Errorf("%s gets a second stream", by)
+				t.Errorf("%s got a second stream", by)
 			}
 			held[by] = resp
 		}
-		// and the next ones to the target whose stream has ended
+		// the next requests go to the target whose stream has ended
 		close(ends["two"])
 		got := harness.ReadCompletion(t, held["two"])
 		got.WantText(t, "Hello")
@@ -137,7 +137,7 @@ func TestBalance(t *testing.T) {
 		}
 		got := s.answeredBy(t, 23)
 		if n := share(got, "three"); n < 20 {
-			t.Errorf("the quick one answers %d of 23: %v", n, got)
+			t.Errorf("the fastest target answered %d of 23: %v", n, got)
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// circuits is what /v1/health tells of the gateway.
+// circuits is the data of /v1/health.
 type circuits struct {
 	Status          string
 	FallbackModelID *string
@@ -25,8 +25,8 @@ func (s *faultSite) health(t testing.TB) circuits {
 	return h.Data
 }
 
-// wantCircuit checks what health and metrics tell of a target, which is the
-// only one that may not be closed.
+// wantCircuit checks the state of a target's circuit in health and metrics. All
+// other circuits must be closed.
 func (s *faultSite) wantCircuit(t testing.TB, name, state string) {
 	t.Helper()
 	h := s.health(t)
@@ -52,8 +52,8 @@ func (s *faultSite) wantCircuit(t testing.TB, name, state string) {
 	}
 }
 
-// fails makes requests until n of them have failed at the first target and
-// have been answered by the second.
+// fails makes n requests that fail at the first target and are answered by the
+// second.
 func (s *faultSite) fails(t testing.TB, n int) {
 	t.Helper()
 	for range n {
@@ -66,12 +66,12 @@ func (s *faultSite) fails(t testing.TB, n int) {
 func TestCircuitOpens(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]harness.Script{
-		"500":                       harness.Refuses(500, "x"),
-		"reset":                     harness.Reset,
-		"nonsense":                  harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"),
-		"an error with status 200":  harness.Refuses(200, "server_error"),
-		"408, which is about it":    harness.Refuses(408, "x"),
-		"a body that is torn apart": harness.Steps(func(c *harness.Call) { c.Send(`{"id":`) }, harness.TornOff),
+		"500":                      harness.Refuses(500, "x"),
+		"reset":                    harness.Reset,
+		"nonsense":                 harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"),
+		"an error with status 200": harness.Refuses(200, "server_error"),
+		"408":                      harness.Refuses(408, "x"),
+		"a cut body":               harness.Steps(func(c *harness.Call) { c.Send(`{"id":`) }, harness.TornOff),
 	} {
 		t.Run(name, func(t *testing.T) {
 			targets := harness.NewTargets(t, "one", "two")
@@ -84,7 +84,7 @@ func TestCircuitOpens(t *testing.T) {
 			s.fails(t, 1)
 			s.wantCircuit(t, "one", "open")
 
-			// from here on it costs no call
+			// an open circuit costs no call
 			one.Plays(harness.Says(11, 5, "Hello"))
 			for name, q := range (faultRow{both: true}).questions() {
 				t.Run(name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestCircuitOpens(t *testing.T) {
 			tn.wantCalls(t, 0, 1)
 		})
 	}
-	t.Run("by default after 5 failures", func(t *testing.T) {
+	t.Run("after 5 failures by default", func(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		targets[0].Plays(harness.Refuses(500, "x"))
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0"})
@@ -119,7 +119,7 @@ func TestCircuitOpens(t *testing.T) {
 
 func TestCircuitStaysClosed(t *testing.T) {
 	t.Parallel()
-	t.Run("unless the failures are in a row", func(t *testing.T) {
+	t.Run("when failures are not in a row", func(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		one := targets[0]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0\ncircuit_breaker 5 10m"})
@@ -132,7 +132,7 @@ func TestCircuitStaysClosed(t *testing.T) {
 		}
 		s.wantCircuit(t, "one", "closed")
 	})
-	t.Run("429 counts neither for nor against", func(t *testing.T) {
+	t.Run("429 neither counts nor resets the count", func(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		one := targets[0]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0\ncircuit_breaker 5 10m"})
@@ -145,7 +145,7 @@ func TestCircuitStaysClosed(t *testing.T) {
 		s.fails(t, 1)
 		s.wantCircuit(t, "one", "open")
 	})
-	t.Run("a request that is at fault does not count", func(t *testing.T) {
+	t.Run("a bad request does not count", func(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		one := targets[0]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0\ncircuit_breaker 5 10m"})
@@ -160,7 +160,7 @@ func TestCircuitStaysClosed(t *testing.T) {
 		}
 		s.wantCircuit(t, "one", "closed")
 	})
-	t.Run("a client that goes away does not count", func(t *testing.T) {
+	t.Run("a client that leaves does not count", func(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		one := targets[0]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0\ncircuit_breaker 2 10m"})
@@ -174,7 +174,7 @@ func TestCircuitStaysClosed(t *testing.T) {
 			a := s.Globex.Start(s.Globex.Request(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("fast").Streamed()))
 			wantClosed(t, asked, "the target is not called")
 			a.GoAway()
-			wantClosed(t, gone, "the call goes on without a client")
+			wantClosed(t, gone, "the call continues without a client")
 		}
 		s.wantCircuit(t, "one", "closed")
 	})
@@ -204,7 +204,7 @@ func TestAllCircuitsOpen(t *testing.T) {
 	wantLater := func(t *testing.T, h http.Header) {
 		t.Helper()
 		if n, err := strconv.Atoi(h.Get("Retry-After")); err != nil || n < 1 || n > 600 {
-			t.Errorf("Retry-After %q, want the seconds until the circuit lets a call through", h.Get("Retry-After"))
+			t.Errorf("Retry-After %q, want the seconds until the circuit allows a call", h.Get("Retry-After"))
 		}
 	}
 	for name, q := range (faultRow{both: true}).questions() {
@@ -230,30 +230,29 @@ func TestAllCircuitsOpen(t *testing.T) {
 	}
 }
 
-// TestCircuitProbe has a target whose circuit has opened, and which is then
-// let through to.
+// TestCircuitProbe checks the first call to a target after its circuit's pause.
 func TestCircuitProbe(t *testing.T) {
 	t.Parallel()
-	// probe opens the circuit and has one call let through to do, of a
-	// request that is under way when it returns
+	// probe opens the circuit and waits for the probe, which plays do. The
+	// probing request is still running when it returns.
 	probe := func(t *testing.T, do harness.Script) (*faultSite, *harness.Pending) {
 		targets := harness.NewTargets(t, "one", "two")
 		one := targets[0]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "retries 0\ncircuit_breaker 5 1s"})
 		one.Plays(harness.Refuses(500, "x"))
 		s.fails(t, 4)
-		s.fails(t, 1) // its pause begins
+		s.fails(t, 1) // the pause begins
 		asked := make(chan struct{})
 		one.Plays(harness.Steps(func(*harness.Call) { close(asked) }, do))
 		var probing *harness.Pending
-		harness.Eventually(t, "a call is let through", func() bool {
+		harness.Eventually(t, "a probe is allowed", func() bool {
 			a := s.Globex.Start(s.Globex.Request(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("fast").WithUsage()))
 			select {
 			case <-asked:
 				probing = a
 				return true
 			case resp := <-a.Resp:
-				// some other time: the circuit is open
+				// too early: the circuit is still open
 				if got := harness.ReadCompletion(t, resp); got.Header.Get("X-Ai-Provider") != "two" {
 					t.Errorf("answered by %s", got.Header.Get("X-Ai-Provider"))
 				}
@@ -265,7 +264,7 @@ func TestCircuitProbe(t *testing.T) {
 		return s, probing
 	}
 
-	t.Run("is a single call, and closes the circuit", func(t *testing.T) {
+	t.Run("is a single call that closes the circuit", func(t *testing.T) {
 		t.Parallel()
 		answer := make(chan struct{})
 		s, probing := probe(t, harness.Steps(harness.Waits(answer), harness.Says(11, 5, "Hello")))
@@ -299,7 +298,7 @@ func TestCircuitProbe(t *testing.T) {
 		s.fails(t, 4)
 		s.wantCircuit(t, "one", "closed")
 	})
-	t.Run("that fails opens it again", func(t *testing.T) {
+	t.Run("opens the circuit again when it fails", func(t *testing.T) {
 		t.Parallel()
 		s, probing := probe(t, harness.Refuses(500, "x"))
 		got := harness.ReadCompletion(t, probing.Answer())
@@ -309,20 +308,20 @@ func TestCircuitProbe(t *testing.T) {
 		if len(asked) != 6 {
 			t.Errorf("one saw %d calls, want 6", len(asked))
 		}
-		// each probe waits for its pause, however many requests there are
+		// each probe waits for a full pause, however many requests arrive
 		s.Targets[0].Plays(harness.Refuses(500, "x"))
-		harness.Eventually(t, "another call is let through", func() bool {
+		harness.Eventually(t, "another probe is allowed", func() bool {
 			s.Globex.Complete(harness.NewQuestion("fast"))
 			return s.Targets[0].Count() == 7
 		})
 		asked = s.Targets[0].Requests()
 		for i := 5; i < 7; i++ {
 			if waited := asked[i].At.Sub(asked[i-1].At).Milliseconds(); waited < 1000-slack.Milliseconds() {
-				t.Errorf("a probe came %d ms after the failure before it, want a second", waited)
+				t.Errorf("a probe came %d ms after the last failure, want a second", waited)
 			}
 		}
 	})
-	t.Run("that its client leaves makes way for another", func(t *testing.T) {
+	t.Run("makes way for another when its client leaves", func(t *testing.T) {
 		t.Parallel()
 		gone := make(chan struct{})
 		s, probing := probe(t, func(c *harness.Call) {
@@ -330,27 +329,27 @@ func TestCircuitProbe(t *testing.T) {
 			close(gone)
 		})
 		probing.GoAway()
-		wantClosed(t, gone, "the call goes on without a client")
+		wantClosed(t, gone, "the call continues without a client")
 		s.Targets[0].Plays(harness.Says(11, 5, "Hello"))
-		harness.Eventually(t, "another call is let through", func() bool {
+		harness.Eventually(t, "another probe is allowed", func() bool {
 			got := s.Globex.Complete(harness.NewQuestion("fast"))
 			return got.Header.Get("X-Ai-Provider") == "one"
 		})
 		s.wantCircuit(t, "one", "closed")
 	})
-	t.Run("that is told to slow down makes way for another", func(t *testing.T) {
+	t.Run("makes way for another when it gets 429", func(t *testing.T) {
 		t.Parallel()
 		s, probing := probe(t, harness.Refuses(429, "x"))
 		harness.ReadCompletion(t, probing.Answer())
 		s.Targets[0].Plays(harness.Says(11, 5, "Hello"))
-		harness.Eventually(t, "another call is let through", func() bool {
+		harness.Eventually(t, "another probe is allowed", func() bool {
 			got := s.Globex.Complete(harness.NewQuestion("fast"))
 			return got.Header.Get("X-Ai-Provider") == "one"
 		})
 	})
 }
 
-// TestPrimaryComesBack takes the first target's port away, for a while.
+// TestPrimaryComesBack closes the first target's port for a while.
 func TestPrimaryComesBack(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")
@@ -377,7 +376,7 @@ func TestPrimaryComesBack(t *testing.T) {
 		})
 		s.wantCircuit(t, "one", "closed")
 		if n := one.Count() - before; n != 1 {
-			t.Errorf("round %d: it saw %d calls, want 1", round, n)
+			t.Errorf("round %d: the first target saw %d calls, want 1", round, n)
 		}
 	}
 }

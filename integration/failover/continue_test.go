@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestRescueByContinuing has a target that goes on with an assistant message.
+// TestRescueByContinuing has a target that can continue an assistant message.
 func TestRescueByContinuing(t *testing.T) {
 	t.Parallel()
 	const text = "Once upon a time, in a grün land"
@@ -19,12 +19,12 @@ func TestRescueByContinuing(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		begin []string
-		asks  string // what the target is to go on with
+		asks  string // the assistant message that the target continues
 	}{
 		{"within a word", []string{"Once ", "up"}, "Once up"},
-		{"behind a word", []string{"Once ", "upon"}, "Once upon"},
-		{"behind white space", []string{"Once ", "upon "}, "Once upon"},
-		{"behind a comma", []string{"Once ", "upon a time,"}, "Once upon a time,"},
+		{"after a word", []string{"Once ", "upon"}, "Once upon"},
+		{"after white space", []string{"Once ", "upon "}, "Once upon"},
+		{"after a comma", []string{"Once ", "upon a time,"}, "Once upon a time,"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			one.Plays(harness.Steps(harness.Begins(tc.begin...), harness.Reset), harness.Knows(11, 5, text))
@@ -34,7 +34,7 @@ func TestRescueByContinuing(t *testing.T) {
 			body := one.Last().Body
 			if n := gjson.Get(body, "messages.#").Int(); n != 2 || gjson.Get(body, "messages.1.role").Str != "assistant" ||
 				gjson.Get(body, "messages.1.content").Str != tc.asks {
-				t.Errorf("the target is to go on with %q, but is asked %s", tc.asks, body)
+				t.Errorf("want the assistant message %q, the target got %s", tc.asks, body)
 			}
 			carried := float64((len(tc.asks) + 3) / 4)
 			if out := tr.logged["tokens_out"]; out != 5+carried {
@@ -50,27 +50,27 @@ func TestRescueByContinuing(t *testing.T) {
 			tn.wantCalls(t, 2)
 		})
 	}
-	t.Run("white space alone is nothing to go on with", func(t *testing.T) {
+	t.Run("white space alone is not continued", func(t *testing.T) {
 		one.Plays(harness.Steps(harness.Begins("\n\n"), harness.Reset), harness.Knows(11, 5, "\n\nOnce upon a time"))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
 		tr.WantText(t, "\n\nOnce upon a time")
 		tr.wantCalls(t, 2)
 	})
-	t.Run("a target that refuses is asked for all again", func(t *testing.T) {
+	t.Run("a target that refuses to continue is asked for the whole answer", func(t *testing.T) {
 		one.Plays(harness.Steps(harness.Begins("Once ", "upon "), harness.Reset), harness.Refuses(400, "x"), harness.Says(11, 5, text))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
 		tr.WantText(t, text)
 		tr.wantCalls(t, 3)
 		tr.wantBilled(t, "one", 11, 5)
 	})
-	t.Run("the continued answer is cut, too", func(t *testing.T) {
+	t.Run("a cut continuation is rescued", func(t *testing.T) {
 		one.Plays(harness.Steps(harness.Begins("Once "), harness.Reset), harness.Steps(harness.Begins(" upon"), harness.Reset), harness.Says(11, 5, text))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
 		tr.WantText(t, text)
 		tr.wantCalls(t, 3)
 		tr.wantBilled(t, "one", 11, 5)
 	})
-	t.Run("and so on, with an end", func(t *testing.T) {
+	t.Run("rescues are limited", func(t *testing.T) {
 		one.Plays(harness.Steps(harness.Begins("Once"), harness.Reset), harness.Steps(harness.Begins(" upon"), harness.Reset), harness.Steps(harness.Begins("Once upon a"), harness.Reset), harness.Says(11, 5, text))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
 		tr.WantCut(t, "Once upon a", "ai_error")

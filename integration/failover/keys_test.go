@@ -17,16 +17,16 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// Every key of the test has the one in it, and what the users say the other.
+// Every key of the tests contains seededKey, and every user message seededText.
 const (
 	seededKey  = "Zq9Key"
 	seededText = "Zq9Text"
 )
 
-// seeded is a key with a name, of the length and the look that keys have.
+// seeded returns a key that contains a name and looks like a real one.
 func seeded(name string) string { return seededKey + name + "7f3a9c1e5b8d2046" }
 
-// overheard is a transport that remembers everything that came out.
+// overheard is a transport that records all answers.
 type overheard struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -57,7 +57,7 @@ func (o *overheard) String() string {
 	return o.buf.String()
 }
 
-// productionLog is the log block of the example for production.
+// productionLog returns the log block of the production example.
 func productionLog(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(harness.ExamplesDir, "production", "Caddyfile"))
@@ -72,8 +72,8 @@ func productionLog(t testing.TB) string {
 	return "log {" + block + "\n}\n"
 }
 
-// keyedTypes are the types of providers that are called with a key, and what
-// they need beside a base URL.
+// keyedTypes returns the options, besides base_url, of each provider type that
+// takes a key.
 func keyedTypes() map[string]string {
 	types := make(map[string]string)
 	for _, m := range caddyv2.GetModules("chat.providers") {
@@ -90,12 +90,13 @@ func keyedTypes() map[string]string {
 	return types
 }
 
-// leaks are answers that repeat the key that a call was made with, and others.
+// leaks returns a text that repeats the headers of a call, keys included, and
+// another key.
 func leaks(c *harness.Call) string {
 	return fmt.Sprintf("%s in https://user:%[1]s@api.example.com/v1?key=%[1]s, %v", seeded("Told"), c.R.Header)
 }
 
-// leaking answers with a status and keys in all places.
+// leaking answers with a status, and with keys in headers and body.
 func leaking(status int, code string) harness.Script {
 	return func(c *harness.Call) {
 		for _, name := range []string{"X-Secret", "Set-Cookie", "Location", "X-Ai-Provider", "X-Request-Id", "Www-Authenticate"} {
@@ -111,8 +112,8 @@ func leakingFrame(format string) harness.Script {
 	return func(c *harness.Call) { c.Send("data: " + fmt.Sprintf(format, harness.Quote(leaks(c))) + "\n\n") }
 }
 
-// TestKeysStayHere seeds keys everywhere and looks for them in everything
-// that comes out: answers, logs at the level that tells the most, metrics.
+// TestKeysStayHere seeds keys everywhere and looks for them in all output:
+// answers, debug logs and metrics.
 func TestKeysStayHere(t *testing.T) {
 	t.Parallel()
 	up := harness.NewTarget(t, "up", harness.Says(7, 3, "Hello"))
@@ -172,7 +173,7 @@ func TestKeysStayHere(t *testing.T) {
 	}
 	keyed, globex := as("", seeded("Tenant")), as("globex", "")
 
-	// what is asked, of each provider and of the model with a fallback
+	// askAll asks each provider, and the model with a fallback
 	askAll := func(cl *harness.Client) {
 		for _, model := range append([]string{"fast"}, namesWithModel(names)...) {
 			for _, stream := range []bool{false, true} {
@@ -205,7 +206,7 @@ func TestKeysStayHere(t *testing.T) {
 	}
 	up.Plays(harness.Says(7, 3, "Hello"))
 
-	// keys that are nobody's, another tenant's, or where none belongs
+	// unknown keys, another tenant's keys, and keys in places where none belong
 	wrong := seeded("Wrong")
 	for _, cl := range []*harness.Client{as("", wrong), as("keyed", wrong), as("keyed", seeded("Other")), as("globex", wrong), as("globex", seeded("Tenant")), as("", "")} {
 		for _, path := range []string{"/v1/models", "/v1/health", "/chat", "/elsewhere"} {
@@ -230,15 +231,15 @@ func TestKeysStayHere(t *testing.T) {
 	c.Stop()
 	log := c.Log.String()
 	if !strings.Contains(log, `"level":"debug"`) || !strings.Contains(log, "a model call failed") || !strings.Contains(log, "REDACTED") {
-		t.Error("the log does not tell the most")
+		t.Error("the log lacks debug entries, failures or redactions")
 	}
 	for _, name := range names {
 		if !strings.Contains(metrics, fmt.Sprintf(`caddy_ai_attempts_total{model="passthrough",provider=%q,result="error"}`, name)) {
-			t.Errorf("no call of %s has failed", name)
+			t.Errorf("no call of %s failed", name)
 		}
 	}
 	if !strings.Contains(heard.String(), "Hello") {
-		t.Error("no call went well")
+		t.Error("no call succeeded")
 	}
 	for what, text := range map[string]string{"an answer": heard.String(), "the log": log, "/metrics": metrics} {
 		for line := range strings.Lines(text) {
@@ -253,7 +254,7 @@ func TestKeysStayHere(t *testing.T) {
 	wantKeys(t, up)
 }
 
-// doAt gets another address than the site's.
+// doAt gets a URL outside the site.
 func doAt(c *harness.Client, url string) *http.Response {
 	c.T.Helper()
 	resp, err := http.Get(url)
@@ -271,8 +272,8 @@ func namesWithModel(providers []string) []string {
 	return list
 }
 
-// wantKeys checks that the target got its own keys, or those that a tenant
-// has for it, and no client's.
+// wantKeys checks that the target got its provider's and tenants' keys, and no
+// client's.
 func wantKeys(t testing.TB, up *harness.Upstream) {
 	t.Helper()
 	seen := make(map[string]bool)
@@ -292,8 +293,8 @@ func wantKeys(t testing.TB, up *harness.Upstream) {
 	}
 }
 
-// TestShortKeyStaysHere has a key that looks like a word, as those of servers
-// of one's own often do, and a provider that repeats it in its reason.
+// TestShortKeyStaysHere has a key that looks like a word, as keys of self-hosted
+// servers often do, and a provider that repeats it in its error message.
 func TestShortKeyStaysHere(t *testing.T) {
 	t.Parallel()
 	up := harness.NewTarget(t, "up", harness.Document(400, `{"error":{"message":"upstream-words from Zq9-word","code":"bad_value"}}`))

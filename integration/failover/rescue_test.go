@@ -25,22 +25,22 @@ var cuts = map[string]harness.Script{
 	"garbage, an end":    func(c *harness.Call) { c.Send("data: garb\n\n") },
 }
 
-// wantLost checks that a stream ended with an error frame, behind exactly
-// this text, and that no more than this text was billed.
+// wantLost checks that a stream ended with an error frame after exactly this
+// text, and that only this text was billed.
 func (tr *trial) wantLost(t testing.TB, text, provider string) {
 	t.Helper()
 	tr.WantCut(t, text, "ai_error")
 	tr.WantOne(t)
 	if all := strings.Join(tr.Frames, "\n"); strings.Contains(all, "upstream-words") {
-		t.Errorf("the provider's words reach the client: %s", all)
+		t.Errorf("the provider's message reached the client: %s", all)
 	}
 	if tr.logged["error_code"] != "ai_error" || tr.logged["provider"] != provider {
-		t.Errorf("logged are %v of %v, want ai_error of %s", tr.logged["error_code"], tr.logged["provider"], provider)
+		t.Errorf("logged %v of %v, want ai_error of %s", tr.logged["error_code"], tr.logged["provider"], provider)
 	}
 	tr.wantBilled(t, provider, estimatedInput(t), float64((len(text)+3)/4))
 }
 
-// wantStored checks a turn that the client got whole.
+// wantStored checks that a turn is complete, at the client and in the history.
 func (tn *turn) wantStored(t testing.TB, cl *harness.Client, text string) {
 	t.Helper()
 	if tn.Text != text || tn.Failed != nil || tn.Done == nil || tn.Done.FinishReason != "stop" {
@@ -48,12 +48,12 @@ func (tn *turn) wantStored(t testing.TB, cl *harness.Client, text string) {
 	}
 	harness.WantIDs(t, tn.Events)
 	if msgs := cl.History(tn.session); len(msgs) != 2 || msgs[1].Content != text || msgs[1].Status != "complete" {
-		t.Errorf("stored are %+v, want %q, complete", msgs, text)
+		t.Errorf("stored %+v, want %q, complete", msgs, text)
 	}
 }
 
-// TestRescue cuts a stream in the middle. The second answer is the first one
-// again, in other pieces.
+// TestRescue cuts a stream. The second call gets the same answer in other
+// pieces.
 func TestRescue(t *testing.T) {
 	t.Parallel()
 	const text = "Once upon a time"
@@ -75,7 +75,7 @@ func TestRescue(t *testing.T) {
 					t.Errorf("usage %s, want the second answer's", tr.Usage.Raw)
 				}
 				if got := one.Requests(); got[len(got)-1].Body != got[len(got)-2].Body {
-					t.Errorf("the second request is another one: %s", got[len(got)-1].Body)
+					t.Errorf("the second request differs: %s", got[len(got)-1].Body)
 				}
 				one.Plays(harness.Steps(first, cut), second)
 				tn := s.turn(t)
@@ -91,12 +91,12 @@ func TestRescue(t *testing.T) {
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: harness.Patient})
 		two.Plays(second)
 		for name, then := range map[string]harness.Script{
-			"as the first one is gone":             harness.Refuses(500, "x"),
-			"as the first one is reset":            harness.Reset,
-			"as the first one says something else": harness.Says(12, 6, "Long ago"),
-			"as the first one says less":           harness.Says(12, 6, "Once upon"),
-			"as the first one is too busy":         harness.Refuses(429, "x"),
-			"as the first one refuses":             harness.Refuses(400, "x"),
+			"when the first fails":               harness.Refuses(500, "x"),
+			"when the first resets":              harness.Reset,
+			"when the first answers differently": harness.Says(12, 6, "Long ago"),
+			"when the first answers less":        harness.Says(12, 6, "Once upon"),
+			"when the first is rate limited":     harness.Refuses(429, "x"),
+			"when the first refuses":             harness.Refuses(400, "x"),
 		} {
 			t.Run(name, func(t *testing.T) {
 				one.Plays(harness.Steps(first, harness.Reset), then)
@@ -111,7 +111,7 @@ func TestRescue(t *testing.T) {
 				tn.wantCalls(t, 2, 1)
 			})
 		}
-		t.Run("behind a fallback", func(t *testing.T) {
+		t.Run("after a fallback", func(t *testing.T) {
 			one.Plays(harness.Refuses(401, "x"), second)
 			two.Plays(harness.Steps(first, harness.Reset), harness.Refuses(500, "x"))
 			tr := s.try(t, harness.NewQuestion("fast").WithUsage())
@@ -142,8 +142,8 @@ func TestRescue(t *testing.T) {
 	})
 }
 
-// TestRescueOfStall has a target that falls silent in the middle: it is not
-// asked again.
+// TestRescueOfStall has a target that falls silent mid-stream. It is not asked
+// again.
 func TestRescueOfStall(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")
@@ -165,7 +165,7 @@ func TestRescueOfStall(t *testing.T) {
 			}
 		})
 	}
-	t.Run("of all", func(t *testing.T) {
+	t.Run("of every target", func(t *testing.T) {
 		two.Plays(harness.Steps(harness.Begins("Once upon a "), harness.Stalls))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
 		tr.WantCut(t, "Once upon a ", "ai_timeout")
@@ -175,21 +175,21 @@ func TestRescueOfStall(t *testing.T) {
 	})
 }
 
-// TestNoRescue has second answers that are not the first one again: the
-// stream ends with an error, behind exactly what the first one said.
+// TestNoRescue has second answers that differ from the first. The stream ends
+// with an error after exactly what the first one sent.
 func TestNoRescue(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
 	s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: harness.Patient})
 	for name, second := range map[string]harness.Script{
-		"another text":             harness.Says(12, 6, "Long ago and far away"),
-		"another end of the begin": harness.Says(12, 6, "Once upom a time"),
-		"other white space":        harness.Says(12, 6, "Once upon\u00a0a time"),
-		"a space before it":        harness.Says(12, 6, " Once upon a time"),
-		"another case":             harness.Says(12, 6, "once upon a time"),
-		"less":                     harness.Says(12, 6, "Once", " upon"),
-		"nothing":                  harness.Says(12, 6),
+		"another text":        harness.Says(12, 6, "Long ago and far away"),
+		"another last letter": harness.Says(12, 6, "Once upom a time"),
+		"other white space":   harness.Says(12, 6, "Once upon\u00a0a time"),
+		"a space before it":   harness.Says(12, 6, " Once upon a time"),
+		"another case":        harness.Says(12, 6, "once upon a time"),
+		"less":                harness.Says(12, 6, "Once", " upon"),
+		"nothing":             harness.Says(12, 6),
 		"the same as a refusal": harness.SendsOf(func(w harness.Wire) []string {
 			return []string{w.Role(), w.Event(`{"refusal":"Once upon a time"}`, ""), w.Finish("stop"), w.Usage(12, 6), harness.EndMark}
 		}),
@@ -219,7 +219,7 @@ func TestNoRescue(t *testing.T) {
 			tn.wantBilled(t, "one", tn.logged["tokens_in"].(float64), 3)
 		})
 	}
-	t.Run("what the provider's policy has stopped", func(t *testing.T) {
+	t.Run("a stream that the provider's policy stopped", func(t *testing.T) {
 		one.Plays(harness.Steps(harness.Begins("Once ", "upon "), func(c *harness.Call) {
 			c.Send("data: {\"error\":{\"message\":\"upstream-words\",\"code\":\"content_filter\"}}\n\n")
 		}), harness.Says(11, 5, "Once upon a time"))
@@ -227,7 +227,7 @@ func TestNoRescue(t *testing.T) {
 		tr.WantCut(t, "Once upon ", "content_filtered")
 		tr.wantCalls(t, 1, 0)
 	})
-	t.Run("all are cut, again and again", func(t *testing.T) {
+	t.Run("every answer is cut", func(t *testing.T) {
 		one.Plays(harness.Steps(harness.Begins("Once "), harness.Reset), harness.Steps(harness.Begins("Once upon "), harness.Reset), harness.Steps(harness.Begins("Once upon a time, there"), harness.Reset))
 		two.Plays(harness.Steps(harness.Begins("Once upon a "), harness.Reset), harness.Steps(harness.Begins("Once upon a time, "), harness.Reset))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
@@ -235,7 +235,7 @@ func TestNoRescue(t *testing.T) {
 		tr.WantOne(t)
 		tr.wantCalls(t, 2, 1)
 	})
-	t.Run("a cut that is rescued twice", func(t *testing.T) {
+	t.Run("a rescue that is cut is rescued by another target", func(t *testing.T) {
 		one.Plays(harness.Steps(harness.Begins("Once "), harness.Reset), harness.Steps(harness.Begins("Once upon "), harness.Reset))
 		two.Plays(harness.Says(11, 5, "Once upon a time"))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())

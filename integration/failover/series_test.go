@@ -15,18 +15,18 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// invented are the words that the requests of TestSeriesStayConstant have.
+// invented matches the words that TestSeriesStayConstant puts into requests.
 var invented = regexp.MustCompile(`(?i)w[0-9a-f]{8}-`)
 
-// TestSeriesStayConstant makes thousands of requests with names of the
-// clients' own invention, which go well, fail, and are refused.
+// TestSeriesStayConstant makes thousands of requests with invented names. Some
+// succeed, some fail and some are refused. None may add a series.
 func TestSeriesStayConstant(t *testing.T) {
 	t.Parallel()
 	const requests, workers = 10_000, 16
 	targets := harness.NewTargets(t, "one", "two")
 	one, two := targets[0], targets[1]
 	one.Plays(func(c *harness.Call) {
-		// an upstream model that exists, another one that fails
+		// models that end in 7 fail
 		if strings.HasSuffix(c.Model, "7") {
 			harness.Refuses(500, c.Model)(c)
 			return
@@ -36,7 +36,7 @@ func TestSeriesStayConstant(t *testing.T) {
 	two.Plays(harness.Refuses(404, "model_not_found"))
 	s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "passthrough\nretries 0\ncircuit_breaker 3 1s"})
 
-	// ask makes a request with a word in all places where one goes
+	// ask makes a request with an invented word wherever a name can go
 	ask := func(i int) error {
 		word := fmt.Sprintf("w%08x-%d", uint32(i)*2654435761, i)
 		method, path, body := http.MethodPost, harness.CompletionsPath, fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"hi"}],"user":%[1]q}`, word)
@@ -49,7 +49,7 @@ func TestSeriesStayConstant(t *testing.T) {
 		case 1: // a key
 			delete(header, "X-Tenant-Id")
 			header["Authorization"] = "Bearer " + word
-		case 2, 3: // a model of a provider that there is
+		case 2, 3: // a model of an existing provider
 			body = strings.Replace(body, word, "one/"+word, 1)
 		case 4:
 			body = strings.Replace(body, word, "two/"+word, 1)
@@ -78,7 +78,7 @@ func TestSeriesStayConstant(t *testing.T) {
 		_, err = io.Copy(io.Discard, resp.Body)
 		return err
 	}
-	// askMany makes all requests of a range, many at once
+	// askMany makes the requests of a range concurrently
 	askMany := func(from, to int) {
 		next := make(chan int)
 		var wg sync.WaitGroup
@@ -113,7 +113,7 @@ func TestSeriesStayConstant(t *testing.T) {
 	askMany(warmUp, requests)
 	after := counted(requests + 1)
 	if !slices.Equal(before, after) {
-		t.Errorf("there were %d series, now there are %d", len(before), len(after))
+		t.Errorf("%d series before, %d now", len(before), len(after))
 		for _, name := range after {
 			if !slices.Contains(before, name) {
 				t.Logf("new: %s", name)

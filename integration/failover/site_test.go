@@ -15,14 +15,14 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// patientBut is patient, with another value for one of its options.
+// patientBut is harness.Patient with another value for one of its options.
 func patientBut(option, value string) string {
 	lines := strings.Split(harness.Patient, "\n")
 	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), option+" ") })
 	return strings.Join(append(lines, option+" "+value), "\n")
 }
 
-// faultSite is a TargetSite whose requests are observed at all ends.
+// faultSite is a TargetSite that observes the effects of each request.
 type faultSite struct {
 	*harness.TargetSite
 	seen int // requests observed
@@ -33,15 +33,15 @@ func newFaultSite(t testing.TB, cfg harness.TargetConfig) *faultSite {
 	return &faultSite{TargetSite: harness.NewTargetSite(t, cfg)}
 }
 
-// effects are what a request came to at all ends but the client's.
+// effects are what a request caused, apart from the client's answer.
 type effects struct {
 	saw     []int              // how many calls each target saw
-	counted map[string]float64 // by how much the series rose
+	counted map[string]float64 // the increase of each series
 	logged  map[string]any     // the access log's entry
 }
 
-// observe makes a request under a trace id and waits until it is logged. Of
-// one site only one request is observed at a time.
+// observe makes a request with a trace id and waits until it is logged. A site
+// can observe only one request at a time.
 func (s *faultSite) observe(do func(traceID string)) effects {
 	s.T.Helper()
 	s.seen++
@@ -68,13 +68,13 @@ func (s *faultSite) counts() []int {
 	return list
 }
 
-// trial is a request under /v1 and all that it came to.
+// trial is a request under /v1 with its answer and effects.
 type trial struct {
 	harness.Completion
 	effects
 }
 
-// try asks for a completion. The test is given for its failures.
+// try asks for a completion and observes its effects.
 func (s *faultSite) try(t testing.TB, q any) trial {
 	t.Helper()
 	var tr trial
@@ -84,7 +84,7 @@ func (s *faultSite) try(t testing.TB, q any) trial {
 	return tr
 }
 
-// turn is a message of a session, under /chat, and all that it came to.
+// turn is a message under /chat with its answer and effects.
 type turn struct {
 	harness.Answered
 	effects
@@ -101,8 +101,8 @@ func (s *faultSite) turn(t testing.TB) turn {
 	return tn
 }
 
-// wantCalls checks how many calls each target saw, and that as many are
-// counted and logged.
+// wantCalls checks how many calls each target saw, and that metrics and log
+// agree.
 func (e *effects) wantCalls(t testing.TB, want ...int) {
 	t.Helper()
 	if !slices.Equal(e.saw, want) {
@@ -118,15 +118,15 @@ func (e *effects) wantCalls(t testing.TB, want ...int) {
 		}
 	}
 	if counted != total {
-		t.Errorf("%v attempts are counted, and the targets saw %v", counted, total)
+		t.Errorf("%v attempts are counted, but the targets saw %v", counted, total)
 	}
 	if e.logged["attempts"] != total {
-		t.Errorf("%v attempts are logged, and the targets saw %v", e.logged["attempts"], total)
+		t.Errorf("%v attempts are logged, but the targets saw %v", e.logged["attempts"], total)
 	}
 }
 
-// attempts is how many attempts of a provider are counted with a result, or
-// with any other than ok where result is "failed".
+// attempts returns how many attempts of a provider are counted with a result.
+// The result "failed" stands for all but ok.
 func (e *effects) attempts(provider, result string) float64 {
 	var n float64
 	for name, rise := range e.counted {
@@ -140,8 +140,8 @@ func (e *effects) attempts(provider, result string) float64 {
 	return n
 }
 
-// estimatedInput is what NewQuestion's messages are taken for where a
-// provider does not count them.
+// estimatedInput is the estimate for NewQuestion's messages when a provider
+// reports no usage.
 func estimatedInput(t testing.TB) float64 {
 	t.Helper()
 	doc, err := json.Marshal(harness.NewQuestion("").Messages)
@@ -151,8 +151,8 @@ func estimatedInput(t testing.TB) float64 {
 	return float64(provider.EstimateTokens(len(doc)))
 }
 
-// wantBilled checks that these tokens of this provider are counted and
-// logged with their price, and no others.
+// wantBilled checks that exactly these tokens of this provider are counted and
+// logged, with their cost.
 func (e *effects) wantBilled(t testing.TB, provider string, in, out float64) {
 	t.Helper()
 	series := fmt.Sprintf(`{model="fast",provider=%q,tenant="globex"`, provider)
@@ -162,7 +162,7 @@ func (e *effects) wantBilled(t testing.TB, provider string, in, out float64) {
 		`caddy_ai_cost_usd_total` + series + `}`:             in + 2*out,
 	}
 	if got := e.bill(); !maps.Equal(got, want) {
-		t.Errorf("billed are %v, want %v", got, want)
+		t.Errorf("billed %v, want %v", got, want)
 	}
 	e.wantLogged(t, in, out)
 }
@@ -171,7 +171,7 @@ func (e *effects) wantBilled(t testing.TB, provider string, in, out float64) {
 func (e *effects) wantNothingBilled(t testing.TB) {
 	t.Helper()
 	if got := e.bill(); len(got) > 0 {
-		t.Errorf("billed are %v, want nothing", got)
+		t.Errorf("billed %v, want nothing", got)
 	}
 	e.wantLogged(t, 0, 0)
 }
@@ -193,7 +193,7 @@ func (e *effects) bill() map[string]float64 {
 	return bill
 }
 
-// wantFrom checks that an answer says who gave it, and after how many calls.
+// wantFrom checks which provider answered, and after how many attempts.
 func (tr *trial) wantFrom(t testing.TB, provider string, attempts int, fallback bool) {
 	t.Helper()
 	want := map[string]string{
@@ -214,7 +214,7 @@ func (tr *trial) wantFrom(t testing.TB, provider string, attempts int, fallback 
 	}
 	for _, frame := range tr.Frames {
 		if frame != "[DONE]" && gjson.Get(frame, "model").Str != "up-"+provider {
-			t.Errorf("model is not the upstream's own: %s", frame)
+			t.Errorf("not the upstream's model: %s", frame)
 		}
 	}
 }

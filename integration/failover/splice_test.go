@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// TestRescueEdges has cuts at places that are easily got wrong.
+// TestRescueEdges has cuts in places that are easy to get wrong.
 func TestRescueEdges(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one")
@@ -21,17 +21,17 @@ func TestRescueEdges(t *testing.T) {
 		whole []string // in the pieces of the second answer
 	}{
 		{"within the first word", []string{"On"}, []string{"Once", " upon"}},
-		{"behind white space", []string{"Once", " ", "\n\n"}, []string{"Once \n", "\n- upon"}},
+		{"after white space", []string{"Once", " ", "\n\n"}, []string{"Once \n", "\n- upon"}},
 		{"before white space", []string{"Once"}, []string{"Once", " upon"}},
 		{"white space alone", []string{"\n\n"}, []string{"\n", "\nOnce"}},
 		{"within an emoji", []string{"A family: 👩\u200d👩"}, []string{"A family: " + family, " of three"}},
 		{"before an accent", []string{"Ze"}, []string{"Ze\u0301bre"}},
-		{"behind letters of several bytes", []string{"Grün", "日本"}, []string{"Grün日", "本語です"}},
+		{"after letters of several bytes", []string{"Grün", "日本"}, []string{"Grün日", "本語です"}},
 		{"at the end", []string{"Once upon"}, []string{"Once", " upon"}},
-		{"piece by piece the same", []string{"Once ", "upon "}, []string{"Once ", "upon ", "a time"}},
+		{"the same pieces", []string{"Once ", "upon "}, []string{"Once ", "upon ", "a time"}},
 		{"in one piece", []string{"Once ", "upon "}, []string{"Once upon a time"}},
 		{"text that repeats itself", []string{"na na ", "na na "}, []string{"na ", "na ", "na ", "na ", "na ", "na ", "Batman"}},
-		{"text with what JSON escapes", []string{"a \"b\" \\", "\u2028<x>\t"}, []string{"a \"b\" \\\u2028", "<x>\t\u0000!"}},
+		{"text that JSON escapes", []string{"a \"b\" \\", "\u2028<x>\t"}, []string{"a \"b\" \\\u2028", "<x>\t\u0000!"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for name, second := range map[string]harness.Script{
@@ -50,7 +50,7 @@ func TestRescueEdges(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a finish and no end mark is no cut", func(t *testing.T) {
+	t.Run("a finish reason without an end mark is complete", func(t *testing.T) {
 		for _, end := range []harness.Script{harness.Reset, harness.EOF, harness.TornOff, harness.ErrorFrame, harness.HalfEvent} {
 			one.Plays(harness.Steps(harness.Begins("Once"), harness.SendsOf(func(w harness.Wire) []string { return []string{w.Finish("stop"), w.Usage(11, 5)} }), end))
 			tr := s.try(t, harness.NewQuestion("fast").WithUsage())
@@ -59,7 +59,7 @@ func TestRescueEdges(t *testing.T) {
 			tr.wantBilled(t, "one", 11, 5)
 		}
 	})
-	t.Run("a cut at its length is none either", func(t *testing.T) {
+	t.Run("finish reason length is complete", func(t *testing.T) {
 		one.Plays(harness.Steps(harness.Begins("Once"), harness.SendsOf(func(w harness.Wire) []string { return []string{w.Finish("length"), w.Usage(11, 5), harness.EndMark} })))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
 		if tr.Text != "Once" || tr.Finish != "length" || !tr.Done {
@@ -67,7 +67,7 @@ func TestRescueEdges(t *testing.T) {
 		}
 		tr.wantCalls(t, 1)
 	})
-	t.Run("the client goes away meanwhile", func(t *testing.T) {
+	t.Run("the client leaves during a rescue", func(t *testing.T) {
 		asked, gone := make(chan struct{}), make(chan struct{})
 		one.Plays(harness.Steps(harness.Begins("Once "), harness.Reset), func(c *harness.Call) {
 			close(asked)
@@ -81,14 +81,14 @@ func TestRescueEdges(t *testing.T) {
 			select {
 			case <-ch:
 			case <-harness.TimeUp(t):
-				t.Fatal("the second call is not made, or goes on without a client")
+				t.Fatal("the second call is not made, or continues without a client")
 			}
 			a.GoAway()
 		}
 	})
 }
 
-// TestRescueBesideText has answers that are not text alone.
+// TestRescueBesideText has answers with more than text.
 func TestRescueBesideText(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")
@@ -109,11 +109,11 @@ func TestRescueBesideText(t *testing.T) {
 	for _, tc := range []struct {
 		name            string
 		first, second   func(harness.Wire) []string
-		text, reasoning string // that the client has in the end
-		cut             bool   // and then an error
+		text, reasoning string // what the client has in the end
+		cut             bool   // whether an error follows
 	}{
 		{
-			name:  "reasoning is another one, the text the same",
+			name:  "other reasoning, same text",
 			first: func(w harness.Wire) []string { return []string{thinks(w, "Let me see."), w.Text("Once ")} },
 			second: func(w harness.Wire) []string {
 				return []string{thinks(w, "Well, "), thinks(w, "well."), w.Text("Once upon")}
@@ -122,7 +122,7 @@ func TestRescueBesideText(t *testing.T) {
 			reasoning: "Let me see.",
 		},
 		{
-			name: "reasoning and text are the same",
+			name: "same reasoning and text",
 			first: func(w harness.Wire) []string {
 				return []string{thinks(w, "Let me "), thinks(w, "see."), w.Text("Once ")}
 			},
@@ -131,7 +131,7 @@ func TestRescueBesideText(t *testing.T) {
 			reasoning: "Let me see.",
 		},
 		{
-			name:  "cut while reasoning, the same",
+			name:  "cut while reasoning, same reasoning",
 			first: func(w harness.Wire) []string { return []string{thinks(w, "Let me ")} },
 			second: func(w harness.Wire) []string {
 				return []string{thinks(w, "Let"), thinks(w, " me see."), w.Text("Once upon")}
@@ -140,14 +140,14 @@ func TestRescueBesideText(t *testing.T) {
 			reasoning: "Let me see.",
 		},
 		{
-			name:      "cut while reasoning, another one",
+			name:      "cut while reasoning, other reasoning",
 			first:     func(w harness.Wire) []string { return []string{thinks(w, "Let me ")} },
 			second:    func(w harness.Wire) []string { return []string{thinks(w, "Well, well."), w.Text("Once upon")} },
 			reasoning: "Let me ",
 			cut:       true,
 		},
 		{
-			name:      "cut while reasoning, none",
+			name:      "cut while reasoning, no reasoning",
 			first:     func(w harness.Wire) []string { return []string{thinks(w, "Let me ")} },
 			second:    func(w harness.Wire) []string { return []string{w.Text("Let me think.")} },
 			reasoning: "Let me ",
@@ -171,7 +171,7 @@ func TestRescueBesideText(t *testing.T) {
 		})
 	}
 
-	t.Run("a refusal is whole or cut", func(t *testing.T) {
+	t.Run("a refusal is complete or cut", func(t *testing.T) {
 		one.Plays(cut(func(w harness.Wire) []string { return []string{refuse(w, "I must ")} }),
 			answer(func(w harness.Wire) []string { return []string{refuse(w, "I must not.")} }))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
@@ -180,7 +180,7 @@ func TestRescueBesideText(t *testing.T) {
 		}
 		tr.WantOne(t)
 	})
-	t.Run("a refusal is no text", func(t *testing.T) {
+	t.Run("a refusal is not continued by text", func(t *testing.T) {
 		for _, f := range targets {
 			f.Plays(answer(func(w harness.Wire) []string { return []string{w.Text("I must not say that.")} }))
 		}
@@ -195,7 +195,7 @@ func TestRescueBesideText(t *testing.T) {
 		"arguments": func(w harness.Wire) []string {
 			return []string{w.Tool(0, "call-a", "weather", ""), w.Tool(0, "", "", `{"city":"K`)}
 		},
-		"arguments behind text": func(w harness.Wire) []string {
+		"arguments after text": func(w harness.Wire) []string {
 			return []string{w.Text("Let me look."), w.Tool(0, "call-a", "weather", `{"city":"K`)}
 		},
 		"arguments of the second call": func(w harness.Wire) []string {
@@ -215,7 +215,7 @@ func TestRescueBesideText(t *testing.T) {
 			tr.wantCalls(t, 1, 0)
 		})
 	}
-	t.Run("a tool call behind spliced text is the second answer's own", func(t *testing.T) {
+	t.Run("a tool call after spliced text comes from the second answer", func(t *testing.T) {
 		one.Plays(cut(func(w harness.Wire) []string { return []string{w.Text("Let me ")} }), harness.SendsOf(func(w harness.Wire) []string {
 			return []string{w.Role(), w.Text("Let me look."), w.Tool(0, "call-a", "weather", `{"city":`), w.Tool(0, "", "", `"Köln"}`), w.Finish("tool_calls"), w.Usage(11, 5), harness.EndMark}
 		}))

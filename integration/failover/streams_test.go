@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// bytesOf answers with a stream whose bytes fn has had its hands on.
+// bytesOf answers with a stream whose bytes fn has changed.
 func bytesOf(header http.Header, fn func(string) string) harness.Script {
 	return func(c *harness.Call) {
 		maps.Copy(c.W.Header(), header)
@@ -32,8 +32,8 @@ func zipped(s string) string {
 	return b.String()
 }
 
-// TestOddStreams has streams that are unlike OpenAI's, and answers all the
-// same: they are read at the first attempt, and read well.
+// TestOddStreams has streams that differ from OpenAI's, but are answers all the
+// same. Each is read correctly at the first attempt.
 func TestOddStreams(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")
@@ -54,7 +54,7 @@ func TestOddStreams(t *testing.T) {
 		{name: "application/json", do: bytesOf(typ("application/json"), asItIs)},
 		{name: "text/plain", do: bytesOf(typ("text/plain; charset=utf-8"), asItIs)},
 		{name: "application/octet-stream", do: bytesOf(typ("application/octet-stream"), asItIs)},
-		{name: "no space behind the colon", do: bytesOf(nil, replaced("data: ", "data:"))},
+		{name: "no space after the colon", do: bytesOf(nil, replaced("data: ", "data:"))},
 		{name: "comments and unknown fields", do: bytesOf(nil, replaced("data: ", ": ping\n\nretry: 10\nid: 7\nodd: x\ndata: "))},
 		{name: "missing end mark", do: bytesOf(nil, replaced(harness.EndMark, ""))},
 		{name: "duplicate end mark", do: bytesOf(nil, replaced(harness.EndMark, harness.EndMark+harness.EndMark))},
@@ -69,16 +69,16 @@ func TestOddStreams(t *testing.T) {
 		{name: "duplicate finish", do: harness.SendsOf(func(w harness.Wire) []string {
 			return []string{w.Role(), w.Text("Hello wörld"), w.Finish("stop"), w.Finish("stop"), w.Usage(11, 5), w.Finish("stop"), harness.EndMark}
 		})},
-		{name: "text behind the finish", do: harness.SendsOf(func(w harness.Wire) []string {
+		{name: "text after the finish", do: harness.SendsOf(func(w harness.Wire) []string {
 			return []string{w.Role(), w.Text("Hello wörld"), w.Finish("stop"), w.Text(" and more"), w.Usage(11, 5), harness.EndMark}
 		})},
-		{name: "error behind the finish", do: harness.Steps(harness.SendsOf(func(w harness.Wire) []string {
+		{name: "error after the finish", do: harness.Steps(harness.SendsOf(func(w harness.Wire) []string {
 			return []string{w.Role(), w.Text("Hello wörld"), w.Finish("stop"), w.Usage(11, 5)}
 		}), harness.ErrorFrame)},
-		{name: "reset behind the finish", do: harness.Steps(harness.SendsOf(func(w harness.Wire) []string {
+		{name: "reset after the finish", do: harness.Steps(harness.SendsOf(func(w harness.Wire) []string {
 			return []string{w.Role(), w.Text("Hello wörld"), w.Finish("stop"), w.Usage(11, 5)}
 		}), harness.Reset)},
-		{name: "reset behind the end mark", do: harness.Steps(harness.Says(11, 5, "Hello wörld"), harness.Reset)},
+		{name: "reset after the end mark", do: harness.Steps(harness.Says(11, 5, "Hello wörld"), harness.Reset)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			const text = "Hello wörld"
@@ -131,7 +131,7 @@ func TestOddStreams(t *testing.T) {
 	})
 }
 
-// TestTrickle has a stream that comes a byte at a time.
+// TestTrickle has a stream that arrives one byte at a time.
 func TestTrickle(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")
@@ -156,9 +156,9 @@ func TestTrickle(t *testing.T) {
 		tr.wantCalls(t, 1, 0)
 		tr.wantBilled(t, "one", 11, 5)
 	})
-	t.Run("that comes to no token is silence", func(t *testing.T) {
+	t.Run("without a token counts as silence", func(t *testing.T) {
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: patientBut("first_token_timeout", "3s")})
-		// comments for ever, a byte at a time
+		// endless comments, one byte at a time
 		pace := make(chan struct{})
 		one.Plays(harness.Trickles(pace, func(w harness.Wire) []string { return append([]string{w.Role()}, strings.Repeat(": ping\n\n", 1<<20)) }))
 		two.Plays(harness.Says(12, 6, "Hello"))
@@ -178,13 +178,13 @@ func TestTrickle(t *testing.T) {
 			case err := <-asking.Err:
 				t.Fatal(err)
 			case <-harness.TimeUp(t):
-				t.Fatal("the trickle keeps the request")
+				t.Fatal("the trickle holds the request")
 			}
 		}
 	})
 }
 
-// TestToolCallStreams has tool calls whose parts come mixed up.
+// TestToolCallStreams has tool calls whose parts arrive in various orders.
 func TestToolCallStreams(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")
@@ -207,7 +207,7 @@ func TestToolCallStreams(t *testing.T) {
 				w.Finish("tool_calls"), w.Usage(11, 5), harness.EndMark,
 			}
 		},
-		"behind text": func(w harness.Wire) []string {
+		"after text": func(w harness.Wire) []string {
 			return []string{
 				w.Role(), w.Text("Let me look."), w.Tool(0, "call-a", "weather", weather.Arguments), w.Tool(1, "call-b", "clock", clock.Arguments),
 				w.Finish("tool_calls"), w.Usage(11, 5), harness.EndMark,

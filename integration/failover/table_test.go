@@ -9,21 +9,20 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// faultRow is a row of the contract's table of what happens when a target
-// fails before its first content.
+// faultRow is a way in which a target fails before its first content.
 type faultRow struct {
 	name string
 	do   harness.Script
-	both bool // also where no stream was asked for
+	both bool // for documents too, not only streams
 }
 
-// again are the failures after which the same target is asked again.
+// again are failures after which the same target is asked again.
 var again = []faultRow{
 	{"reset before the header", harness.Reset, true},
 	{"end before the header", harness.TornOff, true},
-	{"reset behind the header", harness.Steps(harness.HeaderOnly, harness.Reset), false},
-	{"end behind the header", harness.Steps(harness.HeaderOnly, harness.EOF), false},
-	{"end behind the role", harness.Steps(harness.Begins(), harness.EOF), false},
+	{"reset after the header", harness.Steps(harness.HeaderOnly, harness.Reset), false},
+	{"end after the header", harness.Steps(harness.HeaderOnly, harness.EOF), false},
+	{"end after the role", harness.Steps(harness.Begins(), harness.EOF), false},
 	{"end within the first event", harness.Steps(harness.HeaderOnly, harness.HalfEvent), false},
 	{"500", harness.Refuses(500, "server_error"), true},
 	{"502", harness.Refuses(502, "server_error"), true},
@@ -34,15 +33,15 @@ var again = []faultRow{
 	{"429", harness.Refuses(429, "rate_limit_exceeded"), true},
 	{"429 with Retry-After", harness.Refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "50"), true},
 	{"429 with a Retry-After of an hour", harness.Refuses(429, "rate_limit_exceeded", "Retry-After", "3600"), true},
-	{"200 that is no JSON", harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
-	{"200 that is no completion", harness.Document(200, `{"upstream-words":1}`), true},
+	{"200 that is not JSON", harness.Document(200, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
+	{"200 that is not a completion", harness.Document(200, `{"upstream-words":1}`), true},
 	{"200 with an error", harness.Refuses(200, "server_error"), true},
 	{"error in the first event", harness.Steps(harness.HeaderOnly, harness.ErrorFrame), false},
 	{"error event first", harness.Steps(harness.HeaderOnly, harness.ErrorEvent), false},
-	{"error behind the role", harness.Steps(harness.Begins(), harness.ErrorFrame), false},
+	{"error after the role", harness.Steps(harness.Begins(), harness.ErrorFrame), false},
 }
 
-// atOnce are those after which the next target is asked.
+// atOnce are failures after which the next target is asked at once.
 var atOnce = []faultRow{
 	{"400 context length", harness.Refuses(400, "context_length_exceeded"), true},
 	{"401", harness.Refuses(401, "invalid_api_key"), true},
@@ -50,7 +49,7 @@ var atOnce = []faultRow{
 	{"404", harness.Refuses(404, "model_not_found"), true},
 }
 
-// refusals are those after which nobody is asked.
+// refusals are failures after which no further target is asked.
 var refusals = []struct {
 	faultRow
 	code string
@@ -62,7 +61,7 @@ var refusals = []struct {
 	{faultRow{"422", harness.Refuses(422, "bad_value"), true}, "invalid_request"},
 }
 
-// questions are the ways to ask that a row is tried with.
+// questions returns the requests that a row is tried with.
 func (r faultRow) questions() map[string]harness.Question {
 	m := map[string]harness.Question{"stream": harness.NewQuestion("fast").WithUsage()}
 	if r.both {
@@ -84,7 +83,7 @@ func TestFailureTable(t *testing.T) {
 		}
 	}
 	for _, r := range again {
-		t.Run("the same target again", func(t *testing.T) {
+		t.Run("retries the same target", func(t *testing.T) {
 			each(t, r, func(t *testing.T, q harness.Question) {
 				one.Plays(r.do, good)
 				two.Plays(good)
@@ -95,7 +94,7 @@ func TestFailureTable(t *testing.T) {
 				tr.wantBilled(t, "one", 11, 5)
 			})
 		})
-		t.Run("then the next one", func(t *testing.T) {
+		t.Run("falls back after the retries", func(t *testing.T) {
 			each(t, r, func(t *testing.T, q harness.Question) {
 				one.Plays(r.do)
 				two.Plays(good)
@@ -111,7 +110,7 @@ func TestFailureTable(t *testing.T) {
 		})
 	}
 	for _, r := range atOnce {
-		t.Run("the next one at once", func(t *testing.T) {
+		t.Run("falls back at once", func(t *testing.T) {
 			each(t, r, func(t *testing.T, q harness.Question) {
 				one.Plays(r.do)
 				two.Plays(good)
@@ -124,7 +123,7 @@ func TestFailureTable(t *testing.T) {
 		})
 	}
 	for _, r := range refusals {
-		t.Run("nobody", func(t *testing.T) {
+		t.Run("refuses", func(t *testing.T) {
 			each(t, r.faultRow, func(t *testing.T, q harness.Question) {
 				one.Plays(r.do)
 				two.Plays(good)
@@ -138,8 +137,8 @@ func TestFailureTable(t *testing.T) {
 	}
 }
 
-// TestOutOfTargets has nobody left to ask. The last error counts, in our
-// shape and with none of the provider's words.
+// TestOutOfTargets has every target fail. The client gets the last error, in
+// our shape and without the provider's message.
 func TestOutOfTargets(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")
@@ -219,7 +218,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestRetries counts the calls that a target gets which never answers.
+// TestRetries counts the calls to a target that always fails.
 func TestRetries(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -234,12 +233,12 @@ func TestRetries(t *testing.T) {
 			tr.WantRefused(t, http.StatusBadGateway, "ai_error")
 			tr.wantCalls(t, tc.calls)
 
-			// the first wait is 200 ms, half of it at least, and it doubles
+			// the first wait is between 100 and 200 ms, and each next one doubles
 			asked := targets[0].Requests()
 			for i := 1; i < len(asked); i++ {
 				least := 100 << (i - 1)
 				if waited := asked[i].At.Sub(asked[i-1].At).Milliseconds(); waited < int64(least) {
-					t.Errorf("call %d came %d ms after the one before it, want at least %d", i+1, waited, least)
+					t.Errorf("call %d came %d ms after the last one, want at least %d", i+1, waited, least)
 				}
 				if asked[i].Body != asked[0].Body || asked[i].Path != asked[0].Path {
 					t.Errorf("call %d differs from the first: %s", i+1, asked[i].Body)
@@ -249,8 +248,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// TestFallbackRequest checks what the second target is asked: the client's
-// own request, with that target's name and key.
+// TestFallbackRequest checks that the second target gets the client's request
+// with its own model name and key.
 func TestFallbackRequest(t *testing.T) {
 	t.Parallel()
 	targets := harness.NewTargets(t, "one", "two")

@@ -8,14 +8,14 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// soon is a timeout for targets that are silent for good. What is to be
-// answered within it is answered at once, even on a machine that is busy.
+// soon is a timeout for targets that stay silent. Other targets answer at once,
+// well within it even on a busy machine.
 const soon = "4s"
 
-// slack is by how much two clocks may differ.
+// slack is how much two clocks may differ.
 const slack = 20 * time.Millisecond
 
-// waited is how long a target was left alone between two calls.
+// waited is the time between a target's call and the one before it.
 func waited(f *harness.Upstream, t testing.TB, call int) time.Duration {
 	t.Helper()
 	list := f.Requests()
@@ -46,7 +46,7 @@ func TestRetryAfter(t *testing.T) {
 			tr.wantCalls(t, 2, 0)
 			tr.wantFrom(t, "one", 2, false)
 			if got := waited(one, t, 1); got < tc.least-slack {
-				t.Errorf("called again after %v, want %v at least", got, tc.least)
+				t.Errorf("called again after %v, want at least %v", got, tc.least)
 			}
 		})
 	}
@@ -55,7 +55,7 @@ func TestRetryAfter(t *testing.T) {
 		targets := harness.NewTargets(t, "one", "two")
 		one := targets[0]
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: harness.Patient})
-		// a date has whole seconds: this one is two to three away
+		// a date has whole seconds; this one is two to three seconds away
 		at := time.Now().Add(3 * time.Second).Truncate(time.Second)
 		one.Plays(harness.Refuses(429, "rate_limit_exceeded", "Retry-After", at.UTC().Format(http.TimeFormat)), harness.Says(11, 5, "Hello"))
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
@@ -101,7 +101,7 @@ func TestRetryAfter(t *testing.T) {
 		harness.WantHeader(t, tr.Header, map[string]string{"Retry-After": "400"})
 		tr.wantCalls(t, 1, 1)
 	})
-	t.Run("is for 429 alone", func(t *testing.T) {
+	t.Run("applies only to 429", func(t *testing.T) {
 		t.Parallel()
 		targets := harness.NewTargets(t, "one", "two")
 		targets[0].Plays(harness.Refuses(503, "overloaded", "Retry-After", "86400"), harness.Says(11, 5, "Hello"))
@@ -114,23 +114,23 @@ func TestRetryAfter(t *testing.T) {
 
 func TestTryDuration(t *testing.T) {
 	t.Parallel()
-	t.Run("ends trying", func(t *testing.T) {
+	t.Run("ends the retries", func(t *testing.T) {
 		t.Parallel()
 		targets := harness.NewTargets(t, "one", "two")
 		targets[0].Plays(harness.Refuses(500, "x"))
 		s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: "circuit_breaker 100000 1s\nretries 10\ntry_duration 2s"})
 		tr := s.try(t, harness.NewQuestion("fast").WithUsage())
-		// whether there was time for the second target is a matter of chance
+		// the second target may or may not have had time
 		if tr.Status == http.StatusOK {
 			tr.WantText(t, "Hello")
 		} else {
 			tr.WantRefused(t, http.StatusBadGateway, "ai_error")
 		}
 		if n := tr.saw[0]; n < 2 || n > 20 {
-			t.Errorf("%d calls within 2 s of backoff that doubles", n)
+			t.Errorf("%d calls within 2 s of doubling backoff", n)
 		}
 	})
-	t.Run("ends waiting", func(t *testing.T) {
+	t.Run("ends the wait for an answer", func(t *testing.T) {
 		t.Parallel()
 		targets := harness.NewTargets(t, "one")
 		targets[0].Plays(harness.Stalls)
@@ -144,7 +144,7 @@ func TestTryDuration(t *testing.T) {
 			})
 		}
 	})
-	t.Run("does not end an answer", func(t *testing.T) {
+	t.Run("does not end a running answer", func(t *testing.T) {
 		t.Parallel()
 		targets := harness.NewTargets(t, "one")
 		targets[0].Plays(harness.Steps(harness.Begins("Hel"), harness.Takes(3*time.Second), harness.SendsOf(func(w harness.Wire) []string {
@@ -157,8 +157,7 @@ func TestTryDuration(t *testing.T) {
 	})
 }
 
-// TestSilentTarget has targets that are silent for good. They are not asked
-// again: a silent target stays silent.
+// TestSilentTarget has targets that stay silent. They are not asked again.
 func TestSilentTarget(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -191,14 +190,14 @@ func TestSilentTarget(t *testing.T) {
 					}
 				})
 			}
-			t.Run("then a failure", func(t *testing.T) {
+			t.Run("before a failure", func(t *testing.T) {
 				two.Plays(harness.Refuses(500, "x"))
 				tr := s.try(t, harness.NewQuestion("fast").Streamed())
 				tr.WantRefused(t, http.StatusBadGateway, "ai_error")
 				tr.wantCalls(t, 1, 2)
 				tr.wantNothingBilled(t)
 			})
-			t.Run("behind a failure", func(t *testing.T) {
+			t.Run("after a failure", func(t *testing.T) {
 				one.Plays(harness.Refuses(401, "x"))
 				two.Plays(tc.do)
 				tr := s.try(t, harness.NewQuestion("fast").Streamed())
@@ -211,7 +210,7 @@ func TestSilentTarget(t *testing.T) {
 	}
 }
 
-// TestRateLimitStorm has a target that answers 429 to everybody at once.
+// TestRateLimitStorm has a target that answers 429 to many requests at once.
 func TestRateLimitStorm(t *testing.T) {
 	t.Parallel()
 	const clients = 20
