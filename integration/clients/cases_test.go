@@ -12,10 +12,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// toolResult is what every tool of the clients gives.
+// toolResult is what every tool of the clients returns.
 const toolResult = "21 degrees, says the tool"
 
-// clientCases are all that the clients do, and what they should see.
+// clientCases returns everything the clients do, and what they should see.
 func clientCases(t *testing.T, up *replays) []clientCase {
 	t.Helper()
 	var cases []clientCase
@@ -35,7 +35,7 @@ func clientCases(t *testing.T, up *replays) []clientCase {
 	return append(cases, b.cases...)
 }
 
-// recordings are what a provider is played with.
+// recordings returns the answers that a provider replays.
 func (p clientProvider) recordings(t *testing.T) []providertest.Recording {
 	t.Helper()
 	var all []providertest.Recording
@@ -58,7 +58,7 @@ type caseBuilder struct {
 	t        *testing.T
 	up       *replays
 	provider clientProvider
-	spoken   providertest.Recording // an answer in plain words
+	spoken   providertest.Recording // an answer of text only
 	cases    []clientCase
 }
 
@@ -76,12 +76,12 @@ func spoken(t *testing.T, recordings []providertest.Recording) providertest.Reco
 		}
 	}
 	if longest == 0 {
-		t.Fatal("no recorded stream holds text")
+		t.Fatal("no recorded stream has text")
 	}
 	return found
 }
 
-// stage makes a recording a model of its own.
+// stage makes a recording the answer of a new model.
 func (b *caseBuilder) stage(name string, rec providertest.Recording, manner providertest.Manner) (string, *play) {
 	name = b.provider.name + "." + name
 	return b.provider.name + "/" + name, b.up.play(name, rec, manner)
@@ -116,15 +116,15 @@ func (b *caseBuilder) add(rec providertest.Recording) {
 			b.tools(rec)
 		}
 	default:
-		b.t.Fatalf("%s is of unknown kind %q", rec.Name, rec.Kind)
+		b.t.Fatalf("%s has the unknown kind %q", rec.Name, rec.Kind)
 	}
 }
 
-// refusedAs is what a client sees of a provider's refusal.
+// refusedAs returns the error that a client sees for a provider's refusal.
 func refusedAs(rec providertest.Recording) *sightError {
 	status := rec.Response.Status
 	if bytes.Contains(rec.Body, []byte("API_KEY_INVALID")) {
-		status = http.StatusUnauthorized // Google says 400
+		status = http.StatusUnauthorized // Google sends 400
 	}
 	switch status {
 	case http.StatusBadRequest:
@@ -137,7 +137,7 @@ func refusedAs(rec providertest.Recording) *sightError {
 	return &sightError{Status: http.StatusBadGateway, Code: "ai_error"}
 }
 
-// heard is a whole answer.
+// heard is the case of a complete answer.
 func (b *caseBuilder) heard(rec providertest.Recording, do, model string) clientCase {
 	c := b.making(rec.Name, do, model, sightOf(rec))
 	for _, call := range rec.Expected.ToolCalls {
@@ -146,7 +146,7 @@ func (b *caseBuilder) heard(rec providertest.Recording, do, model string) client
 	return c
 }
 
-// sightOf is what a recording says.
+// sightOf returns what a client should see of a recording.
 func sightOf(rec providertest.Recording) sight {
 	e := rec.Expected
 	s := sight{Text: e.Text, Reasoning: e.Reasoning, Refusal: e.Refusal, ToolCalls: e.ToolCalls, Finish: e.Finish}
@@ -168,34 +168,34 @@ func sightOf(rec providertest.Recording) sight {
 	return s
 }
 
-// cut is the recording with its second half lost, and its end in any case.
+// cut adds the recording without its second half, and without its end.
 func (b *caseBuilder) cut(rec providertest.Recording) {
 	want := sightOf(rec)
 	want.Error = &sightError{Status: whenever, Code: "ai_error"}
 	rec.Body = beginning(rec.Body)
 	if bytes.Contains(rec.Body, []byte(`"error":`)) {
-		return // it is cut by the provider
+		return // the provider cut it
 	}
 	model, _ := b.stage(rec.Name+"~cut", rec, providertest.Whole)
 	b.cases = append(b.cases, b.making(rec.Name+"~cut", "stream", model, want))
 }
 
-// ending is what a stream says when the model is done, in all dialects.
+// ending matches what ends a stream, in all dialects.
 var ending = regexp.MustCompile(`"(finish_reason|stop_reason|finishReason|done_reason)": ?"|"done":true|messageStop|\[DONE\]`)
 
-// beginning is the first half of a stream, or less where it ends before.
+// beginning returns the first half of a stream, or less if the end comes earlier.
 func beginning(body []byte) []byte {
 	half := body[:len(body)/2]
 	if at := ending.FindIndex(half); at != nil {
 		half = half[:at[0]]
 	}
 	if bytes.IndexByte(body, '\n') < 0 {
-		return half // no dialect of lines
+		return half // not a dialect of lines
 	}
 	return half[:bytes.LastIndexByte(half, '\n')+1]
 }
 
-// tools is a call of tools, the results of which the client sends back.
+// tools adds tool calls whose results the client sends back.
 func (b *caseBuilder) tools(rec providertest.Recording) {
 	model, play := b.stage(rec.Name+"~tools", rec, providertest.Whole)
 	play.thenPlay(b.spoken)
@@ -207,7 +207,7 @@ func (b *caseBuilder) tools(rec providertest.Recording) {
 	b.cases = append(b.cases, c)
 }
 
-// abort is a stream that the client leaves.
+// abort adds a stream that the client leaves.
 func (b *caseBuilder) abort() {
 	rec := b.spoken
 	rec.Body = beginning(rec.Body)
@@ -217,7 +217,7 @@ func (b *caseBuilder) abort() {
 	b.cases = append(b.cases, c)
 }
 
-// embed asks for embeddings.
+// embed adds a request for embeddings.
 func (b *caseBuilder) embed() {
 	if b.provider.vectors == "" {
 		return
@@ -228,7 +228,7 @@ func (b *caseBuilder) embed() {
 	b.cases = append(b.cases, c)
 }
 
-// odd are endings that no recording has.
+// odd adds endings that no recording has.
 func (b *caseBuilder) odd() {
 	stream := func(name string, want sight, events ...string) {
 		model, _ := b.stage(name, played("text/event-stream", events...), providertest.Whole)
@@ -245,7 +245,7 @@ func (b *caseBuilder) odd() {
 		harness.Role, harness.Content("Once"), finish("length"), harness.Counted, harness.EndMark)
 }
 
-// refusals are what the gateway itself refuses.
+// refusals adds requests that the gateway itself refuses.
 func (b *caseBuilder) refusals() {
 	b.stage("fast", played("application/json", harness.WholeAnswer), providertest.Whole)
 	broken := played("application/json", `{"error":{"message":"down"}}`)
@@ -262,10 +262,10 @@ func (b *caseBuilder) refusals() {
 		b.cases = append(b.cases, c)
 	}
 	for _, do := range []string{"chat", "stream", "models"} {
-		refuse("wrong key", do, "nobody's-key", "fast", http.StatusUnauthorized, "invalid_api_key")
+		refuse("wrong key", do, "unknown-key", "fast", http.StatusUnauthorized, "invalid_api_key")
 	}
 	for _, do := range []string{"chat", "stream"} {
-		refuse("unknown model", do, "acme-client-key", "nobody", http.StatusNotFound, "model_unknown")
+		refuse("unknown model", do, "acme-client-key", "unknown", http.StatusNotFound, "model_unknown")
 		refuse("not on the list", do, "listed-client-key", "openai/openai.fast", http.StatusForbidden, "model_not_allowed")
 	}
 	refuse("limited", "again", "limited-client-key", "fast", http.StatusTooManyRequests, "rate_limited")
@@ -273,14 +273,14 @@ func (b *caseBuilder) refusals() {
 	refuse("poor", "again", "poor-client-key", "fast", http.StatusTooManyRequests, "budget_exceeded")
 	b.cases[len(b.cases)-1].own = true
 
-	// a request before has opened the circuit
+	// openCircuit has opened the circuit
 	for _, do := range []string{"chat", "stream"} {
 		refuse("broken", do, "acme-client-key", "broken", http.StatusServiceUnavailable, "ai_unavailable")
 		c := &b.cases[len(b.cases)-1]
 		c.below, c.want.Error.RetryAfter = "/broken", "3600"
 	}
 
-	// only who waits as long as Retry-After says gets through
+	// only a client that waits for Retry-After succeeds
 	patient := b.making("", "patient", "fast", hello)
 	patient.Key, patient.Retries = "waiting-client-key", 1
 	list := b.making("list", "models", "", sight{Models: []string{"fast"}})

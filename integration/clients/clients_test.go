@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// officialClients are the clients, each as it is published.
+// officialClients are the clients, each as published.
 var officialClients = []officialClient{
 	{
 		name:    "openai",
@@ -26,7 +26,7 @@ var officialClients = []officialClient{
 		run:      runScript,
 		does:     []string{"chat", "stream", "counted", "tools", "abort", "again", "patient", "embed"},
 		refused:  func(int) string { return "APICallError" },
-		broken:   "", // the frame's own object
+		broken:   "", // the object in the frame
 		peculiar: []peculiarity{refusalIsText, totalIsAdded},
 	},
 	{
@@ -52,25 +52,25 @@ type officialClient struct {
 	run  func(t *testing.T, name string, cases []clientCase) []sight
 	does []string
 
-	// refused names the class of error for a status, broken that of an error
-	// in the middle of a stream.
+	// refused returns the error class for a status; broken is the class of an
+	// error within a stream.
 	refused func(status int) string
 	broken  string
 
 	peculiar []peculiarity
 }
 
-// peculiarity is something that a client makes of every server's answers.
+// peculiarity is how a client deviates, with any server.
 type peculiarity int
 
 const (
 	refusalIsText   peculiarity = iota
-	refusalIsLost               // it is told of nobody's
-	reasoningIsLost             // but for reasoning_content
-	totalIsAdded                // of input and output
+	refusalIsLost               // with any server
+	reasoningIsLost             // except reasoning_content
+	totalIsAdded                // from input and output
 )
 
-// openAIErrors are the classes that OpenAI documents.
+// openAIErrors returns the class that OpenAI documents for a status.
 func openAIErrors(status int) string {
 	switch status {
 	case http.StatusBadRequest:
@@ -102,13 +102,13 @@ type clientCase struct {
 	Tools   []string `json:"tools,omitempty"` // that the client has
 	Input   []string `json:"input,omitempty"` // to embed
 
-	below string // path of the gateway
-	own   bool   // the key is for this client alone
+	below string // path prefix of the gateway
+	own   bool   // whether each client has its own key
 	want  sight
 	play  *play
 }
 
-// sight is what a client's user gets to see.
+// sight is what a client's user sees.
 type sight struct {
 	Name      string                  `json:"name"`
 	Text      string                  `json:"text"`
@@ -131,8 +131,8 @@ type sightUsage struct {
 	Reasoning int64 `json:"reasoning"`
 }
 
-// whenever is the status of an error that comes before the answer has begun,
-// as 502, or later.
+// whenever is the status of an error that may come before the answer, as 502, or
+// within it.
 const whenever = -1
 
 type sightError struct {
@@ -143,8 +143,8 @@ type sightError struct {
 	RetryAfter string `json:"retryAfter"`
 }
 
-// TestClients lets official clients, unmodified, talk to the gateway in front
-// of what real providers said.
+// TestClients runs unmodified official clients against the gateway, in front of
+// recorded answers of real providers.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	up := newReplays(t)
@@ -178,7 +178,7 @@ func (o officialClient) test(t *testing.T, url string, cases []clientCase) {
 		t.Run(c.Name, func(t *testing.T) {
 			s, ok := seen[c.Name]
 			if !ok {
-				t.Fatal("the client did not come to this")
+				t.Fatal("the client did not run this case")
 			}
 			o.compare(t, c, s)
 		})
@@ -195,7 +195,7 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 	}
 	if c.Do == "abort" {
 		if got.Text+got.Reasoning == "" || !strings.HasPrefix(want.Text, got.Text) || !strings.HasPrefix(want.Reasoning, got.Reasoning) {
-			t.Errorf("before the client went away came %q, want a beginning of %q", got.Text, want.Text)
+			t.Errorf("the client read %q before it left, want a beginning of %q", got.Text, want.Text)
 		}
 		c.play.wantEnded(t)
 		return
@@ -226,14 +226,14 @@ func (o officialClient) compare(t *testing.T, c clientCase, got sight) {
 
 func (o officialClient) is(p peculiarity) bool { return slices.Contains(o.peculiar, p) }
 
-// compareUsage compares what was used. In a stream it is told to who asks;
-// where the provider does not count, the gateway does.
+// compareUsage compares the usage. A stream reports it only on request, and the
+// gateway estimates it if the provider reports none.
 func (o officialClient) compareUsage(t *testing.T, do string, got, want *sightUsage) {
 	t.Helper()
 	switch {
 	case do == "stream":
 		if got != nil {
-			t.Errorf("usage %+v, and nobody asked", got)
+			t.Errorf("unrequested usage %+v", got)
 		}
 	case got == nil:
 		t.Error("no usage")
@@ -257,8 +257,8 @@ func wantSeen(t *testing.T, what string, got, want any) {
 	}
 }
 
-// compareCalls compares tool calls; some clients hand out their arguments
-// read, and they are written anew here.
+// compareCalls compares tool calls. Some clients parse the arguments, which are
+// then encoded again, so compare their values.
 func compareCalls(t *testing.T, got, want []providertest.ToolCall) {
 	t.Helper()
 	same := slices.EqualFunc(got, want, func(g, w providertest.ToolCall) bool {
@@ -266,7 +266,7 @@ func compareCalls(t *testing.T, got, want []providertest.ToolCall) {
 		if g.Arguments != w.Arguments && (json.Unmarshal([]byte(g.Arguments), &read) != nil || json.Unmarshal([]byte(w.Arguments), &meant) != nil) {
 			return false
 		}
-		// some dialects have no ids, and they are made up
+		// for dialects without ids, the gateway generates them
 		id := g.ID == w.ID || w.ID == "" && g.ID != ""
 		return id && g.Name == w.Name && reflect.DeepEqual(read, meant)
 	})
@@ -275,13 +275,13 @@ func compareCalls(t *testing.T, got, want []providertest.ToolCall) {
 	}
 }
 
-// compareError checks that a client throws, and what: half an answer is
-// never taken for a whole one.
+// compareError checks the error that a client throws, so that half an answer never
+// passes for a whole one.
 func (o officialClient) compareError(t *testing.T, c clientCase, got sight) {
 	t.Helper()
 	want := c.want.Error
 	if want == nil || got.Error == nil {
-		t.Fatalf("error %+v, want %+v; seen is %+v", got.Error, want, got)
+		t.Fatalf("error %+v, want %+v; the client saw %+v", got.Error, want, got)
 	}
 	g, status := got.Error, want.Status
 	if status == whenever && g.Status == http.StatusBadGateway && got.Text == "" && len(got.ToolCalls) == 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// played is an answer that nobody recorded.
+// played returns an answer without a recording.
 func played(contentType string, body ...string) providertest.Recording {
 	rec := providertest.Recording{Body: []byte(strings.Join(body, ""))}
 	rec.Response.Status = http.StatusOK
@@ -19,15 +19,14 @@ func played(contentType string, body ...string) providertest.Recording {
 	return rec
 }
 
-// made is a stream that is written by hand, in a dialect of which there are
-// no recorded ones.
+// made returns a handwritten stream, for dialects without recordings.
 func made(name, contentType string, says providertest.Expected, events ...string) providertest.Recording {
 	rec := played(contentType, events...)
 	rec.Name, rec.Kind, rec.Expected = name, "stream", &says
 	return rec
 }
 
-// The two streams that are made for each such dialect say this.
+// What the two streams of each such dialect say.
 var (
 	madeText = providertest.Expected{
 		Text:   "It is warm in Tokyo, and dry.",
@@ -41,7 +40,7 @@ var (
 	}
 )
 
-// ollamaStreams are as Ollama's documentation shows them.
+// ollamaStreams returns streams as in Ollama's documentation.
 func ollamaStreams(testing.TB) []providertest.Recording {
 	line := func(message, more string) string {
 		return `{"model":"llama3.2","created_at":"2025-07-07T20:32:53.844124Z","message":{"role":"assistant",` + message + `},` + more + "}\n"
@@ -58,8 +57,7 @@ func ollamaStreams(testing.TB) []providertest.Recording {
 	}
 }
 
-// bedrockStreams are those of ConverseStream, as AWS's own encoder frames
-// them.
+// bedrockStreams returns streams of ConverseStream, framed by AWS's own encoder.
 func bedrockStreams(t testing.TB) []providertest.Recording {
 	event := func(typ, payload string) string {
 		var m eventstream.Message

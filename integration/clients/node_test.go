@@ -17,8 +17,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// scriptsDir holds the scripts that run the clients of Node.js, and their
-// lock file.
+// scriptsDir holds the scripts that run the Node.js clients, and their lock file.
 const scriptsDir = "node"
 
 // runScript runs a client's script through the cases.
@@ -61,8 +60,8 @@ func runScript(t *testing.T, name string, cases []clientCase) []sight {
 
 var installing sync.Mutex
 
-// nodeModules returns the folder with the clients' packages. They are
-// installed as the lock file says, once for all runs with the same one.
+// nodeModules returns the folder with the clients' packages. They are installed
+// from the lock file, once for all runs with the same one.
 func nodeModules(t *testing.T) string {
 	t.Helper()
 	needNode(t)
@@ -89,8 +88,8 @@ func nodeModules(t *testing.T) string {
 		return modules
 	}
 
-	// beside it first, so that an install that fails leaves nothing behind,
-	// and another process may do the same
+	// install into a temporary folder, so that a failure leaves nothing behind
+	// and processes do not interfere
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +118,7 @@ func nodeModules(t *testing.T) string {
 	return modules
 }
 
-// needNode skips the test where there is no Node.js, and fails it in
-// continuous integration, where there has to be one.
+// needNode skips the test if Node.js is not installed, and fails it in CI.
 func needNode(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"node", "npm"} {

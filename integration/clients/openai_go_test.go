@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// runOpenAIGo runs OpenAI's client for Go through the cases.
+// runOpenAIGo runs OpenAI's Go client through the cases.
 func runOpenAIGo(t *testing.T, _ string, cases []clientCase) []sight {
 	does := map[string]func(*goClient, *sight) error{
 		"chat":    (*goClient).chat,
@@ -46,7 +46,7 @@ func runOpenAIGo(t *testing.T, _ string, cases []clientCase) []sight {
 	return seen
 }
 
-// goError is an error as Go's errors.As tells it from others.
+// goError describes an error of the client.
 func goError(err error) *sightError {
 	if e, ok := errors.AsType[*openai.Error](err); ok {
 		return &sightError{
@@ -98,7 +98,7 @@ func (g *goClient) chat(s *sight) error {
 	return nil
 }
 
-// take is what an answer says.
+// take takes what an answer says.
 func (s *sight) take(answer *openai.ChatCompletion) {
 	choice := answer.Choices[0]
 	s.Text, s.Refusal, s.Finish = choice.Message.Content, choice.Message.Refusal, choice.FinishReason
@@ -122,7 +122,7 @@ func goUsage(u openai.CompletionUsage) *sightUsage {
 	}
 }
 
-// extraText is the reasoning, for which the client has no field.
+// extraText returns the reasoning, for which the client has no field.
 func extraText(fields map[string]respjson.Field) string {
 	for _, name := range []string{"reasoning_content", "reasoning"} {
 		var text string
@@ -169,7 +169,7 @@ func (s *sight) addCalls(deltas []openai.ChatCompletionChunkChoiceDeltaToolCall)
 	}
 }
 
-// counted has the client's accumulator put the answer together.
+// counted has the client's accumulator assemble the answer.
 func (g *goClient) counted(s *sight) error {
 	_, err := g.accumulate(g.params(), s)
 	return err
@@ -183,7 +183,7 @@ func (g *goClient) accumulate(p openai.ChatCompletionNewParams, s *sight) (*open
 	for stream.Next() {
 		chunk := stream.Current()
 		if !whole.AddChunk(chunk) {
-			return nil, fmt.Errorf("the accumulator takes no %s", chunk.RawJSON())
+			return nil, fmt.Errorf("the accumulator refuses %s", chunk.RawJSON())
 		}
 		if len(chunk.Choices) > 0 {
 			s.Text += chunk.Choices[0].Delta.Content

@@ -12,9 +12,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// replays is an upstream of any dialect, whose models are recordings: each
-// answers with what its name stands for, so that many clients can ask at
-// once.
+// replays is an upstream of any dialect. Each of its models replays one recording,
+// so that many clients can ask at once.
 type replays struct {
 	t  testing.TB
 	up *harness.Upstream
@@ -27,7 +26,7 @@ type replays struct {
 type play struct {
 	t     testing.TB
 	first *providertest.Replay
-	then  *providertest.Replay // once it is told what a tool gave, where not nil
+	then  *providertest.Replay // the answer to a tool's result, if not nil
 	ended chan struct{}        // gets a value when a call has ended
 }
 
@@ -38,7 +37,7 @@ func newReplays(t testing.TB) *replays {
 	return r
 }
 
-// play makes a recording, in a chosen manner, the answer of a model.
+// play makes a recording the answer of a model, replayed in some manner.
 func (r *replays) play(model string, rec providertest.Recording, manner providertest.Manner) *play {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,10 +53,10 @@ func (p *play) thenPlay(rec providertest.Recording) {
 	p.then.Play(rec, providertest.Whole)
 }
 
-// inPath finds the model where a dialect has it in the path.
+// inPath finds the model in the path, for dialects that have it there.
 var inPath = regexp.MustCompile(`/models?/([^/:]+)`)
 
-// answer plays the recording of the model that is asked for.
+// answer replays the recording of the requested model.
 func (r *replays) answer(c *harness.Call) {
 	model := c.Model
 	if m := inPath.FindStringSubmatch(c.Path); model == "" && m != nil {
@@ -67,7 +66,7 @@ func (r *replays) answer(c *harness.Call) {
 	p := r.plays[model]
 	r.mu.Unlock()
 	if p == nil {
-		r.t.Errorf("upstream is asked for the model %q: %s %s", model, c.Path, c.Body)
+		r.t.Errorf("unexpected model %q: %s %s", model, c.Path, c.Body)
 		harness.Document(http.StatusNotFound, "")(c)
 		return
 	}
@@ -79,17 +78,16 @@ func (r *replays) answer(c *harness.Call) {
 	harness.Serves(replay)(c)
 }
 
-// wantToldResult checks that the model was told which tools were called, and
-// what they gave: once each.
+// wantToldResult checks that the model got each tool call and its result once.
 func (p *play) wantToldResult(t testing.TB, calls []providertest.ToolCall) {
 	t.Helper()
 	_, bodies := p.then.Requests()
 	if len(bodies) == 0 {
-		t.Error("the model was not told what the tools gave")
+		t.Error("the model did not get the tools' results")
 	}
 	for _, body := range bodies {
 		if n := strings.Count(string(body), toolResult); n != len(calls) {
-			t.Errorf("the model was told %d results of %d calls: %s", n, len(calls), body)
+			t.Errorf("the model got %d results for %d calls: %s", n, len(calls), body)
 		}
 		for _, call := range calls {
 			if !strings.Contains(string(body), call.ID) || strings.Count(string(body), call.Name) < 2 {
@@ -105,6 +103,6 @@ func (p *play) wantEnded(t testing.TB) {
 	select {
 	case <-p.ended:
 	case <-time.After(harness.Patience):
-		t.Error("the upstream call goes on")
+		t.Error("the upstream call is still running")
 	}
 }

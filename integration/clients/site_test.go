@@ -10,8 +10,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// clientProviders are the providers that the clients talk to through the
-// gateway.
+// clientProviders are the providers behind the gateway.
 var clientProviders = []clientProvider{
 	{name: "openai", typ: "openai", shape: "openai", block: "base_url %s/v1", vectors: harness.OpenAIVectors},
 	{name: "azure", typ: "openai", shape: "openai", only: "azure-", block: "base_url %s\nazure", vectors: harness.OpenAIVectors},
@@ -22,21 +21,21 @@ var clientProviders = []clientProvider{
 	{name: "ollama", typ: "ollama", shape: "ollama", made: ollamaStreams, block: "base_url %s", vectors: `{"embeddings":[[0.5,-0.25],[0.125,1]],"prompt_eval_count":5}`},
 }
 
-// clientProvider is a provider and what it is played with.
+// clientProvider is a provider and its recordings.
 type clientProvider struct {
 	name, typ string
 	shape     string                                    // of its recordings
-	only      string                                    // how their names begin
-	made      func(testing.TB) []providertest.Recording // more of them
-	block     string                                    // of its options; %s is where the recordings are replayed
-	vectors   string                                    // how it answers for two embeddings, where it has them
+	only      string                                    // the prefix of their names
+	made      func(testing.TB) []providertest.Recording // handwritten ones
+	block     string                                    // its options, with %s for the upstream's URL
+	vectors   string                                    // its answer with two embeddings, if it has them
 }
 
-// clientVectors are what is embedded; 32 bits hold them without loss.
+// clientVectors are the embeddings, exact in 32 bits.
 var clientVectors = [][]float64{{0.5, -0.25}, {0.125, 1}}
 
-// clientTenants are the tenants, each with a key to enter by. A budget is its
-// tenant's and not its user's, so that each client needs one of its own.
+// clientTenants returns tenants, each with a key. A budget belongs to a tenant, not
+// a user, so each client needs a tenant with a budget of its own.
 func clientTenants() string {
 	var poor strings.Builder
 	for _, o := range officialClients {
@@ -99,8 +98,7 @@ func clientSite(up *replays) string {
 `, &blocks, up.up.Origin())
 }
 
-// openCircuit has the gateway below /broken fail, so that it asks its
-// provider no more.
+// openCircuit makes the gateway under /broken fail, so that its circuit opens.
 func openCircuit(t *testing.T, c *harness.Caddy) {
 	t.Helper()
 	cl := harness.NewClient(c, "", "ann")

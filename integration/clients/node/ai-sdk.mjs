@@ -57,7 +57,7 @@ async function chat(c, seen) {
   seen.usage = usage(answer.usage);
 }
 
-// the first request uses up what there is
+// the first request uses up the limit
 async function again(c, seen) {
   await first(generateText(request(c)));
   await chat(c, seen);

@@ -1,15 +1,14 @@
-// What the scripts beside this one have in common: each runs an official
-// client, unmodified, through the cases that stand on its standard input, and
-// prints what the client's user gets to see. What that should be only the
-// test knows, which started the script.
+// Shared by the scripts in this folder. Each runs an unmodified official client
+// through the cases on its standard input and prints what the client's user
+// sees. The test that started the script knows what that should be.
 
 import { webcrypto } from "node:crypto";
 import { text } from "node:stream/consumers";
 
-// Debian 12 has Node.js 18, where this global that LangChain uses is none yet.
+// LangChain uses this global, which Node.js 18 of Debian 12 does not have yet.
 globalThis.crypto ??= webcrypto;
 
-/** What is asked, and the answer that every tool gives. */
+/** The question, and the answer that every tool gives. */
 export const question = "What is the weather like?";
 export const toolResult = "21 degrees, says the tool";
 
@@ -17,10 +16,9 @@ export const toolResult = "21 degrees, says the tool";
 export const headers = (c) => ({ "X-User-Id": c.user });
 
 /**
- * Runs all cases, some at a time, and prints a JSON line for each: its name
- * and what doing it gave. does holds a function for each thing to do; it gets
- * the case and the object to fill, so that what was seen before an error is
- * kept.
+ * Runs all cases, several at a time, and prints a JSON line for each with its
+ * name and result. does has a function for each kind of case. It gets the case
+ * and the result to fill, so that what was seen before an error is kept.
  */
 export async function run(does) {
   const cases = JSON.parse(await text(process.stdin));
@@ -40,8 +38,8 @@ export async function run(does) {
 }
 
 /**
- * An error as its catcher can tell it from others. LangChain puts one of its
- * own around OpenAI's where a request is too long for the model.
+ * What tells an error from others. LangChain wraps OpenAI's error if a request
+ * is too long for the model.
  */
 function describe(e) {
   if (e.name === "ContextOverflowError") e = e.cause;
@@ -55,7 +53,7 @@ function describe(e) {
   };
 }
 
-/** What a case only needs to go well: its error is not the one to see. */
+/** Runs a request that must succeed: its error is not the expected one. */
 export async function first(request) {
   try {
     await request;
@@ -64,7 +62,7 @@ export async function first(request) {
   }
 }
 
-/** OpenAI's usage, by shorter names. */
+/** OpenAI's usage with shorter names. */
 export function openAIUsage(u) {
   if (!u) return undefined;
   return {

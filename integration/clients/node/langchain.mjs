@@ -51,7 +51,7 @@ async function stream(c, seen, messages = asked(), bound = model(c)) {
   return whole;
 }
 
-// the first request uses up what there is
+// the first request uses up the limit
 async function again(c, seen) {
   await first(model(c).invoke(asked()));
   take(seen, await model(c).invoke(asked()));

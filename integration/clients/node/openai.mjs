@@ -26,7 +26,7 @@ function take(seen, choice) {
   seen.finish = choice.finish_reason;
 }
 
-// the first request uses up what there is
+// the first request uses up the limit
 async function again(c, seen) {
   await first(client(c).chat.completions.create(request(c)));
   const answer = await client(c).chat.completions.create(request(c));
@@ -41,7 +41,7 @@ await run({
     seen.usage = openAIUsage(answer.usage);
   },
 
-  // chunk by chunk, as most applications do it
+  // chunk by chunk, as most applications do
   async stream(c, seen) {
     const stream = await client(c).chat.completions.create({ ...request(c), stream: true });
     for await (const chunk of stream) {
@@ -60,7 +60,7 @@ await run({
     }
   },
 
-  // the client's own helper puts the answer together, and is strict about it
+  // the client's own helper assembles the answer, and is strict about it
   async counted(c, seen) {
     const stream = client(c).chat.completions.stream({ ...request(c), stream_options: { include_usage: true } });
     stream.on("content", (delta) => (seen.text += delta));
@@ -97,7 +97,7 @@ await run({
     for await (const model of client(c).models.list()) seen.models.push(model.id);
   },
 
-  // asks for base64, unless told otherwise, and decodes it
+  // asks for base64 by default, and decodes it
   async embed(c, seen) {
     const answer = await client(c).embeddings.create({ model: c.model, input: c.input });
     seen.vectors = answer.data.map((d) => d.embedding);
