@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// tryOllama has a server with Ollama's own API, which answers line by line.
+// tryOllama has a server with Ollama's native API, which answers line by line.
 func tryOllama(t *testing.T) {
 	ollama := harness.NewUpstream(t, func(c *harness.Call) {
 		harness.Heads("Content-Type", "application/x-ndjson")(c)
@@ -25,14 +25,14 @@ func tryOllama(t *testing.T) {
 	}
 }
 
-// tryFallbacks has an OpenAI that is gone, and a Gemini that answers.
+// tryFallbacks has an OpenAI that is unreachable, and a Gemini that answers.
 func tryFallbacks(t *testing.T) {
 	gemini := harness.NewUpstream(t, harness.Document(http.StatusOK, `{"candidates":[{"content":{"role":"model","parts":[{"text":"Hello from afar"}]},"finishReason":"STOP"}],`+
 		`"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":3,"totalTokenCount":8}}`))
 	c := harness.StartExample(t, "fallbacks",
 		"provider openai {", "provider openai {\n base_url http://127.0.0.1:1/v1",
 		"provider gemini {", "provider gemini {\n base_url "+gemini.Origin())
-	acme, globex, nobody := harness.NewClient(c, "", ""), harness.NewClient(c, "", ""), harness.NewClient(c, "", "")
+	acme, globex, stranger := harness.NewClient(c, "", ""), harness.NewClient(c, "", ""), harness.NewClient(c, "", "")
 	acme.Key, globex.Key = "acme-key", "globex-key"
 
 	const path = "/v1/chat/completions"
@@ -48,19 +48,19 @@ func tryFallbacks(t *testing.T) {
 	}
 	// The second answer is cached.
 	asked := gemini.Only()
-	// The call is a stream where a budget may have to end it.
+	// The call is a stream if a budget may have to end it.
 	if want := "/models/gemini-2.5-flash:"; !strings.HasPrefix(asked.Path, want) {
-		t.Errorf("upstream is asked for %s, want %s", asked.Path, want)
+		t.Errorf("the upstream got %s, want %s", asked.Path, want)
 	}
 	if key := asked.Header.Get("X-Goog-Api-Key"); key != "gemini-the-providers" {
 		t.Errorf("upstream got the key %q", key)
 	}
 	if used, ok := c.Metrics()[`caddy_ai_budget_used_ratio{period="day",tenant="acme"}`]; !ok || used <= 0 {
-		t.Errorf("of acme's budget %v (%v) is used", used, ok)
+		t.Errorf("used ratio of acme's budget is %v (%v)", used, ok)
 	}
 	harness.WantFailure(t, globex.Do(http.MethodPost, path, body("smart")), http.StatusForbidden, "model_not_allowed")
-	harness.WantFailure(t, nobody.Do(http.MethodPost, path, body("fast")), http.StatusBadRequest, "tenant_required")
-	if status := nobody.Call(http.MethodGet, "/health", nil, new(any)); status != http.StatusOK {
+	harness.WantFailure(t, stranger.Do(http.MethodPost, path, body("fast")), http.StatusBadRequest, "tenant_required")
+	if status := stranger.Call(http.MethodGet, "/health", nil, new(any)); status != http.StatusOK {
 		t.Errorf("health: %d", status)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// exampleTests try out one example each. One without a test here fails
-// TestExamples.
+// exampleTests holds a test for each example. TestExamples fails for an example
+// without one.
 var exampleTests = map[string]func(*testing.T){
 	"existing-site":  tryExistingSite,
 	"fallbacks":      tryFallbacks,
@@ -38,7 +38,7 @@ func TestExamples(t *testing.T) {
 		t.Run(e.Name(), func(t *testing.T) {
 			try, ok := exampleTests[e.Name()]
 			if !ok {
-				t.Fatalf("nothing tries out %s", e.Name())
+				t.Fatalf("no test for %s", e.Name())
 			}
 			t.Run("is_formatted_and_adapts", func(t *testing.T) {
 				file := harness.CaddyfileOf(t, e.Name())
@@ -53,11 +53,11 @@ func TestExamples(t *testing.T) {
 		})
 	}
 	if len(entries) != len(exampleTests) {
-		t.Errorf("%d examples, and tests for %d", len(entries), len(exampleTests))
+		t.Errorf("%d examples, tests for %d", len(entries), len(exampleTests))
 	}
 }
 
-// wantAnswer says something and expects the model server's answer.
+// wantAnswer sends a message and expects the model server's answer.
 func wantAnswer(t testing.TB, c *harness.Client) {
 	t.Helper()
 	session := harness.NewSession()
@@ -120,9 +120,9 @@ func tryExistingSite(t *testing.T) {
 		"ai_gateway @chat openai {env.OPENAI_API_KEY}",
 		"ai_gateway @chat {\n provider openai {\n api_key {env.OPENAI_API_KEY}\n base_url "+model.URL+"\n }\n default_model gpt-4o-mini\n }")
 
-	nobody := harness.NewClient(c, "", "")
+	stranger := harness.NewClient(c, "", "")
 	for _, path := range []string{"/", "/health", "/v1/health", "/v1/orders", "/chatter"} {
-		resp := nobody.Do(http.MethodPost, path, `{"a":1}`)
+		resp := stranger.Do(http.MethodPost, path, `{"a":1}`)
 		if got, want := harness.ReadAll(t, resp), "the site: POST "+path+` {"a":1}`; got != want || resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %q, want %q", path, resp.StatusCode, got, want)
 		}
@@ -130,7 +130,7 @@ func tryExistingSite(t *testing.T) {
 			t.Errorf("%s went through the chain, trace id %s", path, trace)
 		}
 	}
-	harness.WantFailure(t, nobody.Do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
+	harness.WantFailure(t, stranger.Do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
 
 	wantAnswer(t, harness.NewClient(c, "acme", "ann"))
 	if got := model.Only(); got.Header.Get("Authorization") != "Bearer sk-the-providers" || got.Path != "/v1/chat/completions" {
@@ -165,21 +165,21 @@ func tryProduction(t *testing.T) {
 		"chat.example.com {", fmt.Sprintf("chat.example.com:%d {", httpsPort),
 		":9180 {", fmt.Sprintf(":%d {", metricsPort))
 
-	nobody := harness.NewClient(c, "", "ann")
-	nobody.URL = "https://chat.example.com"
-	nobody.HTTP = trusting(t, c, httpsPort)
-	acme := *nobody
+	stranger := harness.NewClient(c, "", "ann")
+	stranger.URL = "https://chat.example.com"
+	stranger.HTTP = trusting(t, c, httpsPort)
+	acme := *stranger
 	acme.Key = "acme-key"
 
 	wantAnswer(t, &acme)
-	harness.WantFailure(t, nobody.Do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
-	harness.WantFailure(t, nobody.Do(http.MethodGet, "/v1/models", nil), http.StatusBadRequest, "tenant_required")
+	harness.WantFailure(t, stranger.Do(http.MethodGet, "/chat", nil), http.StatusBadRequest, "tenant_required")
+	harness.WantFailure(t, stranger.Do(http.MethodGet, "/v1/models", nil), http.StatusBadRequest, "tenant_required")
 	var health struct {
 		Data struct {
 			Status string `json:"status"`
 		} `json:"data"`
 	}
-	if status := nobody.Call(http.MethodGet, "/health", nil, &health); status != http.StatusOK || health.Data.Status != "ok" {
+	if status := stranger.Call(http.MethodGet, "/health", nil, &health); status != http.StatusOK || health.Data.Status != "ok" {
 		t.Errorf("health: %d %+v", status, health)
 	}
 
@@ -192,17 +192,17 @@ func tryProduction(t *testing.T) {
 	}
 	wantAccessLog(t, c)
 	if entries, err := os.ReadDir(data); err != nil || len(entries) == 0 {
-		t.Errorf("no store in its directory: %v", err)
+		t.Errorf("no store in the data directory: %v", err)
 	}
 }
 
-// trusting returns an HTTP client that trusts the process's own certificate
-// authority, and finds every host at one port of the loopback interface.
+// trusting returns an HTTP client that trusts Caddy's local certificate authority
+// and reaches every host at one port of the loopback interface.
 func trusting(t testing.TB, c *harness.Caddy, port int) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	root := filepath.Join(c.Dir, "caddy", "pki", "authorities", "local", "root.crt")
-	harness.Eventually(t, "Caddy has made its root certificate", func() bool {
+	harness.Eventually(t, "Caddy has created its root certificate", func() bool {
 		pem, err := os.ReadFile(root)
 		return err == nil && roots.AppendCertsFromPEM(pem)
 	})
@@ -214,7 +214,7 @@ func trusting(t testing.TB, c *harness.Caddy, port int) *http.Client {
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	client := &http.Client{Transport: transport}
-	// the site's certificate is made in the background, too
+	// the site's certificate is issued in the background too
 	harness.Eventually(t, "Caddy has its certificate", func() bool {
 		resp, err := client.Get("https://chat.example.com/health")
 		if err != nil {

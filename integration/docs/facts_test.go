@@ -27,7 +27,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/tenantresolve"
 )
 
-// TestDocsName checks that the pages name what there is in the code.
+// TestDocsName checks that the pages name everything that is in the code.
 func TestDocsName(t *testing.T) {
 	t.Run("every page in the index", func(t *testing.T) {
 		index := readPage(t, docsDir+"/README.md").text
@@ -54,11 +54,11 @@ func TestDocsName(t *testing.T) {
 	t.Run("every metric", func(t *testing.T) {
 		wantNames(t, "metrics.md", harness.Found(t, "modules/chat/metrics.go", `"(caddy_(?:ai|chat)_\w+)"`))
 	})
-	t.Run("no metric that is none", func(t *testing.T) {
+	t.Run("only existing metrics", func(t *testing.T) {
 		code := harness.Found(t, "modules/chat/metrics.go", `"(caddy_(?:ai|chat)_\w+)"`)
 		for _, name := range harness.Found(t, "docs/metrics.md", "`(caddy_(?:ai|chat)_\\w+)`") {
 			if !slices.Contains(code, name) {
-				t.Errorf("metrics.md names %s, which is no metric", name)
+				t.Errorf("metrics.md names %s, which is not a metric", name)
 			}
 		}
 	})
@@ -153,13 +153,13 @@ func dependencyRows(t testing.TB) map[string][]string {
 	return rows
 }
 
-// isTest says whether a file is there for tests only.
+// isTest reports whether a file is for tests only.
 func isTest(file string) bool {
 	dir := filepath.Base(filepath.Dir(file))
 	return strings.HasSuffix(file, "_test.go") || strings.HasSuffix(dir, "test")
 }
 
-// importedBy returns the packages that files of the product import.
+// importedBy returns the packages that the modules import.
 func importedBy(t testing.TB) []string {
 	t.Helper()
 	var list []string

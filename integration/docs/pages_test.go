@@ -22,7 +22,7 @@ const docsDir = "../../docs"
 
 // block is one fenced block of a page.
 type block struct {
-	info string // what stands behind the opening fence
+	info string // the text after the opening fence
 	line int    // of the opening fence
 	text string
 }
@@ -106,8 +106,8 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// checkBlocks adapts and validates every Caddyfile, compares the JSON that is
-// said to be its equivalent, and knows all kinds of blocks.
+// checkBlocks adapts and validates every Caddyfile, compares it with the JSON
+// shown as its equivalent, and refuses unknown kinds of blocks.
 func checkBlocks(t testing.TB, p page) {
 	dir := t.TempDir()
 	writeTenants(t, p, dir)
@@ -134,15 +134,15 @@ func checkBlocks(t testing.TB, p page) {
 			}
 		case "console", "text", "go":
 		default:
-			t.Errorf("%s:%d: no test knows blocks marked %q", p.name, b.line, b.info)
+			t.Errorf("%s:%d: unknown kind of block %q", p.name, b.line, b.info)
 		}
 	}
 }
 
 var envPattern = regexp.MustCompile(`\{env\.(\w+)\}`)
 
-// docsEnv gives every environment variable that a page asks for a value
-// that can be any secret: 64 hex digits, another one for each name.
+// docsEnv sets every environment variable that a page uses to a value that fits
+// any secret: 64 hex digits, different for each name.
 func docsEnv(text string) []string {
 	var env []string
 	for i, m := range envPattern.FindAllStringSubmatch(text, -1) {
@@ -167,12 +167,12 @@ func adaptPage(t testing.TB, p page, b block, dir string) string {
 		t.Errorf("%s:%d: %v\n%s", p.name, b.line, err, &stderr)
 	}
 	if strings.Contains(stderr.String(), "not formatted") {
-		t.Errorf("%s:%d: not formatted as caddy fmt does it", p.name, b.line)
+		t.Errorf("%s:%d: not formatted with caddy fmt", p.name, b.line)
 	}
 	return string(out)
 }
 
-// writeTenants puts a page's tenant files where its Caddyfiles look for them.
+// writeTenants writes a page's tenant files to where its Caddyfiles expect them.
 func writeTenants(t testing.TB, p page, dir string) {
 	t.Helper()
 	dir = filepath.Join(dir, "tenants")
@@ -187,7 +187,7 @@ func writeTenants(t testing.TB, p page, dir string) {
 	}
 }
 
-// holds says whether part is found anywhere in whole.
+// holds reports whether whole contains part.
 func holds(whole, part any) bool {
 	if reflect.DeepEqual(whole, part) {
 		return true
@@ -209,15 +209,15 @@ func holds(whole, part any) bool {
 	return false
 }
 
-// shownCommand is a command of a page and what it is said to print.
+// shownCommand is a command of a page and its shown output.
 type shownCommand struct {
 	line   int
 	text   string
 	output string
 }
 
-// commands reads the console blocks: "$ " begins a command, which goes on
-// after a backslash; what follows is its output.
+// commands reads the console blocks. "$ " begins a command, a backslash continues
+// it, and its output follows.
 func (p page) commands() []shownCommand {
 	var list []shownCommand
 	for _, b := range p.with("console") {
@@ -239,7 +239,7 @@ func (p page) commands() []shownCommand {
 	return list
 }
 
-// The addresses that pages are written with.
+// The addresses that the pages use.
 const (
 	docsSite  = "localhost:8080"
 	docsAdmin = "localhost:2019"
@@ -250,7 +250,7 @@ const (
 func runCommands(t testing.TB, p page) {
 	configs := p.with("caddyfile")
 	if len(configs) == 0 {
-		t.Fatalf("%s: commands, and no Caddyfile to run them against", p.name)
+		t.Fatalf("%s: commands, but no Caddyfile to run them against", p.name)
 	}
 	dir := t.TempDir()
 	writeTenants(t, p, dir)
@@ -280,8 +280,7 @@ func runCommands(t testing.TB, p page) {
 	}
 }
 
-// serveDocs runs a page's Caddyfile as it is, but for the ports and what
-// keeps it on the loopback interface.
+// serveDocs runs a page's Caddyfile on free ports of the loopback interface.
 func serveDocs(t testing.TB, dir, config string, env ...string) *harness.Caddy {
 	t.Helper()
 	c := &harness.Caddy{
@@ -305,7 +304,7 @@ func serveDocs(t testing.TB, dir, config string, env ...string) *harness.Caddy {
 	return c
 }
 
-// shell runs a script beside the server and returns all that it printed.
+// shell runs a script in the server's directory and returns its output.
 func shell(c *harness.Caddy, script string) string {
 	c.T.Helper()
 	ctx, cancel := context.WithTimeout(c.T.Context(), 2*harness.Patience)
@@ -320,8 +319,8 @@ func shell(c *harness.Caddy, script string) string {
 	return string(out)
 }
 
-// shows compares what a page shows with what was printed. An ellipsis stands
-// for anything on its line, and on a line of its own for any lines.
+// shows compares what a page shows with what was printed. An ellipsis stands for
+// any text within its line, or alone on a line for any lines.
 func shows(shown, printed string) bool {
 	var re strings.Builder
 	for line := range strings.Lines(strings.TrimSpace(shown)) {
@@ -340,8 +339,7 @@ var (
 	headingPattern = regexp.MustCompile(`(?m)^#+ (.+)$`)
 )
 
-// checkLinks follows the relative links of a page, to the heading where one
-// is named.
+// checkLinks checks that the relative links of a page, and their headings, exist.
 func checkLinks(t testing.TB, p page) {
 	for _, m := range linkPattern.FindAllStringSubmatch(p.text, -1) {
 		target, anchor, _ := strings.Cut(m[1], "#")

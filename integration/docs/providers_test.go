@@ -16,8 +16,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// providerModels are the models that docs/providers.md speaks of, by type of
-// provider.
+// providerModels are the models in docs/providers.md, by provider type.
 var providerModels = map[string]string{
 	"anthropic":  "claude-haiku-4-5",
 	"bedrock":    "anthropic.claude-haiku-4-5-20251001-v1:0",
@@ -28,15 +27,14 @@ var providerModels = map[string]string{
 	"openai":     "gpt-4o-mini",
 }
 
-// providerOptions are those without which a type cannot be provisioned.
+// providerOptions are the options that a type requires.
 var providerOptions = map[string]string{
 	"bedrock":    `{"region":"us-east-1","access_key_id":"id","secret_access_key":"secret","base_url":"http://127.0.0.1:1"}`,
 	"cloudflare": `{"account_id":"acc","base_url":"http://127.0.0.1:1"}`,
 	"echo":       `{}`,
 }
 
-// loadProviders provisions one provider of each type there is, none of which
-// reaches anybody.
+// loadProviders provisions one provider of each type, with unreachable URLs.
 func loadProviders(t testing.TB) map[string]provider.Provider {
 	t.Helper()
 	ctx, cancel := caddyv2.NewContext(caddyv2.Context{Context: t.Context()})
@@ -56,8 +54,7 @@ func loadProviders(t testing.TB) map[string]provider.Provider {
 	return list
 }
 
-// bodyMembers are members of a request by the names that the page has for
-// them.
+// bodyMembers are members of a request by their names on the page.
 var bodyMembers = map[string]string{
 	"`max_tokens`":                           `"max_tokens":100`,
 	"`temperature`":                          `"temperature":0.5`,
@@ -103,7 +100,7 @@ func contentMember(part string) string {
 	return `"messages":[{"role":"user","content":[{"type":"text","text":"hi"},` + part + `]}]`
 }
 
-// outcome is what becomes of a member of a request at a provider.
+// outcome returns what a provider does with a member of a request.
 func outcome(t testing.TB, p provider.Provider, model, member string) string {
 	t.Helper()
 	body := "{" + member + "}"
@@ -164,7 +161,7 @@ func TestDocsProviders(t *testing.T) {
 		for name, member := range bodyMembers {
 			for typ, cell := range rows[name] {
 				got := outcome(t, providers[typ], providerModels[typ], member)
-				// behind the word may stand for which models
+				// the word may be followed by the models it applies to
 				if word := strings.FieldsFunc(cell, func(r rune) bool { return !unicode.IsLetter(r) }); len(word) == 0 || word[0] != got {
 					t.Errorf("%s at %s: %q, but it is %s", name, typ, cell, got)
 				}
@@ -173,7 +170,7 @@ func TestDocsProviders(t *testing.T) {
 		for _, typ := range []string{"openai", "cloudflare"} {
 			for name, member := range bodyMembers {
 				if got := outcome(t, providers[typ], providerModels[typ], member); got != "yes" {
-					t.Errorf("%s at %s is %s, but all is passed on, the page says", name, typ, got)
+					t.Errorf("%s at %s is %s, but the page says that everything is passed on", name, typ, got)
 				}
 			}
 		}
@@ -185,8 +182,8 @@ func is[T any](v any) bool {
 	return ok
 }
 
-// tableUnder reads the first table under a heading: rows by their first cell,
-// and in each the cells by their column's type of provider.
+// tableUnder reads the first table under a heading: rows by their first cell, each
+// with its cells by the provider type of the column.
 func tableUnder(t testing.TB, p page, heading string) map[string]map[string]string {
 	t.Helper()
 	_, text, ok := strings.Cut(p.text, "\n"+heading+"\n")
@@ -219,7 +216,7 @@ func tableUnder(t testing.TB, p page, heading string) map[string]map[string]stri
 				row[strings.Trim(name, "`")] = cells[i+1]
 			}
 			if _, twice := rows[cells[0]]; twice {
-				t.Fatalf("%s: %s stands twice", p.name, cells[0])
+				t.Fatalf("%s: %s occurs twice", p.name, cells[0])
 			}
 			rows[cells[0]] = row
 		}

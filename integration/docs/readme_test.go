@@ -15,8 +15,7 @@ import (
 // codeBlock is a fenced block of Markdown: its language, and its text.
 var codeBlock = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 
-// readmeAnswers is what the shell blocks of the README with a curl in them
-// must show, in their order.
+// readmeAnswers are what the README's shell blocks with curl must print, in order.
 var readmeAnswers = [][]string{
 	{`"content":"Hello"`, `"content":" there"`, `"finishReason":"stop"`, `"messages":[`, `"status":"complete"`, `"code":"session_not_found"`},
 	{"HTTP/1.1 200 OK", "X-Ratelimit-Remaining: 29", `"object":"chat.completion"`, `"content":"Hello out there"`},
@@ -39,7 +38,7 @@ func TestReadme(t *testing.T) {
 		}
 	}
 	if sites == 0 {
-		t.Error("there is no Caddyfile in it")
+		t.Error("the README has no Caddyfile")
 	}
 	t.Run("its_commands_work", func(t *testing.T) { runReadme(t, commands) })
 }
