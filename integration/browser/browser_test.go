@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// watch makes a page record every text that its last message goes through.
+// watch makes a page record every text that its last message shows.
 const watch = `
 	window.seen = [];
 	new MutationObserver(() => {
@@ -66,13 +66,13 @@ func TestBrowser(t *testing.T) {
 
 	t.Run("an_answer_arrives_word_by_word_and_can_be_stopped", func(t *testing.T) { browseStream(t, visit(t)) })
 	t.Run("a_reload_keeps_the_chat", func(t *testing.T) { browseReload(t, visit(t)) })
-	t.Run("a_reload_picks_a_running_answer_up", func(t *testing.T) { browseResume(t, visit(t)) })
-	t.Run("another_tenant_sees_nothing_of_it", func(t *testing.T) { browseTenants(t, visit(t)) })
-	t.Run("a_limit_is_told_in_words", func(t *testing.T) { browseLimit(t, visit(t)) })
+	t.Run("a_reload_resumes_a_running_answer", func(t *testing.T) { browseResume(t, visit(t)) })
+	t.Run("another_tenant_does_not_see_the_chat", func(t *testing.T) { browseTenants(t, visit(t)) })
+	t.Run("a_limit_shows_a_notice", func(t *testing.T) { browseLimit(t, visit(t)) })
 	t.Run("a_phone_scrolls_in_one_direction", func(t *testing.T) { browsePhone(t, visit(t)) })
-	t.Run("light_and_dark_can_be_read", func(t *testing.T) { browseColours(t, visit(t)) })
+	t.Run("light_and_dark_are_readable", func(t *testing.T) { browseColours(t, visit(t)) })
 	t.Run("the_picture_of_the_readme", func(t *testing.T) { browsePicture(t, visit(t)) })
-	t.Run("a_server_that_is_gone_can_be_tried_again", func(t *testing.T) { browseOutage(t, visit(t), c) })
+	t.Run("an_unreachable_server_can_be_retried", func(t *testing.T) { browseOutage(t, visit(t), c) })
 }
 
 // open loads the page.
@@ -88,7 +88,7 @@ func (p *tab) reload() {
 	p.waitUntilReady()
 }
 
-// waitUntilReady waits until the page takes messages.
+// waitUntilReady waits until the page accepts messages.
 func (p *tab) waitUntilReady() {
 	p.t.Helper()
 	p.waitFor(`document.activeElement?.dataset.testid === "composer"`)
@@ -128,7 +128,7 @@ func browseReload(t testing.TB, p *tab) {
 	p.waitForAnswer("complete")
 	p.waitForSessions("first things first")
 	if left := evaluate[string](p, `document.querySelector('[data-testid="composer"]').value`); left != "" {
-		t.Errorf("the composer still holds %q", left)
+		t.Errorf("the composer still contains %q", left)
 	}
 	before := p.messages()
 	want := []shown{{"user", "complete", "first things first"}, {"assistant", "complete", "first things first"}}
@@ -138,7 +138,7 @@ func browseReload(t testing.TB, p *tab) {
 	p.reload()
 	p.waitFor(`document.querySelectorAll('[data-testid="message"]').length === 2`)
 	if after := p.messages(); fmt.Sprint(after) != fmt.Sprint(before) {
-		t.Errorf("after a reload %q, before it %q", after, before)
+		t.Errorf("%q after a reload, %q before", after, before)
 	}
 	p.waitForSessions("first things first")
 
@@ -156,7 +156,7 @@ func browseResume(t testing.TB, p *tab) {
 	a := p.waitForAnswer("streaming")
 	p.waitFor(fmt.Sprintf(`[...document.querySelectorAll('[data-testid="message"]')].at(-1).textContent.length > %d`, len(a.Text)+10))
 	if a := p.waitForAnswer("streaming"); !strings.HasPrefix(longText, a.Text) {
-		t.Errorf("picked up: %q", a.Text)
+		t.Errorf("resumed with %q", a.Text)
 	}
 	p.click("stop")
 	p.waitForAnswer("partial")
@@ -182,7 +182,7 @@ func browseTenants(t testing.TB, p *tab) {
 	p.waitFor(`document.querySelectorAll('[data-testid="message"]').length === 2`)
 }
 
-// browseLimit asks more often than globex may: twice an hour.
+// browseLimit exceeds globex's limit of two requests an hour.
 func browseLimit(t testing.TB, p *tab) {
 	p.choose("tenant", "globex")
 	for _, m := range []string{"one", "two"} {
@@ -197,7 +197,7 @@ func browseLimit(t testing.TB, p *tab) {
 		t.Errorf("got %q", a.Text)
 	}
 	if !evaluate[bool](p, `document.querySelector('[data-testid="retry"]').disabled`) {
-		t.Error("retry can be pressed")
+		t.Error("retry is enabled")
 	}
 }
 
@@ -225,8 +225,8 @@ func (p *tab) waitForNoSidescroll() {
 	p.waitFor(`[document.scrollingElement, document.body, document.querySelector("#scroller")].every((e) => e.scrollWidth <= e.clientWidth)`)
 }
 
-// contrast is how well the text of an element can be told from what is behind
-// it, as WCAG reckons: from 1 to 21, and 4.5 is enough.
+// contrast computes WCAG's contrast ratio of an element's text and background, from
+// 1 to 21. The required minimum is 4.5.
 const contrast = `(selector) => {
 	const luminance = (colour) => {
 		const [r, g, b] = colour.match(/[\d.]+/g).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
@@ -261,7 +261,7 @@ func browseColours(t testing.TB, p *tab) {
 	}
 }
 
-// pictured is what the picture shows; the echo provider says it again.
+// pictured is the message in the picture, which the echo provider repeats.
 const pictured = "Say after me: a whole chat gateway is four lines.\n" +
 	"```\n" + `chat.example.com {
 	tenant_resolve
@@ -271,8 +271,8 @@ const pictured = "Say after me: a whole chat gateway is four lines.\n" +
 }
 ` + "```"
 
-// browsePicture takes the picture that the README shows, and writes it where
-// UPDATE_SCREENSHOT asks for that.
+// browsePicture takes the README's picture, and writes it if UPDATE_SCREENSHOT is
+// set.
 func browsePicture(t testing.TB, p *tab) {
 	p.resize(1200, 750)
 	for _, m := range []string{"Who else can read this?", "What is left of my limit?", pictured} {
@@ -302,7 +302,7 @@ func browseOutage(t testing.TB, p *tab, c *harness.Caddy) {
 	p.say("before")
 	p.waitForAnswer("complete")
 	c.Stop()
-	p.say("is anybody there")
+	p.say("are you there")
 	p.waitForAnswer("error")
 	p.waitForNotice("The server cannot be reached.")
 
@@ -312,8 +312,8 @@ func browseOutage(t testing.TB, p *tab, c *harness.Caddy) {
 	want := []shown{
 		{"user", "complete", "before"},
 		{"assistant", "complete", "before"},
-		{"user", "complete", "is anybody there"},
-		{"assistant", "complete", "is anybody there"},
+		{"user", "complete", "are you there"},
+		{"assistant", "complete", "are you there"},
 	}
 	if got := p.messages(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %q, want %q", got, want)

@@ -18,8 +18,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// chromiumPath finds the browser. Without one the test is skipped, but for
-// continuous integration, where a browser has to be.
+// chromiumPath finds the browser. It skips the test if none is installed, and
+// fails it in CI.
 func chromiumPath(t testing.TB) string {
 	t.Helper()
 	names := []string{"chromium", "chromium-browser", "google-chrome"}
@@ -35,8 +35,8 @@ func chromiumPath(t testing.TB) string {
 	return ""
 }
 
-// startChromium starts a browser with an empty profile of its own, which ends
-// with the test. Its tabs are made by newTab.
+// startChromium starts a browser with an empty profile, which stops with the test.
+// newTab opens its tabs.
 func startChromium(t testing.TB) context.Context {
 	t.Helper()
 	output := new(harness.LogBuffer)
@@ -65,15 +65,15 @@ func startChromium(t testing.TB) context.Context {
 	return ctx
 }
 
-// tab is a window of a visitor of their own: nothing is shared with others.
+// tab is the window of one visitor, which shares nothing with other tabs.
 type tab struct {
 	t       testing.TB
 	ctx     context.Context
-	console *harness.LogBuffer // what a developer would see there
+	console *harness.LogBuffer // the developer console
 }
 
-// newTab opens a window. The test fails if the page throws an exception or
-// is kept from something by its content security policy.
+// newTab opens a window. The test fails if the page throws an exception or violates
+// its content security policy.
 func newTab(t testing.TB, chromium context.Context) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
@@ -147,16 +147,16 @@ func (p *tab) click(testID string) {
 	p.do(chromedp.WaitEnabled(byTestID(testID)), chromedp.Click(byTestID(testID)))
 }
 
-// say writes a message, the way a keyboard does, and presses Enter.
+// say enters a message and presses Enter.
 func (p *tab) say(message string) {
 	p.t.Helper()
 	p.write(message)
 	p.press("Enter", "\r", 13)
 }
 
-// press presses a key as a keyboard does: its text comes of the key going
-// down, unless the page prevents that. (chromedp.SendKeys sends the text
-// apart, which a page cannot prevent.)
+// press presses a key as a keyboard does: the key's text follows from the keydown
+// event, unless the page prevents that. chromedp.SendKeys sends the text
+// separately, which a page cannot prevent.
 func (p *tab) press(key, text string, code int64) {
 	p.t.Helper()
 	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
@@ -180,7 +180,7 @@ func (p *tab) write(message string) {
 	}))
 }
 
-// choose picks an option of a select, as its user does.
+// choose picks an option of a select, as a user does.
 func (p *tab) choose(testID, value string) {
 	p.t.Helper()
 	p.waitFor(fmt.Sprintf(`(() => {
@@ -213,7 +213,7 @@ func (p *tab) screenshot() ([]byte, error) {
 	return chromedp.Run(ctx, chromedp.CaptureScreenshot())
 }
 
-// keepScreenshot shows what a failed test saw.
+// keepScreenshot saves a screenshot of a failed test.
 func (p *tab) keepScreenshot() {
 	png, err := p.screenshot()
 	file := filepath.Join(os.TempDir(), strings.ReplaceAll(p.t.Name(), "/", "-")+".png")
