@@ -14,8 +14,8 @@ import (
 	_ "github.com/caddy-chat/caddy-chat"
 )
 
-// asCaddy makes the test binary be the caddy command, which saves the build of
-// another one.
+// asCaddy makes the test binary act as the caddy command, which saves another
+// build.
 const asCaddy = "CADDY_CHAT_BENCH_AS_CADDY"
 
 func TestMain(m *testing.M) {
@@ -29,8 +29,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// tiny is a run of everything that takes a few seconds. Its figures are worth
-// nothing.
+// tiny is a run of everything in a few seconds. Its figures mean nothing.
 func tiny(t *testing.T, page string) config {
 	t.Helper()
 	t.Setenv(asCaddy, "1")
@@ -84,7 +83,7 @@ func TestEverythingIsMeasured(t *testing.T) {
 		}
 	}
 	if strings.Contains(string(written), "NaN") {
-		t.Error("a figure is no number")
+		t.Error("a figure is not a number")
 	}
 	if t.Failed() {
 		t.Logf("the page:\n%s", written)

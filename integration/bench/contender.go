@@ -7,24 +7,24 @@ import (
 // contender is a way from the client to the upstream.
 type contender struct {
 	name string
-	exe  string // what runs; nothing for the way without a proxy
+	exe  string // the program; empty without a proxy
 	args []string
 	file string // the name of its configuration
-	conf string // what is in it, see fill
-	chat bool   // whether it is asked by POST /chat
+	conf string // its text, see fill
+	chat bool   // whether requests are POST /chat
 
-	tenants int // how many are configured; 0 is one
+	tenants int // how many are configured; 0 means one
 }
 
 const (
 	direct = "direct"
-	plain  = "reverse_proxy" // what all others are compared with
+	plain  = "reverse_proxy" // the base of all comparisons
 )
 
-// ours are the ways through the gateway.
+// ours are the contenders with the gateway.
 var ours = []string{"ai_gateway", "chain", "chat"}
 
-// contenders lists all ways that this machine has.
+// contenders lists all contenders that are installed.
 func contenders(caddy string) []contender {
 	all := []contender{
 		{name: direct},

@@ -12,9 +12,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// perSession is how many messages a session keeps: each turn sends them to
-// the model, and removes as many as it adds. So what is stored stays as it
-// is, and all that differs is what else is stored.
+// perSession is how many messages a session keeps. Each turn sends them to the
+// model, and removes as many as it adds, so that the store keeps its size and
+// runs differ only in what else is stored.
 const perSession = 10
 
 var messageFigures = []report.Figure{
@@ -23,8 +23,7 @@ var messageFigures = []report.Figure{
 	{Key: "bytes", Name: "store, a message", Unit: "B"},
 }
 
-// byMessages measures a turn in one of the sessions of a store, by how much
-// is stored.
+// byMessages measures a turn in a session, by the size of the store.
 func (b *bench) byMessages(ctx context.Context) error {
 	var ways []contender
 	for _, n := range b.messages {
@@ -66,8 +65,8 @@ func (b *bench) byMessages(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// A store of a few messages is all header. Once is enough: it does
-		// not vary.
+		// A store of a few messages is mostly header. Measure once: the size
+		// does not vary.
 		if n := plans[i].Request.Sessions; n > 1 {
 			results[p.name][0]["bytes"] = bytes / float64(n*perSession)
 		}
@@ -75,29 +74,29 @@ func (b *bench) byMessages(ctx context.Context) error {
 	return b.byCount("messages", "stored messages", ways, results, messageFigures)
 }
 
-// chatOf is a contender that is named after a count.
+// chatOf returns a contender named after a count.
 func chatOf(caddy, site string, count int) contender {
 	w := ofCaddy(strconv.Itoa(count), caddy, site)
 	w.chat = true
 	return w
 }
 
-// inSessions is one connection that takes turns in all sessions: a session
-// that is asked twice at once refuses one of the two.
+// inSessions returns the load of one connection that cycles through all sessions.
+// More would not work: a session refuses a second turn at once.
 func (b *bench) inSessions(p *proxy, sessions int) load.Plan {
 	req := p.request(short)
 	req.Sessions = int64(sessions)
 	return load.Plan{Addr: p.addr, Request: req, Connections: 1, Duration: b.duration}
 }
 
-// store fills the sessions.
+// store fills the sessions with messages.
 func store(ctx context.Context, plan load.Plan) error {
 	plan.Requests = plan.Request.Sessions * perSession / 2
 	_, err := plan.Run(ctx)
 	return err
 }
 
-// size ends the chat, and returns the size of its store.
+// size stops the proxy and returns the size of its store.
 func (p *proxy) size() (float64, error) {
 	p.stop()
 	var sum int64
@@ -120,7 +119,7 @@ var tenantFigures = []report.Figure{
 	{Key: "idle.rss", Name: "memory when idle", Unit: "MiB"},
 }
 
-// byTenants measures a turn, each of the next tenant, by how many there are.
+// byTenants measures a turn, each with the next tenant, by the number of tenants.
 func (b *bench) byTenants(ctx context.Context) error {
 	var ways []contender
 	for _, n := range b.tenants {
@@ -167,7 +166,7 @@ func (b *bench) tenantsRound(ctx context.Context, ways []contender, round int) (
 	return samples, nil
 }
 
-// byCount writes a table with a column a count, compared with the smallest.
+// byCount writes a table with a column per count, compared with the smallest.
 func (b *bench) byCount(section, what string, ways []contender, results report.Results, figures []report.Figure) error {
 	names := namesOf(ways)
 	t := report.Overview(results, figures, names, names[0])

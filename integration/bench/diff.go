@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// diff measures two revisions in turn, and prints their figures side by side.
+// diff measures two revisions alternately, and prints their figures side by side.
 func (c config) diff(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "bench-diff-")
 	if err != nil {
@@ -52,7 +52,7 @@ func (c config) diff(ctx context.Context) error {
 		return err
 	}
 
-	// One behind the other, so that a slow second falls on both.
+	// Alternate the two, so that a slow second affects both.
 	var ways []contender
 	for i := range was {
 		ways = append(ways, was[i], is[i])
@@ -72,7 +72,7 @@ func (c config) diff(ctx context.Context) error {
 	return nil
 }
 
-// caddyOf returns the binary to measure: the one that is given, or what make
+// caddyOf returns the binary to measure: the given one, or the one that make
 // builds here.
 func caddyOf(ctx context.Context, given string) (string, error) {
 	if given != "" {
@@ -84,8 +84,7 @@ func caddyOf(ctx context.Context, given string) (string, error) {
 	return filepath.Abs("bin/caddy")
 }
 
-// buildAt builds a revision in a worktree of its own, which does not stay, and
-// puts the binary into dir.
+// buildAt builds a revision in a temporary worktree and puts the binary into dir.
 func buildAt(ctx context.Context, revision, dir string) (string, error) {
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		return "", err
@@ -94,7 +93,7 @@ func buildAt(ctx context.Context, revision, dir string) (string, error) {
 	if err := command(ctx, "git", "worktree", "add", "--quiet", "--detach", tree, revision); err != nil {
 		return "", err
 	}
-	// Also after an interrupt.
+	// Clean up even after an interrupt.
 	defer func() { _ = command(context.WithoutCancel(ctx), "git", "worktree", "remove", "--force", tree) }()
 	if err := command(ctx, "make", "-C", tree, "build"); err != nil {
 		return "", fmt.Errorf("%s: %w", revision, err)
@@ -103,7 +102,7 @@ func buildAt(ctx context.Context, revision, dir string) (string, error) {
 	return binary, os.Rename(filepath.Join(tree, "bin", "caddy"), binary)
 }
 
-// command runs a program that says itself what it does.
+// command runs a program whose output the user sees.
 func command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // make and git
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr

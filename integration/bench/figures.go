@@ -6,7 +6,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// figures are what docs/performance.md shows, in its order.
+// figures are those in docs/performance.md, in order.
 var figures = []report.Figure{
 	{Key: "short.cpu", Name: "CPU a request, answer of one word", Unit: "µs"},
 	{Key: "long.cpu", Name: "CPU a request, answer of 64 words", Unit: "µs"},
@@ -24,7 +24,7 @@ var figures = []report.Figure{
 	{Key: "start", Name: "start, until the first answer", Unit: "ms"},
 }
 
-// charted are those of the chart.
+// charted are the figures in the chart.
 var charted = []report.Figure{
 	{Key: "short.cpu", Name: "CPU a request, not streamed", Unit: "µs"},
 	{Key: "paced.cpu", Name: "CPU a chunk, 5 ms apart", Unit: "µs"},
@@ -32,7 +32,7 @@ var charted = []report.Figure{
 	{Key: "held.rss", Name: "memory a held stream", Unit: "KiB"},
 }
 
-// bench is a run.
+// bench is one run.
 type bench struct {
 	config
 	caddy    string
@@ -72,7 +72,7 @@ func namesOf(ways []contender) []string {
 	return names
 }
 
-// publish prints the figures, and writes the page and its chart.
+// publish prints the figures, and writes them and the chart to the page.
 func (b *bench) publish(ways []contender, results report.Results) error {
 	names := namesOf(ways)
 	overview := report.Overview(results, figures, names, plain).String()

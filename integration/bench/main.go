@@ -1,6 +1,6 @@
-// Command bench measures what the gateway costs beside Caddy's reverse_proxy
-// and other proxies: docs/performance.md says how. Run it from the root of
-// the repository, by make bench or
+// Command bench measures the cost of the gateway compared with Caddy's
+// reverse_proxy and other proxies, as docs/performance.md describes. Run it from
+// the root of the repository, with make bench or
 //
 //	go run ./integration/bench -help
 package main
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// config is what the flags say.
+// config holds the flags.
 type config struct {
 	caddy       string
 	out         string
@@ -27,7 +27,7 @@ type config struct {
 	scenarios   list
 	messages    counts
 	tenants     counts
-	streams     int // held among the figures, to see what memory one takes
+	streams     int // held among the figures, to measure the memory of one
 	held        int
 	slow        int
 	base, head  string
@@ -51,16 +51,16 @@ func main() {
 	flag.Var(&c.parts, "parts", "some of figures,messages,tenants; all, or figures if contenders or scenarios are picked")
 	flag.Var(&c.contenders, "contenders", "some of direct,reverse_proxy,haproxy,nginx,ai_gateway,chain,chat")
 	flag.Var(&c.scenarios, "scenarios", "some of held,short,steady,long,burst,null,paced")
-	flag.Var(&c.messages, "messages", "`how many` stored messages there are, as in 10,10000,1000000")
-	flag.Var(&c.tenants, "tenants", "`how many` tenants there are, as in 1,10000,100000")
+	flag.Var(&c.messages, "messages", "`numbers` of stored messages, as in 10,10000,1000000")
+	flag.Var(&c.tenants, "tenants", "`numbers` of tenants, as in 1,10000,100000")
 	flag.IntVar(&c.held, "held", 0, "only hold `n` streams at once, and show the memory")
 	flag.IntVar(&c.slow, "slow", 0, "only read `n` streams, a tenth of which stop reading, and show the time of the others")
 	flag.StringVar(&c.base, "base", "", "only compare with this `revision`")
-	flag.StringVar(&c.head, "head", "", "the `revision` to compare; without one, what is given as -caddy or made here")
+	flag.StringVar(&c.head, "head", "", "the `revision` to compare; without one, -caddy or what make builds")
 	flag.IntVar(&c.rounds, "rounds", 5, "how often everything is measured")
 	flag.DurationVar(&c.duration, "time", time.Second, "how long one measurement takes, paced streams twice")
-	flag.DurationVar(&c.warmup, "warmup", 250*time.Millisecond, "how long there is load before it")
-	flag.IntVar(&c.connections, "c", 8, "how many connections ask at once")
+	flag.DurationVar(&c.warmup, "warmup", 250*time.Millisecond, "how long to warm up before it")
+	flag.IntVar(&c.connections, "c", 8, "how many connections make requests")
 	flag.Float64Var(&c.rate, "rate", 0, "requests a second; without it, each connection asks again when it has its answer")
 	flag.StringVar(&c.pprof, "pprof", "", "write profiles of each Caddy and scenario into this `folder`")
 	flag.DurationVar(&c.pprofTime, "pprof-time", 5*time.Second, "how long a profile takes")
@@ -79,7 +79,7 @@ func exitOn(err error) {
 	}
 }
 
-// run does the one thing that is asked for, or all parts.
+// run does the one thing that the flags ask for, or all parts.
 func (c config) run(ctx context.Context) error {
 	if c.base != "" {
 		return c.diff(ctx)
@@ -128,7 +128,7 @@ func (b *bench) part(ctx context.Context, name string) error {
 	}
 }
 
-// list is a flag with commas.
+// list is a flag of words, separated by commas.
 type list []string
 
 func (l *list) String() string { return strings.Join(*l, ",") }
@@ -138,7 +138,7 @@ func (l *list) Set(s string) error {
 	return nil
 }
 
-// counts is a flag with numbers and commas.
+// counts is a flag of numbers, separated by commas.
 type counts []int
 
 func (c *counts) String() string {
@@ -161,7 +161,7 @@ func (c *counts) Set(s string) error {
 	return nil
 }
 
-// pick returns those of all whose names are listed, or all.
+// pick returns the elements whose names are listed, or all without names.
 func pick[T any](all []T, name func(T) string, names list) ([]T, error) {
 	if names == nil {
 		return all, nil

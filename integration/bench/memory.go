@@ -8,11 +8,11 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// settled is how long a process is left alone before its memory is read.
+// settled is how long a process idles before its memory is read.
 const settled = 500 * time.Millisecond
 
-// hold opens streams that stay open, and returns what memory the process has
-// idle, and more for each stream.
+// hold opens streams that stay open, and returns the memory of the idle process,
+// and what each stream adds.
 func hold(ctx context.Context, p *proxy, streams int) (report.Sample, error) {
 	if p.process == nil {
 		return nil, nil

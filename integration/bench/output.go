@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// write prints what was found out, and puts it into its section of the page.
+// write prints a result and writes it into its section of the page.
 func (b *bench) write(section, text string) error {
 	fmt.Println("\n" + strings.TrimSpace(text))
 	if b.out == "" {
@@ -21,7 +21,7 @@ func (b *bench) write(section, text string) error {
 	return report.Update(b.out, section, text)
 }
 
-// draw writes the chart beside the page, under the page's name.
+// draw writes the chart beside the page, with the page's name.
 func (b *bench) draw(chart string) error {
 	if b.out == "" {
 		return nil
@@ -30,14 +30,14 @@ func (b *bench) draw(chart string) error {
 	return os.WriteFile(file, []byte(chart), 0o644) //nolint:gosec // as readable as the page
 }
 
-// conditions says where and how the figures came about.
+// conditions describes the machine and the run.
 func conditions(b *bench) string {
 	return fmt.Sprintf("%s, %d cores of %s. %s. %d rounds of %v a measurement, %d connections.",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), versions(b.caddy),
 		b.rounds, b.duration, b.connections)
 }
 
-// processor is its name, as Linux has it.
+// processor returns the processor's name from Linux.
 func processor() string {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -51,7 +51,7 @@ func processor() string {
 	return "an unnamed processor"
 }
 
-// versions are those of Go and Caddy in the binary.
+// versions returns the versions of Go and Caddy in the binary.
 func versions(caddy string) string {
 	info, err := buildinfo.ReadFile(caddy)
 	if err != nil {

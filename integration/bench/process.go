@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// patience is how long a process may take to serve, and to end.
+// patience is how long a process may take to start and to stop.
 const patience = 2 * time.Minute
 
 // process is a program that runs in a folder.
 type process struct {
 	cmd  *exec.Cmd
 	dir  string
-	log  bytes.Buffer // valid when it has ended
+	log  bytes.Buffer // valid once the process has ended
 	exit chan struct{}
 }
 
 func run(dir string, env []string, name string, args ...string) (*process, error) {
-	// It is ended by stop, and in peace: a context would kill it.
+	// stop ends it gracefully; a context would kill it.
 	cmd := exec.CommandContext(context.Background(), name, args...) //nolint:gosec // the benchmark's own list of programs
 	p := &process{cmd: cmd, dir: dir, exit: make(chan struct{})}
 	cmd.Dir = dir
@@ -80,7 +80,7 @@ func (p *process) serving(ctx context.Context, addr string) error {
 	}
 }
 
-// freeAddr is an address of the loopback interface that is not in use.
+// freeAddr returns a free address of the loopback interface.
 func freeAddr() (string, error) {
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

@@ -13,13 +13,12 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
 )
 
-// profile writes where a Caddy spends its time and what it allocates under a
-// load, for go tool pprof.
+// profile writes CPU and allocation profiles of a Caddy under load.
 func profile(ctx context.Context, p *proxy, s scenario, plan load.Plan, dir string, d time.Duration) error {
 	if !slices.Contains(ours, p.name) && p.name != plain {
 		return nil // not a Caddy
 	}
-	plan.Duration = d + time.Second // the profiles begin and end within
+	plan.Duration = d + time.Second // the load covers the profiles
 	done := make(chan error, 1)
 	go func() {
 		_, err := plan.Run(ctx)
@@ -41,7 +40,7 @@ func profile(ctx context.Context, p *proxy, s scenario, plan load.Plan, dir stri
 	return <-done
 }
 
-// fetch writes what is at the url into a file.
+// fetch downloads a URL into a file.
 func fetch(ctx context.Context, url, file string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {

@@ -10,16 +10,16 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
 )
 
-// proxy is a contender that runs.
+// proxy is a running contender.
 type proxy struct {
 	contender
-	*process        // nil for the way without a proxy
-	addr     string // where clients ask
+	*process        // nil without a proxy
+	addr     string // for clients
 	admin    string // of Caddy
 	started  time.Duration
 }
 
-// start runs a contender in a folder of its own and waits until it answers.
+// start runs a contender in a new folder and waits until it answers.
 func (c contender) start(ctx context.Context, upstream string) (*proxy, error) {
 	if c.exe == "" {
 		return &proxy{contender: c, addr: upstream}, nil
@@ -52,7 +52,7 @@ func (c contender) start(ctx context.Context, upstream string) (*proxy, error) {
 	return p, nil
 }
 
-// answering waits until the proxy listens, and has a request answered.
+// answering waits until the proxy listens and has answered a request.
 func (p *proxy) answering(ctx context.Context) error {
 	if err := p.serving(ctx, p.addr); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (p *proxy) close() {
 	_ = os.RemoveAll(p.dir)
 }
 
-// used is the processor time so far; none without a proxy.
+// used returns the CPU time so far, or 0 without a proxy.
 func (p *proxy) used() (time.Duration, error) {
 	if p.process == nil {
 		return 0, nil

@@ -11,8 +11,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// round starts all contenders and measures them in one scenario after the
-// other.
+// round starts all contenders and measures them in each scenario.
 func (b *bench) round(ctx context.Context, ways []contender, kinds []scenario, round int) ([]report.Sample, error) {
 	proxies, err := b.startAll(ctx, ways)
 	defer closeAll(proxies)
@@ -36,7 +35,7 @@ func (b *bench) round(ctx context.Context, ways []contender, kinds []scenario, r
 	return samples, nil
 }
 
-// startAll returns also those that have started before one failed.
+// startAll starts the contenders. If one fails, it returns those already started.
 func (b *bench) startAll(ctx context.Context, ways []contender) ([]*proxy, error) {
 	var proxies []*proxy
 	for _, w := range ways {
@@ -55,7 +54,7 @@ func closeAll(proxies []*proxy) {
 	}
 }
 
-// scenario measures all proxies, the one of that number first.
+// scenario measures all proxies, beginning with number first.
 func (b *bench) scenario(ctx context.Context, proxies []*proxy, s scenario, first int) ([]report.Sample, error) {
 	samples := make([]report.Sample, len(proxies))
 	if s.name == held.name {
@@ -84,17 +83,17 @@ func (b *bench) scenario(ctx context.Context, proxies []*proxy, s scenario, firs
 	return samples, nil
 }
 
-// cost is what came of a load, and what it cost the proxy.
+// cost is the result of a load, and what it cost the proxy.
 type cost struct {
 	load.Result
 	cpu time.Duration
 }
 
-// parts is into how many a measurement is cut. Between those of one proxy the
-// others have theirs, so that they share what else the machine does.
+// parts is how many parts a measurement has. Those of all proxies alternate, so
+// that other load on the machine affects all.
 const parts = 4
 
-// compare puts a load on each proxy, in turn and by parts.
+// compare puts a load on each proxy, in alternating parts.
 func (b *bench) compare(ctx context.Context, proxies []*proxy, plans []load.Plan, first int) ([]cost, error) {
 	costs := make([]cost, len(proxies))
 	warmup := func(i int) error {
@@ -122,7 +121,7 @@ func (b *bench) compare(ctx context.Context, proxies []*proxy, plans []load.Plan
 	return costs, nil
 }
 
-// inTurn does something with each proxy, the one of that number first.
+// inTurn calls do for each proxy, beginning with number first.
 func inTurn(ctx context.Context, proxies []*proxy, first int, do func(i int) error) error {
 	for n := range proxies {
 		i := (first + n) % len(proxies)
@@ -136,7 +135,7 @@ func inTurn(ctx context.Context, proxies []*proxy, first int, do func(i int) err
 	return nil
 }
 
-// bear is under a load, and returns what it cost.
+// bear puts a load on the proxy and returns its cost.
 func (p *proxy) bear(ctx context.Context, plan load.Plan) (cost, error) {
 	before, err := p.used()
 	if err != nil {

@@ -10,26 +10,26 @@ import (
 )
 
 const (
-	words = 64                   // of a long answer: so many chunks where it is streamed
+	words = 64                   // of a long answer, one per chunk if streamed
 	gap   = 5 * time.Millisecond // between paced chunks
 	rate  = 200                  // requests a second of the steady load
 )
 
-// scenario is a kind of answer that all contenders are asked for.
+// scenario is a kind of request that is made to all contenders.
 type scenario struct {
 	name   string
 	model  string // see replay.Script
 	words  int
 	stream bool
-	paced  bool // whether the times of its chunks are of interest
-	steady bool // whether requests come at a fixed rate, to see their times
+	paced  bool // whether the times of its chunks are measured
+	steady bool // whether requests come at a fixed rate, to measure their times
 }
 
 var (
 	short = scenario{name: "short", model: "1", words: 1}
-	// held streams are opened by hold, and not measured as others are.
+	// held streams are opened by hold, and measured differently.
 	held = scenario{name: "held", model: "1-held", words: 1, stream: true}
-	// flood is a stream without an end, for clients that stop reading.
+	// flood is an endless stream, for clients that stop reading.
 	flood = scenario{name: "flood", model: "1000000000", words: 1, stream: true}
 	// slow streams are as fast as people read, see besideSlow.
 	slow = scenario{name: "slow", model: "30-500ms", words: 30, stream: true}
@@ -45,7 +45,7 @@ var (
 	}
 )
 
-// models lists the names that the gateway has to know.
+// models lists the names that the gateway must know.
 func models() []string {
 	names := []string{flood.model, slow.model}
 	for _, s := range scenarios {
@@ -55,7 +55,7 @@ func models() []string {
 	return slices.Compact(names)
 }
 
-// plan is the load of the scenario on a contender.
+// plan returns the scenario's load on a contender.
 func (s scenario) plan(p *proxy, c config) load.Plan {
 	plan := load.Plan{Addr: p.addr, Request: p.request(s), Connections: c.connections, Duration: c.duration, Rate: c.rate}
 	if s.steady && c.rate == 0 {
@@ -68,7 +68,7 @@ func (s scenario) plan(p *proxy, c config) load.Plan {
 	return plan
 }
 
-// figures names what was measured.
+// figures returns what was measured, by figure.
 func (s scenario) figures(c cost, proxied bool) report.Sample {
 	figures := report.Sample{}
 	if proxied {
@@ -94,7 +94,7 @@ func (s scenario) figures(c cost, proxied bool) report.Sample {
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 func millis(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
-// quantile sorts what it is given.
+// quantile sorts d.
 func quantile(d []time.Duration, q float64) time.Duration {
 	if len(d) == 0 {
 		return 0

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
 )
 
-// What stands in {BRACES} is of one run: see fill.
+// Names in {BRACES} are replaced for each run: see fill.
 const (
 	options = `{
 	admin {ADMIN}
@@ -42,7 +42,7 @@ http://{ADDR} {
 	chat_ratelimit
 	chat_session` + gateway + `}
 `
-	// keepSite has sessions of one length, however many turns they had.
+	// keepSite keeps sessions at one length, however many turns they have.
 	keepSite = options + `
 http://{ADDR} {
 	tenant_resolve
@@ -103,7 +103,7 @@ http {
 `
 )
 
-// fill writes what is of this run into the configuration.
+// fill writes the values of this run into the configuration.
 func (p *proxy) fill(upstream string) string {
 	chat, tenant := "", "tenant none"
 	if strings.Contains(p.conf, "tenant_resolve") {
@@ -119,7 +119,7 @@ func (p *proxy) fill(upstream string) string {
 	).Replace(p.conf)
 }
 
-// chatOptions has tenants whose limits and budgets refuse nothing.
+// chatOptions has tenants with limits and budgets that refuse no request.
 func chatOptions(tenants int) string {
 	var b strings.Builder
 	b.WriteString("chat {\n\t\tstore badger data\n")

@@ -10,21 +10,21 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// heldFigures are those of many held streams.
+// heldFigures are the figures of many held streams.
 var heldFigures = []report.Figure{
 	{Key: "idle.rss", Name: "memory when idle", Unit: "MiB"},
 	{Key: "held.most", Name: "memory with all streams", Unit: "MiB"},
 	{Key: "held.rss", Name: "memory a held stream", Unit: "KiB"},
 }
 
-// streamsHeld holds as many streams as asked for, with each contender.
+// streamsHeld holds as many streams as the flag says, with each contender.
 func (b *bench) streamsHeld(ctx context.Context) error {
 	return b.eachHolding(ctx, "held", heldFigures, fmt.Sprintf("%d streams.", b.held), func(p *proxy) (report.Sample, error) {
 		return hold(ctx, p, b.held)
 	})
 }
 
-// slowFigures are the times of the others' chunks.
+// slowFigures are the times of chunks beside slow readers.
 var slowFigures = []report.Figure{
 	{Key: "without.p50", Name: "p50 without slow readers", Unit: "ms"},
 	{Key: "with.p50", Name: "p50 with them", Unit: "ms"},
@@ -32,8 +32,8 @@ var slowFigures = []report.Figure{
 	{Key: "with.p99", Name: "p99 with them", Unit: "ms"},
 }
 
-// besideSlow reads streams at the speed of people, first alone, then beside
-// streams without an end whose clients have stopped to read.
+// besideSlow reads streams at the speed of people, first alone, then beside endless
+// streams whose clients have stopped reading.
 func (b *bench) besideSlow(ctx context.Context) error {
 	stuck := b.slow / 10
 	about := fmt.Sprintf("%d streams are read, %d chunks 500 ms apart; %d more are not.", b.slow-stuck, slow.words, stuck)
@@ -57,8 +57,8 @@ func (b *bench) besideSlow(ctx context.Context) error {
 	})
 }
 
-// still waits until the proxy rests: until all that the clients do not read
-// has filled the buffers on its way.
+// still waits until the proxy is idle, because unread data has filled all buffers
+// on the way.
 func (p *proxy) still(ctx context.Context) error {
 	const second = time.Second
 	for begun := time.Now(); time.Since(begun) < patience; {
@@ -75,24 +75,24 @@ func (p *proxy) still(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	return fmt.Errorf("it does not rest while its clients do not read")
+	return fmt.Errorf("the proxy stays busy although its clients do not read")
 }
 
-// holds returns an error if the proxy has let go of streams that were not read:
-// then the others had nothing beside them.
+// holds returns an error if the proxy has closed the unread streams, beside which
+// the others are measured.
 func (p *proxy) holds(streams int) error {
 	if p.process == nil {
 		return nil
 	}
-	// Each has its client's socket and one to the upstream.
+	// Each stream has a socket to its client and one to the upstream.
 	if n := p.sockets(); n < 2*streams {
-		return fmt.Errorf("only %d sockets are open for %d streams that are not read", n, streams)
+		return fmt.Errorf("only %d sockets are open for %d unread streams", n, streams)
 	}
 	return nil
 }
 
-// readPaced reads n streams to their end, and notes the times of chunks that
-// were sent when all had begun.
+// readPaced reads n streams to their end, and records the times of the chunks sent
+// after all have begun.
 func (b *bench) readPaced(ctx context.Context, p *proxy, n int, prefix string, s report.Sample) error {
 	const begin = 5 * time.Second
 	plan := load.Plan{

@@ -12,12 +12,12 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/replay"
 )
 
-// asUpstream, as the only argument, makes this program the upstream.
+// asUpstream as the only argument makes this program the upstream.
 const asUpstream = "upstream"
 
-// startUpstream runs the replaying upstream in a process of its own, so that
-// neither its time nor its garbage is that of a proxy or of the clients. It
-// returns its address.
+// startUpstream runs the replaying upstream in its own process, so that its CPU
+// time and garbage do not count as a proxy's or the clients'. It returns the
+// upstream's address.
 func startUpstream(ctx context.Context) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -25,7 +25,7 @@ func startUpstream(ctx context.Context) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, self, asUpstream) //nolint:gosec // ourselves
 	cmd.Stderr = os.Stderr
-	// It ends when this pipe does: with us, whatever ends us.
+	// The upstream exits when this pipe closes, however we exit.
 	if _, err := cmd.StdinPipe(); err != nil {
 		return "", err
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// pids is the program and its children: nginx works in those.
+// pids returns the program and its children, in which nginx works.
 func (p *process) pids() []string {
 	pid := strconv.Itoa(p.cmd.Process.Pid)
 	pids := []string{pid}
@@ -22,8 +22,8 @@ func (p *process) pids() []string {
 	return pids
 }
 
-// cpu is how long the program has run on a processor. It is exact where no
-// thread runs at the moment, which is so before a load and after it.
+// cpu returns the program's CPU time. It is exact while no thread runs, as before
+// and after a load.
 func (p *process) cpu() (time.Duration, error) {
 	var sum time.Duration
 	for _, pid := range p.pids() {
@@ -47,7 +47,7 @@ func (p *process) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// rss is how many bytes of memory the program holds.
+// rss returns the program's resident memory in bytes.
 func (p *process) rss() (float64, error) {
 	var sum float64
 	for _, pid := range p.pids() {
@@ -69,7 +69,7 @@ func (p *process) rss() (float64, error) {
 	return sum, nil
 }
 
-// sockets is how many the program has open.
+// sockets returns how many sockets the program has open.
 func (p *process) sockets() int {
 	n := 0
 	for _, pid := range p.pids() {

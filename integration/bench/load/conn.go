@@ -1,5 +1,5 @@
-// Package load makes the requests of the benchmark. It speaks HTTP/1.1 by
-// hand, because what the client uses of the machine, the proxy does not have.
+// Package load makes the requests of the benchmark. It implements HTTP/1.1 itself,
+// because the client takes CPU time from the proxy.
 package load
 
 import (
@@ -16,19 +16,19 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/replay"
 )
 
-// conn is a connection that is kept alive.
+// conn is a keep-alive connection.
 type conn struct {
 	net.Conn
 	r    *bufio.Reader
-	read answer    // what was seen of the answer that is being read
-	tail []byte    // the end of what was read
-	from time.Time // before this, times of words are not kept
+	read answer    // the answer that is being read
+	tail []byte    // the last bytes read
+	from time.Time // times of words before this are not kept
 }
 
-// answer is what was seen of one answer.
+// answer is what is known of one answer.
 type answer struct {
 	words int
-	first time.Time       // when the first word was there
+	first time.Time       // when the first word arrived
 	lags  []time.Duration // from the sending of a word to its arrival
 }
 
@@ -59,8 +59,7 @@ func closeAll(conns []*conn) {
 	}
 }
 
-// do makes a request and reads its answer to the end. The answer is valid
-// until the next one.
+// do makes a request and reads the whole answer, which is valid until the next.
 func (c *conn) do(req *Request) (answer, error) {
 	if err := c.send(req); err != nil {
 		return answer{}, err
@@ -78,7 +77,7 @@ func (c *conn) send(req *Request) error {
 	return err
 }
 
-// body reads an answer: its header, and all of its body.
+// body reads an answer's header and body.
 func (c *conn) body() error {
 	length, err := c.header()
 	if err != nil {
@@ -145,7 +144,7 @@ func (c *conn) chunkSize() (int, error) {
 	return int(size), err
 }
 
-// take reads n bytes of a body, as they come.
+// take reads n bytes of a body as they arrive.
 func (c *conn) take(n int) error {
 	for n > 0 {
 		if _, err := c.r.Peek(1); err != nil {
@@ -164,10 +163,10 @@ func (c *conn) take(n int) error {
 	return nil
 }
 
-// tailLen holds the last event of an answer, and a document's end.
+// tailLen is enough for the last event of a stream, and a document's end.
 const tailLen = 512
 
-// note looks at a part of a body that has just arrived.
+// note examines a part of a body that has just arrived.
 func (c *conn) note(part []byte) {
 	end := part[max(0, len(part)-tailLen):]
 	kept := c.tail[min(len(c.tail), max(0, len(c.tail)+len(end)-tailLen)):]
@@ -190,8 +189,8 @@ func (c *conn) note(part []byte) {
 	}
 }
 
-// stamp reads the send time that a part begins with. A document has none,
-// and of a word that came in two parts it does not matter.
+// stamp reads the send time at the beginning of a part. A document has none, and
+// a word split over two parts is not needed.
 func stamp(part []byte) (time.Time, bool) {
 	if len(part) < replay.StampLen {
 		return time.Time{}, false

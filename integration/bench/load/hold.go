@@ -7,19 +7,18 @@ import (
 	"sync"
 )
 
-// Held is a number of streams that are open.
+// Held is a set of open streams.
 type Held struct {
 	conns []*conn
 }
 
-// unreadLen is how many bytes the system keeps for a client that does not
-// read them.
+// unreadLen is the receive buffer of a client that does not read.
 const unreadLen = 4 << 10
 
 // opening is how many streams are opened at once.
 const opening = 16
 
-// Hold opens n streams, reads the first word of each, and no more.
+// Hold opens n streams and reads only the first word of each.
 func Hold(ctx context.Context, addr string, req *Request, n int) (*Held, error) {
 	h := &Held{conns: make([]*conn, n)}
 	errs := make([]error, opening)
@@ -47,7 +46,7 @@ func open(ctx context.Context, addr string, req *Request) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Of an endless stream not much goes into a small buffer.
+	// A small buffer takes in little of an endless stream.
 	if err := c.Conn.(*net.TCPConn).SetReadBuffer(unreadLen); err != nil {
 		return c, err
 	}
@@ -64,7 +63,7 @@ func open(ctx context.Context, addr string, req *Request) (*conn, error) {
 	return c, err
 }
 
-// Close ends the streams, as clients do that go away.
+// Close closes the connections, as clients do that leave.
 func (h *Held) Close() {
 	for _, c := range h.conns {
 		if c != nil {

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Plan says how many requests are made, and when.
+// Plan is how many requests are made, and when.
 type Plan struct {
 	Addr        string
 	Request     *Request
 	Connections int
 
-	// Requests are made as long as Duration, or so many if Requests is set.
+	// Requests are made for Duration, or as many as Requests if that is set.
 	Duration time.Duration
 	Requests int64
 
@@ -23,14 +23,14 @@ type Plan struct {
 	Rate float64
 
 	// Stagger is the time over which the connections of a closed loop begin,
-	// so that their answers do not come in step.
+	// so that their answers do not arrive in step.
 	Stagger time.Duration
 
-	// Skip is how long the times of words are not kept.
+	// Skip is the time at the beginning in which no times of words are kept.
 	Skip time.Duration
 }
 
-// Result is what came of it.
+// Result is what was measured.
 type Result struct {
 	Requests int
 	Words    int
@@ -39,7 +39,7 @@ type Result struct {
 	Lags     []time.Duration // from the sending of a word to its arrival
 }
 
-// Add joins what came of another run.
+// Add adds the result of another run.
 func (r *Result) Add(o Result) {
 	r.Requests += o.Requests
 	r.Words += o.Words
@@ -48,7 +48,7 @@ func (r *Result) Add(o Result) {
 	r.Lags = append(r.Lags, o.Lags...)
 }
 
-// Run makes the requests and returns when all answers are there.
+// Run makes the requests and returns once all are answered.
 func (p Plan) Run(ctx context.Context) (Result, error) {
 	conns, err := dialAll(ctx, p.Addr, p.Connections)
 	defer closeAll(conns)
@@ -82,14 +82,14 @@ func (p Plan) Run(ctx context.Context) (Result, error) {
 	}
 	for _, err := range errs {
 		if err != nil {
-			return all, err // those of the others say the same
+			return all, err // the others' errors are the same
 		}
 	}
 	return all, nil
 }
 
-// schedule returns what waits for the next request, and returns its number
-// and when it was due, unless there are no more.
+// schedule returns a function that waits for the next request. It returns the
+// request's number and when it was due, or false if there are no more.
 func (p Plan) schedule(ctx context.Context, begun time.Time) func() (n int64, due time.Time, ok bool) {
 	var made atomic.Int64
 	return func() (n int64, due time.Time, ok bool) {
@@ -101,9 +101,9 @@ func (p Plan) schedule(ctx context.Context, begun time.Time) func() (n int64, du
 		if ctx.Err() != nil || p.over(n, due.Sub(begun)) {
 			return n, due, false
 		}
-		// A connection that comes late has kept its request waiting. One that
-		// is early sleeps, and a sleep may be too long by a millisecond: that
-		// is not the server's.
+		// A late connection has kept its request waiting, which counts. An
+		// early one sleeps, perhaps a millisecond too long, which is not the
+		// server's time.
 		if wait := time.Until(due); wait > 0 {
 			time.Sleep(wait)
 			due = time.Now()
@@ -112,8 +112,8 @@ func (p Plan) schedule(ctx context.Context, begun time.Time) func() (n int64, du
 	}
 }
 
-// over tells whether the request of that number, due after that time, is one
-// too many. The first never is, so that there is something to measure.
+// over reports whether request n, due after that time, is beyond the plan. The
+// first never is, so that there is something to measure.
 func (p Plan) over(n int64, after time.Duration) bool {
 	if p.Requests > 0 {
 		return n >= p.Requests

@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/bench/replay"
 )
 
-// upstream starts one and returns its address.
+// upstream starts an upstream and returns its address.
 func upstream(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -60,7 +60,7 @@ func TestRunFails(t *testing.T) {
 		req  Request
 		want string
 	}{
-		"a word too few":   {Request{Model: "2", Words: 3, Stream: true}, "2 of 3 words"},
+		"a missing word":   {Request{Model: "2", Words: 3, Stream: true}, "2 of 3 words"},
 		"an error status":  {Request{Model: "gpt-4o", Words: 1}, "400 Bad Request"},
 		"a wrong document": {Request{Model: "2", Words: 1}, "2 of 1 words"},
 	} {
@@ -84,7 +84,7 @@ func TestRunStops(t *testing.T) {
 	}()
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want that it was stopped", err)
+		t.Errorf("got %v, want the error of a stop", err)
 	}
 }
 
@@ -98,12 +98,12 @@ func TestHold(t *testing.T) {
 	defer open.Close()
 	for i, c := range open.conns {
 		if c.read.words == 0 {
-			t.Errorf("stream %d has no word", i)
+			t.Errorf("stream %d has no first word", i)
 		}
 	}
 	req.Model = "gpt-4o"
 	if _, err := Hold(t.Context(), addr, req, 3); err == nil {
-		t.Error("streams that were refused are held")
+		t.Error("refused streams are held")
 	}
 }
 
@@ -117,33 +117,33 @@ func TestCheck(t *testing.T) {
 		"": {false, false},
 	} {
 		if got := [2]bool{stream.check(whole, []byte(tail)) == nil, turn.check(whole, []byte(tail)) == nil}; got != ok {
-			t.Errorf("ends with %q: whole as a stream and as a turn: %v, want %v", tail, got, ok)
+			t.Errorf("end %q: complete as a stream and as a turn: %v, want %v", tail, got, ok)
 		}
 	}
 }
 
-// TestSchedule looks at when requests are due whose answers take a while.
+// TestSchedule checks when requests begin and are due while answers take time.
 func TestSchedule(t *testing.T) {
 	const ms = time.Millisecond
 	for name, tc := range map[string]struct {
 		plan  Plan
 		takes time.Duration
 		begun []time.Duration // when each begins
-		due   []time.Duration // from when its time counts
+		due   []time.Duration // when its time starts to count
 	}{
-		"a closed loop goes on when the answer is there": {
+		"a closed loop continues with the answer": {
 			Plan{Duration: 100 * ms}, 40 * ms,
 			[]time.Duration{0, 40 * ms, 80 * ms}, []time.Duration{0, 40 * ms, 80 * ms},
 		},
-		"so many requests, however long they take": {
+		"a number of requests, however long they take": {
 			Plan{Requests: 2}, time.Hour,
 			[]time.Duration{0, time.Hour}, []time.Duration{0, time.Hour},
 		},
-		"a fixed rate waits": {
+		"a fixed rate waits until a request is due": {
 			Plan{Duration: 100 * ms, Rate: 20}, 10 * ms,
 			[]time.Duration{0, 50 * ms}, []time.Duration{0, 50 * ms},
 		},
-		"and what has had to wait was due before": {
+		"a delayed request was due earlier": {
 			Plan{Requests: 3, Rate: 20}, 80 * ms,
 			[]time.Duration{0, 80 * ms, 160 * ms}, []time.Duration{0, 50 * ms, 100 * ms},
 		},
@@ -188,20 +188,20 @@ func TestNumber(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if first := wire(tc.req, 0); wire(tc.req, tc.same) != first || wire(tc.req, tc.next) == first {
-				t.Errorf("%d is to be the same request, and %d another:\n%s", tc.same, tc.next, first)
+				t.Errorf("want the same request for %d and another for %d:\n%s", tc.same, tc.next, first)
 			}
 		})
 	}
 	first, second := wire(Request{Chat: true}, 0), wire(Request{Chat: true}, 0)
 	if first == second {
-		t.Error("two turns have one session")
+		t.Error("two turns share a session")
 	}
 	if one := (Request{}); wire(one, 0) != wire(one, 1) {
 		t.Error("completions differ")
 	}
 }
 
-// TestParts reads an answer that comes in pieces of all lengths.
+// TestParts reads an answer that arrives in pieces of every length.
 func TestParts(t *testing.T) {
 	stamp := fmt.Sprint(time.Now().UnixNano())
 	chunk := "~" + stamp + " and more"
@@ -224,7 +224,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("parts of %d: %d words, the end is %q", length, c.read.words, c.tail)
 		}
 		if _, err := c.r.ReadByte(); err != io.EOF {
-			t.Errorf("parts of %d: more is left: %v", length, err)
+			t.Errorf("parts of %d: unread bytes: %v", length, err)
 		}
 		client.Close()
 	}

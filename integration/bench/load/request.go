@@ -7,38 +7,38 @@ import (
 	"github.com/google/uuid"
 )
 
-// Request is a request as it goes over the wire.
+// Request is a request as sent over the wire.
 type Request struct {
 	Addr  string // of the server
 	Model string
-	Words int // how many the answer has to have
+	Words int // how many the answer must have
 	Chat  bool
-	// Stream asks for a stream, else for a document.
+	// Stream asks for a stream instead of a document.
 	Stream bool
 
-	// Sessions is between how many sessions the turns of a chat take turns.
-	// Without it each begins one.
+	// Sessions is how many sessions the turns of a chat cycle through. With 0,
+	// each turn begins a new one.
 	Sessions int64
-	// Tenants is between how many tenants requests take turns.
+	// Tenants is how many tenants the requests cycle through.
 	Tenants int64
 
 	wire    []byte
-	session []byte // where they stand in wire; empty where it has none
+	session []byte // parts of wire; empty if not in it
 	tenant  []byte
 }
 
 const (
-	// question is what the user says: as long as a line of a chat.
+	// question is as long as a typical chat message.
 	question = "Tell me in a few words how a reverse proxy passes on a stream of events, and what it costs."
 
-	// sessionID is of one length, whatever the number.
+	// sessionID has the same length for every number.
 	sessionID = "00000000-0000-4000-8000-%012d"
 
-	// TenantID is too.
+	// TenantID has too.
 	TenantID = "t%06d"
 )
 
-// clone is the request for one connection, ready to be written.
+// clone returns a copy for one connection, ready to be written.
 func (r *Request) clone() *Request {
 	c := *r
 	path, body := "/v1/chat/completions", fmt.Sprintf(
@@ -57,7 +57,7 @@ func (r *Request) clone() *Request {
 	return &c
 }
 
-// find returns the part of wire that holds what, or nothing.
+// find returns the part of wire that equals what, or nil.
 func find(wire []byte, what string) []byte {
 	at := bytes.Index(wire, []byte(what))
 	if at < 0 {
@@ -66,7 +66,7 @@ func find(wire []byte, what string) []byte {
 	return wire[at : at+len(what)]
 }
 
-// number makes it the request of that number: of its session and tenant.
+// number turns the request into request n, with its session and tenant.
 func (r *Request) number(n int64) {
 	if r.Tenants > 1 {
 		copy(r.tenant, fmt.Sprintf(TenantID, n%r.Tenants))
@@ -80,7 +80,7 @@ func (r *Request) number(n int64) {
 	}
 }
 
-// check refuses an answer that is not the whole one.
+// check returns an error if the answer is not complete.
 func (r *Request) check(got answer, tail []byte) error {
 	end := "}"
 	switch {

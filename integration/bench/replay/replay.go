@@ -1,6 +1,5 @@
-// Package replay is the upstream of the benchmark: a server of OpenAI's API
-// that answers by a script. The script is the model's name, so that it comes
-// through every proxy.
+// Package replay is the upstream of the benchmark: a scripted server with OpenAI's
+// API. The script is the model's name, so that it passes through every proxy.
 package replay
 
 import (
@@ -15,9 +14,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Serve answers everybody who connects, until the listener is closed. It
-// writes by hand what net/http would write, and costs a fraction of it: what
-// the upstream uses of the machine, the proxy does not have.
+// Serve answers all connections until the listener is closed. It implements HTTP
+// itself, at a fraction of net/http's cost, because the upstream takes CPU time
+// from the proxy.
 func Serve(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
@@ -80,7 +79,7 @@ func usage(script Script) string {
 	return fmt.Sprintf(`{"prompt_tokens":20,"completion_tokens":%d,"total_tokens":%d}`, script.Chunks, 20+script.Chunks)
 }
 
-// stream sends one chunk a write.
+// stream sends one chunk per write.
 func stream(conn net.Conn, r *bufio.Reader, model string, script Script, asked bool) error {
 	null := ""
 	if asked && script.NullUsage {
@@ -114,13 +113,13 @@ func stream(conn net.Conn, r *bufio.Reader, model string, script Script, asked b
 	return err
 }
 
-// event is a chunk of the answer, as OpenAI writes it.
+// event returns a chunk of the answer, as OpenAI writes it.
 func event(model, delta, finish, null string) string {
 	return frame(fmt.Sprintf(`data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":%q,"service_tier":"default","system_fingerprint":"fp_1","choices":[{"index":0,"delta":%s,"logprobs":null,"finish_reason":%s}]%s}`,
 		model, delta, finish, null))
 }
 
-// frame makes a line an event, and the event a chunk of HTTP/1.1.
+// frame returns a line as an event in a chunk of HTTP/1.1.
 func frame(line string) string {
 	return fmt.Sprintf("%x\r\n%s\n\n\r\n", len(line)+2, line)
 }

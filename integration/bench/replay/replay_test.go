@@ -77,10 +77,10 @@ func TestStream(t *testing.T) {
 		model, options string
 		nulls, usages  int
 	}{
-		"plain":                          {"3", "", 0, 0},
-		"with the usage":                 {"3", asked, 0, 1},
-		"null is only with the usage":    {"3-null", "", 0, 0},
-		"null is in all chunks with one": {"3-null", asked, 5, 1},
+		"plain":                        {"3", "", 0, 0},
+		"with the usage":               {"3", asked, 0, 1},
+		"null needs a requested usage": {"3-null", "", 0, 0},
+		"null is in all chunks with a requested usage": {"3-null", asked, 5, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			begun := time.Now().UnixNano()

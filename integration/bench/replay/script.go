@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Script says how an answer comes.
+// Script describes an answer.
 type Script struct {
 	Chunks int           // with one word each
 	Gap    time.Duration // between them
 	Held   bool          // whether the stream stays open after them
 
-	// NullUsage writes "usage":null into every chunk, as OpenAI does where
-	// the usage is asked for. Other servers leave it out.
+	// NullUsage writes "usage":null into every chunk, as OpenAI does if the
+	// request asks for the usage. Other servers omit it.
 	NullUsage bool
 }
 
-// Parse reads the script that a model is named after: the number of chunks,
-// and what else there is to say, as in "64", "64-5ms", "64-null", "1-held".
+// Parse reads the script in a model's name: the number of chunks and options, as
+// in "64", "64-5ms", "64-null", "1-held".
 func Parse(model string) (Script, error) {
 	count, rest, more := strings.Cut(model, "-")
 	n, err := strconv.Atoi(count)

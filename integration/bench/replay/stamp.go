@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// Mark begins every word of an answer. It stands nowhere else, so that a
-// client counts words by counting marks, whatever the words came in.
+// Mark begins every word of an answer. It occurs nowhere else, so that a client
+// can count words in any format by counting marks.
 const Mark = "~"
 
-// unstamped is where the send time goes: nanoseconds since 1970, which have
-// 19 digits until the year 2286.
+// unstamped is the place of the send time: nanoseconds since 1970, which have 19
+// digits until the year 2286.
 const unstamped = "0000000000000000000"
 
 // StampLen is the length of a send time. It follows the mark.
 const StampLen = len(unstamped)
 
-// stamped is a chunk that says when it was sent.
+// stamped is a chunk that contains its send time.
 type stamped struct {
 	wire []byte
 	at   int
@@ -27,8 +27,7 @@ func newStamped(chunk string) stamped {
 	return stamped{[]byte(chunk), strings.Index(chunk, Mark) + len(Mark)}
 }
 
-// now returns the chunk with the present time in it. It is the same memory
-// each time.
+// now returns the chunk with the current time, in the same memory each time.
 func (s stamped) now() []byte {
 	strconv.AppendInt(s.wire[s.at:s.at], time.Now().UnixNano(), 10)
 	return s.wire

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Update writes generated text into a page, between the markers of its
-// section. Everything else in the page is written by hand and stays.
+// Update writes generated text into a page, between the markers of its section.
+// Everything else in the page is handwritten and stays.
 func Update(file, section, text string) error {
 	page, err := os.ReadFile(file)
 	if err != nil {
@@ -17,7 +17,7 @@ func Update(file, section, text string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	return os.WriteFile(file, []byte(updated), 0o600) //nolint:gosec // the page that was just read; its mode stays
+	return os.WriteFile(file, []byte(updated), 0o600) //nolint:gosec // the page just read, whose mode stays
 }
 
 func replace(page, section, text string) (string, error) {

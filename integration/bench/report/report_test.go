@@ -17,12 +17,12 @@ func TestSpread(t *testing.T) {
 		values []float64
 		want   Spread
 	}{
-		"an odd number of rounds":         {[]float64{3, 1, 2}, Spread{2, 1, 3}},
-		"an even number of rounds":        {[]float64{4, 1, 2, 3}, Spread{2.5, 1, 4}},
-		"a round without the figure":      {[]float64{4, nan, 2}, Spread{3, 2, 4}},
-		"a ratio to nothing":              {[]float64{1, math.Inf(1)}, Spread{1, 1, 1}},
-		"one far off leaves the median":   {[]float64{1, 1, 900}, Spread{1, 1, 900}},
-		"the order of rounds is no order": {[]float64{9, 1, 5, 3, 7}, Spread{5, 1, 9}},
+		"an odd number of rounds":               {[]float64{3, 1, 2}, Spread{2, 1, 3}},
+		"an even number of rounds":              {[]float64{4, 1, 2, 3}, Spread{2.5, 1, 4}},
+		"a round without the figure":            {[]float64{4, nan, 2}, Spread{3, 2, 4}},
+		"a ratio to nothing":                    {[]float64{1, math.Inf(1)}, Spread{1, 1, 1}},
+		"an outlier does not change the median": {[]float64{1, 1, 900}, Spread{1, 1, 900}},
+		"the order of rounds does not matter":   {[]float64{9, 1, 5, 3, 7}, Spread{5, 1, 9}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := spreadOf(tc.values); got != tc.want {
@@ -35,7 +35,7 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// measured is three rounds, of which the second was slow for everybody.
+// measured returns three rounds, the second of which was slow for all.
 func measured() Results {
 	r := Results{}
 	for i, slow := range []float64{1, 10, 1} {
@@ -54,7 +54,7 @@ func TestRatio(t *testing.T) {
 		t.Errorf("a slow round changed the ratio: got %v, want %v", got, want)
 	}
 	if got := r.Ratio("direct", "plain", "cpu"); got.Known() {
-		t.Errorf("a ratio of what was not measured: %v", got)
+		t.Errorf("a ratio of an unmeasured figure: %v", got)
 	}
 	faster := Results{}
 	for range 3 {
@@ -108,7 +108,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// fields is a table without its padding, which lines tests.
+// fields returns a table without its padding.
 func fields(table string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(table, "-", "")), " ")
 }
@@ -164,7 +164,7 @@ func TestUpdate(t *testing.T) {
 	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time changes nothing
+	for range 2 { // the second update changes nothing
 		if err := Update(file, "a", "| new |\n"); err != nil {
 			t.Fatal(err)
 		}

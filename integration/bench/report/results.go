@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Figure is something that is measured.
+// Figure is a measured quantity.
 type Figure struct {
-	Key  string // under which samples have it
+	Key  string // in samples
 	Name string
 	Unit string
 }
@@ -16,7 +16,7 @@ type Figure struct {
 // Sample holds the figures of one contender in one round, by their keys.
 type Sample map[string]float64
 
-// Results holds the samples of each contender, one a round.
+// Results holds the samples of each contender, one per round.
 type Results map[string][]Sample
 
 // Add appends the sample of a contender's next round.
@@ -24,7 +24,7 @@ func (r Results) Add(name string, s Sample) {
 	r[name] = append(r[name], s)
 }
 
-// values returns a figure of each round, NaN where a round has none.
+// values returns a figure of each round, NaN if a round does not have it.
 func (r Results) values(name, key string) []float64 {
 	values := make([]float64, len(r[name]))
 	for i, s := range r[name] {
@@ -42,14 +42,13 @@ func (r Results) Spread(name, key string) Spread {
 	return spreadOf(r.values(name, key))
 }
 
-// Ratio compares a figure of a contender with another's, round by round: what
-// slows down a whole round leaves the ratio alone.
+// Ratio compares a figure of a contender with another's, round by round, so that a
+// slow round does not change it.
 func (r Results) Ratio(name, base, key string) Spread {
 	return r.RatioTo(r, name, base, key)
 }
 
-// RatioTo is Ratio to a contender of other results, measured in the same
-// rounds.
+// RatioTo is Ratio to a contender of other results from the same rounds.
 func (r Results) RatioTo(other Results, name, base, key string) Spread {
 	values, bases := r.values(name, key), other.values(base, key)
 	ratios := make([]float64, min(len(values), len(bases)))
@@ -59,17 +58,15 @@ func (r Results) RatioTo(other Results, name, base, key string) Spread {
 	return spreadOf(ratios)
 }
 
-// Spread is a figure over several rounds. It is NaN where nothing was
-// measured.
+// Spread is a figure over several rounds. It is NaN if nothing was measured.
 type Spread struct {
 	Median, Min, Max float64
 }
 
-// Known tells whether there is anything.
+// Known reports whether anything was measured.
 func (s Spread) Known() bool { return !math.IsNaN(s.Median) }
 
-// spreadOf ignores what is no number: a round without the figure, and a ratio
-// to 0.
+// spreadOf ignores NaN and infinities: rounds without the figure, and ratios to 0.
 func spreadOf(values []float64) Spread {
 	values = slices.DeleteFunc(slices.Clone(values), func(v float64) bool {
 		return math.IsNaN(v) || math.IsInf(v, 0)

@@ -8,25 +8,25 @@ import (
 	"strings"
 )
 
-// Chart is a bar chart of ratios to the base: a group a figure, a bar a
+// Chart is a bar chart of ratios to the base, with a group per figure and a bar per
 // contender.
 type Chart struct {
 	Figures []Figure
 	Names   []string
-	Ours    []string // drawn in the colour of the house
+	Ours    []string // drawn in our colour
 	Base    string
 }
 
 const (
 	chartWidth = 760
-	barLeft    = 150 // where the bars begin
-	barRight   = 640 // where the longest ends
+	barLeft    = 150 // left end of the bars
+	barRight   = 640 // right end of the longest
 	barHeight  = 15
 	barStep    = 20
 	titleStep  = 34
 )
 
-// chartStyle has its colours from the reader's mode. The background is the
+// chartStyle follows the reader's light or dark mode. The background is the
 // page's.
 const chartStyle = `<style>
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
@@ -44,7 +44,7 @@ text { fill: #e6edf3; }
 </style>
 `
 
-// bar is one of a chart, with its median and its unit in words.
+// bar is a bar of a chart, with its median and unit as text.
 type bar struct {
 	name, class, value string
 	ratio              float64
@@ -89,7 +89,7 @@ func (c Chart) SVG(r Results) string {
 	return s.String()
 }
 
-// groups leaves out figures that were not measured.
+// groups returns the figures that were measured.
 func (c Chart) groups(r Results) []group {
 	var groups []group
 	for _, f := range c.Figures {

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// Table is written as Markdown, padded so that a terminal shows it well too.
+// Table is a Markdown table, padded to be readable in a terminal too.
 type Table struct {
 	Head []string
 	Rows [][]string
@@ -37,8 +37,8 @@ func (t *Table) String() string {
 	return b.String()
 }
 
-// Overview has a row a figure and a column a contender: its ratio to the
-// base, and its median.
+// Overview has a row per figure and a column per contender, with its ratio to the
+// base and its median.
 func Overview(r Results, figures []Figure, names []string, base string) *Table {
 	t := &Table{Head: append([]string{""}, names...)}
 	for _, f := range figures {
@@ -63,7 +63,7 @@ func Overview(r Results, figures []Figure, names []string, base string) *Table {
 	return t
 }
 
-// Details has a row for each figure of each contender, with the spread.
+// Details has a row per figure of each contender, with the spread.
 func Details(r Results, figures []Figure, names []string, base string) *Table {
 	t := &Table{Head: []string{"", "", "median", "min..max", "ratio", "min..max"}}
 	for _, f := range figures {
@@ -80,8 +80,8 @@ func Details(r Results, figures []Figure, names []string, base string) *Table {
 	return t
 }
 
-// Diff has a row for each figure of each contender: how it was in the base,
-// how it is in the head, and how the two compare.
+// Diff has a row per figure of each contender: its value in the base, its value in
+// the head, and their ratio.
 func Diff(base, head Results, figures []Figure, names []string) *Table {
 	t := &Table{Head: []string{"", "", "base", "head", "head/base", "min..max"}}
 	for _, f := range figures {
@@ -113,7 +113,7 @@ func (s Spread) between() string {
 	return number(s.Min) + ".." + number(s.Max)
 }
 
-// number writes three digits, and all of those before the point.
+// number formats three digits, or all of those before the point.
 func number(v float64) string {
 	switch abs := max(v, -v); {
 	case abs < 0.9995:
