@@ -13,7 +13,14 @@ type healthReport struct {
 	ModelID         string                    `json:"modelId"`
 	FallbackModelID *string                   `json:"fallbackModelId"`
 	Providers       map[string]providerHealth `json:"providers"`
+	Store           string                    `json:"store,omitempty"` // left out if it is well
 }
+
+// Values of healthReport.Status and Store.
+const (
+	statusOK       = "ok"
+	statusDegraded = "degraded"
+)
 
 type providerHealth struct {
 	Circuit route.CircuitState `json:"circuit"`
@@ -22,7 +29,7 @@ type providerHealth struct {
 // health serves GET /v1/health. It calls no provider.
 func (h *Handler) health(x *chat.Exchange) error {
 	report := healthReport{
-		Status:    "ok",
+		Status:    statusOK,
 		TenantID:  x.Rec.TenantID(),
 		Providers: make(map[string]providerHealth),
 	}
@@ -35,8 +42,11 @@ func (h *Handler) health(x *chat.Exchange) error {
 	for name, state := range h.table.Circuits(time.Now()) {
 		report.Providers[name] = providerHealth{state}
 		if state != route.Closed {
-			report.Status = "degraded"
+			report.Status = statusDegraded
 		}
+	}
+	if h.app.StoreHealth() != nil { // which may name a folder
+		report.Status, report.Store = statusDegraded, statusDegraded
 	}
 	return x.OK(report)
 }

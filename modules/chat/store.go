@@ -100,6 +100,9 @@ func (a *App) openStore() (*storeHold, error) {
 		if err != nil {
 			return nil, err
 		}
+		if s.Health() != nil { // the store has logged why
+			a.StoreFailed("recover")
+		}
 		return &pooledStore{s, place.fingerprint}, nil
 	})
 	if err != nil {
@@ -136,6 +139,17 @@ func (a *App) Lease() (s store.Store, release func(), err error) {
 		return nil, nil, err
 	}
 	return hold.store, hold.endLease, nil
+}
+
+// StoreHealth returns why the store cannot be relied on, or nil if it can or is
+// not open.
+func (a *App) StoreHealth() error {
+	hold := a.hold.Load()
+	if hold == nil || !hold.take() {
+		return nil
+	}
+	defer hold.endLease()
+	return hold.store.Health()
 }
 
 // StoreFailed counts a failed operation of the store.

@@ -39,6 +39,10 @@ type Store interface {
 	Ledger
 	Cache
 
+	// Health returns why the store cannot be relied on, or nil. It waits for
+	// nothing.
+	Health() error
+
 	// Size returns the bytes that the store takes on disk, or in the
 	// server's memory for this prefix; 0 where it cannot be known.
 	Size() int64

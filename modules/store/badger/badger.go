@@ -45,6 +45,9 @@ type Badger struct {
 
 	dir string
 	key []byte
+
+	// space is diskSpace; a test may set another one.
+	space func(dir string) (free, total int64, ok bool)
 }
 
 // CaddyModule returns the Caddy module information.

@@ -59,9 +59,6 @@ func (d *db) CachePut(ctx context.Context, tenant, key string, value []byte, ttl
 	if len(value) > maxValue {
 		return fmt.Errorf("writing to the cache: value of %d bytes, the most is %d", len(value), maxValue)
 	}
-	if d.full.Load() {
-		return fmt.Errorf("writing to the cache: %w", errFull)
-	}
 	t := d.tenant(tenant)
 	t.erase.RLock()
 	defer t.erase.RUnlock()

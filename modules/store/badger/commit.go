@@ -73,8 +73,8 @@ func (u *unsaved) overdue() bool {
 // writable returns an error while counters cannot be written. New calls are
 // refused then: what they use could not be counted, and would be free.
 func (d *db) writable() error {
-	if d.full.Load() {
-		return errFull
+	if err := d.room.toWrite(); err != nil {
+		return err
 	}
 	if err := d.unsaved.failed.Load(); err != nil {
 		return *err
@@ -150,10 +150,11 @@ func (d *db) commitLedgers(ledgers []*ledger) error {
 }
 
 func (d *db) commitEntries(entries []*kv.Entry) error {
-	if d.full.Load() {
-		return errFull
+	commit := d.commit
+	if d.isClosing() {
+		commit = d.update // Close has looked for room
 	}
-	return d.commit(func(txn *kv.Txn) error {
+	return commit(func(txn *kv.Txn) error {
 		for _, e := range entries {
 			if err := txn.SetEntry(e); err != nil {
 				return err

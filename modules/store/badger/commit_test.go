@@ -111,9 +111,10 @@ func TestCountersAreCommitted(t *testing.T) {
 
 func TestCountersSurviveARestart(t *testing.T) {
 	dir := t.TempDir()
-	d := openAt(t, Badger{Path: dir}, time.Now)
+	small := newSmallDisk()
+	d := openAt(t, Badger{Path: dir, space: small.space}, time.Now)
 	settled(t, d, "acme", "a", 30)
-	d.full.Store(true) // the last writes are made on a full disk, too
+	small.has(closeRoom) // the last writes are made on a full disk, too
 	must(t, d.Close())
 	d = openAt(t, Badger{Path: dir}, time.Now)
 	wantCounted(t, d, "acme", 30)
@@ -124,16 +125,18 @@ func TestCommitFails(t *testing.T) {
 		_, err := d.Reserve(t.Context(), "acme", id, time.Hour, budgets)
 		return err
 	}
-	inBubble(t, "on a full disk, and works again when there is room", Badger{}, func(t *testing.T, d *db) {
+	small := newSmallDisk()
+	inBubble(t, "on a full disk, and works again when there is room", Badger{space: small.space}, func(t *testing.T, d *db) {
 		must(t, reserve(t, d, "running", dayBudget(10)))
 		settled(t, d, "acme", "a", 30)
-		d.full.Store(true)
+		small.has(0)
 		time.Sleep(commitWithin)
 		wantOnDisk(t, d, "acme", 0)
-		wantErr(t, reserve(t, d, "new", dayBudget(10)), errFull)
+		wantFull(t, reserve(t, d, "new", dayBudget(10)))
 		must(t, reserve(t, d, "running", dayBudget(20)))
 
-		time.Sleep(3 * commitAgain) // the disk is looked at every second
+		small.has(512 << 20)
+		time.Sleep(3 * commitAgain)
 		wantOnDisk(t, d, "acme", 30)
 		must(t, reserve(t, d, "new", dayBudget(10)))
 		wantCounted(t, d, "acme", 30)

@@ -10,11 +10,6 @@ import (
 	kv "github.com/dgraph-io/badger/v4"
 )
 
-// errFull is answered instead of writing to a disk that is nearly full:
-// Badger writes into mapped files, where no room left is a signal that kills
-// the process and not an error.
-var errFull = errors.New("less than 64 MiB left on the store's disk")
-
 // never is the expiry, in milliseconds, of what is kept for good.
 const never = math.MaxInt64
 
@@ -25,6 +20,21 @@ func (d *db) view(fn func(*kv.Txn) error) error {
 
 // commit writes all or nothing. The caller holds the lock of what it changes.
 func (d *db) commit(fn func(*kv.Txn) error) error {
+	if err := d.room.toWrite(); err != nil {
+		return err
+	}
+	return d.update(fn)
+}
+
+// commitDeletion is commit for what makes room.
+func (d *db) commitDeletion(fn func(*kv.Txn) error) error {
+	if err := d.room.toDelete(); err != nil {
+		return err
+	}
+	return d.update(fn)
+}
+
+func (d *db) update(fn func(*kv.Txn) error) error {
 	if err := d.disk.Update(fn); err != nil {
 		return err
 	}
@@ -91,6 +101,9 @@ func (d *db) sweep(prefix []byte) error {
 func (d *db) deleteAll(keys [][]byte) error {
 	if len(keys) == 0 {
 		return nil
+	}
+	if err := d.room.toDelete(); err != nil {
+		return err
 	}
 	wb := d.disk.NewWriteBatch()
 	defer wb.Cancel()

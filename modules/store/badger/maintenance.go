@@ -13,10 +13,6 @@ const (
 	expireEvery  = 30 * time.Second
 	collectEvery = 10 * time.Minute
 	sizeEvery    = 5 * time.Second
-
-	// minRoom is what has to be free on the disk: about a second of writes,
-	// and a memtable with its table.
-	minRoom = 64 << 20
 )
 
 // maintain does the work that no call waits for, until the store is closed.
@@ -35,7 +31,7 @@ func (d *db) maintain() {
 		case <-d.done:
 			return
 		case <-tick.C:
-			d.watchRoom()
+			d.room.look()
 			if !d.syncWrites {
 				d.sync()
 			}
@@ -63,7 +59,7 @@ func (d *db) sync() {
 // collect gives back the space of large values that were deleted or have
 // expired, one file of the value log at a time, until none is worth it.
 func (d *db) collect() {
-	for {
+	for d.room.toWrite() == nil { // it moves what is still in use
 		select {
 		case <-d.done:
 			return
@@ -78,21 +74,6 @@ func (d *db) collect() {
 			return
 		}
 	}
-}
-
-// watchRoom notices a disk that is running full, and one that no longer is.
-func (d *db) watchRoom() {
-	room, ok := freeBytes(d.dir)
-	full := ok && room < minRoom
-	if d.full.Swap(full) == full {
-		return
-	}
-	if full {
-		d.log.Error("the store's disk is nearly full, nothing is written until there is room",
-			zap.String("dir", d.dir), zap.Int64("bytes_left", room))
-		return
-	}
-	d.log.Info("the store's disk has room again", zap.String("dir", d.dir))
 }
 
 // Size implements store.Store: the bytes that the files take on the disk,

@@ -33,6 +33,7 @@ const lockWait = 10 * time.Second
 // db is the open store.
 type db struct {
 	disk *kv.DB
+	room disk
 	dir  string
 	log  *zap.Logger
 	now  func() time.Time
@@ -57,8 +58,9 @@ type db struct {
 	unsaved    unsaved // counters that are in memory only
 	syncWrites bool
 
+	damaged int // files that were found damaged by Open
+
 	dirty  atomic.Bool // written to since the last sync
-	full   atomic.Bool // too little room left on the disk
 	sizeMu sync.Mutex
 	size   int64
 	sizeAt time.Time
@@ -86,14 +88,8 @@ func (b *Badger) open(log *zap.Logger, now func() time.Time, wait time.Duration)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("creating the store's directory: %w", err)
 	}
-
-	disk, err := openDisk(b.options(dir, log), wait)
-	if err != nil {
-		return nil, err
-	}
-
 	d := &db{
-		disk:   disk,
+		room:   disk{dir: dir, log: log, space: b.space},
 		dir:    dir,
 		log:    log,
 		now:    now,
@@ -104,10 +100,37 @@ func (b *Badger) open(log *zap.Logger, now func() time.Time, wait time.Duration)
 		syncWrites: b.SyncWrites,
 	}
 	d.turns = newTurns(now, d.done)
-	d.watchRoom()
+	if d.room.space == nil {
+		d.room.space = diskSpace
+	}
+	if err := d.room.toOpen(); err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	opts := b.options(dir, log)
+	err = prepare(opts, func() error {
+		if err := checkVersion(dir); err != nil {
+			return err
+		}
+		if err := inspect(opts); err != nil {
+			return err
+		}
+		if err := writeVersion(dir); err != nil {
+			return err
+		}
+		d.damaged, err = repairLogs(opts, log)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
+	}
+	d.disk, err = openDisk(opts, wait)
+	if err != nil {
+		return nil, err
+	}
+	d.room.look()
 
 	if err := d.recover(); err != nil {
-		disk.Close()
+		d.disk.Close()
 		return nil, fmt.Errorf("opening the store in %s: %w", dir, err)
 	}
 
@@ -205,9 +228,13 @@ func (d *db) Close() error {
 		d.gate.Unlock()
 		d.upkeep.Wait()
 
-		// The last writes are small, and minRoom is meant for them.
-		d.full.Store(false)
-		// The database is closed even if they fail.
+		if err := d.room.toClose(); err != nil {
+			// Badger would be killed by what it writes at its end. What was
+			// acknowledged is in its logs, as after a kill.
+			d.closeErr = fmt.Errorf("closing the store without writing out what is in memory: %w", err)
+			return
+		}
+		// The database is closed even if the last writes fail.
 		d.closeErr = errors.Join(d.commitCounters(), d.saveLimits(), d.saveWindows(), d.disk.Close())
 	})
 	return d.closeErr
@@ -227,6 +254,15 @@ func (d *db) enter(ctx context.Context) error {
 }
 
 func (d *db) leave() { d.gate.RUnlock() }
+
+func (d *db) isClosing() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
 
 func (d *db) tenant(id string) *tenant {
 	if t, ok := d.tenants.Load(id); ok {

@@ -236,34 +236,48 @@ func TestLargeValues(t *testing.T) {
 
 func TestFullDisk(t *testing.T) {
 	ctx := context.Background()
-	d := openAt(t, Badger{Path: t.TempDir()}, time.Now)
+	small := newSmallDisk()
+	b := Badger{Path: t.TempDir(), space: small.space}
+	d := openAt(t, b, time.Now)
 	s := store.SessionKey{User: "anna", ID: "one"}
+	other := store.SessionKey{User: "anna", ID: "two"}
 	must(t, d.Append(ctx, "acme", s, store.AppendOptions{Create: true}, message("1")))
-
-	d.full.Store(true)
-	err := d.Append(ctx, "acme", s, store.AppendOptions{Create: true}, message("2"))
-	if !errors.Is(err, errFull) {
-		t.Errorf("append: %v", err)
-	}
-	if err := d.CachePut(ctx, "acme", "k", nil, time.Hour); !errors.Is(err, errFull) {
-		t.Errorf("cache: %v", err)
-	}
-	must(t, d.Delete(ctx, "acme", s)) // makes room
-
-	d.full.Store(false)
+	must(t, d.Append(ctx, "acme", other, store.AppendOptions{Create: true}, message("1")))
 	counter := []store.Budget{{Key: "tokens/day", Limit: 100, Want: 10}}
-	_, err = d.Reserve(ctx, "acme", "begun", time.Minute, counter)
+	_, err := d.Reserve(ctx, "acme", "begun", time.Minute, counter)
 	must(t, err)
-	d.full.Store(true)
-	if _, err := d.Reserve(ctx, "acme", "new", time.Minute, counter); !errors.Is(err, errFull) {
-		t.Errorf("a new reservation: %v", err)
-	}
+
+	small.has(maxReserve - 1)
+	wantFull(t, d.Append(ctx, "acme", s, store.AppendOptions{Create: true}, message("2")))
+	wantFull(t, d.CachePut(ctx, "acme", "k", nil, time.Hour))
+	_, err = d.Reserve(ctx, "acme", "new", time.Minute, counter)
+	wantFull(t, err)
 	counter[0].Want = 20 // what has begun goes on
 	_, err = d.Reserve(ctx, "acme", "begun", time.Minute, counter)
 	must(t, err)
+	must(t, d.Delete(ctx, "acme", s)) // makes room
+	if d.Health() == nil {
+		t.Error("the store is healthy on a full disk")
+	}
 
-	d.watchRoom()
-	must(t, d.Append(ctx, "acme", s, store.AppendOptions{Create: true}, message("2")))
+	small.has(0)
+	for range 3 {
+		wantFull(t, d.Delete(ctx, "acme", other))
+		wantFull(t, d.Retract(ctx, "acme", other, 1))
+		wantFull(t, d.EraseTenant(ctx, "acme"))
+	}
+
+	small.has(512 << 20)
+	must(t, d.Append(ctx, "acme", other, store.AppendOptions{}, message("2")))
+	if err := d.Health(); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+
+	small.has(0)
+	wantFull(t, d.Close())
+	small.has(openRoom - 1)
+	_, err = provisioned(t, b).open(quiet(t), time.Now, 0)
+	wantFull(t, err)
 }
 
 func TestSize(t *testing.T) {

@@ -93,9 +93,6 @@ func (d *db) Append(ctx context.Context, tenant string, s store.SessionKey, opts
 	if err != nil {
 		return fmt.Errorf("encoding a message: %w", err)
 	}
-	if d.full.Load() {
-		return fmt.Errorf("appending to a session: %w", errFull)
-	}
 
 	t := d.tenant(tenant)
 	t.erase.RLock()
@@ -246,7 +243,7 @@ func (d *db) Retract(ctx context.Context, tenant string, s store.SessionKey, seq
 	defer t.erase.RUnlock()
 	defer d.lock(sessionKey(tenant, s)).Unlock()
 
-	err := d.commit(func(txn *kv.Txn) error {
+	err := d.commitDeletion(func(txn *kv.Txn) error {
 		m, err := loadMeta(txn, sessionKey(tenant, s))
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
@@ -312,7 +309,7 @@ func (d *db) unlink(tenant string, s store.SessionKey) (prefix []byte, err error
 	key := sessionKey(tenant, s)
 	defer d.lock(key).Unlock()
 
-	err = d.commit(func(txn *kv.Txn) error {
+	err = d.commitDeletion(func(txn *kv.Txn) error {
 		m, err := loadMeta(txn, key)
 		if err != nil {
 			return err

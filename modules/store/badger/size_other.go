@@ -20,5 +20,5 @@ func usedBytes(dir string) int64 {
 	return sum
 }
 
-// freeBytes is not known here.
-func freeBytes(string) (int64, bool) { return 0, false }
+// diskSpace is not known here.
+func diskSpace(string) (free, total int64, ok bool) { return 0, 0, false }

@@ -33,11 +33,13 @@ func fileBytes(f fs.DirEntry) int64 {
 	return info.Size()
 }
 
-// freeBytes returns what this user may still write to a directory's disk.
-func freeBytes(dir string) (int64, bool) {
+// diskSpace returns what this user may still write to a directory's disk, and
+// the size of that disk.
+func diskSpace(dir string) (free, total int64, ok bool) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, false
+		return 0, 0, false
 	}
-	return int64(st.Bavail) * int64(st.Bsize), true //nolint:unconvert // their types differ between systems
+	size := int64(st.Bsize)                                       //nolint:unconvert // its type differs between systems
+	return int64(st.Bavail) * size, int64(st.Blocks) * size, true //nolint:unconvert // their types differ, too
 }

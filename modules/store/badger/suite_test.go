@@ -1,6 +1,8 @@
 package badger
 
 import (
+	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,26 @@ func openAt(t testing.TB, b Badger, now func() time.Time) *db {
 	}
 	t.Cleanup(func() { d.Close() })
 	return d
+}
+
+// smallDisk is a disk of 1 GiB with as much room as a test says.
+type smallDisk struct{ free atomic.Int64 }
+
+func newSmallDisk() *smallDisk {
+	d := new(smallDisk)
+	d.has(512 << 20)
+	return d
+}
+
+func (d *smallDisk) has(free int64) { d.free.Store(free) }
+
+func (d *smallDisk) space(string) (free, total int64, ok bool) { return d.free.Load(), 1 << 30, true }
+
+func wantFull(t testing.TB, err error) {
+	t.Helper()
+	if _, ok := errors.AsType[*roomError](err); !ok {
+		t.Errorf("error is %v, want a full disk", err)
+	}
 }
 
 func quiet(t testing.TB) *zap.Logger {

@@ -175,12 +175,13 @@ func TestTooManyWindowsAreRefused(t *testing.T) {
 
 // A full disk is no reason to forget what is only in memory.
 func TestWindowsNeedNoDisk(t *testing.T) {
-	d := openAt(t, Badger{Path: t.TempDir()}, time.Now)
-	d.full.Store(true)
+	small := newSmallDisk()
+	d := openAt(t, Badger{Path: t.TempDir(), space: small.space}, time.Now)
+	small.has(0)
 	spend(t, d, "acme", "a", "anna", 10)
 	wantUsed(t, d, "acme", "anna", 10)
 	_, err := d.Settle(context.Background(), "acme", "b", append(sliding("anna", 5), store.Budget{Key: "day", Want: 5}))
-	wantErr(t, err, errFull)
+	wantFull(t, err)
 	wantUsed(t, d, "acme", "anna", 10)
 }
 
