@@ -36,6 +36,7 @@ type Caddy struct {
 	Admin string // of the admin API
 	Log   *LogBuffer
 	Env   []string
+	Disk  *Disk         // that it can write to besides; may be nil
 	Exit  chan struct{} // closed when the process has ended
 	Err   error         // how the process ended
 }
@@ -96,11 +97,17 @@ const globalOptions = `{
 // does not end cleanly or reports a data race.
 func Start(t testing.TB, options, site string, env ...string) *Caddy {
 	t.Helper()
-	return startIn(t, t.TempDir(), options, site, env...)
+	return startIn(t, t.TempDir(), nil, options, site, env...)
+}
+
+// StartOn is Start with a disk, whose directory is {$DISK}.
+func StartOn(t testing.TB, disk *Disk, options, site string) *Caddy {
+	t.Helper()
+	return startIn(t, t.TempDir(), disk, options, site, "DISK="+disk.Dir)
 }
 
 // startIn is Start in a given directory.
-func startIn(t testing.TB, dir, options, site string, env ...string) *Caddy {
+func startIn(t testing.TB, dir string, disk *Disk, options, site string, env ...string) *Caddy {
 	t.Helper()
 	port, adminPort := FreePort(t), FreePort(t)
 	c := &Caddy{
@@ -109,6 +116,7 @@ func startIn(t testing.TB, dir, options, site string, env ...string) *Caddy {
 		URL:   fmt.Sprintf("http://127.0.0.1:%d", port),
 		Admin: fmt.Sprintf("http://127.0.0.1:%d", adminPort),
 		Env:   env,
+		Disk:  disk,
 	}
 	c.WriteConfig(options, site)
 	c.Run()
@@ -132,7 +140,11 @@ func (c *Caddy) Command(ctx context.Context, args ...string) *exec.Cmd {
 	if err != nil {
 		c.T.Fatal(err)
 	}
-	cmd := exec.CommandContext(ctx, file, args...)
+	line := append([]string{file}, args...)
+	if c.Disk != nil {
+		line = append(c.Disk.enter(c.Dir), line...)
+	}
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // a command of this test
 	cmd.Dir = c.Dir
 	cmd.Env = append(os.Environ(), "HOME="+c.Dir, "XDG_DATA_HOME="+c.Dir, "XDG_CONFIG_HOME="+c.Dir, "GORACE=exitcode=66")
 	cmd.Env = append(cmd.Env, c.Env...)
