@@ -108,9 +108,16 @@ func InvalidAPIKey() *Error {
 	return &Error{Status: http.StatusUnauthorized, Code: "invalid_api_key", Message: "Send a valid API key as Authorization: Bearer KEY or X-Api-Key: KEY"}
 }
 
+// InvalidToken is a request whose token is missing or refused.
+func InvalidToken(message string) *Error {
+	e := InvalidAPIKey()
+	e.Message = message
+	return e
+}
+
 // TenantMismatch is a request that names several tenants.
 func TenantMismatch() *Error {
-	return &Error{Status: http.StatusForbidden, Code: "tenant_mismatch", Message: "The header, the host and the API key must name the same tenant"}
+	return &Error{Status: http.StatusForbidden, Code: "tenant_mismatch", Message: "The header, the host, the API key and the token must name the same tenant"}
 }
 
 // ModelNotAllowed is a model outside the tenant's list.

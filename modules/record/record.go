@@ -30,6 +30,7 @@ const (
 	SourceHeader = "header"
 	SourceHost   = "host"
 	SourceAPIKey = "api_key"
+	SourceJWT    = "jwt"
 )
 
 // Record is what the chain knows of one request. It belongs to the goroutine
@@ -44,6 +45,9 @@ type Record struct {
 	// Source is the source that named the tenant; empty where the
 	// configuration did.
 	Source string
+
+	// Authenticated says that an API key or a token has let the request in.
+	Authenticated bool
 
 	// User is never empty.
 	User string
@@ -148,15 +152,16 @@ func (rec *Record) CallSoFar() Call {
 // learns does not come to this one.
 func (rec *Record) Fork() *Record {
 	return &Record{
-		TraceID:      rec.TraceID,
-		Tenant:       rec.Tenant,
-		Source:       rec.Source,
-		User:         rec.User,
-		Session:      rec.Session,
-		Limiters:     rec.Limiters,
-		TokenWindows: rec.TokenWindows,
-		Turn:         rec.Turn,
-		Call:         rec.CallSoFar(),
+		TraceID:       rec.TraceID,
+		Tenant:        rec.Tenant,
+		Source:        rec.Source,
+		Authenticated: rec.Authenticated,
+		User:          rec.User,
+		Session:       rec.Session,
+		Limiters:      rec.Limiters,
+		TokenWindows:  rec.TokenWindows,
+		Turn:          rec.Turn,
+		Call:          rec.CallSoFar(),
 	}
 }
 
