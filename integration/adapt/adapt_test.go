@@ -26,7 +26,7 @@ func TestAdapt(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"OPENAI_API_KEY": "sk-openai", "ACME_KEY": "acme-key", "ACME_OPENAI_KEY": "sk-acme",
-		"CHAT_STORE_KEY": strings.Repeat("0f", 32),
+		"CHAT_STORE_KEY": strings.Repeat("0f", 32), "JWT_SECRET": strings.Repeat("s", 64),
 	} {
 		t.Setenv(name, value)
 	}

@@ -40,7 +40,7 @@ func TestDocsName(t *testing.T) {
 	t.Run("every option", func(t *testing.T) {
 		for name, configs := range map[string][]any{
 			"chat.md":           {chat.App{}, chat.TenantConfig{}, badger.Badger{}},
-			"tenant_resolve.md": {tenantresolve.Handler{}, tenantresolve.Source{}},
+			"tenant_resolve.md": {tenantresolve.Handler{}, tenantresolve.Source{}, tenantresolve.JWT{}},
 			"chat_ratelimit.md": {chatratelimit.Handler{}},
 			"chat_session.md":   {chatsession.Handler{}},
 			"ai_gateway.md":     {aigateway.Handler{}, aigateway.Model{}, aigateway.Price{}, aigateway.CircuitBreaker{}, upstream.Upstream{}},

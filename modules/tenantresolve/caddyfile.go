@@ -27,6 +27,17 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    from header [<name>]
 //	    from host
 //	    from api_key [<header>...]
+//	    from jwt [<header>...] {
+//	        jwks         <url or file>
+//	        secret       <secret>
+//	        public_key   <file>
+//	        issuer       <issuer>...
+//	        audience     <audience>...
+//	        tenant_claim <name>
+//	        user_claim   <name>
+//	        algorithms   <name>...
+//	        leeway       <duration>
+//	    }
 //	    user_header <name>
 //	    optional
 //	}
@@ -41,12 +52,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.NextBlock(0) {
 		switch d.Val() {
 		case "from":
+			begin := *d // its line is the one to name, not that of a block's end
 			s, err := unmarshalSource(d)
 			if err != nil {
 				return err
 			}
 			if h.looksAt(s.Type) {
-				return d.Errf("from: %s is listed twice", s.Type)
+				return begin.Errf("from: %s is listed twice", s.Type)
 			}
 			h.From = append(h.From, s)
 		case "user_header":
@@ -76,16 +88,20 @@ func unmarshalSource(d *caddyfile.Dispenser) (Source, error) {
 	switch s.Type {
 	case record.SourceHeader:
 		most = 1
-	case record.SourceAPIKey:
+	case record.SourceAPIKey, record.SourceJWT:
 		most = len(s.Headers)
 	case record.SourceHost:
 	default:
-		return s, d.Errf("from: '%s': want header, host or api_key", s.Type)
+		return s, d.Errf("from: '%s': want header, host, api_key or jwt", s.Type)
 	}
 	if len(s.Headers) > most {
 		return s, d.ArgErr()
 	}
-	return s, nil
+	var err error
+	if s.Type == record.SourceJWT {
+		s.JWT, err = unmarshalJWT(d)
+	}
+	return s, err
 }
 
 // Interface guard

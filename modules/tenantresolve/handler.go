@@ -20,11 +20,12 @@ func init() {
 	caddy.RegisterModule(Handler{})
 }
 
-// Handler finds the tenant of a request, by header, host or API key, checks
+// Handler finds the tenant of a request, by header, host, API key or JWT, checks
 // that the request may act for it, and names it to the next handler in the
 // headers X-Tenant-Id, X-User-Id and X-Trace-Id. The first source that names a tenant
 // decides, and the others must not contradict it. A tenant with API keys is
-// entered with one of them only, whatever named it.
+// entered with one of them only, or with a JWT, whatever named it. Where jwt is a
+// source, that goes for every tenant.
 type Handler struct {
 	// The tenant of every request here. Other sources must not contradict
 	// it. Default: none, or "default" where no tenant is configured at all.
@@ -47,12 +48,15 @@ type Handler struct {
 
 // Source is one place to look for a tenant.
 type Source struct {
-	// What is looked at: header, host or api_key.
+	// What is looked at: header, host, api_key or jwt.
 	Type string `json:"type"`
 
 	// The headers to look at. Default: X-Tenant-Id for header; Authorization
-	// (Bearer) and X-Api-Key for api_key.
+	// (Bearer) and X-Api-Key for api_key; Authorization (Bearer) for jwt.
 	Headers []string `json:"headers,omitempty"`
+
+	// Which tokens count, for jwt. Default: none, it is required there.
+	JWT *JWT `json:"jwt,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -70,7 +74,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.From = []Source{{Type: record.SourceHeader}, {Type: record.SourceHost}, {Type: record.SourceAPIKey}}
 	}
 	for i := range h.From {
-		h.From[i].setDefaults()
+		if err := h.From[i].provision(h.log); err != nil {
+			return err
+		}
 	}
 	if h.UserHeader == "" {
 		h.UserHeader = record.HeaderUser
@@ -80,27 +86,45 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return err
 }
 
-func (s *Source) setDefaults() {
+func (s *Source) provision(log *zap.Logger) error {
+	if err := s.check(); err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	if s.JWT != nil {
+		if err := s.JWT.provision(log); err != nil {
+			return fmt.Errorf("from jwt: %w", err)
+		}
+	}
 	if len(s.Headers) > 0 {
-		return
+		return nil
 	}
 	switch s.Type {
 	case record.SourceHeader:
 		s.Headers = []string{record.HeaderTenant}
 	case record.SourceAPIKey:
 		s.Headers = defaultKeyHeaders
+	case record.SourceJWT:
+		s.Headers = defaultTokenHeaders
 	}
+	return nil
+}
+
+func (s *Source) check() error {
+	switch s.Type {
+	case record.SourceHeader, record.SourceHost, record.SourceAPIKey, record.SourceJWT:
+	default:
+		return fmt.Errorf("%q: want header, host, api_key or jwt", s.Type)
+	}
+	if isJWT := s.Type == record.SourceJWT; isJWT != (s.JWT != nil) {
+		return fmt.Errorf("%s: want the member jwt with type jwt, and only there", s.Type)
+	}
+	return nil
 }
 
 // Validate checks the sources and the named tenant.
 func (h *Handler) Validate() error {
 	seen := make(map[string]bool)
 	for _, s := range h.From {
-		switch s.Type {
-		case record.SourceHeader, record.SourceHost, record.SourceAPIKey:
-		default:
-			return fmt.Errorf("from: %q: want header, host or api_key", s.Type)
-		}
 		if seen[s.Type] {
 			return fmt.Errorf("from: %s is listed twice", s.Type)
 		}
@@ -114,14 +138,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer func() { done(err) }()
 	rec, w := x.Rec, x.W
 
-	if rec.Tenant != nil {
+	if rec.Tenant != nil && !h.mustLogIn(rec) {
 		return h.again(w, r, rec, next)
 	}
-	user, err := chat.UserFrom(r.Header, h.UserHeader)
+	found, err := h.resolve(r, rec)
 	if err != nil {
 		return apierror.Answer(h.log, w, r, err)
 	}
-	found, err := h.resolve(r)
+	user, err := h.userOf(r, found)
 	if err != nil {
 		return apierror.Answer(h.log, w, r, err)
 	}
@@ -131,9 +155,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 
 	rec.Tenant, rec.Source, rec.User = found.tenant, found.source, user
+	rec.Authenticated = len(found.used) > 0
 	found.stripCredential(r.Header)
 	setHeaders(r.Header, rec)
 	return next.ServeHTTP(w, r)
+}
+
+// userOf returns the user that the token names. Without a token the header
+// does. Errors are *apierror.Error.
+func (h *Handler) userOf(r *http.Request, f found) (string, error) {
+	if f.user != "" {
+		return f.user, nil
+	}
+	return chat.UserFrom(r.Header, h.UserHeader)
+}
+
+// mustLogIn is for a request that an earlier tenant_resolve has let in without
+// the credential that this one asks for.
+func (h *Handler) mustLogIn(rec *record.Record) bool {
+	return h.jwtSource() != nil && !rec.Authenticated
 }
 
 // again is for a request that an earlier tenant_resolve has let in, and taken
@@ -161,6 +201,7 @@ func clearHeaders(h http.Header) {
 type found struct {
 	tenant *tenant.Tenant // nil where none was named
 	source string
+	user   string   // that a token names; empty without one
 	used   []string // the headers whose credential did it
 }
 

@@ -10,7 +10,12 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
-var defaultKeyHeaders = []string{"Authorization", "X-Api-Key"}
+const headerAuthorization = "Authorization"
+
+var (
+	defaultKeyHeaders   = []string{headerAuthorization, "X-Api-Key"}
+	defaultTokenHeaders = []string{headerAuthorization}
+)
 
 // key is an API key of a request, by its digest.
 type key struct {
@@ -28,13 +33,17 @@ type claim struct {
 // resolve finds the tenant of a request and checks that it may act for it.
 // A found without a tenant is a request that may pass without one. Errors
 // are *apierror.Error.
-func (h *Handler) resolve(r *http.Request) (found, error) {
+func (h *Handler) resolve(r *http.Request, rec *record.Record) (found, error) {
 	tenants := h.app.Tenancy()
 	keys := readKeys(r.Header, h.keyHeaders(), tenants)
-	claims := h.claims(r, tenants, keys)
+	tok, err := h.readToken(r, tenants)
+	if err != nil {
+		return found{}, err
+	}
+	claims := h.claims(r, rec, tenants, keys, tok)
 
 	if len(claims) == 0 {
-		return found{}, h.unnamed(keys)
+		return found{}, h.unnamed(keys, tok)
 	}
 	first := claims[0]
 	for _, c := range claims[1:] {
@@ -47,31 +56,50 @@ func (h *Handler) resolve(r *http.Request) (found, error) {
 		return found{}, apierror.TenantUnknown()
 	}
 	f := found{tenant: t, source: first.source, used: headersOf(keys, t)}
-	if len(t.Keys) > 0 && len(f.used) == 0 {
-		return found{}, apierror.InvalidAPIKey()
+	if tok.proves(first) {
+		f.user, f.used = tok.user, append(f.used, tok.header)
+	}
+	if len(f.used) == 0 && h.needsCredential(t) {
+		return found{}, h.refuse(tok)
 	}
 	return f, nil
 }
 
-// claims returns what the sources say, in their order.
-func (h *Handler) claims(r *http.Request, tenants *tenant.Registry, keys []key) []claim {
+// needsCredential reports whether a tenant is only entered with a key or a
+// token. Where tokens say who the user is, a header must not say it without one.
+func (h *Handler) needsCredential(t *tenant.Tenant) bool {
+	return len(t.Keys) > 0 || h.jwtSource() != nil
+}
+
+// claims returns what the configuration, an earlier tenant_resolve and the
+// sources say, in this order.
+func (h *Handler) claims(r *http.Request, rec *record.Record, tenants *tenant.Registry, keys []key, tok *token) []claim {
 	var list []claim
 	if h.Tenant != "" {
 		list = append(list, claim{id: h.Tenant})
 	}
+	if rec.Tenant != nil {
+		list = append(list, claim{rec.Tenant.ID, rec.Source})
+	}
 	for _, s := range h.From {
-		for _, id := range s.names(r, tenants, keys) {
+		for _, id := range s.names(r, tenants, keys, tok) {
 			list = append(list, claim{id, s.Type})
 		}
 	}
-	if len(list) == 0 && tenants.IsDefault() && !h.credentialsOnly() {
-		list = append(list, claim{id: tenant.DefaultID})
+	if len(list) > 0 || !tenants.IsDefault() {
+		return list
 	}
-	return list
+	switch {
+	case tok.valid():
+		return []claim{{tenant.DefaultID, record.SourceJWT}}
+	case !h.credentialsOnly():
+		return []claim{{id: tenant.DefaultID}}
+	}
+	return nil
 }
 
 // names returns the ids that one source names.
-func (s Source) names(r *http.Request, tenants *tenant.Registry, keys []key) []string {
+func (s Source) names(r *http.Request, tenants *tenant.Registry, keys []key, tok *token) []string {
 	var ids []string
 	switch s.Type {
 	case record.SourceHeader:
@@ -89,27 +117,34 @@ func (s Source) names(r *http.Request, tenants *tenant.Registry, keys []key) []s
 				ids = append(ids, k.owner.ID)
 			}
 		}
+	case record.SourceJWT:
+		if tok.valid() && tok.tenant != "" {
+			ids = append(ids, tok.tenant)
+		}
 	}
 	return ids
 }
 
 // unnamed is the answer to a request that names no tenant.
-func (h *Handler) unnamed(keys []key) error {
-	if h.Optional {
+func (h *Handler) unnamed(keys []key, tok *token) error {
+	switch {
+	case h.Optional:
 		return nil
+	case tok != nil, h.credentialsOnly(), h.looksAt(record.SourceAPIKey) && len(keys) > 0:
+		return h.refuse(tok)
+	default:
+		return apierror.TenantRequired()
 	}
-	if h.looksAt(record.SourceAPIKey) && len(keys) > 0 {
-		return apierror.InvalidAPIKey()
-	}
-	if h.credentialsOnly() {
-		return apierror.InvalidAPIKey()
-	}
-	return apierror.TenantRequired()
 }
 
 // credentialsOnly says whether nothing but a credential names a tenant here.
 func (h *Handler) credentialsOnly() bool {
-	return len(h.From) == 1 && h.looksAt(record.SourceAPIKey)
+	for _, s := range h.From {
+		if s.Type != record.SourceAPIKey && s.Type != record.SourceJWT {
+			return false
+		}
+	}
+	return true
 }
 
 func (h *Handler) looksAt(source string) bool {
@@ -136,10 +171,7 @@ func readKeys(h http.Header, headers []string, tenants *tenant.Registry) []key {
 	var keys []key
 	for _, name := range headers {
 		for _, value := range h.Values(name) {
-			secret := value
-			if http.CanonicalHeaderKey(name) == "Authorization" {
-				secret = bearer(value)
-			}
+			secret := credentialIn(name, value)
 			if secret == "" {
 				continue
 			}
@@ -148,6 +180,14 @@ func readKeys(h http.Header, headers []string, tenants *tenant.Registry) []key {
 		}
 	}
 	return keys
+}
+
+// credentialIn returns the key or token in a header's value, empty without one.
+func credentialIn(header, value string) string {
+	if http.CanonicalHeaderKey(header) == headerAuthorization {
+		return bearer(value)
+	}
+	return value
 }
 
 // bearer returns the token of an Authorization header of that scheme.
