@@ -156,13 +156,6 @@ func ParseJWKS(doc []byte) (KeySet, error) {
 }
 
 func parseJWK(raw jsontext.Value) (publicKey, bool) {
-	var secret struct {
-		K jsontext.Value `json:"k"`
-		D jsontext.Value `json:"d"`
-	}
-	if err := json.Unmarshal(raw, &secret); err != nil || secret.K != nil || secret.D != nil {
-		return publicKey{}, false
-	}
 	var k jose.JSONWebKey
 	if err := k.UnmarshalJSON(raw); err != nil || !k.Valid() || !k.IsPublic() {
 		return publicKey{}, false

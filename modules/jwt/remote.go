@@ -123,8 +123,12 @@ func (r *Remote) due(known bool, now time.Time) bool {
 // fetch belongs to no request: the first client may leave while others wait.
 func (r *Remote) fetch() {
 	keys, err := r.get()
+	if err != nil {
+		r.failed(err)
+	}
 
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if err == nil {
 		r.keys, r.fetched, r.failures = keys, time.Now(), 0
 	} else {
@@ -133,11 +137,6 @@ func (r *Remote) fetch() {
 	}
 	close(r.flight)
 	r.flight = nil
-	r.mu.Unlock()
-
-	if err != nil {
-		r.failed(err)
-	}
 }
 
 func (r *Remote) get() (KeySet, error) {

@@ -42,10 +42,13 @@ func Looks(credential string) bool { return strings.Count(credential, ".") == 2 
 // Why a token is refused before its signature is known to be valid. The texts
 // hold nothing of the token.
 var (
-	errTooLarge  = fmt.Errorf("the token is larger than %d bytes", maxToken)
-	errMalformed = errors.New("the token is malformed, or its algorithm is not allowed")
-	errCritical  = errors.New("the token has the header crit or b64, which is not supported")
-	errSignature = errors.New("no known key made the token's signature")
+	errForm       = errors.New("the credential is not a signed token in three parts")
+	errTooLarge   = fmt.Errorf("the token is larger than %d bytes", maxToken)
+	errMalformed  = errors.New("the token is malformed")
+	errAlgorithm  = errors.New("the token's algorithm is not allowed")
+	errCritical   = errors.New("the token has the header crit or b64, which is not supported")
+	errUnknownKey = errors.New("no known key fits the token's key id and algorithm")
+	errSignature  = errors.New("the token's signature is not from the key that it names")
 )
 
 // ClaimError is a claim for which a token is refused. The token's signature is
@@ -71,6 +74,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(keys) == 0 {
+		return nil, errUnknownKey
+	}
 	payload, err := checkSignature(signed, keys)
 	if err != nil {
 		return nil, err
@@ -83,10 +89,16 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 }
 
 func (v *Verifier) parse(token string) (*jose.JSONWebSignature, error) {
+	if !Looks(token) {
+		return nil, errForm
+	}
 	if len(token) > maxToken {
 		return nil, errTooLarge
 	}
 	signed, err := jose.ParseSignedCompact(token, v.Algorithms)
+	if _, ok := errors.AsType[*jose.ErrUnexpectedSignatureAlgorithm](err); ok {
+		return nil, errAlgorithm
+	}
 	if err != nil {
 		return nil, errMalformed // its own text may quote the token
 	}
