@@ -3,6 +3,8 @@ package tenants
 import (
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -102,6 +104,32 @@ func TestIssuer(t *testing.T) {
 			c.Reload()
 			close(gate)
 			wg.Wait()
+		},
+		"a reload while the issuer is down": func(t *testing.T, up *harness.Upstream, old, _ signer) {
+			c := startLogin(t, up.Origin())
+			wantEntry(t, c, "before", old.token(nil), "")
+			up.Down()
+			c.Reload()
+			c.Reload()
+			wantEntry(t, c, "after", old.token(nil), "")
+		},
+		"a reload that fails": func(t *testing.T, up *harness.Upstream, old, _ signer) {
+			c := startLogin(t, up.Origin())
+			wantEntry(t, c, "before", old.token(nil), "")
+			up.Down()
+			config := filepath.Join(c.Dir, "Caddyfile")
+			text, err := os.ReadFile(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, config, string(text)+"http://broken.test:{$PORT} {\ntenant_resolve nobody\n}\n")
+			if out, err := c.Command(t.Context(), "reload", "--config", "Caddyfile", "--address", strings.TrimPrefix(c.Admin, "http://")).CombinedOutput(); err == nil {
+				t.Errorf("it loads: %s", out)
+			}
+			wantEntry(t, c, "after", old.token(nil), "")
+			writeFile(t, config, string(text))
+			c.Reload()
+			wantEntry(t, c, "after another one", old.token(nil), "")
 		},
 		"garbage": func(t *testing.T, up *harness.Upstream, old, next signer) {
 			c := startLogin(t, up.Origin())

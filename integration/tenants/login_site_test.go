@@ -219,7 +219,8 @@ const loginSites = `
 // startLogin runs loginSites with an issuer's JWKS at a URL or in a file.
 func startLogin(t testing.TB, jwks string) *harness.Caddy {
 	up := harness.NewUpstream(t, reports)
-	return harness.StartSites(t, tenantOptions, loginSites, append(tenantEnv(up.Origin()), "JWT_SECRET="+jwtSecret, "JWKS="+jwks)...)
+	options := strings.Replace(tenantOptions, "{env.GLOBEX_KEY}", "{env.GLOBEX_KEY} globex.dotted.key", 1)
+	return harness.StartSites(t, options, loginSites, append(tenantEnv(up.Origin()), "JWT_SECRET="+jwtSecret, "JWKS="+jwks)...)
 }
 
 // bearer is the header of a token or key.

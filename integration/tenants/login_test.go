@@ -68,6 +68,8 @@ func TestLogin(t *testing.T) {
 		{name: "a token behind another scheme", path: "/jwt", header: append([]string{"Authorization", "Basic YTpi"}, bearer(good)...), tenant: "acme", source: "jwt", left: ann},
 		{name: "a token and a key", path: "/all", header: append(with(map[string]any{"tenant_id": "globex"}), "X-Api-Key", "globex-key"), tenant: "globex", source: "api_key", left: map[string]string{"X-User-Id": "ann", "Authorization": "", "X-Api-Key": ""}},
 		{name: "a token and another's key", path: "/all", header: append(bearer(good), "X-Api-Key", "globex-key"), code: "tenant_mismatch"},
+		{name: "a key with dots beside a token", path: "/own-header", header: append(bearer("globex.dotted.key"), "X-Token", s.token(map[string]any{"tenant_id": "globex"})), tenant: "globex", source: "jwt", left: map[string]string{"X-User-Id": "ann", "Authorization": "", "X-Token": ""}},
+		{name: "a key with dots", path: "/all", header: bearer("globex.dotted.key"), tenant: "globex", source: "api_key", left: map[string]string{"Authorization": ""}},
 		{name: "a key alone", path: "/all", header: append(bearer("globex-key"), "X-User-Id", "bob"), tenant: "globex", source: "api_key", left: user("bob")},
 		{name: "a key beside an application's token", path: "/all", header: append(bearer("a.b.c"), "X-Api-Key", "globex-key"), tenant: "globex", source: "api_key", left: map[string]string{"Authorization": "Bearer a.b.c", "X-Api-Key": ""}},
 
@@ -85,6 +87,10 @@ func TestLogin(t *testing.T) {
 		{name: "header and a token for no tenant", path: "/all", header: with(map[string]any{"tenant_id": nil}, tid, "acme"), code: "invalid_api_key"},
 		{name: "host and a token for no tenant", path: "/all", host: "acme.test", header: with(map[string]any{"tenant_id": nil}), code: "invalid_api_key"},
 		{name: "nothing at all", path: "/all", code: "tenant_required"},
+		{name: "an opaque token", path: "/all", header: bearer("opaque"), code: "invalid_api_key"},
+		{name: "an opaque token where keys are no source", path: "/optional", header: append(bearer("opaque"), tid, "acme"), code: "invalid_api_key"},
+		{name: "an encrypted token", path: "/jwt-first", header: bearer("a.b.c.d.e"), code: "invalid_api_key"},
+		{name: "an opaque one where keys are no source", path: "/jwt-first", header: bearer("opaque"), code: "invalid_api_key"},
 		{name: "a wrong token alone", path: "/all", header: bearer(none), code: "invalid_api_key"},
 		{name: "unknown by header", path: "/all", header: []string{tid, "nobody"}, code: "tenant_unknown"},
 
@@ -105,6 +111,7 @@ func TestLogin(t *testing.T) {
 		{name: "own header", path: "/own-header", header: []string{"X-Token", logged}, tenant: "acme", source: "jwt", left: map[string]string{"X-User-Id": "ann", "X-Token": ""}},
 		{name: "own header beside the application's", path: "/own-header", header: []string{"X-Token", logged, "Authorization", "Basic YTpi"}, tenant: "acme", source: "jwt", left: map[string]string{"X-User-Id": "ann", "X-Token": "", "Authorization": "Basic YTpi"}},
 		{name: "own header or the usual one", path: "/own-header", header: bearer(good), tenant: "acme", source: "jwt", left: ann},
+		{name: "own header beside an opaque token", path: "/own-header", header: append(bearer("opaque"), "X-Token", logged), tenant: "acme", source: "jwt", left: map[string]string{"X-User-Id": "ann", "X-Token": "", "Authorization": "Bearer opaque"}},
 		{name: "two tokens in two headers", path: "/own-header", header: with(map[string]any{"sub": "bob"}, "X-Token", logged), code: "invalid_request"},
 
 		// behind another tenant_resolve

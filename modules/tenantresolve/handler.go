@@ -3,6 +3,7 @@
 package tenantresolve
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -133,6 +134,17 @@ func (h *Handler) Validate() error {
 	return h.app.CheckTenant(h.Tenant)
 }
 
+// Cleanup lets go of what Provision has taken, however far that came.
+func (h *Handler) Cleanup() error {
+	var err error
+	for _, s := range h.From {
+		if s.JWT != nil {
+			err = errors.Join(err, s.JWT.cleanup())
+		}
+	}
+	return err
+}
+
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	x, done := h.app.Enter(w, r)
 	defer func() { done(err) }()
@@ -217,5 +229,6 @@ func (f found) stripCredential(h http.Header) {
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

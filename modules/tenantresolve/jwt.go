@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -62,6 +61,7 @@ type JWT struct {
 	Leeway caddy.Duration `json:"leeway,omitempty"`
 
 	verifier *jwt.Verifier
+	issuer   string // its key in issuers; empty for other keys
 }
 
 var errKeySources = errors.New("want one of jwks <url or file>, secret <secret> and public_key <file>")
@@ -164,9 +164,7 @@ func (c *JWT) provisionKeys(log *zap.Logger) error {
 	if len(v.Algorithms) == 0 {
 		v.Algorithms = jwt.PublicKeyAlgorithms
 	}
-	failed := func(err error) {
-		log.Error("the keys for tokens cannot be read; the last ones stay in use", zap.Error(err))
-	}
+	failed := func(err error) { logKeys(log, err) }
 	var err error
 	if c.PublicKey != "" {
 		if v.Keys, err = jwt.OpenFile(c.PublicKey, jwt.ParsePEM, failed); err != nil {
@@ -180,7 +178,7 @@ func (c *JWT) provisionKeys(log *zap.Logger) error {
 		}
 		return nil
 	}
-	if v.Keys, err = c.remoteKeys(log, failed); err != nil {
+	if v.Keys, err = c.remoteKeys(log); err != nil {
 		return fmt.Errorf("jwks: %w", err)
 	}
 	return nil
@@ -202,13 +200,27 @@ func provisionSecret(v *jwt.Verifier, s string) error {
 	return nil
 }
 
-func (c *JWT) remoteKeys(log *zap.Logger, failed func(error)) (jwt.Keys, error) {
+func (c *JWT) remoteKeys(log *zap.Logger) (jwt.Keys, error) {
 	u, err := parseURL(c.JWKS)
 	if err != nil {
 		return nil, err
 	}
 	c.warn(u, log)
-	return jwt.NewRemote(u.String(), newTransport(), failed), nil
+	i, err := useIssuer(u.String(), log)
+	if err != nil {
+		return nil, err
+	}
+	c.issuer = u.String()
+	return i.keys, nil
+}
+
+// cleanup lets go of the issuer, if there is one.
+func (c *JWT) cleanup() error {
+	if c.issuer == "" {
+		return nil
+	}
+	_, err := issuers.Delete(c.issuer)
+	return err
 }
 
 // warn says what makes a token from that issuer less than it seems.
@@ -234,14 +246,6 @@ func parseURL(place string) (*url.URL, error) {
 		return nil, fmt.Errorf("'%s': want a URL such as https://login.example.com/keys, or a file", place)
 	}
 	return u, nil
-}
-
-// newTransport keeps no connection: keys are fetched too rarely for that, and
-// an idle one would outlive the configuration.
-func newTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DisableKeepAlives = true
-	return t
 }
 
 // replace replaces placeholders. Its errors quote nothing that may be a secret.

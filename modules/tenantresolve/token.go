@@ -48,33 +48,38 @@ func (h *Handler) jwtSource() *Source {
 }
 
 // readToken reads and checks the token of a request; nil without one, or where
-// tokens are no source. What is a known API key is not a token. Errors are
-// *apierror.Error.
+// tokens are no source. Errors are *apierror.Error.
 func (h *Handler) readToken(r *http.Request, tenants *tenant.Registry) (*token, error) {
 	s := h.jwtSource()
 	if s == nil {
 		return nil, nil
 	}
-	text, header := "", ""
-	for _, name := range s.Headers {
-		for _, value := range r.Header.Values(name) {
-			credential := credentialIn(name, value)
-			if !jwt.Looks(credential) || tenants.ByKey(tenant.DigestOf(credential)) != nil || credential == text {
-				continue
-			}
-			if text != "" {
-				// which of two users it is must not depend on an order
-				return nil, apierror.InvalidRequest(name, "want one token")
-			}
-			text, header = credential, name
-		}
-	}
-	if text == "" {
-		return nil, nil
+	text, header, err := s.findToken(r.Header, tenants)
+	if err != nil || text == "" {
+		return nil, err
 	}
 	t := s.JWT.check(r.Context(), text)
 	t.header = header
 	return t, nil
+}
+
+// findToken returns the credential that looks like a token, else another one
+// that is no known API key. Two tokens are an error: which of two users it is
+// must not depend on their order.
+func (s *Source) findToken(h http.Header, tenants *tenant.Registry) (text, header string, err error) {
+	for _, name := range s.Headers {
+		for _, value := range h.Values(name) {
+			credential := credentialIn(name, value)
+			switch {
+			case credential == "", credential == text, tenants.ByKey(tenant.DigestOf(credential)) != nil:
+			case text == "", jwt.Looks(credential) && !jwt.Looks(text):
+				text, header = credential, name
+			case jwt.Looks(credential):
+				return "", "", apierror.InvalidRequest(name, "want one token")
+			}
+		}
+	}
+	return text, header, nil
 }
 
 // check checks a token, and reads whom it names.
