@@ -39,13 +39,16 @@ type attempt struct {
 	source   source
 	document *provider.Completion
 
-	content bool // the model has produced output or finished
-	usage   *provider.Usage
-	output  int // bytes of output since the last usage from the provider
-	chunks  int // chunks with content since the last usage
-	model   string
-	finish  string
-	result  string // label of the metric; empty until the attempt is over
+	judge    provider.Judge
+	usage    *provider.Usage
+	produced int         // bytes of output
+	output   int         // bytes of output since the last usage from the provider
+	chunks   int         // chunks with content since the last usage
+	finishes int         // choices that have their finish reason
+	linger   *time.Timer // from the last finish reason on; nil before
+	model    string
+	finish   string
+	result   string // label of the metric; empty until the attempt is over
 
 	// carried estimates the tokens at the beginning of the answer that earlier
 	// attempts produced and that this one continues.
@@ -113,22 +116,33 @@ func (a *attempt) provider() provider.Provider { return a.c.h.providers[a.hop.Ta
 func (a *attempt) Next() (*provider.Chunk, error) {
 	chunk, err := a.stream.Next()
 	switch {
-	case errors.Is(err, io.EOF), err != nil && a.finish != "" && a.c.req.choices == 1:
+	case err != nil && a.finished():
+		return nil, io.EOF
+	case errors.Is(err, io.EOF):
+		if err := a.judge.End(); err != nil {
+			return nil, err
+		}
 		return nil, io.EOF
 	case err != nil:
 		return nil, a.cause(err)
 	}
-	a.note(&chunk.Facts)
-	if a.content {
+	if err := a.note(&chunk.Facts); err != nil {
+		return nil, a.cause(err)
+	}
+	if a.judge.Said() {
 		a.stall.heard()
 	}
 	return chunk, nil
 }
 
-// note updates the attempt with the facts of a chunk or a document.
-func (a *attempt) note(f *provider.Facts) {
-	if !a.content && (f.Content || f.FinishReason != "") {
-		a.content = true
+// note updates the attempt with the facts of a chunk or a document. It returns the
+// failure that they report.
+func (a *attempt) note(f *provider.Facts) error {
+	said := a.judge.Said()
+	if err := a.judge.Hear(f); err != nil {
+		return err
+	}
+	if !said && a.judge.Said() {
 		a.watch.stop()
 		a.hop.FirstToken(time.Now(), time.Since(a.begun))
 		a.answering()
@@ -137,12 +151,52 @@ func (a *attempt) note(f *provider.Facts) {
 		a.chunks++
 	}
 	a.output += f.OutputBytes
+	a.produced += f.OutputBytes
 	if f.Usage != nil {
-		a.usage, a.output, a.chunks = f.Usage, 0, 0
+		a.noteUsage(*f.Usage)
 	}
 	a.model = cmp.Or(f.Model, a.model)
 	a.finish = cmp.Or(f.FinishReason, a.finish)
+	if f.Finishes > 0 {
+		a.finishes += f.Finishes
+		a.lingers()
+	}
+	return nil
 }
+
+// noteUsage takes a provider's count, as far as it makes sense.
+func (a *attempt) noteUsage(u provider.Usage) {
+	checked, ok := u.Checked(provider.Spent{
+		RequestBytes: len(a.c.req.body),
+		Input:        a.c.req.inputTokens,
+		OutputBytes:  a.produced,
+		OutputCap:    a.c.req.outputCap,
+	})
+	if !ok && (a.usage == nil || !a.usage.Estimated) {
+		a.c.h.log.Warn("a provider's usage makes no sense and is estimated",
+			zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model),
+			zap.Int64("input", u.Input), zap.Int64("output", u.Output), zap.Int("output_bytes", a.produced),
+			zap.String("trace_id", a.c.x.Rec.TraceID))
+	}
+	a.usage, a.output, a.chunks = &checked, 0, 0
+}
+
+// finished reports whether all choices have their finish reason.
+func (a *attempt) finished() bool { return a.judge.Finished() && a.finishes >= a.c.req.choices }
+
+// lingerTimeout is how long a stream may take to end after its last finish reason.
+// Its usage comes in that time.
+const lingerTimeout = time.Second
+
+// lingers ends a finished stream that neither ends nor sends an end mark.
+func (a *attempt) lingers() {
+	if a.linger == nil && a.stream != nil && a.finished() {
+		a.linger = time.AfterFunc(lingerTimeout, func() { a.cancel(errLingers) })
+	}
+}
+
+// errLingers ends an attempt whose answer is complete.
+var errLingers = errors.New("the stream did not end after its finish reason")
 
 // answering reports to the circuit breaker that the target answers.
 func (a *attempt) answering() {
@@ -179,6 +233,9 @@ func (a *attempt) over(err error) {
 	a.watch.stop()
 	if a.stall != nil {
 		a.stall.stop()
+	}
+	if a.linger != nil {
+		a.linger.Stop()
 	}
 	if a.stream != nil {
 		a.c.h.app.SkippedChunks(a.hop.Target.Provider, a.stream.Skipped())
@@ -217,7 +274,7 @@ const failureLatency = time.Second
 
 // slow counts a failure before the first token as latency of the target.
 func (a *attempt) slow() {
-	if !a.content {
+	if !a.judge.Said() {
 		a.hop.FirstToken(time.Now(), max(time.Since(a.begun), failureLatency))
 	}
 }
@@ -275,7 +332,7 @@ func (a *attempt) used() provider.Usage {
 func (a *attempt) counted() (u provider.Usage, ok bool) {
 	more := a.uncounted()
 	if a.usage == nil {
-		return provider.Usage{Input: a.c.req.inputTokens, Output: more, Estimated: true}, a.content || a.result == chat.AttemptOK
+		return provider.Usage{Input: a.c.req.inputTokens, Output: more, Estimated: true}, a.judge.Said() || a.result == chat.AttemptOK
 	}
 	u = *a.usage
 	u.Output += more

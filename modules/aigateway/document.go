@@ -23,7 +23,7 @@ func (c *call) document() error {
 	c.answers(a)
 	body := a.document.Body
 	if c.req.operation == operationChat {
-		body = c.withUsage(body, a.document.Usage)
+		body = c.withUsage(body)
 	}
 	c.begin()
 	h := c.x.W.Header()
@@ -48,10 +48,15 @@ func (a *attempt) callDocument() error {
 	default:
 		a.document, err = a.provider().Complete(a.ctx, a.preq)
 	}
+	if err == nil && a.c.req.operation == operationChat {
+		err = provider.JudgeDocument(&a.document.Facts)
+	}
+	if err == nil {
+		err = a.note(&a.document.Facts)
+	}
 	if err != nil {
 		return a.cause(err)
 	}
-	a.note(&a.document.Facts)
 	a.answering()
 	return nil
 }

@@ -29,7 +29,7 @@ type source struct {
 func begins(a *attempt, in chunks) (source, error) {
 	s := source{in: in}
 	held := 0
-	for !a.content || len(s.head) == 0 {
+	for !a.judge.Said() || len(s.head) == 0 {
 		chunk, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			s.ended = true

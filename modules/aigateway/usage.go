@@ -76,13 +76,14 @@ func chunkLike(last []byte, choices string) []byte {
 	return chunk
 }
 
-// withUsage adds an estimate to a document whose provider counted nothing, since
-// OpenAI's documents always have a usage.
-func (c *call) withUsage(body []byte, counted *provider.Usage) []byte {
-	if counted != nil || gjson.GetBytes(body, "usage").IsObject() {
+// withUsage adds an estimate to a document whose provider counted nothing, or
+// nothing that makes sense, since OpenAI's documents always have a usage.
+func (c *call) withUsage(body []byte) []byte {
+	used := c.used()
+	if !used.Estimated && gjson.GetBytes(body, "usage").IsObject() {
 		return body
 	}
-	with, err := sjson.SetRawBytes(body, "usage", provider.Encode(openAIUsageOf(c.used())))
+	with, err := sjson.SetRawBytes(body, "usage", provider.Encode(openAIUsageOf(used)))
 	if err != nil {
 		return body
 	}

@@ -135,8 +135,8 @@ func (w *chunkWriter) finish() error {
 	w.begin()
 	if w.c.req.includeUsage {
 		usage := w.usage
-		if a := w.c.answering; a.carried > 0 || a.uncounted() > 0 {
-			usage = nil // it counts a continuation's request, or not all of the output
+		if a := w.c.answering; a.carried > 0 || a.uncounted() > 0 || a.usage != nil && a.usage.Estimated {
+			usage = nil // it counts a continuation's request, not all of the output, or makes no sense
 		}
 		raw := w.c.usageChunk(w.last, usage)
 		f, _ := provider.ParseChunk(raw)

@@ -74,13 +74,18 @@ func parseObject(raw []byte) (gjson.Result, bool) {
 // choice's, but the output of all choices is counted.
 func (f *Facts) addChoice(c gjson.Result, name string) {
 	first := c.Get("index").Int() == 0
-	if first {
-		if s := c.Get("finish_reason"); s.Type == gjson.String {
-			f.FinishReason = s.Str
-		}
+	output, finish := c.Get(name), finishOf(c)
+	if first && finish != "" {
+		f.FinishReason = finish
+	}
+	if finish != "" {
+		f.Finishes++
+	}
+	if f.Failure == nil {
+		f.Failure = failureOf(c, output, finish)
 	}
 	var reasoning int
-	c.Get(name).ForEach(func(k, v gjson.Result) bool {
+	output.ForEach(func(k, v gjson.Result) bool {
 		if k.Str == "role" || !holds(v) {
 			return true
 		}

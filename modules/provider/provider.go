@@ -158,6 +158,13 @@ type Facts struct {
 	// FinishReason is the first choice's, empty until it has one.
 	FinishReason string
 
+	// Finishes counts the choices that have a finish reason.
+	Finishes int
+
+	// Failure is what a choice reports in place of output, such as the finish
+	// reason "error"; nil if none does.
+	Failure *Error
+
 	// Model is the provider's name of the model that answered.
 	Model string
 

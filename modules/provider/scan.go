@@ -29,7 +29,7 @@ type Scanned struct {
 
 // Scan parses a regular chunk: a chat.completion.chunk with one choice, index 0,
 // without an error, and with only text, reasoning and a role in its delta. It may
-// have a finish reason. ok is false for any other chunk, such as one with a tool
+// have a finish reason, but none that says that the answer failed. ok is false for any other chunk, such as one with a tool
 // call, a usage, a second choice, an escape in a name, twice a name that Scan
 // uses, invalid UTF-8 or invalid JSON. Those are for ParseChunk. The result does
 // not refer to raw.
@@ -249,8 +249,11 @@ func (p *scan) choice(m member, _ int) bool {
 			return true
 		}
 		reason, ok := p.plain()
-		p.out.FinishReason = string(reason)
-		return ok
+		if !ok || len(reason) == 0 {
+			return ok
+		}
+		p.out.FinishReason, p.out.Finishes = string(reason), 1
+		return !IsFailure(p.out.FinishReason)
 	case memberDelta:
 		p.delta = true
 		return p.members((*scan).add)

@@ -32,6 +32,7 @@ func TestConform(t *testing.T) {
 		Events:       replyEvents,
 		ContentType:  "text/event-stream",
 		Malformed:    []byte("event: content_block_delta\ndata: {\"type\": \"content_bl\n\n"),
+		Noise:        []byte("data: not JSON\n\n"),
 		Ping:         []byte("event: ping\ndata: {\"type\": \"ping\"}\n\n"),
 		Failure:      failure,
 		FailureEvent: func(message string) []byte { return providertest.Event("error", failure(529, message)) },

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
@@ -79,7 +80,8 @@ func (s *stream) read() error {
 	valid := json.Valid(ev.Data) && bytes.TrimSpace(ev.Data)[0] == '{'
 	if !valid && ev.Type != "error" {
 		s.skipped++
-		return nil
+		err, _ := upstream.Lost(ev.Data, s.reply.finished)
+		return err
 	}
 	root := gjson.ParseBytes(ev.Data)
 	index := root.Get("index").Int()

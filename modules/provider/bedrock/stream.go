@@ -138,7 +138,8 @@ func (s *stream) event(typ string, payload []byte) (*provider.Chunk, error) {
 	root := gjson.ParseBytes(payload)
 	if !json.Valid(payload) || !root.IsObject() {
 		s.skipped++
-		return nil, nil
+		err, _ := upstream.Lost(payload, s.finished)
+		return nil, err
 	}
 	return read(root)
 }

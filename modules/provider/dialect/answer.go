@@ -50,6 +50,9 @@ func (a *Answer) Chunk(o Output, finish string) *provider.Chunk {
 	a.begun = true
 	a.chunk = provider.Chunk{Raw: b, Facts: o.facts(), Regular: finish == "" && o.isText()}
 	a.chunk.Model, a.chunk.Choices, a.chunk.FinishReason = a.model, true, finish
+	if finish != "" {
+		a.chunk.Finishes = 1
+	}
 	return &a.chunk
 }
 
@@ -86,6 +89,9 @@ func (a *Answer) Completion(w *Whole, finish string, u *provider.Usage) *provide
 
 	c := &provider.Completion{Body: b, Facts: o.facts()}
 	c.Model, c.Choices, c.FinishReason, c.Usage = a.model, true, finish, u
+	if finish != "" {
+		c.Finishes = 1
+	}
 	return c
 }
 

@@ -32,6 +32,7 @@ func TestConform(t *testing.T) {
 		Events:       documents,
 		ContentType:  "text/event-stream",
 		Malformed:    []byte("data: {\"candidates\": [{\"con\n\n"),
+		Noise:        []byte("data: not JSON\n\n"),
 		Ping:         providertest.Event("", []byte(`{"usageMetadata":{"trafficType":"ON_DEMAND"}}`)),
 		Failure:      failure,
 		FailureEvent: func(message string) []byte { return providertest.Event("", failure(503, message)) },

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
 // stream turns an answer's documents into chunks. Gemini has no end mark: an
@@ -77,7 +78,8 @@ func (s *stream) read() error {
 	}
 	if !json.Valid(ev.Data) {
 		s.skipped++
-		return nil
+		err, _ := upstream.Lost(ev.Data, s.answer.finish != "")
+		return err
 	}
 	docs := []gjson.Result{gjson.ParseBytes(ev.Data)}
 	if docs[0].IsArray() {

@@ -81,7 +81,7 @@ func TestAnswer(t *testing.T) {
 				ended(`{"functionCall":{"name":"g","args":{"a":1},"willContinue":true}}`, "STOP")),
 		},
 		{name: "what_is_unknown_is_left_out", body: ": ping\r\n\r\nevent: ping\r\ndata: {}\r\n\r\n" + events(`{"usageMetadata":{"trafficType":"x"}}`, said(`{"newThing":1}`), ended(hi, "STOP")), text: "hi", finish: "stop"},
-		{name: "what_is_no_json_is_skipped", body: events("hello", said(hi), "[1]", `{"candidates":`, ended(hi, "STOP")), text: "hihi", finish: "stop"},
+		{name: "what_is_no_json_is_skipped", body: events("hello", said(hi), "[1]", ended(hi, "STOP"), `{"candidates":`), text: "hihi", finish: "stop"},
 		{name: "error_behind_the_finish", body: events(ended(hi, "STOP"), `{"error":{"code":500,"message":"x"}}`), text: "hi", finish: "stop"},
 		{name: "second_finish", body: events(ended(hi, "STOP"), ended(hi, "MAX_TOKENS")), text: "hihi", finish: "stop"},
 	} {
@@ -174,7 +174,7 @@ func TestLongEvent(t *testing.T) {
 }
 
 func TestSkipped(t *testing.T) {
-	body := events("x", `{"candidates":[`, "[2]", "{}") + ": ping\n\n" + events(ended(hi, "STOP"))
+	body := events("x", "[1", "[2]", "{}") + ": ping\n\n" + events(ended(hi, "STOP"))
 	s := newStream(t.Context(), &http.Response{Body: io.NopCloser(strings.NewReader(body))}, "m")
 	for {
 		if _, err := s.Next(); err != nil {

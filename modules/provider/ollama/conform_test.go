@@ -29,6 +29,7 @@ func TestConform(t *testing.T) {
 		Events:       linesOf,
 		ContentType:  "application/x-ndjson",
 		Malformed:    []byte("{\"message\": {\"con\n"),
+		Noise:        []byte("not JSON\n"),
 		Ping:         []byte("{\"status\":\"loading\"}\n"),
 		Failure:      func(_ int, message string) []byte { return providertest.JSON(object{"error": message}) },
 		FailureEvent: func(message string) []byte { return append(providertest.JSON(object{"error": message}), '\n') },

@@ -78,7 +78,8 @@ func TestOddAnswers(t *testing.T) {
 	}{
 		{name: "another content type", typ: "text/html", body: say + stop, text: "hi", finish: "stop"},
 		{name: "byte order mark", body: "\xef\xbb\xbf" + say + stop, text: "hi", finish: "stop"},
-		{name: "not JSON is skipped", body: "hello\n" + say + "[1]\n{\n" + stop, text: "hi", finish: "stop", skipped: 3},
+		{name: "not JSON is skipped", body: "hello\n" + say + "[1]\n" + stop, text: "hi", finish: "stop", skipped: 2},
+		{name: "a line that is not whole", body: say + "{\n" + stop, text: "hi", is: provider.ErrCut, skipped: 1},
 		{name: "what is unknown is ignored", body: `{"status":"loading"}` + "\n" + say + `{"model":"m","progress":1}` + "\n" + stop, text: "hi", finish: "stop"},
 		{name: "reason left out", body: say + `{"done":true}`, text: "hi", finish: "stop"},
 		{name: "nothing but loaded", body: `{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"load"}`, finish: "stop"},

@@ -110,6 +110,9 @@ func (s *answerStream) part() (*part, error) {
 			return s.take(p), nil
 		}
 		s.skipped++
+		if err, lost := upstream.Lost(line, false); lost && s.begun {
+			return nil, err
+		}
 		if !s.begun && len(s.strange)+len(line) < upstream.MaxEvent {
 			s.strange = append(append(s.strange, line...), '\n')
 		}

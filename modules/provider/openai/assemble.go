@@ -15,7 +15,11 @@ func assemble(s provider.Stream) (*provider.Completion, error) {
 		chunk, err := s.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return w.Completion()
+			c, err := w.Completion()
+			if err == nil {
+				err = provider.JudgeDocument(&c.Facts)
+			}
+			return c, err
 		case errors.Is(err, provider.ErrCut):
 			return nil, &provider.Error{Reason: provider.ReasonUnavailable, Err: err}
 		case err != nil:

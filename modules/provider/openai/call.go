@@ -20,6 +20,9 @@ import (
 
 const chatPath = "/chat/completions"
 
+// maxChoices is how many choices an answer may have: as many as OpenAI makes.
+const maxChoices = 128
+
 // Server is a server with OpenAI's API. An upstream.Upstream is one whose endpoints
 // are right below its base URL. Embed it, and override NewRequest if paths or
 // credentials differ.
@@ -231,6 +234,12 @@ func completion(body []byte) (*provider.Completion, error) {
 	root, f, ok := provider.ReadCompletion(body)
 	if !ok || !root.Get("choices").IsArray() {
 		return nil, provider.BadAnswer(errors.New("the answer is not a chat completion"))
+	}
+	if err := provider.JudgeDocument(&f); err != nil {
+		return nil, err
+	}
+	if n := len(root.Get("choices").Array()); n > maxChoices {
+		return nil, provider.BadAnswer(fmt.Errorf("the answer has %d choices", n))
 	}
 	body, err := mendCompletion(body, root)
 	if err != nil {

@@ -24,6 +24,7 @@ func chunkOf(choices, more string) string {
 func TestMendedStreams(t *testing.T) {
 	const (
 		role    = `{"index":0,"delta":{"role":"assistant"}}`
+		spoken  = `{"index":0,"delta":{"role":"assistant","content":"x"}}`
 		stopped = `{"index":0,"delta":{},"finish_reason":"stop"}`
 		called  = `{"index":0,"delta":{},"finish_reason":"tool_calls"}`
 		done    = "[DONE]"
@@ -61,8 +62,8 @@ func TestMendedStreams(t *testing.T) {
 		},
 		{
 			"an end without a finish reason",
-			[]string{chunkOf(role, `,"usage":null`), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
-			[]string{chunkOf(role, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), chunkOf(`{"delta":{},"finish_reason":"stop","index":0}`, "")},
+			[]string{chunkOf(spoken, `,"usage":null`), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
+			[]string{chunkOf(spoken, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), chunkOf(`{"delta":{},"finish_reason":"stop","index":0}`, "")},
 		},
 		{
 			"an end of tool calls without a finish reason",
@@ -89,7 +90,6 @@ func TestMendedStreams(t *testing.T) {
 			[]string{chunkOf(role, ""), strings.Replace(chunkOf(stopped, ""), `"c"`, `"d"`, 1), `{"id":"","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`, done},
 			[]string{chunkOf(role, ""), chunkOf(stopped, ""), `{"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`},
 		},
-		{"nothing but the end", []string{done}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newStream(t.Context(), io.NopCloser(strings.NewReader("data: "+strings.Join(tc.in, "\n\ndata: ")+"\n\n")))

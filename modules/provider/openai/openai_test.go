@@ -127,10 +127,13 @@ func TestRequest(t *testing.T) {
 		APIKey:  "own",
 		Headers: http.Header{"X-Team": {"ops"}, "User-Agent": {"mine"}},
 	})
-	replay.Answer(200, http.Header{"Content-Type": {"text/event-stream"}}, []byte("data: [DONE]\n\n"), providertest.Whole)
+	replay.Answer(200, http.Header{"Content-Type": {"text/event-stream"}}, []byte("data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"), providertest.Whole)
 	s, err := o.Stream(t.Context(), &provider.Request{Model: "m", Body: []byte(`{}`), APIKey: "tenant's", TraceID: "t-1"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if c, err := s.Next(); err != nil || c.FinishReason != "stop" {
+		t.Errorf("chunk %+v, %v", c, err)
 	}
 	if _, err := s.Next(); !errors.Is(err, io.EOF) {
 		t.Errorf("ended with %v, want io.EOF", err)

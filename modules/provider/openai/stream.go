@@ -21,6 +21,7 @@ type stream struct {
 	scan    provider.Scanner
 	regular provider.Chunk // the last regular chunk
 	skipped int
+	judge   provider.Judge
 	marked  bool  // [DONE] was seen
 	err     error // what the stream ended with
 }
@@ -114,8 +115,11 @@ func (s *stream) next() (*provider.Chunk, error) {
 }
 
 // last returns a chunk with the finish reasons that are missing at [DONE], or
-// io.EOF if none is.
+// io.EOF if none is. An answer that says nothing is given none.
 func (s *stream) last() (*provider.Chunk, error) {
+	if err := s.judge.End(); err != nil {
+		return nil, err
+	}
 	raw, err := s.mend.close()
 	if err != nil {
 		return nil, fmt.Errorf("finishing the answer: %w", err)
@@ -138,6 +142,7 @@ func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
 	if !ok || !s.mend.takes(&c, data) {
 		return nil
 	}
+	_ = s.judge.Hear(&c.Facts)                             // a regular chunk reports no failure
 	data = append(data[:c.UsageFrom], data[c.UsageTo:]...) // the event's bytes may be changed
 	s.regular = provider.Chunk{Raw: data, Facts: c.Facts, Regular: c.FinishReason == "", Plain: c.Plain}
 	return &s.regular
@@ -156,7 +161,8 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	}
 	f, ok := provider.ParseChunk(data)
 	if !ok {
-		return nil, nil
+		err, _ := upstream.Lost(data, s.mend.finished())
+		return nil, err
 	}
 	if f.Choices && s.mend.over(data) {
 		// Choices after their finish reason do not belong to the answer. Clients
@@ -170,6 +176,9 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	}
 	if isPreface(data, f) {
 		return new(provider.Chunk), nil
+	}
+	if err := s.judge.Hear(&f); err != nil {
+		return nil, err
 	}
 	raw, ok, err := s.mend.chunk(data)
 	if err != nil {

@@ -51,12 +51,14 @@ type Dialect struct {
 	Continued string
 
 	// Whole writes a whole answer, and Events the events of a stream, of type
-	// ContentType. Malformed is an event that is not JSON, and Ping one that
-	// does not belong to the answer.
+	// ContentType. Malformed is an event that breaks off in its JSON, Noise one
+	// that is not JSON at all, if there can be one, and Ping one that does not
+	// belong to the answer.
 	Whole       func(Reply) []byte
 	Events      func(Reply) [][]byte
 	ContentType string
 	Malformed   []byte
+	Noise       []byte
 	Ping        []byte
 
 	// Failure writes the body of an answer with status 4xx or 5xx, and

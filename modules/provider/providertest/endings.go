@@ -29,6 +29,7 @@ func endings(t *testing.T, d *Dialect) {
 		{"failed behind the end", failedBehindTheEnd},
 		{"end mark", endMark},
 		{"malformed event", malformedEvent},
+		{"noise", noise},
 		{"pings", pings},
 		{"closed early", closedEarly},
 		{"connection", connection},
@@ -229,9 +230,25 @@ func endMark(t *testing.T, s *subject) {
 	}
 }
 
+// malformedEvent puts an event that breaks off into a stream: a piece of the
+// answer is lost.
 func malformedEvent(t *testing.T, s *subject) {
 	for at := range len(s.Events(hi)) / 2 {
 		s.Answer(http.StatusOK, s.streamType(), join(slices.Insert(s.Events(hi), at+1, s.Malformed)), Whole)
+		a := streamOf(t.Context(), t, s, s.request(plainBody))
+		if a.Finish != "" || !errors.Is(a.Err, provider.ErrCut) {
+			t.Errorf("behind event %d: finished with %q and ended with %v, want ErrCut", at, a.Finish, a.Err)
+		}
+	}
+}
+
+// noise puts an event that is nothing of an answer's into a stream.
+func noise(t *testing.T, s *subject) {
+	if s.Noise == nil {
+		return
+	}
+	for at := range len(s.Events(hi)) / 2 {
+		s.Answer(http.StatusOK, s.streamType(), join(slices.Insert(s.Events(hi), at+1, s.Noise)), Whole)
 		a := streamOf(t.Context(), t, s, s.request(plainBody))
 		if a.Skipped != 1 {
 			t.Errorf("behind event %d: %d events are counted as skipped, want 1", at, a.Skipped)

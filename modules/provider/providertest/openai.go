@@ -20,6 +20,7 @@ func OpenAI() Dialect {
 		Events:        openAIEvents,
 		ContentType:   "text/event-stream",
 		Malformed:     []byte("data: {\"choices\": [br\n\n"),
+		Noise:         []byte("data: not JSON\n\n"),
 		Ping:          []byte(": keep-alive\n\n"),
 		Failure:       func(_ int, message string) []byte { return openAIError(message) },
 		FailureEvent:  func(message string) []byte { return Event("", openAIError(message)) },

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,20 @@ func Ended(ctx context.Context, err error, finished bool) error {
 		return provider.ErrCut
 	}
 	return fmt.Errorf("%w: %w", provider.ErrCut, err)
+}
+
+// Lost returns what a stream ends with when an event cannot be read although it
+// begins like one of the answer's: a piece of the answer is missing. ok is false for
+// noise, which can be skipped.
+func Lost(event []byte, finished bool) (err error, ok bool) {
+	event = bytes.TrimLeft(event, " \t\r\n")
+	switch {
+	case len(event) == 0 || event[0] != '{':
+		return nil, false
+	case finished:
+		return io.EOF, true
+	}
+	return fmt.Errorf("%w: an event is not whole", provider.ErrCut), true
 }
 
 // Close ends a call. atEnd says that only the end of the body is left to read:

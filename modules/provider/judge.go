@@ -1,0 +1,99 @@
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tidwall/gjson"
+)
+
+// Judge decides whether what a provider said is an answer, for streams and for
+// documents. The zero Judge has heard nothing.
+type Judge struct {
+	content  bool
+	finished bool
+}
+
+// errNothing says that an answer has ended without saying anything.
+var errNothing = errors.New("the answer says nothing: it has neither output nor a finish reason")
+
+// Hear takes in a chunk or a document. It returns the failure that it reports, if
+// any. What comes after a finish reason cannot undo the answer.
+func (j *Judge) Hear(f *Facts) error {
+	if f.Failure != nil && !j.finished {
+		return f.Failure
+	}
+	j.content = j.content || f.Content
+	j.finished = j.finished || f.FinishReason != ""
+	return nil
+}
+
+// Said reports whether the provider has begun to answer, or has finished.
+func (j *Judge) Said() bool { return j.content || j.finished }
+
+// Finished reports whether there was a finish reason.
+func (j *Judge) Finished() bool { return j.finished }
+
+// End returns an error if what has ended is not an answer.
+func (j *Judge) End() error {
+	if j.Said() {
+		return nil
+	}
+	return BadAnswer(errNothing)
+}
+
+// JudgeDocument returns an error if a document is not an answer.
+func JudgeDocument(f *Facts) error {
+	var j Judge
+	if err := j.Hear(f); err != nil {
+		return err
+	}
+	return j.End()
+}
+
+// failedFinishes are the finish reasons of answers that failed on their server, in
+// lower case: OpenRouter, Mistral and Text Generation Inference say error, vLLM and
+// SGLang abort, DeepSeek insufficient_system_resource, watsonx cancelled.
+var failedFinishes = map[string]bool{
+	"error": true, "server_error": true, "internal_error": true, "failed": true, "failure": true,
+	"abort": true, "aborted": true, "cancelled": true, "canceled": true, "interrupted": true,
+	"insufficient_system_resource": true,
+}
+
+// IsFailure reports whether a finish reason says that the answer failed.
+func IsFailure(finish string) bool { return failedFinishes[strings.ToLower(finish)] }
+
+// finishOf returns the finish reason of a choice. SGLang also sends objects.
+func finishOf(choice gjson.Result) string {
+	reason := choice.Get("finish_reason")
+	if reason.IsObject() {
+		reason = reason.Get("type")
+	}
+	if reason.Type != gjson.String {
+		return ""
+	}
+	return reason.Str
+}
+
+// failureOf returns the failure that a choice reports: in an error of its own, of
+// its delta or message, or as a finish reason. It returns nil if there is none.
+func failureOf(choice, output gjson.Result, finish string) *Error {
+	for _, e := range [...]gjson.Result{choice.Get("error"), output.Get("error")} {
+		switch {
+		case e.IsObject() && e.Raw != "{}":
+			return errorOf(readError(e))
+		case e.Type == gjson.String && e.Str != "":
+			return errorOf(reported{message: e.Str})
+		}
+	}
+	if IsFailure(finish) {
+		return &Error{Reason: ReasonUnavailable, Err: fmt.Errorf("the answer ended with the finish reason %q", finish)}
+	}
+	return nil
+}
+
+// errorOf returns the failure that a provider reported within an answer.
+func errorOf(e reported) *Error {
+	return &Error{Reason: reasonOf(e.status, e), Status: e.status, Message: e.message, RetryAfter: e.retryAfter}
+}
