@@ -104,11 +104,10 @@ func TestOddStreams(t *testing.T) {
 		tr.wantCalls(t, 1, 0)
 		tr.wantBilled(t, "one", 11, 5)
 	})
-	t.Run("malformed JSON in one chunk", func(t *testing.T) {
+	t.Run("noise between chunks", func(t *testing.T) {
 		one.Plays(harness.SendsOf(func(w harness.Wire) []string {
 			return []string{
-				w.Role(), w.Text("Hello "),
-				`data: {"id":"x","choices":[{"index":0,"delta":{"content":"garb` + "\n\n", "data: <html>\n\n",
+				w.Role(), w.Text("Hello "), "data: [1]\n\n", "data: <html>\n\n",
 				w.Text("wörld"), w.Finish("stop"), w.Usage(11, 5), harness.EndMark,
 			}
 		}))

@@ -59,7 +59,7 @@ func TestStreamEnd(t *testing.T) {
 	t.Run("chunks that are not JSON are skipped and counted", func(t *testing.T) {
 		const skipped = `caddy_ai_skipped_chunks_total{provider="openai"}`
 		before := c.Metrics()[skipped]
-		up.Plays(harness.Sends(harness.Content("Hel"), "data: {\"choices\":[{\"delta\":{\"content\":\"x\"\n\n", "data: garbage\n\n", harness.Content("lo"), harness.Finished, harness.EndMark))
+		up.Plays(harness.Sends(harness.Content("Hel"), "data: [1]\n\n", "data: garbage\n\n", harness.Content("lo"), harness.Finished, harness.EndMark))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())
 		a.WantWhole(t, "Hello")
 		if got := c.Metrics()[skipped] - before; got != 2 {

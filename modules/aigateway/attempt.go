@@ -44,7 +44,6 @@ type attempt struct {
 	produced int         // bytes of output
 	output   int         // bytes of output since the last usage from the provider
 	chunks   int         // chunks with content since the last usage
-	finishes int         // choices that have their finish reason
 	linger   *time.Timer // from the last finish reason on; nil before
 	model    string
 	finish   string
@@ -70,6 +69,7 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	}
 	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin()}
 	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
+	a.judge.Choices = c.req.choices
 	a.watch = watchBegin(a.cancel, c.patience(c.h.ResponseTimeout), c.deadline)
 	c.latest = a
 	c.info.Attempts++
@@ -116,7 +116,7 @@ func (a *attempt) provider() provider.Provider { return a.c.h.providers[a.hop.Ta
 func (a *attempt) Next() (*provider.Chunk, error) {
 	chunk, err := a.stream.Next()
 	switch {
-	case err != nil && a.finished():
+	case err != nil && a.judge.Complete():
 		return nil, io.EOF
 	case errors.Is(err, io.EOF):
 		if err := a.judge.End(); err != nil {
@@ -157,10 +157,7 @@ func (a *attempt) note(f *provider.Facts) error {
 	}
 	a.model = cmp.Or(f.Model, a.model)
 	a.finish = cmp.Or(f.FinishReason, a.finish)
-	if f.Finishes > 0 {
-		a.finishes += f.Finishes
-		a.lingers()
-	}
+	a.lingers()
 	return nil
 }
 
@@ -181,16 +178,13 @@ func (a *attempt) noteUsage(u provider.Usage) {
 	a.usage, a.output, a.chunks = &checked, 0, 0
 }
 
-// finished reports whether all choices have their finish reason.
-func (a *attempt) finished() bool { return a.judge.Finished() && a.finishes >= a.c.req.choices }
-
 // lingerTimeout is how long a stream may take to end after its last finish reason.
 // Its usage comes in that time.
 const lingerTimeout = time.Second
 
 // lingers ends a finished stream that neither ends nor sends an end mark.
 func (a *attempt) lingers() {
-	if a.linger == nil && a.stream != nil && a.finished() {
+	if a.linger == nil && a.stream != nil && a.judge.Complete() {
 		a.linger = time.AfterFunc(lingerTimeout, func() { a.cancel(errLingers) })
 	}
 }

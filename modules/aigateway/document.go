@@ -49,7 +49,7 @@ func (a *attempt) callDocument() error {
 		a.document, err = a.provider().Complete(a.ctx, a.preq)
 	}
 	if err == nil && a.c.req.operation == operationChat {
-		err = provider.JudgeDocument(&a.document.Facts)
+		err = provider.JudgeDocument(&a.document.Facts, a.c.req.choices)
 	}
 	if err == nil {
 		err = a.note(&a.document.Facts)

@@ -44,7 +44,7 @@ func newChunkWriter(c *call) *chunkWriter {
 func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	w.begin()
 	w.sent.note(chunk)
-	if chunk.Choices {
+	if chunk.Choices > 0 {
 		w.last = w.last[:0]
 	}
 	if chunk.Regular {
@@ -58,7 +58,7 @@ func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	if usage != nil {
 		w.usage = usage
 	}
-	if usage != nil && !chunk.Choices {
+	if usage != nil && chunk.Choices == 0 {
 		return nil
 	}
 	rest := *chunk

@@ -55,7 +55,7 @@ func TestChunkAllocations(t *testing.T) {
 		steps := make([]step, 0, n+2)
 		chunk := &provider.Chunk{
 			Raw:     []byte(`{"id":"id-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"delta":{"content":"a"}}]}`),
-			Facts:   provider.Facts{Text: "a", Content: true, OutputBytes: 1, Choices: true, Model: "m"},
+			Facts:   provider.Facts{Text: "a", Content: true, OutputBytes: 1, Choices: 1, Model: "m"},
 			Regular: true,
 		}
 		for range n {

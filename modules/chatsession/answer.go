@@ -3,6 +3,7 @@ package chatsession
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ const maxDocument = 32 << 20
 // every character escaped.
 const maxText = 2 << 20
 
-var errTooLarge = errors.New("the answer is too large")
+var errTooLarge = fmt.Errorf("the answer is longer than %d MiB", maxDocument>>20)
 
 // answer is the ResponseWriter of the next handler. It parses the OpenAI answer,
 // a document or a stream, as it is written, and passes the text on to out.
@@ -39,16 +40,18 @@ type answer struct {
 	text    strings.Builder
 	calls   toolCalls
 	bytes   int // size of all output, for estimates
+	judge   provider.Judge
 	finish  string
-	done    bool // [DONE] was seen
-	broken  bool // the stream held an error
+	linger  *time.Timer // from the finish reason on; nil before
+	done    bool        // [DONE] was seen
+	broken  bool        // the stream held an error
 	model   string
 	usage   *provider.Usage
 	failure *apierror.Error
 }
 
 func newAnswer(o *output) *answer {
-	return &answer{out: o, header: make(http.Header)}
+	return &answer{out: o, header: make(http.Header), judge: provider.Judge{Choices: o.t.choices}}
 }
 
 func (a *answer) Header() http.Header { return a.header }
@@ -146,9 +149,14 @@ func (a *answer) event(data []byte) {
 		a.fail(provider.NewError(0, data))
 		return
 	}
-	// anything that is not a JSON object is skipped
 	if f, ok := provider.ParseChunk(data); ok {
 		a.chunk(data, &f)
+		return
+	}
+	// anything else is skipped, unless it is a piece of the answer
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) && !a.judge.Complete() {
+		a.broken = true
+		a.fail(fmt.Errorf("%w: an event is not whole", provider.ErrCut))
 	}
 }
 
@@ -174,6 +182,11 @@ func firstChoice(raw []byte) gjson.Result {
 func (a *answer) empty() bool { return a.text.Len() == 0 && len(a.calls.list) == 0 }
 
 func (a *answer) facts(f *provider.Facts) {
+	if err := a.judge.Hear(f); err != nil {
+		a.broken = true
+		a.fail(err)
+		return
+	}
 	if f.Model != "" {
 		a.model = f.Model
 	}
@@ -182,7 +195,7 @@ func (a *answer) facts(f *provider.Facts) {
 	}
 	a.bytes += f.OutputBytes
 	if a.text.Len()+len(f.Text)+a.calls.size > maxText {
-		a.fail(errTooLarge)
+		a.failure = apierror.AnswerTooLong(maxText)
 		return
 	}
 	if f.Text != "" {
@@ -192,19 +205,41 @@ func (a *answer) facts(f *provider.Facts) {
 	if f.FinishReason != "" {
 		a.finish = f.FinishReason
 	}
+	a.lingers()
 }
+
+// lingerTimeout is how long a stream may take to end after its finish reason.
+const lingerTimeout = time.Second
+
+// lingers ends a finished stream of a server that neither ends it nor sends an end
+// mark. ai_gateway does so itself.
+func (a *answer) lingers() {
+	if t := a.out.t; a.linger == nil && a.events != nil && a.judge.Complete() && t.x.Rec.Call.Provider == "" {
+		a.linger = time.AfterFunc(lingerTimeout, func() { t.cancel(errAnswered) })
+	}
+}
+
+// errAnswered cancels a turn whose answer is complete.
+var errAnswered = errors.New("the answer is complete")
 
 // end completes the answer after the next handler has returned err. Afterwards
 // the answer is either complete or has a failure.
 func (a *answer) end(err error) {
 	defer a.out.flush()
+	if a.linger != nil {
+		a.linger.Stop()
+	}
 	if a.events != nil {
 		a.read(a.events.Flush)
 	}
 	switch {
 	case a.failure != nil:
-	case a.finish != "" || a.done:
+	case a.finish != "":
 		// the answer is complete, whatever failed after it
+	case a.done:
+		if err := a.judge.End(); err != nil {
+			a.fail(err)
+		}
 	case err != nil:
 		a.failure = fromNext(err)
 	case a.status == 0:
@@ -227,8 +262,12 @@ func (a *answer) document() {
 		return
 	}
 	f, ok := provider.ParseCompletion(raw)
-	if !ok || !f.Choices {
+	if !ok {
 		a.fail(errors.New("the answer is not a chat completion"))
+		return
+	}
+	if err := provider.JudgeDocument(&f, a.judge.Choices); err != nil {
+		a.fail(err)
 		return
 	}
 	if f.ToolCalls {

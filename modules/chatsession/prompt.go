@@ -50,6 +50,7 @@ func estimate(msgs []*store.Message) int64 {
 // It removes headers that would compress, shorten or suppress the answer, and
 // those that chat_session itself has handled.
 func (t *turn) request(body []byte) *http.Request {
+	t.sent = len(body)
 	r := t.x.R.Clone(t.ctx)
 	chat.SetCheckedBody(r, body)
 	for _, name := range []string{

@@ -126,7 +126,9 @@ func (t *turn) usage(a *answer, o *output) usage {
 		call.TTFT = o.ttft
 		call.Usage = provider.Usage{Input: t.tokensIn, Output: provider.EstimateTokens(a.bytes), Estimated: true}
 		if a.usage != nil {
-			call.Usage = *a.usage
+			call.Usage, _ = a.usage.Checked(provider.Spent{
+				RequestBytes: t.sent, Input: t.tokensIn, OutputBytes: a.bytes,
+			})
 		}
 		t.x.Rec.SetCall(call)
 	}

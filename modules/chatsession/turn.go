@@ -47,6 +47,8 @@ type turn struct {
 	stored   []*store.Message // the sent messages that were new
 	begins   bool             // the answer is the first message of the session
 	tokensIn int64
+	sent     int    // bytes of the request to the next handler
+	choices  int    // that the client asked for; 0 for the default
 	asked    string // the model that the client asked for
 	model    string // the requested or the tenant's model; may be empty
 }

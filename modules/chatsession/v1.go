@@ -18,6 +18,9 @@ import (
 // always fits the store.
 const maxMessage = 10 << 20
 
+// maxChoices is how many choices of a chat completion are told apart.
+const maxChoices = 1000
+
 // remembers reports whether a request is a chat completions request with a
 // session.
 func remembers(r *http.Request) bool {
@@ -43,6 +46,7 @@ func sessionOf(header http.Header) (string, error) {
 type sentCompletion struct {
 	body   []byte
 	model  string
+	n      int // choices
 	stream bool
 
 	// messages are those to store: all but system messages, which apply to
@@ -78,7 +82,7 @@ func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
 // stores the answer on its way to the client.
 func (h *Handler) converse(x *chat.Exchange, req *sentCompletion, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
-	t.asked = req.model
+	t.asked, t.choices = req.model, req.n
 	end, err := t.claim(req.stream)
 	if err != nil {
 		return err
@@ -122,6 +126,8 @@ func parseCompletion(body []byte) (*sentCompletion, error) {
 			messages = v
 		case "model":
 			req.model = v.Str
+		case "n":
+			req.n = int(max(0, min(v.Num, maxChoices)))
 		case "stream":
 			req.stream = v.Type == gjson.True
 		}

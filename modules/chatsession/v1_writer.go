@@ -1,6 +1,7 @@
 package chatsession
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -274,11 +275,23 @@ func (w *v1Writer) end(err error) error {
 		w.begin()
 		_ = w.release() // the client may have gone
 	}
+	if errors.Is(context.Cause(w.t.ctx), errAnswered) {
+		return w.endMark() // the next handler was aborted by this one
+	}
 	if errors.Is(err, errAborted) {
 		panic(http.ErrAbortHandler)
 	}
 	if err != nil {
 		return nextError{err}
+	}
+	return nil
+}
+
+// endMark sends the end mark that the upstream did not send.
+func (w *v1Writer) endMark() error {
+	if !w.a.done {
+		_, _ = w.forward(sse.AppendEvent(nil, "", "", []byte(provider.EndMark))) // the client may have gone
+		_ = w.FlushError()
 	}
 	return nil
 }

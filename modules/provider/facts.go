@@ -34,14 +34,15 @@ func parse(raw []byte, name string) (root gjson.Result, f Facts, ok bool) {
 	if !ok {
 		return root, Facts{}, false
 	}
+	var texts []string
 	root.ForEach(func(k, v gjson.Result) bool {
 		switch k.Str {
 		case "model":
 			f.Model = v.String()
 		case "choices":
 			v.ForEach(func(_, c gjson.Result) bool {
-				f.Choices = true
-				f.addChoice(c, name)
+				f.Choices++
+				texts = f.addChoice(c, name, texts)
 				return true
 			})
 		case "usage":
@@ -56,6 +57,7 @@ func parse(raw []byte, name string) (root gjson.Result, f Facts, ok bool) {
 		}
 		return true
 	})
+	f.Text = strings.Join(texts, "")
 	return root, f, true
 }
 
@@ -70,9 +72,9 @@ func parseObject(raw []byte) (gjson.Result, bool) {
 	return root, root.IsObject()
 }
 
-// addChoice adds the facts of one choice. Text and finish reason are the first
-// choice's, but the output of all choices is counted.
-func (f *Facts) addChoice(c gjson.Result, name string) {
+// addChoice adds the facts of one choice, and its text to texts. Text and finish
+// reason are the first choice's, but the output of all choices is counted.
+func (f *Facts) addChoice(c gjson.Result, name string, texts []string) []string {
 	first := c.Get("index").Int() == 0
 	output, finish := c.Get(name), finishOf(c)
 	if first && finish != "" {
@@ -94,7 +96,7 @@ func (f *Facts) addChoice(c gjson.Result, name string) {
 		case "content", "refusal":
 			text := TextOf(v)
 			if first {
-				f.Text += text
+				texts = append(texts, text)
 				f.Refusal = f.Refusal || k.Str == "refusal"
 			}
 			f.OutputBytes += len(text)
@@ -120,6 +122,7 @@ func (f *Facts) addChoice(c gjson.Result, name string) {
 		return true
 	})
 	f.OutputBytes += reasoning
+	return texts
 }
 
 func functionBytes(fn gjson.Result) int {
@@ -157,21 +160,29 @@ func TextOf(content gjson.Result) string {
 // textBytes returns the size of all text in v, at any depth, such as in lists of
 // parts or of reasoning details. Signatures, identifiers and encrypted data do
 // not count.
-func textBytes(v gjson.Result) int {
+func textBytes(v gjson.Result) int { return textBytesWithin(v, maxDepth) }
+
+// maxDepth bounds how deep output is searched for. Every level is parsed once
+// more, so that the time would grow with the square of the depth.
+const maxDepth = 16
+
+func textBytesWithin(v gjson.Result, depth int) int {
 	switch {
+	case depth == 0:
+		return 0
 	case v.Type == gjson.String:
 		return len(v.Str)
 	case v.IsArray():
 		n := 0
 		v.ForEach(func(_, e gjson.Result) bool {
-			n += textBytes(e)
+			n += textBytesWithin(e, depth-1)
 			return true
 		})
 		return n
 	case v.IsObject():
 		n := 0
 		for _, name := range [...]string{"text", "thinking", "summary", "content", "refusal"} {
-			n += textBytes(v.Get(name))
+			n += textBytesWithin(v.Get(name), depth-1)
 		}
 		return n
 	}
@@ -180,14 +191,19 @@ func textBytes(v gjson.Result) int {
 
 // holds reports whether v holds output: a string that is not empty, at any depth,
 // but not below a name that is only a label.
-func holds(v gjson.Result) bool {
+func holds(v gjson.Result) bool { return holdsWithin(v, maxDepth) }
+
+// holdsWithin takes what is deeper than depth for output.
+func holdsWithin(v gjson.Result, depth int) bool {
 	switch {
+	case depth == 0:
+		return true
 	case v.Type == gjson.String:
 		return v.Str != ""
 	case v.IsArray() || v.IsObject():
 		found := false
 		v.ForEach(func(k, e gjson.Result) bool {
-			if k.Str != "type" && k.Str != "index" && holds(e) {
+			if k.Str != "type" && k.Str != "index" && holdsWithin(e, depth-1) {
 				found = true
 			}
 			return !found

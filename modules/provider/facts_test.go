@@ -33,7 +33,7 @@ func TestParseChunk(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f, ok := ParseChunk([]byte(tc.in))
-			if !ok || !f.Choices || f.Text != tc.text || f.Content != tc.content || f.OutputBytes != tc.bytes || f.FinishReason != "" {
+			if !ok || f.Choices == 0 || f.Text != tc.text || f.Content != tc.content || f.OutputBytes != tc.bytes || f.FinishReason != "" {
 				t.Errorf("got %+v, %v", f, ok)
 			}
 		})

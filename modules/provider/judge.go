@@ -9,31 +9,36 @@ import (
 )
 
 // Judge decides whether what a provider said is an answer, for streams and for
-// documents. The zero Judge has heard nothing.
+// documents. It is used for one answer.
 type Judge struct {
+	// Choices is how many were asked for: 1 if it is 0.
+	Choices int
+
 	content  bool
-	finished bool
+	finished bool // the first choice has its finish reason
+	finishes int  // choices that have one
 }
 
 // errNothing says that an answer has ended without saying anything.
 var errNothing = errors.New("the answer says nothing: it has neither output nor a finish reason")
 
 // Hear takes in a chunk or a document. It returns the failure that it reports, if
-// any. What comes after a finish reason cannot undo the answer.
+// any. What comes after the last finish reason cannot undo the answer.
 func (j *Judge) Hear(f *Facts) error {
-	if f.Failure != nil && !j.finished {
+	if f.Failure != nil && !j.Complete() {
 		return f.Failure
 	}
 	j.content = j.content || f.Content
 	j.finished = j.finished || f.FinishReason != ""
+	j.finishes += f.Finishes
 	return nil
 }
 
 // Said reports whether the provider has begun to answer, or has finished.
-func (j *Judge) Said() bool { return j.content || j.finished }
+func (j *Judge) Said() bool { return j.content || j.finished || j.finishes > 0 }
 
-// Finished reports whether there was a finish reason.
-func (j *Judge) Finished() bool { return j.finished }
+// Complete reports whether all choices have their finish reason.
+func (j *Judge) Complete() bool { return j.finished && j.finishes >= max(j.Choices, 1) }
 
 // End returns an error if what has ended is not an answer.
 func (j *Judge) End() error {
@@ -43,9 +48,13 @@ func (j *Judge) End() error {
 	return BadAnswer(errNothing)
 }
 
-// JudgeDocument returns an error if a document is not an answer.
-func JudgeDocument(f *Facts) error {
-	var j Judge
+// JudgeDocument returns an error if a document is not an answer to a request for
+// this many choices.
+func JudgeDocument(f *Facts, choices int) error {
+	j := Judge{Choices: choices}
+	if most := max(choices, 1); f.Choices > most {
+		return BadAnswer(fmt.Errorf("the answer has %d choices, %d asked for", f.Choices, most))
+	}
 	if err := j.Hear(f); err != nil {
 		return err
 	}
@@ -93,7 +102,12 @@ func failureOf(choice, output gjson.Result, finish string) *Error {
 	return nil
 }
 
-// errorOf returns the failure that a provider reported within an answer.
+// errorOf returns the failure that a provider reported within an answer. The
+// provider had accepted the request, so a reason that blames it is not believed.
 func errorOf(e reported) *Error {
-	return &Error{Reason: reasonOf(e.status, e), Status: e.status, Message: e.message, RetryAfter: e.retryAfter}
+	reason := reasonOf(e.status, e)
+	if reason != ReasonRateLimited && reason != ReasonContentFiltered {
+		reason = ReasonUnavailable
+	}
+	return &Error{Reason: reason, Status: e.status, Message: e.message, RetryAfter: e.retryAfter}
 }

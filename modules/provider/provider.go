@@ -152,8 +152,8 @@ type Facts struct {
 	// OutputBytes is the size of the output of all choices, for estimates.
 	OutputBytes int
 
-	// Choices says that there is at least one choice.
-	Choices bool
+	// Choices is the number of choices.
+	Choices int
 
 	// FinishReason is the first choice's, empty until it has one.
 	FinishReason string

@@ -45,7 +45,7 @@ func (s *Scanner) Scan(raw []byte) (c Scanned, ok bool) {
 	if !ok {
 		return Scanned{}, false
 	}
-	c.Choices = true
+	c.Choices = 1
 	c.Content = c.OutputBytes > 0
 	c.Plain = !p.more
 	return c, true

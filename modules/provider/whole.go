@@ -127,8 +127,8 @@ func merge(to, more map[string]any) {
 	for name, v := range more {
 		switch old := to[name].(type) {
 		case nil:
-			if list, ok := v.([]any); ok {
-				v = appended(nil, list)
+			if elements, ok := v.([]any); ok {
+				v = newList(elements)
 			}
 			to[name] = v
 		case string:
@@ -143,9 +143,15 @@ func merge(to, more map[string]any) {
 			if m, ok := v.(map[string]any); ok {
 				merge(old, m)
 			}
-		case []any:
-			if list, ok := v.([]any); ok {
-				to[name] = appended(old, list)
+		case []any: // of an element that was appended
+			if elements, ok := v.([]any); ok {
+				grown := newList(old)
+				grown.add(elements)
+				to[name] = grown
+			}
+		case *list:
+			if elements, ok := v.([]any); ok {
+				old.add(elements)
 			}
 		default:
 			if v != nil {
@@ -169,27 +175,42 @@ func newPieces(list ...string) *pieces {
 // MarshalJSON implements json.Marshaler.
 func (p *pieces) MarshalJSON() ([]byte, error) { return json.Marshal(p.String()) }
 
-// appended merges each element of more into the one with its index, or else
-// appends it.
-func appended(to, more []any) []any {
-	for _, v := range more {
+// list is a list that is appended to. It finds the elements with an index without
+// a search, since a stream may have a chunk for each of many elements.
+type list struct {
+	all []any
+	at  map[int64]int // positions by index
+}
+
+func newList(elements []any) *list {
+	l := new(list)
+	l.add(elements)
+	return l
+}
+
+// add merges each element into the one with its index, or else appends it.
+func (l *list) add(elements []any) {
+	for _, v := range elements {
 		m, ok := v.(map[string]any)
 		if !ok || m["index"] == nil {
-			to = append(to, v)
+			l.all = append(l.all, v)
 			continue
 		}
-		at := slices.IndexFunc(to, func(o any) bool {
-			old, ok := o.(map[string]any)
-			return ok && old["index"] != nil && indexOf(old) == indexOf(m)
-		})
-		if at < 0 {
-			to = append(to, v)
+		index := indexOf(m)
+		if at, ok := l.at[index]; ok {
+			merge(l.all[at].(map[string]any), m)
 			continue
 		}
-		merge(to[at].(map[string]any), m)
+		if l.at == nil {
+			l.at = make(map[int64]int)
+		}
+		l.at[index] = len(l.all)
+		l.all = append(l.all, v)
 	}
-	return to
 }
+
+// MarshalJSON implements json.Marshaler.
+func (l *list) MarshalJSON() ([]byte, error) { return json.Marshal(l.all) }
 
 // object decodes a JSON object. Numbers keep their spelling.
 func object(raw string) (m map[string]any, err error) {
@@ -230,13 +251,13 @@ func (w *Whole) Completion() (*Completion, error) {
 	if w.root["created"] == nil {
 		w.root["created"] = time.Now().Unix()
 	}
-	list := make([]any, 0, len(w.choices))
+	choices := make([]any, 0, len(w.choices))
 	for _, i := range slices.Sorted(maps.Keys(w.choices)) {
 		c := w.choices[i]
 		finishMessage(c["message"].(map[string]any))
-		list = append(list, c)
+		choices = append(choices, c)
 	}
-	w.root["choices"] = list
+	w.root["choices"] = choices
 	body, err := json.Marshal(w.root)
 	if err != nil {
 		return nil, fmt.Errorf("putting the answer together: %w", err)
@@ -251,7 +272,10 @@ func finishMessage(m map[string]any) {
 	if m["role"] == nil {
 		m["role"] = "assistant"
 	}
-	calls, _ := m["tool_calls"].([]any)
+	var calls []any
+	if l, ok := m["tool_calls"].(*list); ok {
+		calls = l.all
+	}
 	for _, c := range calls {
 		if call, ok := c.(map[string]any); ok {
 			delete(call, "index")

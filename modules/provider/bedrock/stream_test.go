@@ -235,9 +235,9 @@ func TestStreamSkips(t *testing.T) {
 		t, begun, other,
 		event("newKindOfEvent", `not JSON`), // ignored
 		event("contentBlockStart", `{"contentBlockIndex":0,"start":{"image":{"format":"png"}}}`), // ignored
-		event("contentBlockDelta", ``),                                                           // counted
-		event("contentBlockDelta", `[]`),                                                         // counted
-		event("contentBlockDelta", `{"contentBlockIndex":9,"delta":{"toolUse":{"input":"{"}}}`),  // counted: of no call
+		event("contentBlockDelta", ``),   // counted
+		event("contentBlockDelta", `[]`), // counted
+		event("contentBlockDelta", `{"contentBlockIndex":9,"delta":{"toolUse":{"input":"{"}}}`), // counted: of no call
 		event("contentBlockDelta", ` {"contentBlockIndex":0,"delta":{"text":"hi"}}`),
 		event("contentBlockStop", `{"contentBlockIndex":5}`),
 		ended,

@@ -49,7 +49,7 @@ func (a *Answer) Chunk(o Output, finish string) *provider.Chunk {
 
 	a.begun = true
 	a.chunk = provider.Chunk{Raw: b, Facts: o.facts(), Regular: finish == "" && o.isText()}
-	a.chunk.Model, a.chunk.Choices, a.chunk.FinishReason = a.model, true, finish
+	a.chunk.Model, a.chunk.Choices, a.chunk.FinishReason = a.model, 1, finish
 	if finish != "" {
 		a.chunk.Finishes = 1
 	}
@@ -88,7 +88,7 @@ func (a *Answer) Completion(w *Whole, finish string, u *provider.Usage) *provide
 	b = append(b, '}')
 
 	c := &provider.Completion{Body: b, Facts: o.facts()}
-	c.Model, c.Choices, c.FinishReason, c.Usage = a.model, true, finish, u
+	c.Model, c.Choices, c.FinishReason, c.Usage = a.model, 1, finish, u
 	if finish != "" {
 		c.Finishes = 1
 	}

@@ -84,7 +84,7 @@ func TestEcho(t *testing.T) {
 				text.WriteString(c.Text)
 			}
 			last, end := chunks[len(chunks)-1], chunks[len(chunks)-2]
-			if text.String() != tc.want || end.FinishReason != tc.finish || *last.Usage != usage || last.Choices {
+			if text.String() != tc.want || end.FinishReason != tc.finish || *last.Usage != usage || last.Choices != 0 {
 				t.Errorf("stream: %q, %s, %+v", text.String(), end.FinishReason, *last.Usage)
 			}
 			if role := gjson.GetBytes(chunks[0].Raw, "choices.0.delta.role").Str; role != "assistant" {

@@ -17,7 +17,7 @@ func assemble(s provider.Stream) (*provider.Completion, error) {
 		case errors.Is(err, io.EOF):
 			c, err := w.Completion()
 			if err == nil {
-				err = provider.JudgeDocument(&c.Facts)
+				err = provider.JudgeDocument(&c.Facts, c.Choices)
 			}
 			return c, err
 		case errors.Is(err, provider.ErrCut):

@@ -52,7 +52,7 @@ data: [DONE]
 		}
 		defer s.Close()
 		first, err := s.Next()
-		if err != nil || !first.Choices || first.Model != "gpt-4o" {
+		if err != nil || first.Choices == 0 || first.Model != "gpt-4o" {
 			t.Errorf("the first chunk is %+v, %v", first, err)
 		}
 		if s.Skipped() != 0 {

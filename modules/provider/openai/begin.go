@@ -37,17 +37,18 @@ func begin(preq *provider.Request, how beginning) (*provider.Request, error) {
 	if !preq.Continuable() {
 		return nil, provider.Unsupported("messages", "an answer to this request cannot be continued")
 	}
-	e := editor{raw: preq.Body}
-	e.set("messages.-1", begunMessage{Role: "assistant", Content: preq.Continue, Prefix: how == beginPrefix})
-	if how == beginFinal {
-		e.set("continue_final_message", true)
-		e.set("add_generation_prompt", false)
+	body, err := sjson.SetBytes(preq.Body, "messages.-1", begunMessage{Role: "assistant", Content: preq.Continue, Prefix: how == beginPrefix})
+	if err == nil && how == beginFinal {
+		body, err = sjson.SetBytes(body, "continue_final_message", true)
+		if err == nil {
+			body, err = sjson.SetBytes(body, "add_generation_prompt", false)
+		}
 	}
-	if e.err != nil {
-		return nil, fmt.Errorf("editing the request: %w", e.err)
+	if err != nil {
+		return nil, fmt.Errorf("editing the request: %w", err)
 	}
 	begun := *preq
-	begun.Body = e.raw
+	begun.Body = body
 	return &begun, nil
 }
 

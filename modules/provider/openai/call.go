@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,9 +18,6 @@ import (
 )
 
 const chatPath = "/chat/completions"
-
-// maxChoices is how many choices an answer may have: as many as OpenAI makes.
-const maxChoices = 128
 
 // Server is a server with OpenAI's API. An upstream.Upstream is one whose endpoints
 // are right below its base URL. Embed it, and override NewRequest if paths or
@@ -188,11 +184,6 @@ type splicer struct {
 	added []byte
 }
 
-type edit struct {
-	from, to int
-	value    string
-}
-
 // set replaces an old value or, if there is none, adds a member at the end.
 func (s *splicer) set(old gjson.Result, name, value string) {
 	if old.Exists() {
@@ -204,24 +195,15 @@ func (s *splicer) set(old gjson.Result, name, value string) {
 }
 
 func (s *splicer) bytes() []byte {
-	slices.SortFunc(s.edits, func(a, b edit) int { return a.from - b.from })
-	size := len(s.body) + len(s.added)
-	for _, e := range s.edits {
-		size += len(e.value)
-	}
-	out := make([]byte, 0, size)
-	at := 0
-	for _, e := range s.edits {
-		out = append(append(out, s.body[at:e.from]...), e.value...)
-		at = e.to
-	}
 	end := bytes.LastIndexByte(s.body, '}')
-	out = append(out, s.body[at:end]...)
 	added := s.added
-	if len(added) > 0 && bytes.HasSuffix(bytes.TrimRight(out, " \t\r\n"), []byte{'{'}) {
+	if len(added) > 0 && bytes.HasSuffix(bytes.TrimRight(s.body[:end], " \t\r\n"), []byte{'{'}) {
 		added = added[1:] // no comma before the first member
 	}
-	return append(append(out, added...), s.body[end:]...)
+	if len(added) > 0 {
+		s.edits = append(s.edits, edit{end, end, string(added)})
+	}
+	return splice(s.body, s.edits)
 }
 
 // completion checks a whole answer, and returns it mended.
@@ -235,16 +217,10 @@ func completion(body []byte) (*provider.Completion, error) {
 	if !ok || !root.Get("choices").IsArray() {
 		return nil, provider.BadAnswer(errors.New("the answer is not a chat completion"))
 	}
-	if err := provider.JudgeDocument(&f); err != nil {
-		return nil, err
+	if err := provider.JudgeDocument(&f, f.Choices); err != nil {
+		return nil, err // the caller knows how many choices were asked for
 	}
-	if n := len(root.Get("choices").Array()); n > maxChoices {
-		return nil, provider.BadAnswer(fmt.Errorf("the answer has %d choices", n))
-	}
-	body, err := mendCompletion(body, root)
-	if err != nil {
-		return nil, fmt.Errorf("mending the answer: %w", err)
-	}
+	body = mendCompletion(body, root)
 	if f.FinishReason == "" {
 		f, _ = provider.ParseCompletion(body)
 	}

@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/tidwall/gjson"
-	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
@@ -74,58 +74,59 @@ func (m *mender) takes(c *provider.Scanned, raw []byte) bool {
 
 // chunk mends a chunk, a JSON object. ok is false if the chunk has nothing for a
 // client.
-func (m *mender) chunk(raw []byte) (mended []byte, ok bool, err error) {
-	e := editor{raw: oneLine(raw)}
-	root := gjson.ParseBytes(e.raw)
-	choices := root.Get("choices")
+func (m *mender) chunk(raw []byte) (mended []byte, ok bool) {
+	e := newEditor(oneLine(raw))
+	choices := e.root.Get("choices")
 	if !choices.IsArray() {
-		if !root.Get("usage").IsObject() && !root.Get("x_groq").IsObject() {
-			return nil, false, nil
+		if !e.root.Get("usage").IsObject() && !e.root.Get("x_groq").IsObject() {
+			return nil, false
 		}
-		e.setRaw("choices", "[]")
+		e.setRaw(e.root, "choices", "[]")
 	}
-	if root.Get("object").Str != "chat.completion.chunk" {
-		e.set("object", "chat.completion.chunk")
+	if e.root.Get("object").Str != "chat.completion.chunk" {
+		e.set(e.root, "object", "chat.completion.chunk")
 	}
 	// clients ignore or refuse a chunk with the id of another answer
-	id := root.Get("id").Str
+	id := e.root.Get("id").Str
 	if m.id == "" {
 		m.id = cmp.Or(id, newID())
 	}
 	if id != m.id {
-		e.set("id", m.id)
+		e.set(e.root, "id", m.id)
 	}
-	for i, c := range choices.Array() {
-		m.choice(&e, "choices."+strconv.Itoa(i), c)
+	for _, c := range choices.Array() {
+		m.choice(e, c)
 	}
+	mended = e.bytes()
 	if m.first == nil && len(m.choices) > 0 {
-		m.first = bytes.Clone(e.raw)
+		m.first = bytes.Clone(mended)
 	}
-	return e.raw, true, e.err
+	return mended, true
 }
 
-func (m *mender) choice(e *editor, path string, c gjson.Result) {
+func (m *mender) choice(e *editor, c gjson.Result) {
 	state, begins := m.of(c.Get("index").Int())
 	if c.Get("finish_reason").String() != "" {
 		state.finished = true
 	}
 	delta := c.Get("delta")
-	if !delta.IsObject() {
-		e.setRaw(path+".delta", "{}")
+	begins = begins && delta.Get("role").Str == ""
+	switch {
+	case !delta.IsObject() && begins:
+		e.setRaw(c, "delta", `{"role":"assistant"}`)
+	case !delta.IsObject():
+		e.setRaw(c, "delta", "{}")
+	case begins:
+		e.set(delta, "role", "assistant")
 	}
-	path += ".delta"
-	if begins && delta.Get("role").Str == "" {
-		e.set(path+".role", "assistant")
-	}
-	mendContent(e, path, delta)
+	mendContent(e, delta)
 	for i, call := range delta.Get("tool_calls").Array() {
-		path := path + ".tool_calls." + strconv.Itoa(i)
 		at, begins := state.place(call, i == 0)
 		if index := call.Get("index"); index.Type != gjson.Number || index.Int() != int64(at) {
-			e.set(path+".index", at)
+			e.setRaw(call, "index", strconv.Itoa(at))
 		}
 		if begins {
-			mendCall(e, path, call)
+			mendCall(e, call)
 		}
 	}
 }
@@ -188,26 +189,23 @@ func (m *mender) over(raw []byte) bool {
 
 // close returns a chunk with the finish reasons that the server did not send, or
 // nil if none is missing.
-func (m *mender) close() ([]byte, error) {
+func (m *mender) close() []byte {
 	if m.first == nil || m.finished() {
-		return nil, nil
+		return nil
 	}
-	e := editor{raw: m.first}
-	e.delete("usage")
-	e.setRaw("choices", "[]")
+	var missing []string
 	for _, index := range slices.Sorted(maps.Keys(m.choices)) {
 		c := m.choices[index]
 		if c.finished {
 			continue
 		}
 		c.finished = true
-		e.set("choices.-1", map[string]any{
-			"index":         index,
-			"delta":         struct{}{},
-			"finish_reason": finishReason(len(c.calls) > 0),
-		})
+		missing = append(missing, fmt.Sprintf(`{"delta":{},"finish_reason":%q,"index":%d}`, finishReason(len(c.calls) > 0), index))
 	}
-	return e.raw, e.err
+	e := newEditor(m.first)
+	e.remove(e.root, "usage")
+	e.setRaw(e.root, "choices", "["+strings.Join(missing, ",")+"]")
+	return e.bytes()
 }
 
 // finishReason returns the finish reason in place of one that the server did not
@@ -223,15 +221,15 @@ func finishReason(calls bool) string {
 func newID() string { return "chatcmpl-" + uuid.NewString() }
 
 // mendCall adds the type and the id that a tool call lacks.
-func mendCall(e *editor, path string, call gjson.Result) {
+func mendCall(e *editor, call gjson.Result) {
 	if !call.Get("function").IsObject() {
 		return
 	}
 	if call.Get("type").Str == "" {
-		e.set(path+".type", "function")
+		e.set(call, "type", "function")
 	}
 	if call.Get("id").String() == "" && call.Get("function.name").Str != "" {
-		e.set(path+".id", dialect.NewCallID())
+		e.set(call, "id", dialect.NewCallID())
 	}
 }
 
@@ -239,7 +237,7 @@ func mendCall(e *editor, path string, call gjson.Result) {
 // with one, which has the content filter's result for the prompt, an empty id and
 // an empty model. Clients that expect a choice in every chunk break on it.
 func isPreface(raw []byte, f provider.Facts) bool {
-	if f.Choices || f.Usage != nil {
+	if f.Choices > 0 || f.Usage != nil {
 		return false
 	}
 	root := gjson.ParseBytes(raw)
@@ -248,52 +246,54 @@ func isPreface(raw []byte, f provider.Facts) bool {
 
 // asChunk returns a whole answer as one chunk: each message becomes the delta,
 // which some servers send, too, but empty.
-func asChunk(raw []byte) ([]byte, error) {
-	e := editor{raw: raw}
-	for i, c := range gjson.GetBytes(raw, "choices").Array() {
+func asChunk(raw []byte) []byte {
+	e := newEditor(raw)
+	for _, c := range e.root.Get("choices").Array() {
 		message := c.Get("message")
-		if !message.IsObject() {
-			continue
+		switch {
+		case !message.IsObject():
+		case c.Get("delta").Exists():
+			e.setRaw(c, "delta", message.Raw)
+			e.remove(c, "message")
+		default:
+			e.rename(c, "message", "delta")
 		}
-		path := "choices." + strconv.Itoa(i)
-		e.setRaw(path+".delta", message.Raw)
-		e.delete(path + ".message")
 	}
-	return e.raw, e.err
+	return e.bytes()
 }
 
 // mendCompletion repairs a whole answer as mender does a chunk. root is raw,
 // parsed.
-func mendCompletion(raw []byte, root gjson.Result) ([]byte, error) {
-	e := editor{raw: raw}
-	if root.Get("object").Str != "chat.completion" {
-		e.set("object", "chat.completion")
+func mendCompletion(raw []byte, root gjson.Result) []byte {
+	e := &editor{raw: raw, root: root}
+	if e.root.Get("object").Str != "chat.completion" {
+		e.set(e.root, "object", "chat.completion")
 	}
-	if root.Get("id").Str == "" {
-		e.set("id", newID())
+	if e.root.Get("id").Str == "" {
+		e.set(e.root, "id", newID())
 	}
-	for i, c := range root.Get("choices").Array() {
-		path := "choices." + strconv.Itoa(i)
-		mendContent(&e, path+".message", c.Get("message"))
-		calls := c.Get("message.tool_calls").Array()
-		for j, call := range calls {
-			mendCall(&e, path+".message.tool_calls."+strconv.Itoa(j), call)
+	for _, c := range e.root.Get("choices").Array() {
+		message := c.Get("message")
+		mendContent(e, message)
+		calls := message.Get("tool_calls").Array()
+		for _, call := range calls {
+			mendCall(e, call)
 		}
-		if c.Get("finish_reason").String() == "" {
-			e.set(path+".finish_reason", finishReason(len(calls) > 0))
+		if c.IsObject() && c.Get("finish_reason").String() == "" {
+			e.set(c, "finish_reason", finishReason(len(calls) > 0))
 		}
 	}
-	return e.raw, e.err
+	return e.bytes()
 }
 
 // mendContent turns a content that is a list of parts into a string. It moves
 // thinking parts to reasoning_content.
-func mendContent(e *editor, path string, message gjson.Result) {
+func mendContent(e *editor, message gjson.Result) {
 	content := message.Get("content")
 	if !content.IsArray() {
 		return
 	}
-	e.set(path+".content", provider.TextOf(content))
+	e.set(message, "content", provider.TextOf(content))
 	if message.Get("reasoning_content").Exists() {
 		return
 	}
@@ -307,7 +307,7 @@ func mendContent(e *editor, path string, message gjson.Result) {
 		}
 	}
 	if thoughts.Len() > 0 {
-		e.set(path+".reasoning_content", thoughts.String())
+		e.set(message, "reasoning_content", thoughts.String())
 	}
 }
 
@@ -325,28 +325,4 @@ func oneLine(raw []byte) []byte {
 		line[i] = b
 	}
 	return line
-}
-
-// editor applies edits until one fails. It never changes the original bytes.
-type editor struct {
-	raw []byte
-	err error
-}
-
-func (e *editor) set(path string, value any) {
-	if e.err == nil {
-		e.raw, e.err = sjson.SetBytes(e.raw, path, value)
-	}
-}
-
-func (e *editor) setRaw(path, value string) {
-	if e.err == nil {
-		e.raw, e.err = sjson.SetRawBytes(e.raw, path, []byte(value))
-	}
-}
-
-func (e *editor) delete(path string) {
-	if e.err == nil {
-		e.raw, e.err = sjson.DeleteBytes(e.raw, path)
-	}
 }

@@ -120,10 +120,7 @@ func (s *stream) last() (*provider.Chunk, error) {
 	if err := s.judge.End(); err != nil {
 		return nil, err
 	}
-	raw, err := s.mend.close()
-	if err != nil {
-		return nil, fmt.Errorf("finishing the answer: %w", err)
-	}
+	raw := s.mend.close()
 	if raw == nil {
 		return nil, io.EOF
 	}
@@ -164,15 +161,15 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 		err, _ := upstream.Lost(data, s.mend.finished())
 		return nil, err
 	}
-	if f.Choices && s.mend.over(data) {
+	if f.Choices > 0 && s.mend.over(data) {
 		// Choices after their finish reason do not belong to the answer. Clients
 		// would append their text, or overwrite the finish reason.
 		if f.Usage == nil {
 			return new(provider.Chunk), nil
 		}
-		e := editor{raw: data}
-		e.setRaw("choices", "[]")
-		data, f = e.raw, provider.Facts{Model: f.Model, Usage: f.Usage}
+		e := newEditor(data)
+		e.setRaw(e.root, "choices", "[]")
+		data, f = e.bytes(), provider.Facts{Model: f.Model, Usage: f.Usage}
 	}
 	if isPreface(data, f) {
 		return new(provider.Chunk), nil
@@ -180,10 +177,7 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	if err := s.judge.Hear(&f); err != nil {
 		return nil, err
 	}
-	raw, ok, err := s.mend.chunk(data)
-	if err != nil {
-		return nil, fmt.Errorf("mending a chunk: %w", err)
-	}
+	raw, ok := s.mend.chunk(data)
 	if !ok {
 		return nil, nil
 	}
@@ -201,13 +195,7 @@ func (s *stream) whole(r io.Reader) (*provider.Chunk, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := asChunk(c.Body)
-	if err == nil {
-		raw, _, err = s.mend.chunk(raw)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("mending the answer: %w", err)
-	}
+	raw, _ := s.mend.chunk(asChunk(c.Body))
 	return &provider.Chunk{Raw: raw, Facts: c.Facts}, nil
 }
 

@@ -86,8 +86,8 @@ func (r *reading) add(t testing.TB, c *provider.Chunk) {
 	if got := root.Get("object").Str; got != "chat.completion.chunk" {
 		t.Errorf("a chunk's object is %q", got)
 	}
-	if c.Choices != (root.Get("choices.#").Int() > 0) {
-		t.Errorf("Choices is %v: %s", c.Choices, c.Raw)
+	if c.Choices != int(root.Get("choices.#").Int()) {
+		t.Errorf("Choices is %d: %s", c.Choices, c.Raw)
 	}
 	if r.Chunks == 0 {
 		r.id = root.Get("id").Str
