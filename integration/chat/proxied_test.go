@@ -71,6 +71,94 @@ func TestReverseProxyBehindSession(t *testing.T) {
 
 type eventsOf struct{ rest func() harness.Answered }
 
+// TestVerdictsBehindReverseProxy has answers of a plain server that only look whole,
+// and one that does not end.
+func TestVerdictsBehindReverseProxy(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, harness.PlainTenants, proxied(up))
+	ann := harness.NewClient(c, "acme", "ann")
+	finish := func(reason string) string {
+		return `{"choices":[{"index":0,"delta":{},"finish_reason":"` + reason + `"}]}`
+	}
+
+	for name, event := range map[string]string{
+		"finish reason error":        finish("error"),
+		"finish reason abort":        finish("abort"),
+		"an error in a choice":       `{"choices":[{"index":0,"delta":{},"finish_reason":"stop","error":{"message":"x"}}]}`,
+		"an event that is not whole": `{"choices":[{"index":0,"delta":{"content":"lo`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			session := harness.NewSession()
+			up.Plays(harness.Sends(harness.Content("Hel"), "data: "+event+"\n\n", harness.EndMark))
+			harness.WantCutTurn(t, ann, session, ann.Say(session, "hi"), "Hel", "ai_error")
+		})
+	}
+	for name, script := range map[string]harness.Script{
+		"an end mark alone":            harness.Sends(harness.EndMark),
+		"only a role":                  harness.Sends(harness.Role, harness.EndMark),
+		"a document without a choice":  harness.Document(http.StatusOK, `{"choices":[],"usage":{"prompt_tokens":1}}`),
+		"a document that failed":       harness.Document(http.StatusOK, `{"choices":[{"index":0,"message":{"content":""},"finish_reason":"error"}]}`),
+		"a document with more choices": harness.Document(http.StatusOK, `{"choices":[{"index":0,"message":{"content":"a"}},{"index":1,"message":{"content":"b"}}]}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			session := harness.NewSession()
+			up.Plays(script)
+			for _, stream := range []bool{true, false} {
+				resp := ann.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hi", Stream: &stream})
+				if stream && resp.Header.Get("Content-Type") == "text/event-stream" {
+					end := harness.ReadEvents(t, resp).Rest()
+					if end.Failed == nil || end.Failed.Code != "ai_error" || end.Done == nil || end.Done.FinishReason != "error" {
+						t.Errorf("ended with %+v", end.Events)
+					}
+					continue
+				}
+				harness.WantFailure(t, resp, http.StatusBadGateway, "ai_error")
+			}
+			for _, m := range ann.History(session) {
+				if m.Role == "assistant" {
+					t.Errorf("stored %+v", m)
+				}
+			}
+		})
+	}
+	t.Run("a finished stream that does not end is ended", func(t *testing.T) {
+		up.Plays()
+		session := harness.NewSession()
+		a := ann.Ask(session, "hi")
+		call := up.Call()
+		call.Send(harness.Content("Hello"), harness.Finished)
+		call.WantGone()
+		if end := a.Events().Rest(); end.Text != "Hello" || end.Failed != nil || end.Done == nil || end.Done.FinishReason != "stop" {
+			t.Errorf("ended with %+v", end.Events)
+		}
+		ann.WantLast(session, "Hello", "complete")
+
+		session = harness.NewSession()
+		pending := ann.Start(ann.Request(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("fast").Streamed(), "X-Session-Id", session))
+		call = up.Call()
+		call.Send(harness.Content("Hello"), harness.Finished)
+		call.WantGone()
+		v1 := harness.ReadCompletion(t, pending.Answer())
+		v1.WantWhole(t, "Hello")
+		ann.WantLast(session, "Hello", "complete")
+	})
+}
+
+// TestLongDocument has an answer that is too long to be stored.
+func TestLongDocument(t *testing.T) {
+	up := harness.NewUpstream(t, harness.Says(1, 1, strings.Repeat("x", 2<<20+1)))
+	for name, site := range map[string]string{"ai_gateway": "tenant_resolve\nchat_session\n" + up.Gateway(), "reverse_proxy": proxied(up)} {
+		t.Run(name, func(t *testing.T) {
+			ann := harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")
+			resp := ann.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", Stream: new(false)})
+			body := harness.ReadAll(t, resp)
+			if resp.StatusCode != http.StatusBadGateway || !strings.Contains(body, `"ai_error"`) || !strings.Contains(body, "longer than 2 MiB") {
+				t.Errorf("status %d: %.300s", resp.StatusCode, body)
+			}
+		})
+	}
+}
+
 // TestRunawayUpstream has an upstream that never stops. It must not fill the
 // memory, and what it sent up to the limit is kept.
 func TestRunawayUpstream(t *testing.T) {

@@ -23,6 +23,20 @@ func TestStreamEnd(t *testing.T) {
 			t.Errorf("/chat: %+v", got)
 		}
 	})
+	t.Run("a finished stream that does not end is ended", func(t *testing.T) {
+		held := harness.NewUpstream(t)
+		c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(held))
+		globex := harness.NewClient(c, "globex", "ann")
+		pending := globex.Start(globex.Request(http.MethodPost, harness.CompletionsPath, harness.NewQuestion("fast").WithUsage()))
+		call := held.Call()
+		call.Send(harness.Role, harness.Content("Hello"), harness.Finished, harness.Counted)
+		call.WantGone()
+		a := harness.ReadCompletion(t, pending.Answer())
+		a.WantWhole(t, "Hello")
+		if a.Usage.Get("completion_tokens").Int() != 3 {
+			t.Errorf("usage %s", a.Usage.Raw)
+		}
+	})
 	t.Run("anything after the end mark is ignored", func(t *testing.T) {
 		up.Plays(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark, harness.Content(" again")))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())

@@ -56,6 +56,36 @@ func TestStreamUsage(t *testing.T) {
 	})
 }
 
+// TestAbsurdUsage has providers whose usage cannot be that of their answer.
+func TestAbsurdUsage(t *testing.T) {
+	up := harness.NewUpstream(t, harness.Stalls)
+	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
+	globex := harness.NewClient(c, "globex", "ann")
+	for name, usage := range map[string]string{
+		"nothing":  `{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}`,
+		"negative": `{"prompt_tokens":-5,"completion_tokens":-5,"total_tokens":-10}`,
+		"absurd":   `{"prompt_tokens":1000000000000000000,"completion_tokens":1000000000000000000,"total_tokens":2000000000000000000}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := c.Metrics()[`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="output"}`]
+			up.Plays(harness.Sends(harness.Content("Hello, wörld"), harness.WithUsage(harness.Finished, usage), harness.EndMark))
+			a := globex.Complete(harness.NewQuestion("fast").WithUsage())
+			a.WantWhole(t, "Hello, wörld")
+			wantUsageLast(t, a)
+			wantEstimate(t, a.Usage, 4)
+			if u := globex.Say(harness.NewSession(), "hi").Done.Usage; !u.Estimated || u.TokensOut != 4 || u.TokensIn < 1 || u.TokensIn > 100 {
+				t.Errorf("/chat: %+v", u)
+			}
+			up.Plays(harness.Document(http.StatusOK, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hello, wörld"},"finish_reason":"stop"}],"usage":`+usage+`}`))
+			a = globex.Complete(harness.NewQuestion("fast"))
+			wantEstimate(t, a.Usage, 4)
+			if after := c.Metrics()[`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="output"}`]; after != before+12 {
+				t.Errorf("%v output tokens are counted, want 12", after-before)
+			}
+		})
+	}
+}
+
 // wantUsageLast checks that only the last chunk before the end mark has the usage,
 // and has nothing else.
 func wantUsageLast(t testing.TB, a harness.Completion) {
