@@ -37,6 +37,14 @@ func TestStreamEnd(t *testing.T) {
 			t.Errorf("usage %s", a.Usage.Raw)
 		}
 	})
+	t.Run("an event that is too long is reported with the limit", func(t *testing.T) {
+		up.Plays(harness.Sends(harness.Content(strings.Repeat("x", 17<<20))))
+		a := globex.Complete(harness.NewQuestion("fast").Streamed())
+		a.WantRefused(t, http.StatusBadGateway, "ai_error")
+		if !strings.Contains(a.Error, "longer than 16 MiB") {
+			t.Errorf("message %q", a.Error)
+		}
+	})
 	t.Run("anything after the end mark is ignored", func(t *testing.T) {
 		up.Plays(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark, harness.Content(" again")))
 		a := globex.Complete(harness.NewQuestion("fast").Streamed())

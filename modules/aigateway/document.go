@@ -2,7 +2,6 @@ package aigateway
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -79,7 +78,7 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 			return nil, err
 		}
 		if size += len(chunk.Raw); size > maxDocument {
-			return nil, &provider.Error{Reason: provider.ReasonBadAnswer, Err: fmt.Errorf("the answer has more than %d bytes", maxDocument)}
+			return nil, provider.TooLong("the answer", maxDocument)
 		}
 		err = a.c.count(a, chunk)
 		if _, spent := errors.AsType[*budgetError](err); spent {

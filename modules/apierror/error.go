@@ -197,11 +197,6 @@ func AIError() *Error {
 	return &Error{Status: http.StatusBadGateway, Code: "ai_error", Message: "AI provider unavailable"}
 }
 
-// AnswerTooLong is an answer that is too long to be kept.
-func AnswerTooLong(most int) *Error {
-	return &Error{Status: http.StatusBadGateway, Code: "ai_error", Message: fmt.Sprintf("The answer is longer than %d MiB", most>>20)}
-}
-
 // AIUnavailable is a provider that is not called because its circuit is open.
 func AIUnavailable(wait time.Duration) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Code: "ai_unavailable", Message: "No AI provider is available at the moment", RetryAfter: max(wait, time.Second)}

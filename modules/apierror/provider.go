@@ -2,6 +2,8 @@ package apierror
 
 import (
 	"errors"
+	"net/http"
+	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
@@ -26,7 +28,14 @@ func FromProvider(err error) *Error {
 			return InvalidRequest(pe.Param, pe.Message).Because(err)
 		}
 		return refused(provider.Redact(pe.Message)).Because(err)
-	default:
-		return AIError().Because(err)
 	}
+	if e, ok := errors.AsType[*provider.TooLongError](err); ok {
+		return tooLong(e).Because(err)
+	}
+	return AIError().Because(err)
+}
+
+// tooLong is an answer that exceeds a limit of this server.
+func tooLong(e *provider.TooLongError) *Error {
+	return &Error{Status: http.StatusBadGateway, Code: "ai_error", Message: strings.ToUpper(e.What[:1]) + e.Error()[1:]}
 }

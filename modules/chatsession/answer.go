@@ -24,8 +24,6 @@ const maxDocument = 32 << 20
 // every character escaped.
 const maxText = 2 << 20
 
-var errTooLarge = fmt.Errorf("the answer is longer than %d MiB", maxDocument>>20)
-
 // answer is the ResponseWriter of the next handler. It parses the OpenAI answer,
 // a document or a stream, as it is written, and passes the text on to out.
 type answer struct {
@@ -77,7 +75,7 @@ func (a *answer) Write(p []byte) (int, error) {
 		a.read(a.events.Next)
 		a.out.flush()
 	case a.doc.Len()+len(p) > maxDocument:
-		a.fail(errTooLarge)
+		a.fail(provider.TooLong("the answer", maxDocument))
 	default:
 		a.doc.Write(p)
 	}
@@ -119,13 +117,19 @@ func (a *answer) TakeFailure(e *apierror.Error) {
 	}
 }
 
-func (a *answer) fail(cause error) { a.failure = apierror.AIError().Because(cause) }
+// fail ends the answer. Of a provider's own words none are passed on.
+func (a *answer) fail(cause error) {
+	a.failure = apierror.AIError().Because(cause)
+	if _, ok := errors.AsType[*provider.TooLongError](cause); ok {
+		a.failure = apierror.FromProvider(cause)
+	}
+}
 
 func (a *answer) read(next func() (sse.Event, bool, error)) {
 	for a.failure == nil && !a.done {
 		ev, ok, err := next()
-		if err != nil {
-			a.fail(err)
+		if err != nil { // the parser's only one
+			a.fail(provider.TooLong("an event of the answer", sse.MaxEvent))
 			return
 		}
 		if !ok {
@@ -195,7 +199,7 @@ func (a *answer) facts(f *provider.Facts) {
 	}
 	a.bytes += f.OutputBytes
 	if a.text.Len()+len(f.Text)+a.calls.size > maxText {
-		a.failure = apierror.AnswerTooLong(maxText)
+		a.fail(provider.TooLong("the answer", maxText))
 		return
 	}
 	if f.Text != "" {

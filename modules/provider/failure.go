@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -38,6 +39,19 @@ func NewError(status int, raw []byte) *Error {
 func BadAnswer(err error) *Error {
 	return &Error{Reason: ReasonBadAnswer, Status: http.StatusOK, Err: err}
 }
+
+// TooLongError says that an answer exceeds a limit of this server.
+type TooLongError struct {
+	What string // the answer, or a part of it
+	Most int    // bytes
+}
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("%s is longer than %d MiB", e.What, e.Most>>20)
+}
+
+// TooLong returns the failure of an answer that exceeds a limit of this server.
+func TooLong(what string, most int) *Error { return BadAnswer(&TooLongError{what, most}) }
 
 // reported is an error in the provider's own words.
 type reported struct {

@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// defaultMaxEvent is how many bytes a line, or the data of an event, may have
+// MaxEvent is how many bytes a line, or the data of an event, may have
 // by default.
-const defaultMaxEvent = 16 << 20
+const MaxEvent = 16 << 20
 
 const (
 	// searchBlock is how many bytes are searched for LF and CR at a time. It
@@ -73,7 +73,7 @@ type Parser struct {
 // most maxEvent bytes; 0 or less stands for 16 MiB.
 func NewParser(maxEvent int) *Parser {
 	if maxEvent <= 0 {
-		maxEvent = defaultMaxEvent
+		maxEvent = MaxEvent
 	}
 	return &Parser{max: maxEvent}
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -178,7 +177,7 @@ func (l *lines) next() ([]byte, error) {
 		piece, err := l.r.ReadSlice('\n')
 		l.buf = append(l.buf, piece...)
 		if len(l.buf) > upstream.MaxEvent {
-			return nil, provider.BadAnswer(fmt.Errorf("a line has more than %d bytes", upstream.MaxEvent))
+			return nil, provider.TooLong("a line of the answer", upstream.MaxEvent)
 		}
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue

@@ -27,7 +27,7 @@ func ReadAll(ctx context.Context, r io.Reader) ([]byte, error) {
 		return nil, Failure(ctx, fmt.Errorf("reading the answer: %w", err))
 	}
 	if len(body) > maxAnswer {
-		return nil, provider.BadAnswer(fmt.Errorf("the answer has more than %d bytes", maxAnswer))
+		return nil, provider.TooLong("the answer", maxAnswer)
 	}
 	return trim(body), nil
 }

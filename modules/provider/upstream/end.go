@@ -25,7 +25,7 @@ func Ended(ctx context.Context, err error, finished bool) error {
 	case ok:
 		return perr
 	case errors.Is(err, sse.ErrTooLong):
-		return provider.BadAnswer(err)
+		return provider.TooLong("an event of the answer", MaxEvent)
 	case errors.Is(err, io.EOF):
 		return provider.ErrCut
 	}

@@ -339,7 +339,6 @@ func TestEnded(t *testing.T) {
 		{"broken", t.Context(), broken, false, provider.ErrCut},
 		{"broken_says_why", t.Context(), broken, false, broken},
 		{"failed", t.Context(), reported, false, reported},
-		{"too_long", t.Context(), sse.ErrTooLong, false, sse.ErrTooLong},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := Ended(tc.ctx, tc.err, tc.finished)
@@ -349,7 +348,7 @@ func TestEnded(t *testing.T) {
 			}
 		})
 	}
-	if e, ok := errors.AsType[*provider.Error](Ended(t.Context(), sse.ErrTooLong, false)); !ok || e.Reason != provider.ReasonBadAnswer {
-		t.Errorf("an event that is too long is %+v, want a bad answer", e)
+	if e, ok := errors.AsType[*provider.Error](Ended(t.Context(), sse.ErrTooLong, false)); !ok || e.Reason != provider.ReasonBadAnswer || !strings.Contains(e.Error(), "longer than 16 MiB") {
+		t.Errorf("an event that is too long is %+v, want a bad answer that names the limit", e)
 	}
 }
