@@ -29,10 +29,10 @@ type Scanned struct {
 
 // Scan parses a regular chunk: a chat.completion.chunk with one choice, index 0,
 // without an error, and with only text, reasoning and a role in its delta. It may
-// have a finish reason, but none that says that the answer failed. ok is false for any other chunk, such as one with a tool
-// call, a usage, a second choice, an escape in a name, twice a name that Scan
-// uses, invalid UTF-8 or invalid JSON. Those are for ParseChunk. The result does
-// not refer to raw.
+// have a finish reason, but none that says that the answer failed. ok is false for
+// any other chunk, such as one with a tool call, a usage, a second choice, an
+// escape in a name, twice a name that Scan uses, invalid UTF-8 or invalid JSON.
+// Those are for ParseChunk. The result does not refer to raw.
 func (s *Scanner) Scan(raw []byte) (c Scanned, ok bool) {
 	if !utf8.Valid(raw) {
 		return Scanned{}, false

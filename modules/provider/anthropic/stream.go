@@ -80,8 +80,7 @@ func (s *stream) read() error {
 	valid := json.Valid(ev.Data) && bytes.TrimSpace(ev.Data)[0] == '{'
 	if !valid && ev.Type != "error" {
 		s.skipped++
-		err, _ := upstream.Lost(ev.Data, s.reply.finished)
-		return err
+		return upstream.Lost(ev.Data, s.reply.finished)
 	}
 	root := gjson.ParseBytes(ev.Data)
 	index := root.Get("index").Int()

@@ -78,8 +78,7 @@ func (s *stream) read() error {
 	}
 	if !json.Valid(ev.Data) {
 		s.skipped++
-		err, _ := upstream.Lost(ev.Data, s.answer.finish != "")
-		return err
+		return upstream.Lost(ev.Data, s.answer.finish != "")
 	}
 	docs := []gjson.Result{gjson.ParseBytes(ev.Data)}
 	if docs[0].IsArray() {
