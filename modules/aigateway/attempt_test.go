@@ -227,3 +227,39 @@ func TestGoneAtTheBudget(t *testing.T) {
 type failing struct{ *httptest.ResponseRecorder }
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+// TestLinger has streams that neither end nor send an end mark after their finish
+// reason.
+func TestLinger(t *testing.T) {
+	two := `{"model":"fast","stream":true,"n":2,"messages":[{"role":"user","content":"hi"}]}`
+	for _, tc := range []struct {
+		name, body string
+		steps      []step
+		takes      time.Duration
+		text       string
+		reasons    string
+	}{
+		{"are_ended_after_a_second", streamed, []step{text("Hello"), finish("stop"), silence}, time.Second, "Hello", "[0:stop]"},
+		{"get_no_more_time_for_a_usage", streamed, []step{text("Hello"), finish("stop"), pause(900*time.Millisecond, usage(7, 3)), silence}, time.Second, "Hello", "[0:stop]"},
+		{"wait_for_all_choices", two, []step{
+			text("Hello"), finish("stop"),
+			pause(3*time.Second, chunk(`[{"index":1,"delta":{"content":"Hi"},"finish_reason":"length"}]`, "")), silence,
+		}, 4 * time.Second, "HelloHi", "[0:stop 1:length]"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newGateway(t, durations(`{"stall_timeout":"60s"}`), &script{replies: []reply{streams(tc.steps...)}})
+			synctest.Test(t, func(t *testing.T) {
+				begun := time.Now()
+				w := httptest.NewRecorder()
+				serve(t, h, w, newRequest(t.Context(), tc.body))
+				if took := time.Since(begun); took != tc.takes {
+					t.Errorf("ended after %v, want %v", took, tc.takes)
+				}
+				a := read(w)
+				if a.text != tc.text || !a.done || a.code != "" || fmt.Sprint(a.reasons) != tc.reasons {
+					t.Errorf("got %+v", a)
+				}
+			})
+		})
+	}
+}
