@@ -99,39 +99,64 @@ type Registry struct {
 // NewRegistry makes a registry of these tenants. If two tenants share an id, a
 // host or a key, the error names both places.
 func NewRegistry(list []*Tenant) (*Registry, error) {
-	g := &Registry{
-		list:  list,
-		byID:  make(map[string]*Tenant),
-		byKey: make(map[Digest]*Tenant),
-		hosts: make(map[string]*Tenant),
-	}
+	b := NewBuilder(len(list))
 	for _, t := range list {
-		if err := g.add(t); err != nil {
+		if err := b.Add(t); err != nil {
 			return nil, err
 		}
 	}
-	return g, nil
+	return b.Registry(), nil
 }
 
-func (g *Registry) add(t *Tenant) error {
+// Builder makes a registry, one tenant after the other.
+type Builder struct{ g *Registry }
+
+// NewBuilder returns a builder for about this many tenants.
+func NewBuilder(size int) *Builder {
+	return &Builder{&Registry{
+		list:  make([]*Tenant, 0, size),
+		byID:  make(map[string]*Tenant, size),
+		byKey: make(map[Digest]*Tenant),
+		hosts: make(map[string]*Tenant),
+	}}
+}
+
+// Add adds a tenant. If an earlier one has its id, one of its hosts or one of
+// its keys, nothing is added, and the error names both places.
+func (b *Builder) Add(t *Tenant) error {
+	if err := b.g.conflict(t); err != nil {
+		return err
+	}
+	b.g.list = append(b.g.list, t)
+	b.g.byID[t.ID] = t
+	for _, h := range t.Hosts {
+		b.g.hosts[h] = t
+	}
+	for _, k := range t.Keys {
+		b.g.byKey[k] = t
+	}
+	return nil
+}
+
+// Registry returns the registry. The builder must not be used after that.
+func (b *Builder) Registry() *Registry { return b.g }
+
+func (g *Registry) conflict(t *Tenant) error {
 	if !ValidID(t.ID) {
 		return t.errorf("want an id of 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit, not %q", t.ID)
 	}
 	if other, ok := g.byID[t.ID]; ok {
 		return t.errorf("this id is taken%s", other.at())
 	}
-	g.byID[t.ID] = t
 	for _, h := range t.Hosts {
-		if other, ok := g.hosts[h]; ok && other != t {
+		if other, ok := g.hosts[h]; ok {
 			return t.errorf("host %s belongs to tenant %s already%s", h, other.ID, other.at())
 		}
-		g.hosts[h] = t
 	}
 	for _, k := range t.Keys {
-		if other, ok := g.byKey[k]; ok && other != t {
+		if other, ok := g.byKey[k]; ok {
 			return t.errorf("api key sha256:%s… belongs to tenant %s already%s", k.String()[:8], other.ID, other.at())
 		}
-		g.byKey[k] = t
 	}
 	return nil
 }
@@ -162,6 +187,16 @@ func (g *Registry) IsDefault() bool {
 
 // ByID finds a tenant by its id; nil if there is none.
 func (g *Registry) ByID(id string) *Tenant { return g.byID[id] }
+
+// Admits says whether a tenant still exists and still has one of these keys, by
+// which a request was let in. Without keys the tenant alone counts.
+func (g *Registry) Admits(id string, keys []Digest) bool {
+	t := g.byID[id]
+	if t == nil || len(keys) == 0 {
+		return t != nil
+	}
+	return slices.ContainsFunc(keys, func(k Digest) bool { return g.byKey[k] == t })
+}
 
 // ByKey finds the tenant whose key has this digest; nil if there is none.
 func (g *Registry) ByKey(d Digest) *Tenant { return g.byKey[d] }

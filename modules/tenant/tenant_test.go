@@ -168,3 +168,56 @@ func TestMayUse(t *testing.T) {
 		}
 	}
 }
+
+// A tenant that cannot be added leaves nothing of itself behind.
+func TestBuilder(t *testing.T) {
+	b := NewBuilder(0)
+	first := &Tenant{ID: "a", Hosts: []string{"a.test"}, Keys: []Digest{DigestOf("a")}}
+	for _, tt := range []struct {
+		name  string
+		t     *Tenant
+		taken bool
+	}{
+		{"the first", first, false},
+		{"its id", &Tenant{ID: "a", Hosts: []string{"b.test"}}, true},
+		{"its host, behind a new one", &Tenant{ID: "b", Hosts: []string{"b.test", "a.test"}, Keys: []Digest{DigestOf("b")}}, true},
+		{"its key, behind a new one", &Tenant{ID: "c", Keys: []Digest{DigestOf("b"), DigestOf("a")}}, true},
+		{"what those would have had", &Tenant{ID: "b", Hosts: []string{"b.test"}, Keys: []Digest{DigestOf("b")}}, false},
+	} {
+		if err := b.Add(tt.t); (err != nil) != tt.taken {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	g := b.Registry()
+	if len(g.All()) != 2 || g.ByID("a") != first || g.ByHost("b.test").ID != "b" || g.ByID("c") != nil {
+		t.Errorf("got %+v", g.All())
+	}
+}
+
+func TestAdmits(t *testing.T) {
+	key := DigestOf
+	g, err := NewRegistry([]*Tenant{{ID: "open"}, {ID: "acme", Keys: []Digest{key("1"), key("2")}}, {ID: "globex", Keys: []Digest{key("3")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		id   string
+		keys []Digest
+		want bool
+	}{
+		{"a tenant without keys", "open", nil, true},
+		{"a tenant that had a key and is open now", "open", []Digest{key("1")}, false},
+		{"a tenant that was open and has keys now", "acme", nil, true},
+		{"one of its keys", "acme", []Digest{key("2")}, true},
+		{"one lost key and one of its keys", "acme", []Digest{key("0"), key("1")}, true},
+		{"a lost key", "acme", []Digest{key("0")}, false},
+		{"a key that another tenant has now", "acme", []Digest{key("3")}, false},
+		{"a removed tenant", "initech", nil, false},
+		{"a removed tenant whose key another one has", "initech", []Digest{key("3")}, false},
+	} {
+		if got := g.Admits(tt.id, tt.keys); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
