@@ -4,7 +4,6 @@ package chat
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -32,9 +31,9 @@ type App struct {
 	// The tenants. Two of them with one id, host or key are an error.
 	Tenant []*TenantConfig `json:"tenant,omitempty"`
 
-	// Files with one tenant each, as JSON; globs. They are read again when
-	// they change, and a change with a mistake in it is logged and left
-	// alone. Default: none.
+	// Files with one tenant each, as JSON; globs. Each is read again when it
+	// changes. A file with a mistake in it is logged, and its tenant stays as it
+	// was; a file that is removed takes its tenant along. Default: none.
 	Tenants []string `json:"tenants,omitempty"`
 
 	// The fractions of a tenant's budget at which a warning is given: an
@@ -51,7 +50,8 @@ type App struct {
 	registry atomic.Pointer[tenant.Registry]
 	place    atomic.Pointer[storePlace] // once the store was opened
 	hold     atomic.Pointer[storeHold]  // between Start and Cleanup
-	files    *fileWatch
+	files    *tenantFiles               // nil without the tenants option
+	watch    *tenantWatch               // between Start and Cleanup
 
 	warnNoTenant sync.Once
 }
@@ -72,15 +72,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionStore(ctx); err != nil {
 		return err
 	}
-	reg, err := a.readTenants()
-	if err != nil {
+	if err := a.provisionTenants(); err != nil {
 		return err
 	}
-	a.registry.Store(reg)
-
 	if err := a.provisionBudgets(); err != nil {
 		return err
 	}
+	var err error
 	a.metrics, err = newMetrics(ctx.GetMetricsRegistry())
 	if err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
@@ -116,8 +114,8 @@ func (a *App) Start() error {
 		return err
 	}
 	a.hold.Store(hold)
-	if len(a.Tenants) > 0 {
-		a.files = a.watchFiles()
+	if a.files != nil {
+		a.watch = a.watchFiles()
 	}
 	return nil
 }
@@ -128,8 +126,8 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup lets go of the store, which closes once no request holds it either.
 func (a *App) Cleanup() error {
-	if a.files != nil {
-		a.files.stop()
+	if a.watch != nil {
+		a.watch.stop()
 	}
 	hold := a.hold.Swap(nil)
 	if hold == nil {
@@ -137,9 +135,6 @@ func (a *App) Cleanup() error {
 	}
 	return hold.release()
 }
-
-// Tenancy returns the tenants as they are now.
-func (a *App) Tenancy() *tenant.Registry { return a.registry.Load() }
 
 // FromContext returns the app of a configuration, for a handler to keep.
 func FromContext(ctx caddy.Context) (*App, error) {
@@ -149,16 +144,6 @@ func FromContext(ctx caddy.Context) (*App, error) {
 	}
 	return mod.(*App), nil
 }
-
-// CheckTenant says whether a tenant that a directive names is configured.
-func (a *App) CheckTenant(id string) error {
-	if id == "" || a.Tenancy().ByID(id) != nil {
-		return nil
-	}
-	return fmt.Errorf("tenant %s: no such tenant is configured", id)
-}
-
-var errNoTenants = errors.New("tenants: no file matches, and there is no tenant block either")
 
 // Interface guards
 var (
