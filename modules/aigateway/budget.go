@@ -99,7 +99,7 @@ func (c *call) refused(err error) error {
 	e, ok := errors.AsType[*budget.ExceededError](err)
 	switch {
 	case c.ctx.Err() != nil:
-		return context.Canceled
+		return apierror.Cancelled(c.ctx)
 	case !ok:
 		c.h.app.StoreFailed("reserve")
 		return apierror.StorageUnavailable(err)

@@ -161,11 +161,11 @@ func (c *call) begin() {
 // cancelled, the cause takes precedence over the provider's error, which only
 // follows from it.
 func (c *call) failed(err error) error {
-	cause := context.Cause(c.ctx)
+	if e := apierror.Ended(c.ctx); e != nil {
+		return e.Because(err)
+	}
 	switch {
-	case errors.Is(cause, chat.ErrShuttingDown):
-		return apierror.ShuttingDown().Because(err)
-	case cause != nil:
+	case c.ctx.Err() != nil:
 		return context.Canceled
 	case errors.Is(err, errSilent), errors.Is(err, errOutOfTime):
 		return apierror.AITimeout().Because(err)

@@ -1,6 +1,7 @@
 package apierror
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -28,6 +29,9 @@ type Taker interface {
 // routes may answer, as for any error in Caddy. Otherwise the failure becomes
 // the contract's JSON.
 func Answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, err error) error {
+	if errors.Is(err, context.Canceled) {
+		err = Cancelled(r.Context())
+	}
 	e := From(err)
 	if HandOver(w, e) {
 		return nil

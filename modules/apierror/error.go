@@ -60,6 +60,22 @@ func From(err error) *Error {
 	return &Error{Status: http.StatusInternalServerError, Code: "internal_error", Message: "Internal error; see the server's log for this trace id", Err: err}
 }
 
+// Ended returns the failure that the server itself has ended a context with, such
+// as TenantGone. It returns nil if the context goes on, or if its client has left.
+func Ended(ctx context.Context) *Error {
+	e, _ := errors.AsType[*Error](context.Cause(ctx))
+	return e
+}
+
+// Cancelled returns why a context has ended: the server's reason, or else that
+// the client is gone.
+func Cancelled(ctx context.Context) error {
+	if e := Ended(ctx); e != nil {
+		return e
+	}
+	return context.Canceled
+}
+
 // statusClientClosedRequest is what Caddy also logs for a client that went away
 // before its answer.
 const statusClientClosedRequest = 499
@@ -118,6 +134,12 @@ func InvalidToken(message string) *Error {
 // TenantMismatch is a request that names several tenants.
 func TenantMismatch() *Error {
 	return &Error{Status: http.StatusForbidden, Code: "tenant_mismatch", Message: "The header, the host, the API key and the token must name the same tenant"}
+}
+
+// TenantGone is a request whose tenant was removed while it was running, or has
+// lost the key that let it in.
+func TenantGone() *Error {
+	return &Error{Status: http.StatusUnauthorized, Code: "tenant_gone", Message: "The tenant was removed, or this API key is not valid any more"}
 }
 
 // ModelNotAllowed is a model outside the tenant's list.

@@ -52,6 +52,8 @@ type App struct {
 	hold     atomic.Pointer[storeHold]  // between Start and Cleanup
 	files    *tenantFiles               // nil without the tenants option
 	watch    *tenantWatch               // between Start and Cleanup
+	roll     *roll                      // from Provision to Cleanup, and for the requests after that
+	replaced bool                       // guarded by the roll
 
 	warnNoTenant sync.Once
 }
@@ -68,6 +70,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.log = ctx.Logger()
+	a.roll = takeRoll()
 
 	if err := a.provisionStore(ctx); err != nil {
 		return err
@@ -104,7 +107,7 @@ func (a *App) watchForExit(ctx caddy.Context) error {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
 	a.events = events.(*caddyevents.App)
-	return a.events.On("stopping", exitWatch{})
+	return a.events.On("stopping", exitWatch{a})
 }
 
 // Start opens the store and begins to watch the tenant files.
@@ -114,6 +117,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.hold.Store(hold)
+	a.roll.open(a)
 	if a.files != nil {
 		a.watch = a.watchFiles()
 	}
@@ -122,12 +126,18 @@ func (a *App) Start() error {
 
 // Stop leaves the store open: handlers of this configuration may still be
 // serving requests. Cleanup lets go of it.
-func (a *App) Stop() error { return nil }
+func (a *App) Stop() error {
+	a.roll.close(a) // exitWatch has done so, unless a start has failed
+	return nil
+}
 
 // Cleanup lets go of the store, which closes once no request holds it either.
 func (a *App) Cleanup() error {
 	if a.watch != nil {
 		a.watch.stop()
+	}
+	if a.roll != nil {
+		_, _ = rolls.Delete(rollKey) // has no error
 	}
 	hold := a.hold.Swap(nil)
 	if hold == nil {

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -23,6 +24,7 @@ type Exchange struct {
 	Store store.Store
 
 	app    *App
+	leave  func()    // ends the request's visit; nil without one
 	client *Exchange // set if W passes everything on to the client of another exchange
 }
 
@@ -54,11 +56,51 @@ func (x *Exchange) SetHeader(name, value string) { x.Rec.SetHeader(x.W, name, va
 // RequireTenant ensures that the request has a tenant: the resolved one, else the
 // named one. Errors are *apierror.Error.
 func (x *Exchange) RequireTenant(named string) error {
-	if err := x.app.RequireTenant(x.R, x.Rec, named); err != nil {
+	if err := x.app.RequireTenant(x, named); err != nil {
 		return err
 	}
 	x.SetHeader(record.HeaderTenant, x.Rec.Tenant.ID)
 	return nil
+}
+
+// Admit lets the request in for the record's tenant, which is then not changed. It
+// sets R: if the tenant is removed, or loses the keys that let the request in, the
+// context of R ends with apierror.TenantGone as its cause.
+func (x *Exchange) Admit() {
+	ctx, leave := x.visit(x.R.Context())
+	x.R, x.leave = x.R.WithContext(ctx), leave
+}
+
+// Outlive returns a context for work that may outlive the request's client, but not
+// its tenant. leave must be called.
+func (x *Exchange) Outlive() (ctx context.Context, leave func()) {
+	ctx = context.WithoutCancel(x.R.Context())
+	if x.Rec.Tenant == nil {
+		return ctx, func() {}
+	}
+	return x.visit(ctx)
+}
+
+func (x *Exchange) visit(parent context.Context) (ctx context.Context, leave func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	left := x.app.roll.enter(&visit{x.app, x.Rec.Tenant.ID, x.Rec.Keys, cancel})
+	return ctx, func() {
+		left()
+		cancel(nil)
+	}
+}
+
+// depart ends the visit that Admit has begun.
+func (x *Exchange) depart() {
+	if x.leave != nil {
+		x.leave()
+	}
+}
+
+// ClientGone reports whether the client has left, or cannot be written to.
+func (x *Exchange) ClientGone() bool {
+	ctx := x.R.Context()
+	return ctx.Err() != nil && apierror.Ended(ctx) == nil
 }
 
 // OK answers with data in the success envelope of the native API.

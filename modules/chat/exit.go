@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 )
 
 // ErrShuttingDown is the cause of what the process's end cancels.
@@ -17,12 +19,15 @@ var exit, beginExit = context.WithCancelCause(context.Background())
 
 // exitWatch hears of every configuration that stops. It has to tell the end
 // of the process from a reload.
-type exitWatch struct{}
+type exitWatch struct{ app *App }
 
-func (exitWatch) Handle(context.Context, caddy.Event) error {
+func (w exitWatch) Handle(context.Context, caddy.Event) error {
 	if caddy.Exiting() {
-		beginExit(ErrShuttingDown)
+		beginExit(apierror.ShuttingDown().Because(ErrShuttingDown))
+		return nil
 	}
+	// the next configuration has started, and its tenants count now
+	w.app.roll.close(w.app)
 	return nil
 }
 
@@ -35,7 +40,7 @@ func CallContext(parent context.Context, streamed bool) (ctx context.Context, ca
 	if !streamed {
 		return ctx, cancelCause
 	}
-	stop := context.AfterFunc(exit, func() { cancelCause(ErrShuttingDown) })
+	stop := context.AfterFunc(exit, func() { cancelCause(context.Cause(exit)) })
 	return ctx, func(cause error) {
 		stop()
 		cancelCause(cause)

@@ -19,7 +19,8 @@ import (
 // ResponseWriter used.
 func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done func(error)) {
 	if rec := record.Get(r); rec != nil {
-		return a.NewExchange(w, r, rec), func(error) {}
+		x := a.NewExchange(w, r, rec)
+		return x, func(error) { x.depart() }
 	}
 	keepHeaders(r.Header)
 	rec := record.Begin(r)
@@ -33,6 +34,10 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done f
 	e.answer = answerWriter{ResponseWriterWrapper: &e.wrapper, rec: rec}
 	e.x = Exchange{W: &e.answer, R: r, Rec: rec, app: a}
 	return &e.x, func(err error) {
+		if gone := apierror.Ended(e.x.R.Context()); gone != nil && rec.ErrorCode == "" {
+			rec.ErrorCode = gone.Code // the next handler was not one of ours
+		}
+		e.x.depart()
 		addLogFields(r, rec)
 		a.count(rec, e.answer.statusAfter(err))
 	}
@@ -121,14 +126,14 @@ func (a *App) count(rec *record.Record, status int) {
 // before, or the one that the handler's own block names. The headers for the
 // next handler then name that one, whatever the client said. Errors are
 // *apierror.Error.
-func (a *App) RequireTenant(r *http.Request, rec *record.Record, named string) error {
-	if rec.Tenant != nil {
+func (a *App) RequireTenant(x *Exchange, named string) error {
+	if x.Rec.Tenant != nil {
 		return nil
 	}
 	if named == "" {
 		a.warnNoTenant.Do(func() {
 			a.log.Warn("a request came without a tenant: put tenant_resolve in front, or 'tenant <id>' into the directive's own block",
-				zap.String("path", r.URL.Path))
+				zap.String("path", x.R.URL.Path))
 		})
 		return apierror.TenantRequired()
 	}
@@ -136,12 +141,13 @@ func (a *App) RequireTenant(r *http.Request, rec *record.Record, named string) e
 	if t == nil {
 		return apierror.TenantUnknown()
 	}
-	user, err := UserFrom(r.Header, record.HeaderUser)
+	user, err := UserFrom(x.R.Header, record.HeaderUser)
 	if err != nil {
 		return err
 	}
-	rec.Tenant, rec.User = t, user
-	r.Header.Set(record.HeaderTenant, t.ID)
-	r.Header.Set(record.HeaderUser, user)
+	x.Rec.Tenant, x.Rec.User = t, user
+	x.Admit()
+	x.R.Header.Set(record.HeaderTenant, t.ID)
+	x.R.Header.Set(record.HeaderUser, user)
 	return nil
 }

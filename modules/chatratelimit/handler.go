@@ -123,10 +123,11 @@ func (h *Handler) Validate() error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	x, done := h.app.Enter(w, r)
 	defer func() { done(err) }()
-	rec, w := x.Rec, x.W
-	if err := h.app.RequireTenant(r, rec, h.Tenant); err != nil {
-		return apierror.Answer(h.log, w, r, err)
+	if err := h.app.RequireTenant(x, h.Tenant); err != nil {
+		return apierror.Answer(h.log, x.W, r, err)
 	}
+	rec := x.Rec
+	w, r = x.W, x.R
 
 	g := h.gauges(r, rec)
 	release, granted, err := h.take(r.Context(), rec.Tenant.ID, g)

@@ -53,7 +53,7 @@ func (s *eventStream) of(turn string) { s.id = append(append(s.id[:0], turn...),
 // the turn may continue without its client.
 func (s *eventStream) send(events ...store.Event) {
 	s.Begin()
-	if s.x.R.Context().Err() != nil {
+	if s.x.ClientGone() {
 		return
 	}
 	s.events = sse.Reuse(s.events)

@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -23,7 +25,7 @@ func (h *Handler) follow(x *chat.Exchange) error {
 	for {
 		newest, events, err := x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), turn, n)
 		if err != nil || len(events) == 0 {
-			return h.endFollow(x, s, err)
+			return h.endFollow(x, s, n, err)
 		}
 		turn = newest
 		s.of(turn) // it may differ from the one in Last-Event-ID
@@ -35,10 +37,21 @@ func (h *Handler) follow(x *chat.Exchange) error {
 	}
 }
 
-// endFollow ends the stream when there are no more events. If there never were
-// any, it answers 204 or with err.
-func (h *Handler) endFollow(x *chat.Exchange, s *eventStream, err error) error {
-	if started := s.Stop(); started || x.R.Context().Err() != nil {
+// endFollow ends the stream when there are no more events after number n. If there
+// never were any, it answers 204 or with err.
+func (h *Handler) endFollow(x *chat.Exchange, s *eventStream, n int, err error) error {
+	started, gone := s.Stop(), apierror.Ended(x.R.Context())
+	switch {
+	case gone != nil && started:
+		x.Rec.ErrorCode = gone.Code
+		apierror.Log(h.log, x.Rec, gone)
+		s.send(
+			store.Event{N: n + 1, Kind: eventError, Data: provider.Encode(errorEvent{gone.Code, gone.Message, x.Rec.TraceID})},
+			store.Event{N: n + 2, Kind: eventDone, Data: provider.Encode(doneEvent{Done: true, FinishReason: finishError})})
+		return nil
+	case gone != nil:
+		return gone
+	case started, x.ClientGone():
 		return nil
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -90,7 +90,7 @@ func (t *turn) conclude(a *answer, o *output) ending {
 			e.finish, e.failure, e.unstored = finishError, apierror.From(err), true
 		}
 	}
-	if e.failure != nil && e.failure.Status < http.StatusInternalServerError && a.empty() {
+	if e.failure != nil && e.failure.Status < http.StatusInternalServerError && a.empty() && apierror.Ended(t.ctx) == nil {
 		t.retract()
 	}
 	return e
@@ -99,7 +99,6 @@ func (t *turn) conclude(a *answer, o *output) ending {
 // outcome returns the finish reason of the turn, and its failure if any. If the
 // turn was cancelled, the cause takes precedence over the next handler's error.
 func (t *turn) outcome(a *answer) (finish string, failure *apierror.Error) {
-	cause := context.Cause(t.ctx)
 	switch {
 	case a.failure == nil && t.x.Rec.Call.BudgetSpent:
 		return finishBudget, nil
@@ -107,9 +106,9 @@ func (t *turn) outcome(a *answer) (finish string, failure *apierror.Error) {
 		return a.finish, nil
 	case a.failure == nil:
 		return finishStop, nil
-	case errors.Is(cause, chat.ErrShuttingDown):
-		return finishError, apierror.ShuttingDown()
-	case cause != nil:
+	case apierror.Ended(t.ctx) != nil:
+		return finishError, apierror.Ended(t.ctx)
+	case t.ctx.Err() != nil:
 		return finishCancelled, nil
 	default:
 		return finishError, a.failure
@@ -146,14 +145,13 @@ func (t *turn) usage(a *answer, o *output) usage {
 
 // stands reports whether the answer is final, so that a repeated Idempotency-Key
 // gets it again. It is not if it failed before any text, or if it ended because
-// the client left or the process shut down.
+// the client left, the process shut down or the tenant is gone.
 func (t *turn) stands(a *answer, e ending, started bool) bool {
-	cause := context.Cause(t.ctx)
 	switch {
 	case e.failure != nil:
-		return started && !a.empty() && !errors.Is(cause, chat.ErrShuttingDown)
+		return started && !a.empty() && apierror.Ended(t.ctx) == nil
 	case e.finish == finishCancelled:
-		return errors.Is(cause, errCancelled)
+		return errors.Is(context.Cause(t.ctx), errCancelled)
 	default:
 		return true
 	}

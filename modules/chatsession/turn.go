@@ -39,8 +39,8 @@ type turn struct {
 	tenant  string
 	session store.SessionKey
 
-	// ctx ends when the turn is cancelled, at shutdown if it is streamed, and
-	// with the client unless on_disconnect is continue.
+	// ctx ends when the turn is cancelled, with the tenant, at shutdown if it is
+	// streamed, and with the client unless on_disconnect is continue.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
@@ -60,10 +60,6 @@ func (h *Handler) newTurn(x *chat.Exchange) *turn {
 // claim makes this the running turn of the session, until end is called. At
 // shutdown a stream is cut, but a document may finish like any other request.
 func (t *turn) claim(streamed bool) (end func(), err error) {
-	parent := t.x.R.Context()
-	if t.h.OnDisconnect == disconnectContinue {
-		parent = context.WithoutCancel(parent)
-	}
 	cancelled, err := t.x.Store.Claim(t.x.R.Context(), t.tenant, t.session, t.id, turnLease)
 	if errors.Is(err, store.ErrBusy) {
 		return nil, apierror.SessionBusy()
@@ -71,11 +67,16 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 	if err != nil {
 		return nil, t.h.storeError("claim", err)
 	}
+	parent, leave := t.x.R.Context(), func() {}
+	if t.h.OnDisconnect == disconnectContinue {
+		parent, leave = t.x.Outlive()
+	}
 	t.ctx, t.cancel = chat.CallContext(parent, streamed)
 	var watching sync.WaitGroup
 	watching.Go(func() { t.watch(cancelled) })
 	return func() {
 		t.cancel(nil)
+		leave()
 		watching.Wait() // it uses the store, which is let go of next
 		t.free()
 	}, nil

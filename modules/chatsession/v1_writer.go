@@ -199,7 +199,7 @@ func (w *v1Writer) write(b []byte) error {
 
 // isLost reports whether the client is gone and the answer continues.
 func (w *v1Writer) isLost() bool {
-	if w.t.h.OnDisconnect == disconnectContinue && w.t.x.R.Context().Err() != nil {
+	if w.t.h.OnDisconnect == disconnectContinue && w.t.x.ClientGone() {
 		w.lost = true
 	}
 	return w.lost
@@ -267,6 +267,9 @@ func (w *v1Writer) end(err error) error {
 	}
 	if w.handed != nil {
 		return w.fail(w.a.failure)
+	}
+	if w.a.failure != nil && apierror.Ended(w.t.ctx) != nil {
+		return w.fail(w.ending.failure)
 	}
 	switch {
 	case w.a.status == 0 && err == nil:

@@ -49,6 +49,10 @@ type Record struct {
 	// Authenticated says that an API key or a token has let the request in.
 	Authenticated bool
 
+	// Keys are those of the tenant's keys that let the request in; empty where
+	// it needed none.
+	Keys []tenant.Digest
+
 	// User is never empty.
 	User string
 
@@ -156,6 +160,7 @@ func (rec *Record) Fork() *Record {
 		Tenant:        rec.Tenant,
 		Source:        rec.Source,
 		Authenticated: rec.Authenticated,
+		Keys:          rec.Keys,
 		User:          rec.User,
 		Session:       rec.Session,
 		Limiters:      rec.Limiters,

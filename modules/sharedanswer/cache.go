@@ -103,22 +103,13 @@ func (c *Cache) wait(x *Request, f *flight, calls bool) (begun bool, err error) 
 	err = f.wait(x.R.Context(), w)
 	learn(x, f, calls, true)
 	if errors.Is(err, errGone) {
-		err = goneBecause(ctx)
+		err = apierror.Cancelled(ctx)
 	}
 	if err == nil || w.header == nil {
 		return w.header != nil, err
 	}
 	w.tell(apierror.From(err))
 	return true, nil
-}
-
-// goneBecause returns why a write to the client failed: the shutdown, or else
-// the client is gone.
-func goneBecause(ctx context.Context) error {
-	if errors.Is(context.Cause(ctx), chat.ErrShuttingDown) {
-		return apierror.ShuttingDown()
-	}
-	return context.Canceled
 }
 
 // learn updates the request's record with the flight's call. Only the request

@@ -36,7 +36,7 @@ func (f *follower) finish(a *recording, rest []byte) {
 	err := f.write(rest)
 	switch {
 	case err != nil:
-		f.tell(apierror.From(goneBecause(f.ctx)))
+		f.tell(apierror.From(apierror.Cancelled(f.ctx)))
 	case a.Failure != nil:
 		f.tell(a.Failure)
 	}
@@ -103,7 +103,7 @@ func (f *follower) follow(evs []store.Event) (answered bool, err error) {
 			}
 		}
 		if err := f.flush(); err != nil {
-			return f.fail(goneBecause(f.ctx))
+			return f.fail(apierror.Cancelled(f.ctx))
 		}
 		var newest string
 		newest, evs, err = f.k.next(f.turn, evs[len(evs)-1].N)
@@ -126,7 +126,7 @@ func (f *follower) take(ev store.Event) error {
 		f.begin(h.Status, h.Header)
 	case eventBody:
 		if _, err := f.x.W.Write(ev.Data); err != nil {
-			return goneBecause(f.ctx)
+			return apierror.Cancelled(f.ctx)
 		}
 		f.sent += len(ev.Data)
 	}

@@ -139,7 +139,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
-		return context.Canceled
+		return apierror.Cancelled(ctx)
 	}
 }
 
@@ -169,14 +169,21 @@ func (k *keyed) lead(turn string, cancelled <-chan struct{}, answer Answer) erro
 	defer stop()
 	w := k.newRecorder(f)
 	err = w.record(func() error { return answer(k.x.Recorded(w, r)) })
-	return w.end(err, errors.Is(context.Cause(r.Context()), errGone))
+	left := errors.Is(context.Cause(r.Context()), errGone)
+	return w.end(err, left || apierror.Ended(r.Context()) != nil)
 }
 
 // detach returns the request for the answer, whose context does not end with the
 // client, and renews the claim until stop is called.
 func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early bool)) (r *http.Request, stop func()) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(k.x.R.Context()))
-	unhook := context.AfterFunc(k.x.R.Context(), func() { leave(true) })
+	outlive, depart := k.x.Outlive()
+	ctx, cancel := context.WithCancelCause(outlive)
+	unhook := context.AfterFunc(k.x.R.Context(), func() {
+		if e := apierror.Ended(k.x.R.Context()); e != nil {
+			cancel(e) // before leave ends the answer for another reason
+		}
+		leave(true)
+	})
 	if k.x.Continue {
 		cancelled = nil // it does not end with its clients
 	}
@@ -186,6 +193,7 @@ func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early 
 		unhook()
 		leave(false)
 		cancel(nil)
+		depart()
 		watching.Wait() // the lease of the store ends with the request
 	}
 }
@@ -265,7 +273,7 @@ func (k *keyed) storeContext() (context.Context, context.CancelFunc) {
 // storeError turns an error of the store into the one to answer.
 func (k *keyed) storeError(op string, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return err // the client is gone; the store did not fail
+		return apierror.Cancelled(k.x.R.Context()) // the store did not fail
 	}
 	k.app.StoreFailed(op)
 	return apierror.StorageUnavailable(fmt.Errorf("%s: %w", op, err))

@@ -1,6 +1,8 @@
 package sharedanswer
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"sync"
 
@@ -162,6 +164,9 @@ func (w *Recorder) record(answer func() error) (err error) {
 // returns the error that is still to be answered.
 func (w *Recorder) end(err error, left bool) error {
 	failure := w.failure
+	if errors.Is(err, context.Canceled) {
+		err = apierror.Cancelled(w.k.x.R.Context())
+	}
 	if failure == nil && err != nil {
 		failure = w.k.failureOf(err)
 	}

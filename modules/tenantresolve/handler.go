@@ -166,11 +166,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 
-	rec.Tenant, rec.Source, rec.User = found.tenant, found.source, user
+	rec.Tenant, rec.Source, rec.User, rec.Keys = found.tenant, found.source, user, found.keys
 	rec.Authenticated = len(found.used) > 0
 	found.stripCredential(r.Header)
 	setHeaders(r.Header, rec)
-	return next.ServeHTTP(w, r)
+	x.Admit()
+	err = next.ServeHTTP(w, x.R)
+	if gone := apierror.Ended(x.R.Context()); gone != nil && err != nil {
+		return apierror.Answer(h.log, w, x.R, gone) // the next handler only knows that it was cancelled
+	}
+	return err
 }
 
 // userOf returns the user that the token names. Without a token the header
@@ -213,8 +218,9 @@ func clearHeaders(h http.Header) {
 type found struct {
 	tenant *tenant.Tenant // nil where none was named
 	source string
-	user   string   // that a token names; empty without one
-	used   []string // the headers whose credential did it
+	user   string          // that a token names; empty without one
+	used   []string        // the headers whose credential did it
+	keys   []tenant.Digest // that let the request in; none if a token did
 }
 
 // stripCredential removes the credential that resolved or authenticated the

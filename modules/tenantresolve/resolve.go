@@ -55,9 +55,11 @@ func (h *Handler) resolve(r *http.Request, rec *record.Record) (found, error) {
 	if t == nil {
 		return found{}, apierror.TenantUnknown()
 	}
-	f := found{tenant: t, source: first.source, used: headersOf(keys, t)}
+	f := found{tenant: t, source: first.source}
+	f.used, f.keys = keysOf(keys, t)
 	if tok.proves(first) {
-		f.user, f.used = tok.user, append(f.used, tok.header)
+		// the token lets the request in, whatever becomes of the keys
+		f.user, f.used, f.keys = tok.user, append(f.used, tok.header), nil
 	}
 	if len(f.used) == 0 && h.needsCredential(t) {
 		return found{}, h.refuse(tok)
@@ -199,13 +201,13 @@ func bearer(value string) string {
 	return strings.TrimSpace(token)
 }
 
-// headersOf returns the headers that hold a key of this tenant.
-func headersOf(keys []key, t *tenant.Tenant) []string {
-	var names []string
+// keysOf returns the keys of this tenant, and the headers that hold them.
+func keysOf(keys []key, t *tenant.Tenant) (headers []string, digests []tenant.Digest) {
 	for _, k := range keys {
 		if k.owner == t {
-			names = append(names, k.header)
+			headers = append(headers, k.header)
+			digests = append(digests, k.digest)
 		}
 	}
-	return names
+	return headers, digests
 }
