@@ -175,6 +175,7 @@ func monitoredSite(down, odd *harness.Upstream) (options, site string) {
 		tenant initech {
 			budget 500 tokens/day
 		}
+		tenants tenants/*.json
 	}
 `
 	site = fmt.Sprintf(`

@@ -48,5 +48,8 @@ func (h *Handler) health(x *chat.Exchange) error {
 	if h.app.StoreHealth() != nil { // which may name a folder
 		report.Status, report.Store = statusDegraded, statusDegraded
 	}
+	if h.app.TenantFilesBroken() {
+		report.Status = statusDegraded
+	}
 	return x.OK(report)
 }

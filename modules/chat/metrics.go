@@ -19,6 +19,7 @@ type metrics struct {
 	openStreams *prometheus.GaugeVec
 	storeErrors *prometheus.CounterVec
 	storeBytes  prometheus.GaugeFunc
+	tenantFiles *fileStates
 
 	calls         *prometheus.CounterVec
 	attempts      *prometheus.CounterVec
@@ -58,6 +59,7 @@ func newCollectors() *metrics {
 			Name: "caddy_chat_store_bytes",
 			Help: "Bytes that the open stores take.",
 		}, openStoreBytes),
+		tenantFiles: newFileStates("caddy_chat_tenant_files", "Files of the tenants option, by whether the tenants are what they say."),
 
 		calls:         counter("caddy_ai_requests_total", "Model calls answered to clients, by HTTP status.", "tenant", "model", "provider", "code"),
 		attempts:      counter("caddy_ai_attempts_total", "Calls made to providers, by how they ended.", "provider", "model", "result"),
@@ -103,7 +105,7 @@ func openStoreBytes() float64 {
 func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 	m := collectors
 	for _, c := range []prometheus.Collector{
-		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes,
+		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes, m.tenantFiles,
 		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks, m.circuits, m.cache,
 		m.unpriced, m.budgetUsed, m.budgetWarnings, m.budgetExhausted,
 	} {
