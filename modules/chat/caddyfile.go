@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -268,10 +269,16 @@ func addRule(list *[]string, s string, windowed bool) error {
 // expand spells out Caddy's short placeholders, such as {header.X-Team}, as
 // Caddy itself does in sites but not in global options.
 func expand(s string) string {
+	if !strings.Contains(s, "{") {
+		return s
+	}
 	segment := caddyfile.Segment{{Text: s}}
-	httpcaddyfile.NewShorthandReplacer().ApplyToSegment(&segment)
+	shorthands().ApplyToSegment(&segment)
 	return segment[0].Text
 }
+
+// shorthands is made once, because that compiles many expressions.
+var shorthands = sync.OnceValue(httpcaddyfile.NewShorthandReplacer)
 
 func setPair(m *map[string]string, args []string) error {
 	if len(args) != 2 {

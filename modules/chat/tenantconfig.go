@@ -199,6 +199,9 @@ func readKeys(list []string, repl *caddy.Replacer) ([]tenant.Digest, error) {
 }
 
 func readCredentials(m map[string]string, repl *caddy.Replacer) (map[string]string, error) {
+	if len(m) == 0 {
+		return nil, nil
+	}
 	out := make(map[string]string, len(m))
 	for provider, s := range m {
 		value, known, err := resolve(s, repl)

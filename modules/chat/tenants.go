@@ -60,6 +60,7 @@ func (a *App) buildBlocks(repl *caddy.Replacer) ([]*tenant.Tenant, error) {
 		t.Origin = "the tenant block " + t.ID
 		list = append(list, t)
 	}
+	a.Tenant = nil // it is of no more use, and may be large
 	return list, nil
 }
 
