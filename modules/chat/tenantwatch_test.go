@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,8 +23,10 @@ type watched struct {
 	dir    string
 	events chan fsnotify.Event
 	errors chan error
-	looks  int // at which something had changed
-	ids    []string
+
+	mu    sync.Mutex
+	looks int // at which something had changed
+	ids   []string
 }
 
 func watchFolder(t *testing.T) (*watched, *tenantWatch) {
@@ -40,6 +43,8 @@ func watchFolder(t *testing.T) (*watched, *tenantWatch) {
 		if reg == nil {
 			return
 		}
+		x.mu.Lock()
+		defer x.mu.Unlock()
 		x.looks++
 		x.ids = nil
 		for _, t := range reg.All() {
@@ -67,6 +72,8 @@ func (x *watched) after(d time.Duration, looks int, ids ...string) {
 	x.t.Helper()
 	<-time.After(d) // the bubble's time
 	synctest.Wait()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	if x.looks != looks || !slices.Equal(x.ids, ids) {
 		x.t.Errorf("the tenants were set %d times, to %v; want %d times, %v", x.looks, x.ids, looks, ids)
 	}
