@@ -44,9 +44,20 @@ var again = []faultRow{
 // atOnce are failures after which the next target is asked at once.
 var atOnce = []faultRow{
 	{"400 context length", harness.Refuses(400, "context_length_exceeded"), true},
+	{"400 in xAI's words", told(400, `"This model's maximum prompt length is 131072 but the request contains 140000 tokens."`, ""), true},
+	{"400 in Moonshot's words", told(400, `"Your request exceeded model token limit: 8192"`, ""), true},
+	{"400 in Zhipu's words", told(400, `"Prompt exceeds max length"`, `,"code":"1261"`), true},
+	{"422 in TGI's words", told(422, "\"`inputs` must have less than 4095 tokens\"", ""), true},
+	{"413 in Anthropic's words", told(413, `"Request exceeds the maximum size"`, `,"type":"request_too_large"`), true},
 	{"401", harness.Refuses(401, "invalid_api_key"), true},
 	{"403", harness.Refuses(403, "permission_denied"), true},
 	{"404", harness.Refuses(404, "model_not_found"), true},
+}
+
+// told answers with a status and an error of this message, as JSON, and more
+// members.
+func told(status int, message, more string) harness.Script {
+	return harness.Document(status, `{"error":{"message":`+message+more+`}}`)
 }
 
 // refusals are failures after which no further target is asked.
@@ -57,6 +68,8 @@ var refusals = []struct {
 	{faultRow{"400 content filter", harness.Refuses(400, "content_filter"), true}, "content_filtered"},
 	{faultRow{"400 content policy", harness.Refuses(400, "content_policy_violation"), true}, "content_filtered"},
 	{faultRow{"400", harness.Refuses(400, "bad_value"), true}, "invalid_request"},
+	{faultRow{"400 for an answer's length", told(400, `"upstream-words: max_tokens is too large: 100000. This model supports at most 16384 completion tokens"`, ""), true}, "invalid_request"},
+	{faultRow{"400 for a name's length", told(400, `"upstream-words: exceeds the maximum length of name, 64"`, ""), true}, "invalid_request"},
 	{faultRow{"402", harness.Refuses(402, "payment"), true}, "invalid_request"},
 	{faultRow{"422", harness.Refuses(422, "bad_value"), true}, "invalid_request"},
 }

@@ -230,22 +230,6 @@ func (e reported) badKey() bool {
 	return e.code == "API_KEY_INVALID" || e.code == "API_KEY_EXPIRED"
 }
 
-// tooLong reports whether the request exceeds the model's context.
-func (e reported) tooLong() bool {
-	switch e.code {
-	case "context_length_exceeded", "request_too_large", "context_window_exceeded":
-		return true
-	}
-	if e.typ == "exceed_context_size_error" || e.typ == "request_too_large" {
-		return true
-	}
-	return containsAny(e.message,
-		"context length", "context_length", "context window", "context size",
-		"exceed context limit", "prompt is too long", "input is too long", "input token count", "prompt too long",
-		"too many tokens", "too many input tokens", "maximum number of tokens",
-		"reduce the length of", "request too large for model", "exceeds the maximum number of tokens")
-}
-
 // filtered reports whether the request was refused because of its content.
 func (e reported) filtered() bool {
 	for _, s := range [...]string{e.code, e.typ} {
