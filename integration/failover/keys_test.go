@@ -297,7 +297,7 @@ func wantKeys(t testing.TB, up *harness.Upstream) {
 // servers often do, and a provider that repeats it in its error message.
 func TestShortKeyStaysHere(t *testing.T) {
 	t.Parallel()
-	up := harness.NewTarget(t, "up", harness.Document(400, `{"error":{"message":"upstream-words from Zq9-word","code":"bad_value"}}`))
+	up := harness.NewTarget(t, "up", harness.Document(400, `{"error":{"message":"upstream-words from Zq9-word","code":"bad_value","param":"Zq9-word"}}`))
 	c := harness.Start(t, "debug\n"+harness.GatewayTenants, fmt.Sprintf(`
 	tenant_resolve
 	ai_gateway {
@@ -311,10 +311,10 @@ func TestShortKeyStaysHere(t *testing.T) {
 	}
 `, up.URL))
 	got := harness.NewClient(c, "globex", "ann").Complete(harness.NewQuestion("fast"))
-	got.WantRefused(t, http.StatusBadRequest, "invalid_request")
+	got.WantRefused(t, http.StatusBadRequest, "bad_value")
 	harness.WantReason(t, got.Error, true)
 	c.Stop()
-	for what, text := range map[string]string{"the answer": got.Error, "the log": c.Log.String()} {
+	for what, text := range map[string]string{"the answer": got.Error + strings.Join(got.Frames, ""), "the log": c.Log.String()} {
 		if strings.Contains(text, "Zq9-word") {
 			t.Errorf("%s holds the key", what)
 		}

@@ -63,15 +63,16 @@ func told(status int, message, more string) harness.Script {
 // refusals are failures after which no further target is asked.
 var refusals = []struct {
 	faultRow
-	code string
+	code string // ours, in the log
+	told string // the client's
 }{
-	{faultRow{"400 content filter", harness.Refuses(400, "content_filter"), true}, "content_filtered"},
-	{faultRow{"400 content policy", harness.Refuses(400, "content_policy_violation"), true}, "content_filtered"},
-	{faultRow{"400", harness.Refuses(400, "bad_value"), true}, "invalid_request"},
-	{faultRow{"400 for an answer's length", told(400, `"upstream-words: max_tokens is too large: 100000. This model supports at most 16384 completion tokens"`, ""), true}, "invalid_request"},
-	{faultRow{"400 for a name's length", told(400, `"upstream-words: exceeds the maximum length of name, 64"`, ""), true}, "invalid_request"},
-	{faultRow{"402", harness.Refuses(402, "payment"), true}, "invalid_request"},
-	{faultRow{"422", harness.Refuses(422, "bad_value"), true}, "invalid_request"},
+	{faultRow{"400 content filter", harness.Refuses(400, "content_filter"), true}, "content_filtered", "content_filtered"},
+	{faultRow{"400 content policy", harness.Refuses(400, "content_policy_violation"), true}, "content_filtered", "content_filtered"},
+	{faultRow{"400", harness.Refuses(400, "bad_value"), true}, "invalid_request", "bad_value"},
+	{faultRow{"400 for an answer's length", told(400, `"upstream-words: max_tokens is too large: 100000. This model supports at most 16384 completion tokens"`, ""), true}, "invalid_request", "invalid_request"},
+	{faultRow{"400 for a name's length", told(400, `"upstream-words: exceeds the maximum length of name, 64"`, ""), true}, "invalid_request", "invalid_request"},
+	{faultRow{"402", harness.Refuses(402, "payment"), true}, "invalid_request", "payment"},
+	{faultRow{"422", harness.Refuses(422, "bad_value"), true}, "invalid_request", "bad_value"},
 }
 
 // questions returns the requests that a row is tried with.
@@ -141,8 +142,11 @@ func TestFailureTable(t *testing.T) {
 				one.Plays(r.do)
 				two.Plays(good)
 				tr := s.try(t, q)
-				tr.WantRefused(t, http.StatusBadRequest, r.code)
+				tr.WantRefused(t, http.StatusBadRequest, r.told)
 				harness.WantReason(t, tr.Error, r.code == "invalid_request")
+				if tr.logged["error_code"] != r.code {
+					t.Errorf("%v is logged, want %s", tr.logged["error_code"], r.code)
+				}
 				tr.wantCalls(t, 1, 0)
 				tr.wantNothingBilled(t)
 			})
@@ -171,8 +175,9 @@ func TestOutOfTargets(t *testing.T) {
 		{"500 and 429", harness.Refuses(500, "x"), harness.Refuses(429, "x", "Retry-After", "3600"), []int{2, 2}, 429, "provider_rate_limited", "3600"},
 		{"500 and 429 without more", harness.Refuses(500, "x"), harness.Refuses(429, "x"), []int{2, 2}, 429, "provider_rate_limited", "1"},
 		{"429 and a content filter", harness.Refuses(429, "x"), harness.Refuses(400, "content_filter"), []int{2, 1}, 400, "content_filtered", ""},
-		{"500 and a bad request", harness.Refuses(500, "x"), harness.Refuses(422, "x"), []int{2, 1}, 400, "invalid_request", ""},
-		{"too long for both", harness.Refuses(400, "context_length_exceeded"), harness.Refuses(400, "context_length_exceeded"), []int{1, 1}, 400, "invalid_request", ""},
+		{"500 and a bad request", harness.Refuses(500, "x"), harness.Refuses(422, "x"), []int{2, 1}, 400, "x", ""},
+		{"too long for both", harness.Refuses(400, "context_length_exceeded"), harness.Refuses(400, "context_length_exceeded"), []int{1, 1}, 400, "context_length_exceeded", ""},
+		{"too long for both, without a code", harness.Document(400, `{"error":{"message":"upstream-words: prompt is too long"}}`), harness.Document(413, `{"error":{"message":"upstream-words: request is too large"}}`), []int{1, 1}, 400, "context_length_exceeded", ""},
 		{"no such model at both", harness.Refuses(404, "x"), harness.Refuses(404, "x"), []int{1, 1}, 502, "ai_error", ""},
 		{"reset and nonsense", harness.Reset, harness.Document(200, "upstream-words"), []int{2, 2}, 502, "ai_error", ""},
 	} {
@@ -183,10 +188,14 @@ func TestOutOfTargets(t *testing.T) {
 				tr := s.try(t, q)
 				tr.WantRefused(t, tc.status, tc.code)
 				harness.WantHeader(t, tr.Header, map[string]string{"Retry-After": tc.retryAfter, "Content-Type": "application/json"})
-				harness.WantReason(t, tr.Error, tc.code == "invalid_request")
+				ours := tc.code
+				if tc.code == "x" || tc.code == "context_length_exceeded" {
+					ours = "invalid_request" // what the client gets is the provider's
+				}
+				harness.WantReason(t, tr.Error, ours == "invalid_request")
 				tr.wantCalls(t, tc.calls...)
 				tr.wantNothingBilled(t)
-				if tr.logged["error_code"] != tc.code {
+				if tr.logged["error_code"] != ours {
 					t.Errorf("%v is logged", tr.logged["error_code"])
 				}
 			})

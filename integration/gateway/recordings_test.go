@@ -255,6 +255,13 @@ func (r recordingTest) refused() {
 		status, code = http.StatusTooManyRequests, "provider_rate_limited"
 	}
 	said, _, _, ok := provider.ErrorOf(r.rec.Body)
+	told := code
+	if status == http.StatusBadRequest {
+		told = cmp.Or(gjson.GetBytes(r.rec.Body, "error.code").Str, code)
+		if strings.Contains(said, "maximum context length") {
+			told = "context_length_exceeded"
+		}
+	}
 	if !ok {
 		r.t.Fatalf("the recording has no error: %s", r.rec.Body)
 	}
@@ -263,7 +270,7 @@ func (r recordingTest) refused() {
 		q := harness.NewQuestion("fast")
 		q.Stream = stream
 		a := r.client.Complete(q)
-		a.WantRefused(r.t, status, code)
+		a.WantRefused(r.t, status, told)
 		f := harness.WantFailure(r.t, r.client.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", Stream: &stream}), status, code)
 		for _, told := range []string{a.Error, f.Error.Message} {
 			if passedOn := told == provider.Redact(said); passedOn != (status == http.StatusBadRequest) {

@@ -209,7 +209,7 @@ func (a *attempt) logCircuit(message string) {
 func (a *attempt) cause(err error) error {
 	if pe, ok := errors.AsType[*provider.Error](err); ok {
 		if p, ok := a.provider().(provider.Keeper); ok {
-			pe.Message = p.Hide(a.preq, pe.Message)
+			pe.Message, pe.Param, pe.Code = p.Hide(a.preq, pe.Message), p.Hide(a.preq, pe.Param), p.Hide(a.preq, pe.Code)
 		}
 	}
 	if cause := context.Cause(a.ctx); cause != nil && !errors.Is(err, cause) {

@@ -1,6 +1,7 @@
 package apierror
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -177,7 +178,7 @@ func isOpenAI(r *http.Request) bool {
 // openAI returns the failure as OpenAI's error body, ready to be encoded as
 // JSON.
 func openAI(e *Error, traceID string) any {
-	d := openAIDetail{Message: e.Message, Type: openAIType(e), Code: e.Code}
+	d := openAIDetail{Message: e.Message, Type: openAIType(e), Code: cmp.Or(e.ProviderCode, e.Code)}
 	if e.Param != "" {
 		d.Param = &e.Param
 	}

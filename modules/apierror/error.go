@@ -22,6 +22,11 @@ type Error struct {
 	// Param is the field at fault, for OpenAI's error body; may be empty.
 	Param string `json:"param,omitempty"`
 
+	// ProviderCode takes the place of Code in OpenAI's error body: the code that
+	// the provider gave for its refusal; empty for none. Logs, metrics and the
+	// native API have Code.
+	ProviderCode string `json:"providerCode,omitempty"`
+
 	// RetryAfter is sent in whole seconds, rounded up; 0 for none.
 	RetryAfter time.Duration `json:"retryAfter,omitempty"`
 

@@ -8,6 +8,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
+// contextLengthExceeded is OpenAI's code for a request that is too long, by
+// which clients know that they have to shorten it. Every provider's is translated.
+const contextLengthExceeded = "context_length_exceeded"
+
 // FromProvider turns the failure of a model call into the failure that a client
 // sees. Of the provider's words it only passes on, redacted, why a request was
 // rejected.
@@ -21,13 +25,16 @@ func FromProvider(err error) *Error {
 		return providerRateLimited(pe.RetryAfter).Because(err)
 	case provider.ReasonContentFiltered:
 		return contentFiltered().Because(err)
-	case provider.ReasonUnsupported:
-		return InvalidRequest(pe.Param, pe.Message).Because(err)
-	case provider.ReasonContextLength, provider.ReasonInvalid:
-		if pe.Param != "" {
+	case provider.ReasonUnsupported, provider.ReasonContextLength, provider.ReasonInvalid:
+		if pe.Local {
 			return InvalidRequest(pe.Param, pe.Message).Because(err)
 		}
-		return refused(provider.Redact(pe.Message)).Because(err)
+		e := refused(provider.Redact(pe.Message))
+		e.Param, e.ProviderCode = provider.Redact(pe.Param), provider.RedactCode(pe.Code)
+		if pe.Reason == provider.ReasonContextLength {
+			e.ProviderCode = contextLengthExceeded
+		}
+		return e.Because(err)
 	}
 	if e, ok := errors.AsType[*provider.TooLongError](err); ok {
 		return tooLong(e).Because(err)

@@ -3,6 +3,7 @@ package provider
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,8 @@ func NewError(status int, raw []byte) *Error {
 		Reason:     reasonOf(status, e),
 		Status:     status,
 		Message:    e.message,
+		Code:       e.ownCode(),
+		Param:      e.param,
 		RetryAfter: e.retryAfter,
 	}
 }
@@ -56,9 +59,31 @@ func TooLong(what string, most int) *Error { return BadAnswer(&TooLongError{what
 // reported is an error in the provider's own words.
 type reported struct {
 	message, code, typ string
+	param              string // the member of the request at fault
 	status             int
 	retryAfter         time.Duration
 }
+
+// ownCode returns the code, unless it only repeats the HTTP status. Google then
+// has a name for it beside.
+func (e reported) ownCode() string {
+	if !isStatus(e.code) {
+		return e.code
+	}
+	if e.typ == strings.ToUpper(e.typ) && !isStatus(e.typ) {
+		return e.typ
+	}
+	return ""
+}
+
+func isStatus(code string) bool {
+	n, err := strconv.Atoi(code)
+	return code == "" || err == nil && n >= 400 && n <= 599
+}
+
+// begunWith is the member of the request that a message of Anthropic's begins
+// with: "max_tokens: Field required".
+var begunWith = regexp.MustCompile(`^([a-z_]+(?:\.[a-z0-9_]+)*): `)
 
 func findError(raw []byte) (reported, bool) {
 	root, ok := parseObject(raw)
@@ -72,7 +97,11 @@ func findError(raw []byte) (reported, bool) {
 	e := root.Get("error")
 	switch {
 	case e.IsObject() && e.Raw != "{}":
-		return readError(e), true
+		r := readError(e)
+		if place := begunWith.FindStringSubmatch(r.message); place != nil && root.Get("type").Str == "error" {
+			r.param = place[1] // Anthropic has no member for it
+		}
+		return r, true
 	case e.Type == gjson.String && e.Str != "":
 		r := readError(root)
 		if r.message == "" {
@@ -103,9 +132,16 @@ func findError(raw []byte) (reported, bool) {
 // members.
 func readError(v gjson.Result) reported {
 	r := reported{
-		message: firstText(v, "message", "detail", "msg", "detail.0.msg", "detail.message", "error_description"),
+		message: firstText(v, "message", "detail", "msg", "detail.message", "error_description"),
 		code:    label(v.Get("code")),
 		typ:     label(v.Get("type")),
+		param:   firstText(v, "param", "details.#(fieldViolations).fieldViolations.0.field"),
+	}
+	if list := v.Get("detail"); r.message == "" && list.IsArray() {
+		r.message, r.param = readFaults(list)
+	}
+	if typ := v.Get("__type").Str; r.code == "" && typ != "" {
+		r.code = typ[strings.LastIndexByte(typ, '#')+1:] // Amazon's, with a namespace in front
 	}
 	// Azure puts the precise reason in innererror.
 	for _, name := range [...]string{"innererror.code", "status"} {
@@ -140,6 +176,40 @@ func readError(v gjson.Result) reported {
 		r.message += ": " + said
 	}
 	return r
+}
+
+// maxFaults is how many members a message names.
+const maxFaults = 8
+
+// readFaults returns the message of a list of faults, as servers written with
+// pydantic send it, and the first member that it names.
+func readFaults(list gjson.Result) (message, param string) {
+	var all []string
+	list.ForEach(func(_, fault gjson.Result) bool {
+		said := fault.Get("msg").String()
+		if at := placeOf(fault.Get("loc")); at != "" {
+			if param == "" {
+				param = at
+			}
+			said = at + ": " + said
+		}
+		if said != "" {
+			all = append(all, said)
+		}
+		return len(all) < maxFaults
+	})
+	return strings.Join(all, "; "), param
+}
+
+// placeOf returns a place in the request's body, such as messages.0.content.
+func placeOf(loc gjson.Result) string {
+	var names []string
+	for i, name := range loc.Array() {
+		if i > 0 || name.Str != "body" {
+			names = append(names, name.String())
+		}
+	}
+	return strings.Join(names, ".")
 }
 
 func firstText(v gjson.Result, paths ...string) string {

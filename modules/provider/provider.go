@@ -235,14 +235,17 @@ type Error struct {
 	// Status is the upstream's HTTP status; 0 without one.
 	Status int
 
-	// Message is the provider's own error message, unredacted. Only that of
-	// ReasonInvalid and ReasonContextLength may reach a client, and only
-	// redacted. For ReasonUnsupported it is the adapter's.
+	// Message is the provider's own error message, Code its code, and Param
+	// the member of the body at fault. They are unredacted, and each may be
+	// empty. Only those of ReasonInvalid and ReasonContextLength may reach a
+	// client, and only redacted.
 	Message string
+	Code    string
+	Param   string
 
-	// Param is the member of the body that an adapter found at fault. It may
-	// be empty.
-	Param string
+	// Local says that the adapter found the fault and made no call. Message
+	// and Param are then its own, and fit for a client.
+	Local bool
 
 	// RetryAfter is how long the provider asked to wait; 0 if it did not.
 	RetryAfter time.Duration
@@ -257,7 +260,7 @@ func (e *Error) Error() string {
 	switch {
 	case e.Err != nil:
 		return fmt.Sprintf("calling the provider: %v", e.Err)
-	case e.Reason == ReasonUnsupported:
+	case e.Local:
 		return fmt.Sprintf("%s: %s", e.Param, e.Message)
 	case e.Message != "":
 		return fmt.Sprintf("provider answered %d: %s", e.Status, Redact(e.Message))
@@ -272,13 +275,13 @@ func (e *Error) Unwrap() error { return e.Err }
 // provider does not support. param is the member of the body that asks for it;
 // why is the message.
 func Unsupported(param, why string) *Error {
-	return &Error{Reason: ReasonUnsupported, Param: param, Message: why}
+	return &Error{Reason: ReasonUnsupported, Param: param, Message: why, Local: true}
 }
 
 // Invalid returns the failure of a request that an adapter cannot understand.
 // param is the member of the body at fault; want says what was expected.
 func Invalid(param, want string) *Error {
-	return &Error{Reason: ReasonInvalid, Status: http.StatusBadRequest, Param: param, Message: want}
+	return &Error{Reason: ReasonInvalid, Status: http.StatusBadRequest, Param: param, Message: want, Local: true}
 }
 
 // Encode returns the JSON of v, a type of ours that cannot fail to encode.

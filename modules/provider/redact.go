@@ -32,6 +32,18 @@ func Redact(message string) string {
 	return cut(message, maxMessage)
 }
 
+// plainCode is what a code may be made of.
+var plainCode = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$`)
+
+// RedactCode returns a provider's error code if it is fit for a client, else an
+// empty string.
+func RedactCode(code string) string {
+	if !plainCode.MatchString(code) || Redact(code) != code {
+		return ""
+	}
+	return code
+}
+
 // clean returns a message as one line of valid UTF-8. It cuts a long message
 // between words, because half a key would no longer look like one.
 func clean(s string) string {

@@ -134,7 +134,9 @@ var statuses = map[string]int{
 func failure(name string, payload []byte) *provider.Error {
 	name, _, _ = strings.Cut(name, ":")
 	name = name[strings.LastIndexByte(name, '#')+1:]
-	return sorted(provider.NewError(statuses[strings.ToLower(name)], payload))
+	e := provider.NewError(statuses[strings.ToLower(name)], payload)
+	e.Code = name
+	return sorted(e)
 }
 
 // sorted corrects the reason of a failure that Bedrock reports in an unusual

@@ -159,6 +159,10 @@ func refusal(ctx context.Context, resp *http.Response) error {
 		return Failure(ctx, err)
 	}
 	e := provider.NewError(resp.StatusCode, body)
+	if e.Code == "" {
+		// Amazon's exception, with a URL behind it.
+		e.Code, _, _ = strings.Cut(resp.Header.Get("X-Amzn-Errortype"), ":")
+	}
 	if wait := provider.RetryAfter(resp.Header, time.Now()); wait > 0 {
 		e.RetryAfter = wait
 	}
