@@ -28,8 +28,10 @@ type attempt struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	watch  beginWatch  // until the first content
-	stall  *stallWatch // of a stream, after its first content
+	alone  bool        // it is the call's first attempt, with all of the call's time
+	watch  beginWatch  // until the header of a stream, or until a document is whole
+	token  beginWatch  // of a stream, until its first content
+	stall  *stallWatch // of a stream, after its first content; nil for none
 	pass   *route.Pass
 	end    func() // decrements the count of running calls
 	span   trace.Span
@@ -67,10 +69,10 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	if pass == nil {
 		return nil, &circuitError{wait}
 	}
-	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin()}
+	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin(), alone: c.latest == nil}
 	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
 	a.judge.Choices = c.req.choices
-	a.watch = watchBegin(a.cancel, c.patience(c.h.ResponseTimeout), c.deadline)
+	a.watch = a.watchBegin(c.responseTimeout())
 	c.latest = a
 	c.info.Attempts++
 	c.info.Provider = hop.Target.Provider
@@ -96,14 +98,21 @@ func (a *attempt) begin() error {
 
 // open makes a streaming call, and returns with its response header.
 func (a *attempt) open() error {
-	a.stall = newStallWatch(a.cancel, time.Duration(a.c.h.StallTimeout))
+	if d := a.c.stallTimeout(); d > 0 {
+		a.stall = newStallWatch(a.cancel, d, a.c.rescuedBy)
+	}
 	a.preq.BeforeRead = a.beforeRead
 	s, err := a.provider().Stream(a.ctx, a.preq)
 	if err != nil {
 		return a.cause(err)
 	}
 	a.stream = s
-	a.watch.extend(a.c.patience(a.c.h.FirstTokenTimeout))
+	if a.c.req.stream {
+		a.watch.stop()
+	}
+	if d := a.c.firstTokenTimeout(a.hop.Target); d > 0 {
+		a.token = a.watchBegin(d)
+	}
 	return nil
 }
 
@@ -143,7 +152,7 @@ func (a *attempt) note(f *provider.Facts) error {
 		return err
 	}
 	if !said && a.judge.Said() {
-		a.watch.stop()
+		a.token.stop()
 		a.hop.FirstToken(time.Now(), time.Since(a.begun))
 		a.answering()
 	}
@@ -225,9 +234,8 @@ func (a *attempt) over(err error) {
 		return
 	}
 	a.watch.stop()
-	if a.stall != nil {
-		a.stall.stop()
-	}
+	a.token.stop()
+	a.stall.stop()
 	if a.linger != nil {
 		a.linger.Stop()
 	}

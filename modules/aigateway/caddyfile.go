@@ -40,6 +40,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        to        <provider>/<upstream model> [<weight>]
 //	        lb_policy first|round_robin|weighted_random|least_conn|lowest_latency
 //	        price     <in> <out>
+//	        thinks
+//	        try_duration|response_timeout|first_token_timeout|stall_timeout <duration>
 //	    }
 //	    default_model       <name>
 //	    passthrough         [<providers...>]
@@ -196,14 +198,39 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser) error {
 				return d.Errf("model %s: %v", m.Name, err)
 			}
 			m.Price = price
+		case "thinks":
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			m.Thinks = true
 		default:
-			return d.Errf("unrecognized subdirective '%s', want to, lb_policy or price", d.Val())
+			if err := m.unmarshalTimeout(d); err != nil {
+				return err
+			}
 		}
 	}
 	if len(m.To) == 0 {
 		return d.Errf("model %s: want at least one line 'to <provider>/<upstream model>'", m.Name)
 	}
 	h.Models = append(h.Models, m)
+	return nil
+}
+
+// unmarshalTimeout reads a timeout of a model.
+func (m *Model) unmarshalTimeout(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	timeout := m.option(name)
+	if timeout == nil {
+		return d.Errf("unrecognized subdirective '%s', want one of: to, lb_policy, price, thinks, %s", name, strings.Join(timeoutOptions, ", "))
+	}
+	var value string
+	if !d.AllArgs(&value) {
+		return d.ArgErr()
+	}
+	var err error
+	if *timeout, err = chat.ParseDuration(value); err != nil {
+		return d.Errf("model %s: %s: %v", m.Name, name, err)
+	}
 	return nil
 }
 
@@ -254,16 +281,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 		h.Retries, err = parseCount(value)
 	case "retry_after_max":
 		h.RetryAfterMax, err = chat.ParseDuration(value)
-	case "try_duration":
-		h.TryDuration, err = chat.ParseDuration(value)
 	case "rescue":
 		h.Rescue, err = parseSwitch(value)
-	case "response_timeout":
-		h.ResponseTimeout, err = chat.ParseDuration(value)
-	case "first_token_timeout":
-		h.FirstTokenTimeout, err = chat.ParseDuration(value)
-	case "stall_timeout":
-		h.StallTimeout, err = chat.ParseDuration(value)
+	case "try_duration", "response_timeout", "first_token_timeout", "stall_timeout":
+		*h.option(name), err = chat.ParseDuration(value)
 	case "cache":
 		h.Cache, err = chat.ParseDuration(value)
 	case "max_body":

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -30,6 +28,8 @@ type call struct {
 	req      *request
 	choice   route.Choice
 	order    []route.Hop
+	line     []route.Hop // those to try after the current one
+	given    Timeouts    // the model's, else the handler's
 	info     record.Call // as last set in the record
 	begun    time.Time
 	deadline time.Time // for the answer to begin
@@ -44,6 +44,7 @@ type call struct {
 	stage     stage
 	settled   bool
 	rescued   map[rescueWay]bool
+	rescuedBy time.Time // when a rescue has to answer; zero before one
 }
 
 // stage is the progress of the answer to the client.
@@ -76,7 +77,11 @@ func (h *Handler) call(x *chat.Exchange, req *request, choice route.Choice) erro
 func (h *Handler) newCall(x *chat.Exchange, req *request, choice route.Choice) *call {
 	c := &call{h: h, x: x, req: req, choice: choice, begun: time.Now()}
 	c.order = choice.Order(c.begun)
-	c.deadline = c.begun.Add(time.Duration(h.TryDuration))
+	c.given = h.Timeouts
+	if m := h.model(choice); m != nil {
+		c.given = m.or(h.Timeouts)
+	}
+	c.deadline = c.begun.Add(c.tryDuration())
 	c.ctx, c.cancel = chat.CallContext(x.R.Context(), req.stream)
 	c.meter.used = provider.Usage{Input: req.inputTokens, Estimated: true}
 	c.info = record.Call{Model: choice.Name, Provider: c.order[0].Target.Provider}
@@ -103,12 +108,6 @@ func (c *call) answered(err error) error {
 	}
 	c.x.SetHeader("X-Ai-Attempts", strconv.Itoa(c.info.Attempts))
 	return err
-}
-
-// patience returns how long to wait before the answer begins: timeout, or less
-// if the call is about to run out of time.
-func (c *call) patience(timeout caddy.Duration) time.Duration {
-	return min(time.Duration(timeout), time.Until(c.deadline))
 }
 
 // providerRequest returns the request to a target.

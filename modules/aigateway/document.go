@@ -66,8 +66,6 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 	if err := a.open(); err != nil {
 		return nil, err
 	}
-	// the client waits for a document: give it the longer timeout
-	a.watch.extend(a.c.patience(max(a.c.h.ResponseTimeout, a.c.h.FirstTokenTimeout)))
 	w := provider.NewWhole()
 	for size := 0; ; {
 		chunk, err := a.Next()

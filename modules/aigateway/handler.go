@@ -62,21 +62,7 @@ type Handler struct {
 	// retried. Default: 5 seconds.
 	RetryAfterMax caddy.Duration `json:"retry_after_max,omitempty"`
 
-	// How long to try targets until one begins to answer. Default: 100
-	// seconds.
-	TryDuration caddy.Duration `json:"try_duration,omitempty"`
-
-	// How long to wait for a provider's response header or, if the answer is
-	// not streamed, for the whole answer. Default: 30 seconds.
-	ResponseTimeout caddy.Duration `json:"response_timeout,omitempty"`
-
-	// How long a stream may take from its header to its first token.
-	// Default: 12 seconds.
-	FirstTokenTimeout caddy.Duration `json:"first_token_timeout,omitempty"`
-
-	// How long a stream may be silent after its first token. Default: 60
-	// seconds.
-	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+	Timeouts
 
 	// Whether a stream that breaks off is continued with another call, if the
 	// answer stays exact. Default: true.
@@ -104,6 +90,7 @@ type Handler struct {
 	// of other settings.
 	fingerprint string
 
+	byName   map[string]*Model
 	unreport func() // removes the circuits from the metrics
 	table    *route.Table
 	loaded   time.Time
@@ -132,6 +119,14 @@ type Model struct {
 	// The price in US dollars per million tokens, in and out. Default: the
 	// target's list price, if it is known.
 	Price *Price `json:"price,omitempty"`
+
+	// Whether the model reasons before it answers, so that its first token may
+	// take minutes. Default: known from the upstream model's name and from
+	// what the request asks for.
+	Thinks bool `json:"thinks,omitempty"`
+
+	// The handler's timeouts, for this model. Default: the handler's.
+	Timeouts
 }
 
 // CircuitBreaker configures when a failing target is no longer called.

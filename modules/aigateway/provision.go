@@ -26,11 +26,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	h.loaded = time.Now()
 	h.warnUnpriced = new(sync.Once)
-	h.ResponseTimeout = cmp.Or(h.ResponseTimeout, caddy.Duration(30*time.Second))
-	h.FirstTokenTimeout = cmp.Or(h.FirstTokenTimeout, caddy.Duration(12*time.Second))
-	h.StallTimeout = cmp.Or(h.StallTimeout, caddy.Duration(time.Minute))
 	h.RetryAfterMax = cmp.Or(h.RetryAfterMax, caddy.Duration(5*time.Second))
-	h.TryDuration = cmp.Or(h.TryDuration, caddy.Duration(100*time.Second))
 	h.MaxBody = cmp.Or(h.MaxBody, 10<<20)
 	if h.Retries == nil {
 		h.Retries = new(2)
@@ -93,6 +89,7 @@ func (h *Handler) loadProviders(ctx caddy.Context) error {
 // buildTable builds the routing table from the models and the provider names.
 func (h *Handler) buildTable(names []string) error {
 	var aliases []route.Alias
+	h.byName = make(map[string]*Model, len(h.Models))
 	for i, m := range h.Models {
 		if m == nil {
 			return fmt.Errorf("models: number %d is null, want a name and targets", i+1)
@@ -102,11 +99,16 @@ func (h *Handler) buildTable(names []string) error {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
 		aliases = append(aliases, a)
+		h.byName[m.Name] = m
 	}
 	table, err := route.NewTable(aliases, names, h.Passthrough, h.DefaultModel, h.circuit())
 	h.table = table
 	return err
 }
+
+// model returns the block of the alias that was chosen; nil for a name without
+// one.
+func (h *Handler) model(c route.Choice) *Model { return h.byName[c.Label] }
 
 // circuit returns the settings of the circuit breakers.
 func (h *Handler) circuit() route.Circuit {
@@ -178,14 +180,18 @@ func (h *Handler) checkNumbers() error {
 		value caddy.Duration
 	}{
 		{"retry_after_max", h.RetryAfterMax},
-		{"try_duration", h.TryDuration},
-		{"response_timeout", h.ResponseTimeout},
-		{"first_token_timeout", h.FirstTokenTimeout},
-		{"stall_timeout", h.StallTimeout},
 		{"cache", h.Cache},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("%s: %v: want a duration such as 30s", d.name, time.Duration(d.value))
+		}
+	}
+	if err := h.check(); err != nil {
+		return err
+	}
+	for _, m := range h.Models {
+		if err := m.check(); err != nil {
+			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
 	}
 	if n := *h.Retries; n < 0 || n > maxRetries {

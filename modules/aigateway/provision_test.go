@@ -34,6 +34,7 @@ func TestMistakesInJSON(t *testing.T) {
 		{"response_timeout", one + `"response_timeout":-1}`, "response_timeout: -1ns: want a duration"},
 		{"first_token_timeout", one + `"first_token_timeout":-1}`, "first_token_timeout: -1ns: want a duration"},
 		{"stall_timeout", one + `"stall_timeout":-1}`, "stall_timeout: -1ns: want a duration"},
+		{"a_model's_timeout", one + `"models":[{"name":"fast","to":["one/m"],"stall_timeout":-1}]}`, "model fast: stall_timeout: -1ns: want a duration"},
 		{"cache", one + `"cache":-1}`, "cache: -1ns: want a duration"},
 		{"max_body", one + `"max_body":-1}`, "max_body: -1: want a number of bytes"},
 		{"max_body_beyond_all", one + `"max_body":9223372036854775807}`, "max_body: 9223372036854775807: want a number of bytes"},

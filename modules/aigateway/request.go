@@ -27,6 +27,9 @@ type request struct {
 	// outputCap is the client's limit on the output tokens of all choices
 	// together; 0 without a limit.
 	outputCap int64
+
+	// reasons says that the client asks for reasoning.
+	reasons bool
 }
 
 // readRequest reads the body and checks only what the gateway uses. The rest is
@@ -55,6 +58,7 @@ func parseRequest(body []byte) (*request, error) {
 	req.inputTokens = inputEstimate(m.messages) + provider.EstimateTokens(len(m.tools.Raw))
 	req.choices = choicesOf(m.n)
 	req.outputCap = outputCap(m, req.choices)
+	req.reasons = m.reasons
 
 	var err error
 	if req.model, err = modelName(m.model); err != nil {
@@ -75,6 +79,7 @@ type members struct {
 	messages, tools, model, n      gjson.Result
 	stream, streamOptions          gjson.Result
 	maxTokens, maxCompletionTokens gjson.Result
+	reasons                        bool // a member asks for reasoning
 }
 
 // membersOf finds the members of a body, a JSON object, in one pass.
@@ -97,6 +102,8 @@ func membersOf(body []byte) (m members) {
 			m.maxTokens = v
 		case "max_completion_tokens":
 			m.maxCompletionTokens = v
+		default:
+			m.reasons = m.reasons || asksToReason(name.Str, v)
 		}
 		return true
 	})

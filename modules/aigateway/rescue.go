@@ -31,15 +31,37 @@ func (c *call) rescue(cut error) (source, error) {
 	}
 	// attempts change info.Provider, also those that fail
 	defer func() { c.answers(c.answering) }()
-	c.deadline = time.Now().Add(time.Duration(c.h.TryDuration))
+	c.rescuedBy = time.Now().Add(c.silenceLeft())
+	c.deadline = c.rescuedBy
+	places := c.places(errors.Is(cut, errSilent))
 	for _, continued := range []bool{true, false} {
-		for _, place := range c.places(errors.Is(cut, errSilent)) {
+		for i, place := range places {
+			c.line = c.hops(places[i+1:])
 			if s, ok := c.goOn(place, continued); ok {
 				return s, nil
 			}
 		}
 	}
 	return source{}, cut
+}
+
+// silenceLeft returns how much silence a rescue may add: stall_timeout once more,
+// and for the rescue of a rescue what that one has left. If every target falls
+// silent, the answer ends after twice that time.
+func (c *call) silenceLeft() time.Duration {
+	if c.rescuedBy.IsZero() {
+		return c.stallTimeout()
+	}
+	return c.answering.stall.left()
+}
+
+// hops returns the targets at places in the order.
+func (c *call) hops(places []int) []route.Hop {
+	var list []route.Hop
+	for _, place := range places {
+		list = append(list, c.order[place])
+	}
+	return list
 }
 
 // isCut reports whether another call may complete the answer after this failure.

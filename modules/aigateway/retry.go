@@ -41,6 +41,7 @@ func judge(err error) verdict {
 func (c *call) try() (*attempt, error) {
 	var last error
 	for place, hop := range c.order {
+		c.line = c.order[place+1:]
 		a, err := c.ask(place, hop)
 		if err == nil {
 			return a, nil

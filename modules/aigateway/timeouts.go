@@ -1,10 +1,15 @@
 package aigateway
 
 import (
-	"context"
+	"cmp"
 	"errors"
-	"sync/atomic"
+	"fmt"
+	"slices"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
 var (
@@ -15,79 +20,148 @@ var (
 	errOutOfTime = errors.New("no answer began within try_duration")
 )
 
-// beginWatch cancels an attempt whose answer does not begin in time.
+// Timeouts say how long to wait for the providers. A value that is given counts for
+// streamed and other answers alike.
+type Timeouts struct {
+	// How long to try targets until one begins to answer. Default: 100
+	// seconds, or the longest of the other timeouts if that is more.
+	TryDuration caddy.Duration `json:"try_duration,omitempty"`
+
+	// How long to wait for a provider's response header or, if the answer is
+	// not streamed, for the whole answer. Default: 60 seconds, or 10 minutes
+	// if the answer is not streamed.
+	ResponseTimeout caddy.Duration `json:"response_timeout,omitempty"`
+
+	// How long a stream may take from its header to its first token of text,
+	// reasoning or a tool call. Default: 12 seconds if another target is next
+	// in line and the model does not think, else 5 minutes.
+	FirstTokenTimeout caddy.Duration `json:"first_token_timeout,omitempty"`
+
+	// How long a stream may be silent after its first token. A rescue has this
+	// much once more. Default: 60 seconds.
+	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+}
+
+// The timeouts that count where none is given.
+const (
+	defaultTry        = 100 * time.Second
+	defaultResponse   = time.Minute
+	defaultDocument   = 10 * time.Minute // a response that is not streamed
+	defaultFirstToken = 12 * time.Second // with another target next in line
+	defaultThought    = 5 * time.Minute  // the first token otherwise
+	defaultStall      = time.Minute
+)
+
+// timeoutOptions are the names of the timeouts.
+var timeoutOptions = []string{"try_duration", "response_timeout", "first_token_timeout", "stall_timeout"}
+
+// option returns the timeout with a name; nil if there is none.
+func (t *Timeouts) option(name string) *caddy.Duration {
+	switch name {
+	case "try_duration":
+		return &t.TryDuration
+	case "response_timeout":
+		return &t.ResponseTimeout
+	case "first_token_timeout":
+		return &t.FirstTokenTimeout
+	case "stall_timeout":
+		return &t.StallTimeout
+	}
+	return nil
+}
+
+// check returns an error for the first timeout out of range.
+func (t *Timeouts) check() error {
+	for _, name := range timeoutOptions {
+		if d := *t.option(name); d < 0 {
+			return fmt.Errorf("%s: %v: want a duration such as 30s", name, time.Duration(d))
+		}
+	}
+	return nil
+}
+
+// or returns t with those of less where t has none.
+func (t Timeouts) or(less Timeouts) Timeouts {
+	for _, name := range timeoutOptions {
+		*t.option(name) = cmp.Or(*t.option(name), *less.option(name))
+	}
+	return t
+}
+
+// patience returns how long to wait for d: less if the call is about to run out of
+// time.
+func (c *call) patience(d time.Duration) time.Duration { return min(d, time.Until(c.deadline)) }
+
+// responseTimeout returns how long to wait for a response header or, if the answer
+// is not streamed, for the whole answer.
+func (c *call) responseTimeout() time.Duration {
+	if !c.req.stream {
+		return cmp.Or(time.Duration(c.given.ResponseTimeout), defaultDocument)
+	}
+	return cmp.Or(time.Duration(c.given.ResponseTimeout), defaultResponse)
+}
+
+// firstTokenTimeout returns how long a target may take from its header to its
+// first token; 0 for any time. A model that thinks is silent for minutes, and the
+// last target may be: the client would only get an error in its place. An answer
+// that is not streamed, but assembled here for a budget, has responseTimeout.
+func (c *call) firstTokenTimeout(t route.Target) time.Duration {
+	switch given := time.Duration(c.given.FirstTokenTimeout); {
+	case given > 0 || !c.req.stream:
+		return given
+	case c.nextInLine() && !c.thinks(t):
+		return defaultFirstToken
+	}
+	return defaultThought
+}
+
+// stallTimeout returns how long a target may be silent after its first token; 0
+// for any time.
+func (c *call) stallTimeout() time.Duration {
+	if given := time.Duration(c.given.StallTimeout); given > 0 || !c.req.stream {
+		return given
+	}
+	return defaultStall
+}
+
+// tryDuration returns how long all targets together may take until the answer
+// begins.
+func (c *call) tryDuration() time.Duration {
+	if given := time.Duration(c.given.TryDuration); given > 0 {
+		return given
+	}
+	firstToken := time.Duration(c.given.FirstTokenTimeout)
+	if firstToken == 0 && c.req.stream {
+		firstToken = defaultThought // the last target in line has so much
+	}
+	return max(defaultTry, c.responseTimeout(), firstToken, c.stallTimeout())
+}
+
+// nextInLine reports whether there is another target to try after this one.
+func (c *call) nextInLine() bool {
+	now := time.Now()
+	return slices.ContainsFunc(c.line, func(hop route.Hop) bool { return hop.Breaker.State(now) != route.Open })
+}
+
+// beginWatch cancels an attempt whose answer does not begin in time. The zero value
+// never does.
 type beginWatch struct{ timer *time.Timer }
 
-func watchBegin(cancel context.CancelCauseFunc, wait time.Duration, deadline time.Time) beginWatch {
-	return beginWatch{time.AfterFunc(wait, func() {
-		if time.Until(deadline) <= 0 {
-			cancel(errOutOfTime)
+// watchBegin cancels the attempt after a wait, or earlier at the call's deadline.
+// The deadline is not the target's fault if earlier targets have used up the time.
+func (a *attempt) watchBegin(wait time.Duration) beginWatch {
+	alone, deadline := a.alone, a.c.deadline
+	return beginWatch{time.AfterFunc(a.c.patience(wait), func() {
+		if !alone && time.Until(deadline) <= 0 {
+			a.cancel(errOutOfTime)
 			return
 		}
-		cancel(errSilent)
+		a.cancel(errSilent)
 	})}
 }
 
-// extend restarts the wait.
-func (w beginWatch) extend(wait time.Duration) { w.timer.Reset(wait) }
-
-func (w beginWatch) stop() { w.timer.Stop() }
-
-// stallWatch cancels an attempt that falls silent. It counts only the time spent
-// waiting for the provider, not the time that the client takes to read. The
-// timer is not reset for each chunk, which would cost more than reading one: it
-// checks when it fires.
-type stallWatch struct {
-	cancel  context.CancelCauseFunc
-	timeout time.Duration
-	begun   time.Time
-	timer   *time.Timer
-	started bool // the first chunk has arrived
-	stopped atomic.Bool
-	since   atomic.Int64 // start of the current wait, in nanoseconds after begun; 0 between waits
-}
-
-func newStallWatch(cancel context.CancelCauseFunc, timeout time.Duration) *stallWatch {
-	w := &stallWatch{cancel: cancel, timeout: timeout, begun: time.Now()}
-	w.timer = time.AfterFunc(timeout, w.look)
-	w.timer.Stop()
-	return w
-}
-
-// waiting starts a wait for the provider, unless one is running: only a chunk
-// ends it, and not a read without one.
-func (w *stallWatch) waiting() {
-	if w.started && w.since.Load() == 0 {
-		w.since.Store(max(1, int64(time.Since(w.begun))))
+func (w beginWatch) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
 	}
-}
-
-// heard ends the wait because a chunk has arrived. The first one starts the
-// watch.
-func (w *stallWatch) heard() {
-	w.since.Store(0)
-	if !w.started {
-		w.started = true
-		w.timer.Reset(w.timeout)
-	}
-}
-
-func (w *stallWatch) look() {
-	left := w.timeout
-	if since := w.since.Load(); since > 0 {
-		left -= time.Since(w.begun) - time.Duration(since)
-	}
-	if left <= 0 {
-		w.cancel(errSilent)
-		return
-	}
-	w.timer.Reset(left)
-	if w.stopped.Load() {
-		w.timer.Stop() // stop came in between
-	}
-}
-
-func (w *stallWatch) stop() {
-	w.stopped.Store(true)
-	w.timer.Stop()
 }
