@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -78,6 +79,7 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	c.info.Provider = hop.Target.Provider
 	c.x.Rec.SetCall(c.info)
 	a.preq = c.providerRequest(hop.Target)
+	a.preq.Omit = slices.Concat(hop.Omitted(), c.omitted[hop.Target])
 	a.ctx, a.span = a.startSpan()
 	return a, nil
 }
@@ -201,8 +203,12 @@ func (a *attempt) lingers() {
 // errLingers ends an attempt whose answer is complete.
 var errLingers = errors.New("the stream did not end after its finish reason")
 
-// answering reports to the circuit breaker that the target answers.
+// answering reports to the circuit breaker that the target answers, and remembers
+// what it has refused before.
 func (a *attempt) answering() {
+	if names := a.c.omitted[a.hop.Target]; len(names) > 0 {
+		a.hop.Omit(names)
+	}
 	if a.pass.Answering() {
 		a.logCircuit("a circuit closes: the target answers again")
 	}

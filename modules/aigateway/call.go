@@ -44,7 +44,8 @@ type call struct {
 	stage     stage
 	settled   bool
 	rescued   map[rescueWay]bool
-	rescuedBy time.Time // when a rescue has to answer; zero before one
+	omitted   map[route.Target][]string // members that a target has refused
+	rescuedBy time.Time                 // when a rescue has to answer; zero before one
 }
 
 // stage is the progress of the answer to the client.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -41,7 +42,7 @@ func (a *attempt) callDocument() error {
 	switch {
 	case a.c.req.operation == operationEmbeddings:
 		a.document, err = a.embed()
-	case !a.c.meter.hold.Bounded():
+	case !a.c.meter.hold.Bounded() && !slices.Contains(a.preq.Omit, "stream"):
 		a.document, err = a.assemble()
 		return err // the chunks have been noted one by one
 	default:

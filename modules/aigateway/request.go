@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
@@ -45,8 +46,11 @@ func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 	}
 	if t := x.Rec.Turn; t != nil {
 		req.model = t.Model
+		// chat_session asks for the usage, and not the client: a provider gets
+		// it as any other addition, which it may refuse
+		req.body, err = sjson.DeleteBytes(req.body, "stream_options")
 	}
-	return req, nil
+	return req, err
 }
 
 func parseRequest(body []byte) (*request, error) {

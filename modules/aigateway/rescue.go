@@ -101,9 +101,18 @@ func (c *call) goOn(place int, continued bool) (source, bool) {
 	if !c.mayRescue(rescueWay{hop.Target, continued}) || c.reprice(hop.Target) != nil {
 		return source{}, false
 	}
-	a, err := c.enter(place, hop)
+	src, err := c.resume(place, continued, begun, body)
+	if err != nil && c.omit(hop.Target, err) {
+		src, err = c.resume(place, continued, begun, body)
+	}
+	return src, err == nil
+}
+
+// resume makes the call of a rescue.
+func (c *call) resume(place int, continued bool, begun string, body []byte) (source, error) {
+	a, err := c.enter(place, c.order[place])
 	if err != nil {
-		return source{}, false
+		return source{}, err
 	}
 	s := c.out.sent.again(a)
 	if continued {
@@ -118,10 +127,10 @@ func (c *call) goOn(place int, continued bool) (source, bool) {
 	}
 	if err != nil {
 		a.over(err)
-		return source{}, false
+		return source{}, err
 	}
 	c.answering = a
-	return src, true
+	return src, nil
 }
 
 // mayRescue reports whether a way has not been tried yet, and marks it as tried.

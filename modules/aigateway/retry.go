@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -25,6 +26,9 @@ func judge(err error) verdict {
 		return nextOne
 	case errors.Is(err, errUncounted):
 		return giveUp
+	}
+	if added(err) != "" {
+		return nextOne
 	}
 	switch reasonOf(err) {
 	case provider.ReasonContextLength, provider.ReasonCredentials, provider.ReasonModel, provider.ReasonUnsupported:
@@ -59,7 +63,7 @@ func (c *call) ask(place int, hop route.Hop) (*attempt, error) {
 	if err := c.reprice(hop.Target); err != nil {
 		return nil, err
 	}
-	for n := 1; ; n++ {
+	for n := 1; ; {
 		a, err := c.enter(place, hop)
 		if err != nil {
 			return nil, err
@@ -68,10 +72,37 @@ func (c *call) ask(place int, hop route.Hop) (*attempt, error) {
 			return a, nil
 		}
 		a.over(err)
+		if c.omit(hop.Target, err) {
+			continue // no retry: the request is another one
+		}
 		if judge(err) != again || n > *c.h.Retries || !c.pause(hop, c.delay(err, n)) {
 			return nil, err
 		}
+		n++
 	}
+}
+
+// added returns the member that a target refuses and that the gateway has added;
+// empty if there is none.
+func added(err error) string {
+	if pe, ok := errors.AsType[*provider.Error](err); ok {
+		return pe.Added
+	}
+	return ""
+}
+
+// omit has further calls of a target leave out a member that it refuses and that
+// the gateway has added. It reports whether to make such a call.
+func (c *call) omit(t route.Target, err error) bool {
+	name := added(err)
+	if name == "" || slices.Contains(c.omitted[t], name) || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
+		return false
+	}
+	if c.omitted == nil {
+		c.omitted = make(map[route.Target][]string)
+	}
+	c.omitted[t] = append(c.omitted[t], name)
+	return true
 }
 
 // reprice switches the reservation to a target's price. It fails if the target

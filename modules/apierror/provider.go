@@ -20,6 +20,9 @@ func FromProvider(err error) *Error {
 	if !ok {
 		return AIError().Because(err)
 	}
+	if pe.Added != "" {
+		return AIError().Because(err) // the client has not sent what is refused
+	}
 	switch pe.Reason {
 	case provider.ReasonRateLimited:
 		return providerRateLimited(pe.RetryAfter).Because(err)

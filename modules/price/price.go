@@ -1,4 +1,4 @@
-// Package price knows what models cost. Its figures are a file with a date, a
+// Package price knows what models cost, and which of them reason. Its figures are a file with a date, a
 // source and a licence, made by generate.mjs; the price that an operator
 // gives wins over them.
 package price

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 )
@@ -23,9 +24,12 @@ func ErrorOf(raw []byte) (message, code, typ string, ok bool) {
 // NewError returns the failure that a provider reported in raw. The status is 0
 // for an error within a stream, which may name a status itself.
 func NewError(status int, raw []byte) *Error {
-	e, _ := findError(raw)
+	e, ok := findError(raw)
 	if status == 0 {
 		status = e.status
+	}
+	if !ok {
+		e.text = plainText(raw)
 	}
 	return &Error{
 		Reason:     reasonOf(status, e),
@@ -34,6 +38,7 @@ func NewError(status int, raw []byte) *Error {
 		Code:       e.ownCode(),
 		Param:      e.param,
 		RetryAfter: e.retryAfter,
+		told:       strings.Join([]string{e.message, e.param, e.text}, "\n"),
 	}
 }
 
@@ -59,9 +64,20 @@ func TooLong(what string, most int) *Error { return BadAnswer(&TooLongError{what
 // reported is an error in the provider's own words.
 type reported struct {
 	message, code, typ string
+	text               string // in place of an error in JSON
 	param              string // the member of the request at fault
 	status             int
 	retryAfter         time.Duration
+}
+
+// plainText returns what a server says without JSON, as those written in Rust do.
+// It tells what the failure is, but is not passed on.
+func plainText(raw []byte) string {
+	text := strings.TrimSpace(string(raw[:min(len(raw), maxJudged)]))
+	if strings.HasPrefix(text, "<") || !utf8.ValidString(text) {
+		return ""
+	}
+	return text
 }
 
 // ownCode returns the code, unless it only repeats the HTTP status. Google then

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"time"
 )
@@ -69,6 +70,10 @@ type Request struct {
 	// continues right after it and does not repeat it. It is only set for
 	// models that the provider's Continues allows.
 	Continue string
+
+	// Omit lists members that the adapter adds of its own accord and that the
+	// target has refused: it leaves them out.
+	Omit []string
 
 	// BeforeRead is called before each read that may block on the provider, in
 	// the goroutine that makes the call or calls Stream.Next. The caller can
@@ -243,6 +248,11 @@ type Error struct {
 	Code    string
 	Param   string
 
+	// Added is the member of the request that the provider refuses and that the
+	// adapter has added of its own accord; empty if there is none. The same
+	// request may succeed without it.
+	Added string
+
 	// Local says that the adapter found the fault and made no call. Message
 	// and Param are then its own, and fit for a client.
 	Local bool
@@ -252,7 +262,14 @@ type Error struct {
 
 	// Err is the cause, if there is one other than the status.
 	Err error
+
+	// told is all that the provider said of the failure, for Mentions.
+	told string
 }
+
+// Mentions reports whether what the provider said matches a pattern, be it in
+// words that no client may see.
+func (e *Error) Mentions(pattern *regexp.Regexp) bool { return pattern.MatchString(e.told) }
 
 // Error returns the text for the log. It is redacted, because a provider may
 // repeat a key.

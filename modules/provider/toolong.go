@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	_ "embed" // of the patterns
 	"encoding/json"
 	"regexp"
@@ -79,7 +80,8 @@ func (e reported) tooLong() bool {
 	if rules.codes[strings.ToLower(e.code)] || rules.codes[strings.ToLower(e.typ)] {
 		return true
 	}
-	said := strings.ToLower(e.message[:min(len(e.message), maxJudged)])
+	said := cmp.Or(e.message, e.text)
+	said = strings.ToLower(said[:min(len(said), maxJudged)])
 	for _, other := range rules.others {
 		if other.pattern.MatchString(said) && (other.unless == nil || !other.unless.MatchString(said)) {
 			return false

@@ -3,6 +3,7 @@ package route
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,12 +69,31 @@ type State struct {
 
 	calls   atomic.Int64 // in flight
 	latency latency
+	omitted atomic.Pointer[[]string]
 }
 
 // Begin counts a call as in flight until end is called.
 func (s *State) Begin() (end func()) {
 	s.calls.Add(1)
 	return func() { s.calls.Add(-1) }
+}
+
+// Omitted returns the members of a request that the target refuses, among those
+// that the gateway adds.
+func (s *State) Omitted() []string {
+	if names := s.omitted.Load(); names != nil {
+		return *names
+	}
+	return nil
+}
+
+// Omit remembers that the target refuses these members, for as long as its state is
+// kept.
+func (s *State) Omit(names []string) {
+	all := slices.Concat(s.Omitted(), names)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	s.omitted.Store(&all)
 }
 
 // FirstToken records how long a call took to its first token.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -81,7 +82,11 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 	if err != nil {
 		return nil, err
 	}
-	return s.Do(req)
+	resp, err := s.Do(req)
+	if e, ok := errors.AsType[*provider.Error](err); ok && stream {
+		e.Added = refusedAddition(e, preq)
+	}
+	return resp, err
 }
 
 // streamBody returns the request's body with the upstream model, asking for a
@@ -97,6 +102,7 @@ func streamBody(preq *provider.Request) ([]byte, error) {
 		e.set(m.stream, "stream", "true")
 	}
 	switch options := m.streamOptions; {
+	case slices.Contains(preq.Omit, streamOptions):
 	case !options.IsObject():
 		e.set(options, "stream_options", `{"include_usage":true}`)
 	case options.Get("include_usage").Type != gjson.True:

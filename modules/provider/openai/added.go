@@ -1,0 +1,53 @@
+package openai
+
+import (
+	"regexp"
+	"slices"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// The members that a request for a stream gets here.
+const (
+	streamOptions = "stream_options"
+	streamMember  = "stream"
+)
+
+var (
+	namesStreamOptions = regexp.MustCompile(`stream_?[oO]ptions|include_?[uU]sage`)
+	namesIncludeUsage  = regexp.MustCompile(`include_?[uU]sage`)
+	namesStream        = regexp.MustCompile(`(?i)\bstream(ing|ed)?\b`)
+
+	// unnamed is a refusal that does not say which member it means.
+	unnamed = regexp.MustCompile(`(?i)^\s*(error: )?(request (has|contains) )?(extra|unknown|unrecognized|unexpected|unsupported|additional|invalid) (request )?(field|input|argument|parameter|propert|key|member)\w*( supplied| found| (are |is )?not (permitted|allowed|supported))?\.?\s*$`)
+)
+
+// refusedAddition returns the member that the provider refuses and that only this
+// package has put into the client's request; empty if there is none.
+func refusedAddition(e *provider.Error, preq *provider.Request) string {
+	if e.Reason != provider.ReasonInvalid {
+		return ""
+	}
+	m, _, err := membersOf(preq.Body)
+	if err != nil {
+		return ""
+	}
+	if addsOptions(m.streamOptions, e) && !slices.Contains(preq.Omit, streamOptions) {
+		return streamOptions
+	}
+	if m.stream.Type != gjson.True && e.Mentions(namesStream) {
+		return streamMember
+	}
+	return ""
+}
+
+// addsOptions reports whether a refusal is about stream_options, or that part of
+// them which the client has not sent.
+func addsOptions(sent gjson.Result, e *provider.Error) bool {
+	if sent.IsObject() && len(sent.Map()) > 0 {
+		return !sent.Get("include_usage").Exists() && e.Mentions(namesIncludeUsage)
+	}
+	return e.Mentions(namesStreamOptions) || e.Mentions(unnamed)
+}
