@@ -34,6 +34,7 @@ type attempt struct {
 	token  beginWatch  // of a stream, until its first content
 	stall  *stallWatch // of a stream, after its first content; nil for none
 	pass   *route.Pass
+	key    *route.KeyPass
 	end    func() // decrements the count of running calls
 	span   trace.Span
 	stream provider.Stream
@@ -63,14 +64,19 @@ type circuitError struct{ wait time.Duration }
 func (e *circuitError) Error() string { return fmt.Sprintf("its circuit is open for %v", e.wait) }
 
 // enter starts an attempt at a target. The error is a *circuitError if the
-// target's circuit is open.
+// target's circuit or the one of the call's key is open.
 func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	now := time.Now()
-	pass, wait := hop.Breaker.Enter(now)
-	if pass == nil {
+	key, wait := c.h.table.EnterKey(keyFor(c.x.Rec.Tenant, hop.Target.Provider), hop.Target.Model, now)
+	if key == nil {
 		return nil, &circuitError{wait}
 	}
-	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, end: hop.Begin(), alone: c.latest == nil}
+	pass, wait := hop.Breaker.Enter(now)
+	if pass == nil {
+		key.Ended()
+		return nil, &circuitError{wait}
+	}
+	a := &attempt{c: c, hop: hop, place: place, begun: now, pass: pass, key: key, end: hop.Begin(), alone: c.latest == nil}
 	a.ctx, a.cancel = context.WithCancelCause(c.ctx)
 	a.judge.Choices = c.req.choices
 	a.watch = a.watchBegin(c.responseTimeout())
@@ -203,7 +209,7 @@ func (a *attempt) lingers() {
 // errLingers ends an attempt whose answer is complete.
 var errLingers = errors.New("the stream did not end after its finish reason")
 
-// answering reports to the circuit breaker that the target answers, and remembers
+// answering reports to the circuit breakers that the target answers, and remembers
 // what it has refused before.
 func (a *attempt) answering() {
 	if names := a.c.omitted[a.hop.Target]; len(names) > 0 {
@@ -212,10 +218,14 @@ func (a *attempt) answering() {
 	if a.pass.Answering() {
 		a.logCircuit("a circuit closes: the target answers again")
 	}
+	if a.key.Accepted() {
+		a.logCircuit("a circuit closes: the provider accepts the key again", a.owner())
+	}
 }
 
-func (a *attempt) logCircuit(message string) {
-	a.c.h.log.Warn(message, zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model))
+func (a *attempt) logCircuit(message string, more ...zap.Field) {
+	fields := []zap.Field{zap.String("provider", a.hop.Target.Provider), zap.String("upstream_model", a.hop.Target.Model)}
+	a.c.h.log.Warn(message, append(fields, more...)...)
 }
 
 // cause returns why the attempt failed with err, with the secrets removed that
@@ -259,7 +269,9 @@ func (a *attempt) over(err error) {
 			a.logCircuit("a circuit opens: the target is not called for a while")
 		}
 	}
+	a.keyRefused(err)
 	a.pass.Ended()
+	a.key.Ended()
 	a.end()
 	a.cancel(nil)
 	a.endSpan(err)

@@ -39,7 +39,7 @@ func (h *Handler) health(x *chat.Exchange) error {
 			report.FallbackModelID = new(fallback.String())
 		}
 	}
-	for name, state := range h.table.Circuits(time.Now()) {
+	for name, state := range h.table.Circuits(time.Now(), func(provider string) route.Key { return keyFor(x.Rec.Tenant, provider) }) {
 		report.Providers[name] = providerHealth{state}
 		if state != route.Closed {
 			report.Status = statusDegraded

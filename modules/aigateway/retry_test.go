@@ -157,7 +157,7 @@ func open(t *testing.T, h *Handler, name string) {
 // state is that of the first target's circuit.
 func state(t *testing.T, h *Handler) route.CircuitState {
 	t.Helper()
-	return h.table.Circuits(time.Now())["one"]
+	return h.table.Circuits(time.Now(), func(name string) route.Key { return route.Key{Provider: name} })["one"]
 }
 
 func TestJudge(t *testing.T) {

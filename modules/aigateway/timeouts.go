@@ -140,7 +140,10 @@ func (c *call) tryDuration() time.Duration {
 // nextInLine reports whether there is another target to try after this one.
 func (c *call) nextInLine() bool {
 	now := time.Now()
-	return slices.ContainsFunc(c.line, func(hop route.Hop) bool { return hop.Breaker.State(now) != route.Open })
+	return slices.ContainsFunc(c.line, func(hop route.Hop) bool {
+		key := keyFor(c.x.Rec.Tenant, hop.Target.Provider)
+		return hop.Breaker.State(now) != route.Open && c.h.table.KeyState(key, hop.Target.Model, now) != route.Open
+	})
 }
 
 // beginWatch cancels an attempt whose answer does not begin in time. The zero value

@@ -1,6 +1,6 @@
-// Package price knows what models cost, and which of them reason. Its figures are a file with a date, a
-// source and a licence, made by generate.mjs; the price that an operator
-// gives wins over them.
+// Package price knows what models cost, and which of them reason. Its figures
+// are a file with a date, a source and a licence, made by generate.mjs; the
+// price that an operator gives wins over them.
 package price
 
 import "github.com/caddy-chat/caddy-chat/modules/provider"

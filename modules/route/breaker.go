@@ -15,6 +15,14 @@ const (
 	HalfOpen CircuitState = "half_open" // a single probe
 )
 
+// worse returns the state that lets fewer calls through.
+func worse(a, b CircuitState) CircuitState {
+	if a == Open || b == Closed {
+		return a
+	}
+	return b
+}
+
 // Breaker is a circuit breaker: it opens after a number of failures in a row,
 // lets one probe through after its pause, and closes when the probe succeeds.
 // It is safe for concurrent use.
@@ -132,6 +140,13 @@ func (p *Pass) Ended() {
 		p.b.probing = false
 	}
 	p.over = true
+}
+
+// idle reports whether the breaker is closed and has seen no failure since.
+func (b *Breaker) idle() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.row == 0 && b.until.IsZero()
 }
 
 func (b *Breaker) close() {

@@ -73,6 +73,7 @@ type Table struct {
 	primaries   map[Target][]string // the aliases whose first target it is
 	states      map[Target]*State
 	loose       *looseStates // of names without an alias
+	keys        *keyring
 	providers   []string
 	passthrough []string
 	fallback    string // the default model
@@ -96,6 +97,7 @@ func NewTable(aliases []Alias, providers, passthrough []string, defaultModel str
 		primaries:   make(map[Target][]string),
 		states:      make(map[Target]*State),
 		loose:       &looseStates{circuit: circuit, byTarget: make(map[Target]*State)},
+		keys:        &keyring{circuit: circuit, breakers: make(map[scope]*Breaker)},
 		providers:   providers,
 		passthrough: passthrough,
 		fallback:    defaultModel,
@@ -221,41 +223,51 @@ func (t *Table) usable(e *entry, mayUse func(string) bool) []branch {
 	return list
 }
 
-// Circuits returns the worst state among each provider's targets.
-func (t *Table) Circuits(now time.Time) map[string]CircuitState {
-	rank := map[CircuitState]int{Closed: 0, HalfOpen: 1, Open: 2}
+// Circuits returns the worst state among each provider's targets and the key that
+// keyOf returns for the provider.
+func (t *Table) Circuits(now time.Time, keyOf func(provider string) Key) map[string]CircuitState {
 	worst := make(map[string]CircuitState)
 	for _, p := range t.providers {
 		worst[p] = Closed
 	}
 	note := func(target Target, s *State) {
-		if state := s.Breaker.State(now); rank[state] > rank[worst[target.Provider]] {
-			worst[target.Provider] = state
-		}
+		worst[target.Provider] = worse(worst[target.Provider], s.Breaker.State(now))
 	}
 	for target, s := range t.states {
 		note(target, s)
 	}
 	t.loose.each(note)
+	t.keys.each(now, func(s scope, state CircuitState) {
+		if s.Key == keyOf(s.Provider) {
+			worst[s.Provider] = worse(worst[s.Provider], state)
+		}
+	})
 	return worst
 }
 
 // Report tells for each provider and model, an alias or Passthrough, whether a
-// circuit between the two is not closed. It may tell more than once.
+// circuit between the two is not closed, the one of the gateway's own key included.
+// It may tell more than once.
 func (t *Table) Report(now time.Time, tell func(provider, model string, open bool)) {
 	for _, p := range t.providers {
 		if len(t.aliases) == 0 || t.passes(p) {
-			tell(p, Passthrough, false)
+			tell(p, Passthrough, t.KeyState(Key{Provider: p}, "", now) != Closed)
 		}
 	}
 	t.loose.each(func(target Target, s *State) {
-		tell(target.Provider, Passthrough, s.Breaker.State(now) != Closed)
+		tell(target.Provider, Passthrough, t.state(target, s, now) != Closed)
 	})
 	for _, e := range t.byName {
 		for _, b := range e.branches {
-			tell(b.Target.Provider, e.Name, b.Breaker.State(now) != Closed)
+			tell(b.Target.Provider, e.Name, t.state(b.Target, b.State, now) != Closed)
 		}
 	}
+}
+
+// state returns the worse state of a target's circuit and of the gateway's key for
+// it.
+func (t *Table) state(target Target, s *State, now time.Time) CircuitState {
+	return worse(s.Breaker.State(now), t.KeyState(Key{Provider: target.Provider}, target.Model, now))
 }
 
 func (t *Table) passes(provider string) bool {
