@@ -78,3 +78,36 @@ func TestProviderReason(t *testing.T) {
 		}
 	}
 }
+
+// TestSharedReason has requests that share one call get the provider's reason
+// alike: by the cache, and by an Idempotency-Key.
+func TestSharedReason(t *testing.T) {
+	t.Parallel()
+	targets := harness.NewTargets(t, "one")
+	s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: harness.Patient + "\ncache 10m"})
+	for name, header := range map[string][]string{"cache": nil, "key": {"Idempotency-Key", "k"}} {
+		for _, stream := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/stream %v", name, stream), func(t *testing.T) {
+				answer := make(chan struct{})
+				targets[0].Plays(harness.Steps(harness.Waits(answer), told(400, `"upstream-words"`, `,"param":"top_p","code":"invalid_value"`)))
+				q := harness.NewQuestion("fast")
+				q.Stream = stream
+				before := targets[0].Count()
+				var list []*harness.Pending
+				for range 3 {
+					list = append(list, s.Globex.Start(s.Globex.Request(http.MethodPost, harness.CompletionsPath, q, header...)))
+				}
+				harness.Eventually(t, "the target is called", func() bool { return targets[0].Count() > before })
+				close(answer)
+				for _, a := range list {
+					got := harness.ReadCompletion(t, a.Answer())
+					got.WantRefused(t, http.StatusBadRequest, "invalid_value")
+					harness.WantReason(t, got.Error, true)
+					if param := gjson.Get(strings.Join(got.Frames, ""), "error.param").Str; param != "top_p" {
+						t.Errorf("param %q", param)
+					}
+				}
+			})
+		}
+	}
+}

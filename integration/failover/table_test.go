@@ -30,6 +30,9 @@ var again = []faultRow{
 	{"504", harness.Refuses(504, "server_error"), true},
 	{"408", harness.Refuses(408, "timeout"), true},
 	{"409", harness.Refuses(409, "conflict"), true},
+	{"501", harness.Refuses(501, "not_implemented"), true},
+	{"520 of Cloudflare", harness.Document(520, "<p>upstream-words</p>", "Content-Type", "text/html"), true},
+	{"529 of Anthropic", harness.Document(529, `{"type":"error","error":{"type":"overloaded_error","message":"upstream-words"}}`), true},
 	{"429", harness.Refuses(429, "rate_limit_exceeded"), true},
 	{"429 with Retry-After", harness.Refuses(429, "rate_limit_exceeded", "Retry-After-Ms", "50"), true},
 	{"429 with a Retry-After of an hour", harness.Refuses(429, "rate_limit_exceeded", "Retry-After", "3600"), true},
@@ -51,7 +54,9 @@ var atOnce = []faultRow{
 	{"413 in Anthropic's words", told(413, `"Request exceeds the maximum size"`, `,"type":"request_too_large"`), true},
 	{"401", harness.Refuses(401, "invalid_api_key"), true},
 	{"403", harness.Refuses(403, "permission_denied"), true},
+	{"400 for a wrong key", harness.Document(400, `{"error":{"code":400,"message":"x","details":[{"reason":"API_KEY_INVALID"}]}}`), true},
 	{"404", harness.Refuses(404, "model_not_found"), true},
+	{"404 without words", harness.Document(404, "", "Content-Type", "text/plain"), true},
 }
 
 // told answers with a status and an error of this message, as JSON, and more
@@ -72,6 +77,12 @@ var refusals = []struct {
 	{faultRow{"400 for an answer's length", told(400, `"upstream-words: max_tokens is too large: 100000. This model supports at most 16384 completion tokens"`, ""), true}, "invalid_request", "invalid_request"},
 	{faultRow{"400 for a name's length", told(400, `"upstream-words: exceeds the maximum length of name, 64"`, ""), true}, "invalid_request", "invalid_request"},
 	{faultRow{"402", harness.Refuses(402, "payment"), true}, "invalid_request", "payment"},
+	{faultRow{"405", harness.Refuses(405, "bad_method"), true}, "invalid_request", "bad_method"},
+	{faultRow{"410", harness.Refuses(410, "gone"), true}, "invalid_request", "gone"},
+	{faultRow{"413", harness.Refuses(413, "too_large"), true}, "invalid_request", "too_large"},
+	{faultRow{"415", harness.Refuses(415, "bad_type"), true}, "invalid_request", "bad_type"},
+	{faultRow{"424", harness.Refuses(424, "bad_tool"), true}, "invalid_request", "bad_tool"},
+	{faultRow{"451", harness.Refuses(451, "not_here"), true}, "invalid_request", "not_here"},
 	{faultRow{"422", harness.Refuses(422, "bad_value"), true}, "invalid_request", "bad_value"},
 }
 
@@ -134,6 +145,11 @@ func TestFailureTable(t *testing.T) {
 				tr.wantFrom(t, "two", 2, true)
 				tr.wantBilled(t, "two", 11, 5)
 			})
+			t.Run(r.name+"/chat", func(t *testing.T) {
+				tn := s.turn(t)
+				tn.wantStored(t, s.Globex, "Hello there")
+				tn.wantCalls(t, 1, 1)
+			})
 		})
 	}
 	for _, r := range refusals {
@@ -149,6 +165,16 @@ func TestFailureTable(t *testing.T) {
 				}
 				tr.wantCalls(t, 1, 0)
 				tr.wantNothingBilled(t)
+			})
+			t.Run(r.name+"/chat", func(t *testing.T) {
+				for _, stream := range []bool{false, true} {
+					e := s.observe(func(traceID string) {
+						ask := harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi", Stream: &stream}
+						harness.WantFailure(t, s.Globex.Do(http.MethodPost, "/chat", ask, "X-Trace-Id", traceID), http.StatusBadRequest, r.code)
+					})
+					e.wantCalls(t, 1, 0)
+					e.wantNothingBilled(t)
+				}
 			})
 		})
 	}
@@ -286,4 +312,48 @@ func TestFallbackRequest(t *testing.T) {
 	}
 	harness.WantHeader(t, got.Header, map[string]string{"Authorization": "Bearer two-upstream-key", "X-Request-Id": tr.Header.Get("X-Trace-Id")})
 	harness.WantHeader(t, targets[0].Last().Header, map[string]string{"Authorization": "Bearer one-upstream-key", "X-Request-Id": tr.Header.Get("X-Trace-Id")})
+}
+
+// TestEmbeddingsFail has targets fail a call for embeddings: the same rows hold.
+func TestEmbeddingsFail(t *testing.T) {
+	t.Parallel()
+	targets := harness.NewTargets(t, "one", "two")
+	one, two := targets[0], targets[1]
+	s := newFaultSite(t, harness.TargetConfig{Targets: targets, Gateway: harness.Patient})
+	good := harness.Document(http.StatusOK, harness.OpenAIVectors)
+	ask := func() (resp *http.Response, e effects) {
+		e = s.observe(func(traceID string) {
+			resp = s.Globex.Do(http.MethodPost, "/v1/embeddings", map[string]string{"model": "fast", "input": "hi"}, "X-Trace-Id", traceID)
+		})
+		return resp, e
+	}
+	for _, tc := range []struct {
+		rows  []faultRow
+		calls int
+	}{{again, 2}, {atOnce, 1}} {
+		for _, r := range tc.rows {
+			if !r.both {
+				continue
+			}
+			t.Run(r.name, func(t *testing.T) {
+				one.Plays(r.do)
+				two.Plays(good)
+				resp, e := ask()
+				if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Ai-Provider") != "two" {
+					t.Errorf("status %d, from %s", resp.StatusCode, resp.Header.Get("X-Ai-Provider"))
+				}
+				harness.ReadAll(t, resp)
+				e.wantCalls(t, tc.calls, 1)
+			})
+		}
+	}
+	for _, r := range refusals {
+		t.Run(r.name, func(t *testing.T) {
+			one.Plays(r.do)
+			two.Plays(good)
+			resp, e := ask()
+			harness.WantFailure(t, resp, http.StatusBadRequest, r.told)
+			e.wantCalls(t, 1, 0)
+		})
+	}
 }
