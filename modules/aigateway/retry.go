@@ -82,8 +82,8 @@ func (c *call) ask(place int, hop route.Hop) (*attempt, error) {
 	}
 }
 
-// added returns the member that a target refuses and that the gateway has added;
-// empty if there is none.
+// added returns the member that a target refuses and that the gateway has added,
+// or an empty string.
 func added(err error) string {
 	if pe, ok := errors.AsType[*provider.Error](err); ok {
 		return pe.Added
@@ -91,8 +91,8 @@ func added(err error) string {
 	return ""
 }
 
-// omit has further calls of a target leave out a member that it refuses and that
-// the gateway has added. It reports whether to make such a call.
+// omit notes that a target refuses a member that the gateway has added, so that
+// the call's next attempt leaves it out. It reports whether to make that attempt.
 func (c *call) omit(t route.Target, err error) bool {
 	name := added(err)
 	if name == "" || slices.Contains(c.omitted[t], name) || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {

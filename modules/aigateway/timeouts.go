@@ -55,7 +55,7 @@ const (
 // timeoutOptions are the names of the timeouts.
 var timeoutOptions = []string{"try_duration", "response_timeout", "first_token_timeout", "stall_timeout"}
 
-// option returns the timeout with a name; nil if there is none.
+// option returns the timeout with a name, or nil for any other option.
 func (t *Timeouts) option(name string) *caddy.Duration {
 	switch name {
 	case "try_duration":

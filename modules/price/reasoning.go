@@ -52,10 +52,8 @@ func Thinks(model string) bool {
 func matchesAny(names []string, name string) bool {
 	for _, n := range names {
 		text := strings.Trim(n, "*")
-		if text == n && text == name {
-			return true
-		}
-		if text != n && (pattern{text: text, atStart: n[0] != '*', atEnd: !strings.HasSuffix(n, "*")}).matches(name) {
+		p := pattern{text: text, atStart: n[0] != '*', atEnd: !strings.HasSuffix(n, "*")}
+		if n == name || text != n && p.matches(name) {
 			return true
 		}
 	}

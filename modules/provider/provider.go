@@ -249,8 +249,8 @@ type Error struct {
 	Param   string
 
 	// Added is the member of the request that the provider refuses and that the
-	// adapter has added of its own accord; empty if there is none. The same
-	// request may succeed without it.
+	// adapter has added of its own accord; usually empty. The same request may
+	// succeed without it.
 	Added string
 
 	// Local says that the adapter found the fault and made no call. Message
@@ -267,7 +267,7 @@ type Error struct {
 	told string
 }
 
-// Mentions reports whether what the provider said matches a pattern, be it in
+// Mentions reports whether what the provider said matches a pattern, including
 // words that no client may see.
 func (e *Error) Mentions(pattern *regexp.Regexp) bool { return pattern.MatchString(e.told) }
 

@@ -25,7 +25,7 @@ var (
 )
 
 // refusedAddition returns the member that the provider refuses and that only this
-// package has put into the client's request; empty if there is none.
+// package has put into the client's request, or an empty string.
 func refusedAddition(e *provider.Error, preq *provider.Request) string {
 	if e.Reason != provider.ReasonInvalid {
 		return ""
