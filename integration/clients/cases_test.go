@@ -2,11 +2,14 @@ package clients
 
 import (
 	"bytes"
+	"cmp"
 	"net/http"
 	"path"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
@@ -120,6 +123,14 @@ func (b *caseBuilder) add(rec providertest.Recording) {
 	}
 }
 
+// translatedCodes are the codes of the recorded refusals that have them elsewhere
+// than in OpenAI's error.code, or not at all.
+var translatedCodes = map[string]string{
+	"anthropic-e400-5":  "context_length_exceeded",
+	"openrouter-e400-3": "context_length_exceeded",
+	"vertex-e400-1":     "INVALID_ARGUMENT",
+}
+
 // refusedAs returns the error that a client sees for a provider's refusal.
 func refusedAs(rec providertest.Recording) *sightError {
 	status := rec.Response.Status
@@ -128,7 +139,8 @@ func refusedAs(rec providertest.Recording) *sightError {
 	}
 	switch status {
 	case http.StatusBadRequest:
-		return &sightError{Status: status, Code: "invalid_request"}
+		code := cmp.Or(translatedCodes[path.Base(rec.Name)], gjson.GetBytes(rec.Body, "error.code").Str, "invalid_request")
+		return &sightError{Status: status, Code: code}
 	case http.StatusNotFound:
 		return &sightError{Status: status, Code: "model_unknown"}
 	case http.StatusTooManyRequests:
