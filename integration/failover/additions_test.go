@@ -51,6 +51,8 @@ func TestRefusedAddition(t *testing.T) {
 		{"include_usage alone", harness.Document(400, `{"error":"stream_options.include_usage is not supported"}`)},
 		{"Go", harness.Document(400, `{"error":"json: unknown field \"stream_options\""}`)},
 		{"Rust, as text", harness.Document(422, "Failed to deserialize the JSON body into the target type: unknown field `stream_options`, expected one of `model`, `messages`", "Content-Type", "text/plain")},
+		{"in the stream", harness.Sends("data: {\"error\":{\"message\":\"Unrecognized request argument supplied: stream_options\",\"type\":\"invalid_request_error\",\"code\":400}}\n\n")},
+		{"in a document with status 200", harness.Document(200, `{"error":{"message":"unknown field: stream_options","type":"invalid_request_error","code":400}}`)},
 		{"without a name", harness.Document(400, `{"error":{"message":"extra fields not permitted"}}`)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

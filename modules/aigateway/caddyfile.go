@@ -219,7 +219,7 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser) error {
 // unmarshalTimeout reads a timeout of a model.
 func (m *Model) unmarshalTimeout(d *caddyfile.Dispenser) error {
 	name := d.Val()
-	timeout := m.option(name)
+	timeout := m.timeout(name)
 	if timeout == nil {
 		return d.Errf("unrecognized subdirective '%s', want one of: to, lb_policy, price, thinks, %s", name, strings.Join(timeoutOptions, ", "))
 	}
@@ -284,7 +284,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	case "rescue":
 		h.Rescue, err = parseSwitch(value)
 	case "try_duration", "response_timeout", "first_token_timeout", "stall_timeout":
-		*h.option(name), err = chat.ParseDuration(value)
+		*h.timeout(name), err = chat.ParseDuration(value)
 	case "cache":
 		h.Cache, err = chat.ParseDuration(value)
 	case "max_body":

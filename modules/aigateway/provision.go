@@ -186,11 +186,11 @@ func (h *Handler) checkNumbers() error {
 			return fmt.Errorf("%s: %v: want a duration such as 30s", d.name, time.Duration(d.value))
 		}
 	}
-	if err := h.check(); err != nil {
+	if err := h.checkTimeouts(); err != nil {
 		return err
 	}
 	for _, m := range h.Models {
-		if err := m.check(); err != nil {
+		if err := m.checkTimeouts(); err != nil {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
 	}

@@ -55,8 +55,8 @@ const (
 // timeoutOptions are the names of the timeouts.
 var timeoutOptions = []string{"try_duration", "response_timeout", "first_token_timeout", "stall_timeout"}
 
-// option returns the timeout with a name, or nil for any other option.
-func (t *Timeouts) option(name string) *caddy.Duration {
+// timeout returns the timeout with a name, or nil for any other option.
+func (t *Timeouts) timeout(name string) *caddy.Duration {
 	switch name {
 	case "try_duration":
 		return &t.TryDuration
@@ -70,10 +70,10 @@ func (t *Timeouts) option(name string) *caddy.Duration {
 	return nil
 }
 
-// check returns an error for the first timeout out of range.
-func (t *Timeouts) check() error {
+// checkTimeouts returns an error for the first timeout out of range.
+func (t *Timeouts) checkTimeouts() error {
 	for _, name := range timeoutOptions {
-		if d := *t.option(name); d < 0 {
+		if d := *t.timeout(name); d < 0 {
 			return fmt.Errorf("%s: %v: want a duration such as 30s", name, time.Duration(d))
 		}
 	}
@@ -83,7 +83,7 @@ func (t *Timeouts) check() error {
 // or returns t with those of less where t has none.
 func (t Timeouts) or(less Timeouts) Timeouts {
 	for _, name := range timeoutOptions {
-		*t.option(name) = cmp.Or(*t.option(name), *less.option(name))
+		*t.timeout(name) = cmp.Or(*t.timeout(name), *less.timeout(name))
 	}
 	return t
 }

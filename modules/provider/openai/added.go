@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 
@@ -23,6 +24,15 @@ var (
 	// unnamed is a refusal that does not say which member it means.
 	unnamed = regexp.MustCompile(`(?i)^\s*(error: )?(request (has|contains) )?(extra|unknown|unrecognized|unexpected|unsupported|additional|invalid) (request )?(field|input|argument|parameter|propert|key|member)\w*( supplied| found| (are |is )?not (permitted|allowed|supported))?\.?\s*$`)
 )
+
+// blame marks the failure of a stream that the provider refuses because of a member
+// added here. Some servers refuse with status 200, in the stream. preq may be nil.
+func blame(err error, preq *provider.Request) error {
+	if e, ok := errors.AsType[*provider.Error](err); ok && preq != nil {
+		e.Added = refusedAddition(e, preq)
+	}
+	return err
+}
 
 // refusedAddition returns the member that the provider refuses and that only this
 // package has put into the client's request, or an empty string.

@@ -59,12 +59,12 @@ func Complete(ctx context.Context, s Server, preq *provider.Request) (*provider.
 func Stream(ctx context.Context, s Server, preq *provider.Request) (provider.Stream, error) {
 	resp, err := call(ctx, s, preq, true)
 	if err != nil {
-		return nil, err
+		return nil, blame(err, preq)
 	}
-	chunks, err := openStream(ctx, resp)
+	chunks, err := openStream(ctx, resp, preq)
 	if err != nil {
 		resp.Body.Close()
-		return nil, err
+		return nil, blame(err, preq)
 	}
 	return chunks, nil
 }
@@ -82,11 +82,7 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 	if err != nil {
 		return nil, err
 	}
-	resp, err := s.Do(req)
-	if e, ok := errors.AsType[*provider.Error](err); ok && stream {
-		e.Added = refusedAddition(e, preq)
-	}
-	return resp, err
+	return s.Do(req)
 }
 
 // streamBody returns the request's body with the upstream model, asking for a

@@ -15,6 +15,7 @@ import (
 // stream reads an answer chunk by chunk.
 type stream struct {
 	ctx     context.Context
+	preq    *provider.Request // nil if it did not ask for a stream
 	body    io.ReadCloser
 	dec     *sse.Decoder // nil until the first bytes show what the body is
 	mend    mender
@@ -33,15 +34,15 @@ func newStream(ctx context.Context, body io.ReadCloser) *stream {
 
 // openStream returns the stream of a response. It does not read from an event
 // stream yet, whose first event may take long, but it looks at any other body.
-func openStream(ctx context.Context, resp *http.Response) (provider.Stream, error) {
+func openStream(ctx context.Context, resp *http.Response, preq *provider.Request) (provider.Stream, error) {
 	if sse.IsStream(resp.Header) {
-		return &stream{ctx: ctx, body: resp.Body}, nil
+		return &stream{ctx: ctx, preq: preq, body: resp.Body}, nil
 	}
 	begin, rest, err := upstream.Peek(resp.Body)
 	if err != nil {
 		return nil, upstream.Failure(ctx, fmt.Errorf("reading the answer: %w", err))
 	}
-	s := &stream{ctx: ctx, body: resp.Body}
+	s := &stream{ctx: ctx, preq: preq, body: resp.Body}
 	switch upstream.KindOf(begin) {
 	case upstream.KindSSE:
 		s.dec = sse.NewDecoder(rest, upstream.MaxEvent)
@@ -65,7 +66,7 @@ func (s *stream) Next() (*provider.Chunk, error) {
 	chunk, err := s.next()
 	if err != nil {
 		s.err = err
-		return nil, err
+		return nil, blame(err, s.preq)
 	}
 	return chunk, nil
 }
