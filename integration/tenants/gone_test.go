@@ -228,7 +228,9 @@ func TestTenantStaysOverReloads(t *testing.T) {
 func TestTenantGoneBehindTenantResolve(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
-	config := "log\ntenant_resolve\nreverse_proxy " + strings.TrimPrefix(up.Origin(), "http://")
+	// Without the buffers Caddy's access log races with the transport that reads the
+	// body, over the count of its bytes, when reverse_proxy aborts an answer.
+	config := "log\ntenant_resolve\nreverse_proxy " + strings.TrimPrefix(up.Origin(), "http://") + " {\nrequest_buffers 1MiB\n}"
 	c := harness.Start(t, harness.PlainTenants, config)
 	cl := harness.NewClient(c, "acme", "ann")
 	stream := cl.Start(cl.Request(http.MethodPost, "/any", harness.UserSays("x", harness.Streamed), "X-Trace-Id", "stream"))
