@@ -195,14 +195,10 @@ func (a *attempt) noteUsage(u provider.Usage) {
 	a.usage, a.output, a.chunks = &checked, 0, 0
 }
 
-// lingerTimeout is how long a stream may take to end after its last finish reason.
-// Its usage comes in that time.
-const lingerTimeout = time.Second
-
 // lingers ends a finished stream that neither ends nor sends an end mark.
 func (a *attempt) lingers() {
 	if a.linger == nil && a.stream != nil && a.judge.Complete() {
-		a.linger = time.AfterFunc(lingerTimeout, func() { a.cancel(errLingers) })
+		a.linger = time.AfterFunc(provider.LingerTimeout, func() { a.cancel(errLingers) })
 	}
 }
 

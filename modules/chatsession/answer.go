@@ -3,7 +3,6 @@ package chatsession
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -158,9 +157,9 @@ func (a *answer) event(data []byte) {
 		return
 	}
 	// anything else is skipped, unless it is a piece of the answer
-	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) && !a.judge.Complete() {
+	if err := provider.Lost(data, a.judge.Complete()); errors.Is(err, provider.ErrCut) {
 		a.broken = true
-		a.fail(fmt.Errorf("%w: an event is not whole", provider.ErrCut))
+		a.fail(err)
 	}
 }
 
@@ -212,14 +211,11 @@ func (a *answer) facts(f *provider.Facts) {
 	a.lingers()
 }
 
-// lingerTimeout is how long a stream may take to end after its finish reason.
-const lingerTimeout = time.Second
-
 // lingers ends a finished stream of a server that neither ends it nor sends an end
 // mark. ai_gateway does so itself.
 func (a *answer) lingers() {
 	if t := a.out.t; a.linger == nil && a.events != nil && a.judge.Complete() && t.x.Rec.Call.Provider == "" {
-		a.linger = time.AfterFunc(lingerTimeout, func() { t.cancel(errAnswered) })
+		a.linger = time.AfterFunc(provider.LingerTimeout, func() { t.cancel(errAnswered) })
 	}
 }
 

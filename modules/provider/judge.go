@@ -1,9 +1,12 @@
 package provider
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"time"
 
 	"github.com/tidwall/gjson"
 )
@@ -35,7 +38,7 @@ func (j *Judge) Hear(f *Facts) error {
 }
 
 // Said reports whether the provider has begun to answer, or has finished.
-func (j *Judge) Said() bool { return j.content || j.finished || j.finishes > 0 }
+func (j *Judge) Said() bool { return j.content || j.finishes > 0 }
 
 // Complete reports whether all choices have their finish reason.
 func (j *Judge) Complete() bool { return j.finished && j.finishes >= max(j.Choices, 1) }
@@ -47,6 +50,24 @@ func (j *Judge) End() error {
 	}
 	return BadAnswer(errNothing)
 }
+
+// Lost returns what a stream ends with when an event cannot be read although it
+// begins like one of the answer's: ErrCut, since a piece of the answer is missing,
+// or io.EOF if the answer had finished before. It returns nil for noise, which can be
+// skipped.
+func Lost(event []byte, finished bool) error {
+	switch {
+	case !bytes.HasPrefix(bytes.TrimSpace(event), []byte("{")):
+		return nil
+	case finished:
+		return io.EOF
+	}
+	return fmt.Errorf("%w: an event is not whole", ErrCut)
+}
+
+// LingerTimeout is how long a stream may take to end after its last finish reason.
+// Its usage comes in that time.
+const LingerTimeout = time.Second
 
 // JudgeDocument returns an error if a document is not an answer to a request for
 // this many choices.
@@ -86,7 +107,7 @@ func finishOf(choice gjson.Result) string {
 }
 
 // failureOf returns the failure that a choice reports: in an error of its own, of
-// its delta or message, or as a finish reason. It returns nil if there is none.
+// its delta or message, or as a finish reason, or nil.
 func failureOf(choice, output gjson.Result, finish string) *Error {
 	for _, e := range [...]gjson.Result{choice.Get("error"), output.Get("error")} {
 		switch {

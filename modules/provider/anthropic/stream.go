@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
-	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
@@ -80,7 +79,7 @@ func (s *stream) read() error {
 	valid := json.Valid(ev.Data) && bytes.TrimSpace(ev.Data)[0] == '{'
 	if !valid && ev.Type != "error" {
 		s.skipped++
-		return upstream.Lost(ev.Data, s.reply.finished)
+		return provider.Lost(ev.Data, s.reply.finished)
 	}
 	root := gjson.ParseBytes(ev.Data)
 	index := root.Get("index").Int()

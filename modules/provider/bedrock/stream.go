@@ -138,7 +138,7 @@ func (s *stream) event(typ string, payload []byte) (*provider.Chunk, error) {
 	root := gjson.ParseBytes(payload)
 	if !json.Valid(payload) || !root.IsObject() {
 		s.skipped++
-		return nil, upstream.Lost(payload, s.finished)
+		return nil, provider.Lost(payload, s.finished)
 	}
 	return read(root)
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
-	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
 // stream turns an answer's documents into chunks. Gemini has no end mark: an
@@ -78,7 +77,7 @@ func (s *stream) read() error {
 	}
 	if !json.Valid(ev.Data) {
 		s.skipped++
-		return upstream.Lost(ev.Data, s.answer.finish != "")
+		return provider.Lost(ev.Data, s.answer.finish != "")
 	}
 	docs := []gjson.Result{gjson.ParseBytes(ev.Data)}
 	if docs[0].IsArray() {

@@ -109,7 +109,7 @@ func (s *answerStream) part() (*part, error) {
 			return s.take(p), nil
 		}
 		s.skipped++
-		if err := upstream.Lost(line, false); err != nil && s.begun {
+		if err := provider.Lost(line, false); err != nil && s.begun {
 			return nil, err
 		}
 		if !s.begun && len(s.strange)+len(line) < upstream.MaxEvent {

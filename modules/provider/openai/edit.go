@@ -30,9 +30,9 @@ func (e *editor) set(object gjson.Result, name, value string) {
 	e.setRaw(object, name, quoted(value))
 }
 
-// setRaw sets a member of an object in the document to a JSON value, and adds it at
-// the end if there is none. It does nothing to what is not an object. A member must
-// not be set twice.
+// setRaw sets a member of an object in the document to a JSON value, and adds a new
+// member at the end. It does nothing to what is not an object. A member must not be
+// set twice.
 func (e *editor) setRaw(object gjson.Result, name, value string) {
 	if !object.IsObject() {
 		return

@@ -159,7 +159,7 @@ func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
 	}
 	f, ok := provider.ParseChunk(data)
 	if !ok {
-		return nil, upstream.Lost(data, s.mend.finished())
+		return nil, provider.Lost(data, s.mend.finished())
 	}
 	if f.Choices > 0 && s.mend.over(data) {
 		// Choices after their finish reason do not belong to the answer. Clients

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,20 +29,6 @@ func Ended(ctx context.Context, err error, finished bool) error {
 		return provider.ErrCut
 	}
 	return fmt.Errorf("%w: %w", provider.ErrCut, err)
-}
-
-// Lost returns what a stream ends with when an event cannot be read although it
-// begins like one of the answer's: a piece of the answer is missing. It returns nil
-// for noise, which can be skipped.
-func Lost(event []byte, finished bool) error {
-	event = bytes.TrimLeft(event, " \t\r\n")
-	switch {
-	case len(event) == 0 || event[0] != '{':
-		return nil
-	case finished:
-		return io.EOF
-	}
-	return fmt.Errorf("%w: an event is not whole", provider.ErrCut)
 }
 
 // Close ends a call. atEnd says that only the end of the body is left to read:
