@@ -82,7 +82,7 @@ func (d *db) Size() int64 {
 	d.sizeMu.Lock()
 	defer d.sizeMu.Unlock()
 	if time.Since(d.sizeAt) >= sizeEvery {
-		d.size, d.sizeAt = usedBytes(d.dir), time.Now()
+		d.size, d.sizeAt = usedBytes(d.room.dir), time.Now()
 	}
 	return d.size
 }

@@ -33,8 +33,7 @@ const lockWait = 10 * time.Second
 // db is the open store.
 type db struct {
 	disk *kv.DB
-	room disk
-	dir  string
+	room room
 	log  *zap.Logger
 	now  func() time.Time
 
@@ -89,8 +88,7 @@ func (b *Badger) open(log *zap.Logger, now func() time.Time, wait time.Duration)
 		return nil, fmt.Errorf("creating the store's directory: %w", err)
 	}
 	d := &db{
-		room:   disk{dir: dir, log: log, space: b.space},
-		dir:    dir,
+		room:   room{dir: dir, log: log, space: b.space},
 		log:    log,
 		now:    now,
 		done:   make(chan struct{}),
@@ -107,7 +105,7 @@ func (b *Badger) open(log *zap.Logger, now func() time.Time, wait time.Duration)
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	opts := b.options(dir, log)
-	err = prepare(opts, func() error {
+	err = whileLocked(dir, func() error {
 		if err := checkVersion(dir); err != nil {
 			return err
 		}
@@ -181,6 +179,18 @@ func (b *Badger) options(dir string, log *zap.Logger) kv.Options {
 		opts = opts.WithEncryptionKey(b.key).WithIndexCacheSize(8 << 20)
 	}
 	return opts
+}
+
+// whileLocked calls fn with the folder locked as Badger locks it, before Badger
+// opens it. It does nothing if the folder is in use: by another process, which
+// makes opening fail, or by an instance in this one that is about to close.
+func whileLocked(dir string, fn func() error) error {
+	unlock, ok, err := lockFolder(dir)
+	if err != nil || !ok {
+		return err
+	}
+	defer unlock()
+	return fn()
 }
 
 func openDisk(opts kv.Options, wait time.Duration) (*kv.DB, error) {

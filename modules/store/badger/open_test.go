@@ -293,7 +293,7 @@ func TestSize(t *testing.T) {
 		t.Error("the size is not kept for some seconds")
 	}
 	d.sync()
-	if after := usedBytes(d.dir); after < before+10<<20 {
+	if after := usedBytes(d.room.dir); after < before+10<<20 {
 		t.Errorf("%d bytes after writing 10 MiB to %d", after, before)
 	}
 }

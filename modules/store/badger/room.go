@@ -34,8 +34,8 @@ func (e *roomError) Error() string {
 	return fmt.Sprintf("the disk of %s is nearly full: %d MiB left, want at least %d MiB", e.dir, e.left>>20, e.want>>20)
 }
 
-// disk is what the store knows of the disk it is on.
-type disk struct {
+// room is the space that is left on the store's disk.
+type room struct {
 	dir     string
 	log     *zap.Logger
 	space   func(dir string) (free, total int64, ok bool)
@@ -43,30 +43,30 @@ type disk struct {
 }
 
 // toWrite returns a *roomError if there is too little room to write more.
-func (d *disk) toWrite() error {
-	return d.leaves(reserve)
+func (r *room) toWrite() error {
+	return r.leaves(reserve)
 }
 
 // toDelete returns a *roomError if there is too little room to delete. A deletion
 // needs some, too, but it is what makes room.
-func (d *disk) toDelete() error {
-	return d.leaves(func(total int64) int64 { return reserve(total) / 2 })
+func (r *room) toDelete() error {
+	return r.leaves(func(total int64) int64 { return reserve(total) / 2 })
 }
 
 // toOpen returns a *roomError if there is too little room to open the store.
-func (d *disk) toOpen() error { return d.leaves(func(int64) int64 { return openRoom }) }
+func (r *room) toOpen() error { return r.leaves(func(int64) int64 { return openRoom }) }
 
 // toClose returns a *roomError if there is too little room for a clean end.
-func (d *disk) toClose() error { return d.leaves(func(int64) int64 { return closeRoom }) }
+func (r *room) toClose() error { return r.leaves(func(int64) int64 { return closeRoom }) }
 
 // leaves returns a *roomError if less is left than a disk of this size wants.
-func (d *disk) leaves(want func(total int64) int64) error {
-	free, total, ok := d.space(d.dir)
+func (r *room) leaves(want func(total int64) int64) error {
+	free, total, ok := r.space(r.dir)
 	if !ok {
 		return nil
 	}
 	if most := want(total); free < most {
-		return &roomError{d.dir, free, most}
+		return &roomError{r.dir, free, most}
 	}
 	return nil
 }
@@ -85,14 +85,14 @@ func (d *db) Health() error {
 }
 
 // look logs when the disk has become full, and when there is room again.
-func (d *disk) look() {
-	err := d.toWrite()
-	if full := err != nil; d.noticed.Swap(full) == full {
+func (r *room) look() {
+	err := r.toWrite()
+	if full := err != nil; r.noticed.Swap(full) == full {
 		return
 	}
 	if err != nil {
-		d.log.Error("the store writes nothing until its disk has room", zap.Error(err))
+		r.log.Error("the store writes nothing until its disk has room", zap.Error(err))
 		return
 	}
-	d.log.Info("the store's disk has room again", zap.String("dir", d.dir))
+	r.log.Info("the store's disk has room again", zap.String("dir", r.dir))
 }

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-
-	kv "github.com/dgraph-io/badger/v4"
 )
 
 // formatVersion is the version of what the store writes. It is kept in
@@ -55,16 +53,4 @@ func writeVersion(dir string) error {
 		return fmt.Errorf("writing the version of the store: %w", err)
 	}
 	return nil
-}
-
-// prepare calls fn with the folder locked as Badger locks it, before Badger opens
-// it. It does nothing if the folder is in use: by another process, which makes
-// opening fail, or by an instance in this one that is about to close.
-func prepare(opts kv.Options, fn func() error) error {
-	unlock, ok, err := lockFolder(opts.Dir)
-	if err != nil || !ok {
-		return err
-	}
-	defer unlock()
-	return fn()
 }

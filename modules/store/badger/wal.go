@@ -109,7 +109,7 @@ func (w *wal) iv(at int) []byte {
 }
 
 // unit returns the end of the transaction or single entry that begins at an
-// offset. It returns an error if there is none that is whole.
+// offset. It returns an error unless that is whole.
 func (w *wal) unit(at int) (end int, err error) {
 	version := uint64(0)
 	for first := true; ; first = false {
