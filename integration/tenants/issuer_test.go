@@ -122,7 +122,7 @@ func TestIssuer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			writeFile(t, config, string(text)+"http://broken.test:{$PORT} {\ntenant_resolve nobody\n}\n")
+			writeFile(t, config, string(text)+"http://broken.test:{$PORT} {\ntenant_resolve unknown\n}\n")
 			if out, err := c.Command(t.Context(), "reload", "--config", "Caddyfile", "--address", strings.TrimPrefix(c.Admin, "http://")).CombinedOutput(); err == nil {
 				t.Errorf("it loads: %s", out)
 			}

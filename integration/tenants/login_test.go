@@ -32,7 +32,7 @@ func TestLogin(t *testing.T) {
 		{name: "none sent", path: "/jwt", code: "invalid_api_key"},
 		{name: "a header alone is no login", path: "/jwt", header: []string{tid, "acme"}, code: "invalid_api_key"},
 		{name: "the header does not count", path: "/jwt", header: append(bearer(good), tid, "soylent"), tenant: "acme", source: "jwt", left: ann},
-		{name: "unknown tenant", path: "/jwt", header: with(map[string]any{"tenant_id": "nobody"}), code: "tenant_unknown"},
+		{name: "unknown tenant", path: "/jwt", header: with(map[string]any{"tenant_id": "unknown"}), code: "tenant_unknown"},
 		{name: "no id of a tenant", path: "/jwt", header: with(map[string]any{"tenant_id": "../acme"}), code: "tenant_unknown"},
 		{name: "ids are exact", path: "/jwt", header: with(map[string]any{"tenant_id": "Acme"}), code: "tenant_unknown"},
 		{name: "no tenant", path: "/jwt", header: with(map[string]any{"tenant_id": nil}), code: "invalid_api_key"},
@@ -92,7 +92,7 @@ func TestLogin(t *testing.T) {
 		{name: "an encrypted token", path: "/jwt-first", header: bearer("a.b.c.d.e"), code: "invalid_api_key"},
 		{name: "an opaque one where keys are no source", path: "/jwt-first", header: bearer("opaque"), code: "invalid_api_key"},
 		{name: "a wrong token alone", path: "/all", header: bearer(none), code: "invalid_api_key"},
-		{name: "unknown by header", path: "/all", header: []string{tid, "nobody"}, code: "tenant_unknown"},
+		{name: "unknown by header", path: "/all", header: []string{tid, "unknown"}, code: "tenant_unknown"},
 
 		// the configuration names the tenant
 		{name: "named", path: "/acme", header: bearer(good), tenant: "acme", left: ann},

@@ -52,8 +52,8 @@ type App struct {
 	hold     atomic.Pointer[storeHold]  // between Start and Cleanup
 	files    *tenantFiles               // nil without the tenants option
 	watch    *tenantWatch               // between Start and Cleanup
-	roll     *roll                      // from Provision to Cleanup, and for the requests after that
-	replaced bool                       // guarded by the roll
+	tracker  *tracker                   // from Provision to Cleanup, and for the requests after that
+	replaced bool                       // guarded by the tracker
 
 	warnNoTenant sync.Once
 }
@@ -70,7 +70,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.log = ctx.Logger()
-	a.roll = takeRoll()
+	a.tracker = takeTracker()
 
 	if err := a.provisionStore(ctx); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (a *App) Start() error {
 		return err
 	}
 	a.hold.Store(hold)
-	a.roll.open(a)
+	a.tracker.open(a)
 	if a.files != nil {
 		a.watch = a.watchFiles()
 	}
@@ -127,7 +127,7 @@ func (a *App) Start() error {
 // Stop leaves the store open: handlers of this configuration may still be
 // serving requests. Cleanup lets go of it.
 func (a *App) Stop() error {
-	a.roll.close(a) // exitWatch has done so, unless a start has failed
+	a.tracker.close(a) // exitWatch has done so, unless a start has failed
 	return nil
 }
 
@@ -136,8 +136,8 @@ func (a *App) Cleanup() error {
 	if a.watch != nil {
 		a.watch.stop()
 	}
-	if a.roll != nil {
-		_, _ = rolls.Delete(rollKey) // has no error
+	if a.tracker != nil {
+		_, _ = trackers.Delete(trackerKey) // has no error
 	}
 	hold := a.hold.Swap(nil)
 	if hold == nil {

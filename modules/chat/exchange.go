@@ -23,9 +23,9 @@ type Exchange struct {
 	// Store is the open store, from Lease until its release.
 	Store store.Store
 
-	app    *App
-	leave  func()    // ends the request's visit; nil without one
-	client *Exchange // set if W passes everything on to the client of another exchange
+	app      *App
+	admitted func()    // undoes Admit; nil before it
+	client   *Exchange // set if W passes everything on to the client of another exchange
 }
 
 // NewExchange returns an exchange that writes to w, which is not a client's
@@ -67,33 +67,34 @@ func (x *Exchange) RequireTenant(named string) error {
 // sets R: if the tenant is removed, or loses the keys that let the request in, the
 // context of R ends with apierror.TenantGone as its cause.
 func (x *Exchange) Admit() {
-	ctx, leave := x.visit(x.R.Context())
-	x.R, x.leave = x.R.WithContext(ctx), leave
+	ctx, release := x.track(x.R.Context())
+	x.R, x.admitted = x.R.WithContext(ctx), release
 }
 
 // Outlive returns a context for work that may outlive the request's client, but not
-// its tenant. leave must be called.
-func (x *Exchange) Outlive() (ctx context.Context, leave func()) {
+// its tenant. release must be called.
+func (x *Exchange) Outlive() (ctx context.Context, release func()) {
 	ctx = context.WithoutCancel(x.R.Context())
 	if x.Rec.Tenant == nil {
 		return ctx, func() {}
 	}
-	return x.visit(ctx)
+	return x.track(ctx)
 }
 
-func (x *Exchange) visit(parent context.Context) (ctx context.Context, leave func()) {
+// track returns a context that ends when the tenant is gone, until release is called.
+func (x *Exchange) track(parent context.Context) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(parent)
-	left := x.app.roll.enter(&visit{x.app, x.Rec.Tenant.ID, x.Rec.Keys, cancel})
+	remove := x.app.tracker.add(&tracked{x.app, x.Rec.Tenant.ID, x.Rec.Keys, cancel})
 	return ctx, func() {
-		left()
+		remove()
 		cancel(nil)
 	}
 }
 
-// depart ends the visit that Admit has begun.
-func (x *Exchange) depart() {
-	if x.leave != nil {
-		x.leave()
+// untrack undoes Admit.
+func (x *Exchange) untrack() {
+	if x.admitted != nil {
+		x.admitted()
 	}
 }
 

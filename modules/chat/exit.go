@@ -27,7 +27,7 @@ func (w exitWatch) Handle(context.Context, caddy.Event) error {
 		return nil
 	}
 	// the next configuration has started, and its tenants count now
-	w.app.roll.close(w.app)
+	w.app.tracker.close(w.app)
 	return nil
 }
 

@@ -15,8 +15,8 @@ func (s *fileStates) Describe(ch chan<- *prometheus.Desc) { ch <- s.desc }
 
 // Collect implements prometheus.Collector.
 func (s *fileStates) Collect(ch chan<- prometheus.Metric) {
-	rolls.Range(func(_, value any) bool {
-		app := value.(*roll).current()
+	trackers.Range(func(_, value any) bool {
+		app := value.(*tracker).current()
 		if app == nil || app.files == nil {
 			return true
 		}

@@ -20,7 +20,7 @@ import (
 func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done func(error)) {
 	if rec := record.Get(r); rec != nil {
 		x := a.NewExchange(w, r, rec)
-		return x, func(error) { x.depart() }
+		return x, func(error) { x.untrack() }
 	}
 	keepHeaders(r.Header)
 	rec := record.Begin(r)
@@ -37,7 +37,7 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done f
 		if gone := apierror.Ended(e.x.R.Context()); gone != nil && rec.ErrorCode == "" {
 			rec.ErrorCode = gone.Code // the next handler was not one of ours
 		}
-		e.x.depart()
+		e.x.untrack()
 		addLogFields(r, rec)
 		a.count(rec, e.answer.statusAfter(err))
 	}

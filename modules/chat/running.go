@@ -12,129 +12,129 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
-// rolls has the one roll of the process while a configuration has the app.
+// trackers has the one tracker of the process while a configuration has the app.
 // Configurations overlap during a reload, and requests outlive theirs: the tenants
 // of the next configuration decide whether they may go on.
-var rolls = caddy.NewUsagePool()
+var trackers = caddy.NewUsagePool()
 
-const rollKey = "tenants"
+const trackerKey = "tenants"
 
-// roll lists the running requests of tenants, and ends those whose tenant goes.
-type roll struct {
-	mu     sync.Mutex
-	apps   []*App // that have started and not been replaced, the oldest first
-	visits map[string]map[*visit]struct{}
+// tracker lists the running requests of tenants, and ends those whose tenant goes.
+type tracker struct {
+	mu       sync.Mutex
+	apps     []*App // that have started and not been replaced, the oldest first
+	requests map[string]map[*tracked]struct{}
 }
 
-// visit is one request, or its work that outlives it.
-type visit struct {
+// tracked is one request, or its work that outlives it.
+type tracked struct {
 	app    *App
 	tenant string
 	keys   []tenant.Digest // any of which let it in; empty without a key
 	cancel context.CancelCauseFunc
 }
 
-func takeRoll() *roll {
-	val, _, _ := rolls.LoadOrNew(rollKey, func() (caddy.Destructor, error) {
-		return &roll{visits: make(map[string]map[*visit]struct{})}, nil
+func takeTracker() *tracker {
+	val, _, _ := trackers.LoadOrNew(trackerKey, func() (caddy.Destructor, error) {
+		return &tracker{requests: make(map[string]map[*tracked]struct{})}, nil
 	})
-	return val.(*roll)
+	return val.(*tracker)
 }
 
 // Destruct implements caddy.Destructor.
-func (*roll) Destruct() error { return nil }
+func (*tracker) Destruct() error { return nil }
 
 // open adds an app whose configuration starts.
-func (l *roll) open(a *App) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.apps = append(l.apps, a)
+func (t *tracker) open(a *App) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.apps = append(t.apps, a)
 }
 
 // close removes an app whose configuration has been replaced, or has failed to
 // start. The requests that it still serves are from now on judged by its
 // successor. It may be called twice.
-func (l *roll) close(a *App) {
-	l.mu.Lock()
-	i := slices.Index(l.apps, a)
+func (t *tracker) close(a *App) {
+	t.mu.Lock()
+	i := slices.Index(t.apps, a)
 	if i >= 0 {
-		l.apps = slices.Delete(l.apps, i, i+1)
+		t.apps = slices.Delete(t.apps, i, i+1)
 		a.replaced = true
 	}
-	l.mu.Unlock()
+	t.mu.Unlock()
 	if i >= 0 && !caddy.Exiting() {
-		l.sweep()
+		t.sweep()
 	}
 }
 
 // current returns the app of the running configuration, or nil.
-func (l *roll) current() *App {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.apps) == 0 {
+func (t *tracker) current() *App {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.apps) == 0 {
 		return nil
 	}
-	return l.apps[0]
+	return t.apps[0]
 }
 
-// enter adds a visit until leave is called. If its tenant has gone in the
-// meantime, the visit ends at once.
-func (l *roll) enter(v *visit) (leave func()) {
-	l.mu.Lock()
-	if l.visits[v.tenant] == nil {
-		l.visits[v.tenant] = make(map[*visit]struct{})
+// add adds a request until remove is called. If its tenant has gone in the
+// meantime, the request ends at once.
+func (t *tracker) add(r *tracked) (remove func()) {
+	t.mu.Lock()
+	if t.requests[r.tenant] == nil {
+		t.requests[r.tenant] = make(map[*tracked]struct{})
 	}
-	l.visits[v.tenant][v] = struct{}{}
-	stays := l.admits(v)
-	l.mu.Unlock()
+	t.requests[r.tenant][r] = struct{}{}
+	stays := t.admits(r)
+	t.mu.Unlock()
 	if !stays {
-		v.cancel(apierror.TenantGone())
+		r.cancel(apierror.TenantGone())
 	}
-	return func() { l.leave(v) }
+	return func() { t.remove(r) }
 }
 
-func (l *roll) leave(v *visit) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.visits[v.tenant], v)
-	if len(l.visits[v.tenant]) == 0 {
-		delete(l.visits, v.tenant)
+func (t *tracker) remove(r *tracked) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.requests[r.tenant], r)
+	if len(t.requests[r.tenant]) == 0 {
+		delete(t.requests, r.tenant)
 	}
 }
 
-// admits reports whether a visit may go on, by the tenants of its configuration, or
+// admits reports whether a request may go on, by the tenants of its configuration, or
 // if that was replaced, by those of the next one.
-func (l *roll) admits(v *visit) bool {
-	judge := v.app
+func (t *tracker) admits(r *tracked) bool {
+	judge := r.app
 	if judge.replaced {
-		if len(l.apps) == 0 {
+		if len(t.apps) == 0 {
 			return false
 		}
-		judge = l.apps[0]
+		judge = t.apps[0]
 	}
-	return judge.Tenancy().Admits(v.tenant, v.keys)
+	return judge.Tenancy().Admits(r.tenant, r.keys)
 }
 
-// sweep ends the visits whose tenant is gone, or has lost the key that let them in.
-func (l *roll) sweep() {
-	for id, gone := range l.gone() {
+// sweep ends the requests whose tenant is gone, or has lost the key that let them in.
+func (t *tracker) sweep() {
+	for id, gone := range t.gone() {
 		gone[0].app.log.Info("ending the requests of a tenant that was removed, or has lost the key that let them in",
 			zap.String("tenant", id), zap.Int("requests", len(gone)), zap.String("error_code", apierror.TenantGone().Code))
-		for _, v := range gone {
-			v.cancel(apierror.TenantGone())
+		for _, r := range gone {
+			r.cancel(apierror.TenantGone())
 		}
 	}
 }
 
-// gone returns the visits that may not go on, by tenant.
-func (l *roll) gone() map[string][]*visit {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	list := make(map[string][]*visit)
-	for id, visits := range l.visits {
-		for v := range visits {
-			if !l.admits(v) {
-				list[id] = append(list[id], v)
+// gone returns the requests that may not go on, by tenant.
+func (t *tracker) gone() map[string][]*tracked {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make(map[string][]*tracked)
+	for id, requests := range t.requests {
+		for r := range requests {
+			if !t.admits(r) {
+				list[id] = append(list[id], r)
 			}
 		}
 	}

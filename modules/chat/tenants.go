@@ -110,7 +110,7 @@ func (a *App) applyFiles(reg *tenant.Registry, failed []fileFailure) {
 	}
 	a.registry.Store(reg)
 	a.log.Info("tenant files changed", zap.Int("tenants", len(reg.All())))
-	a.roll.sweep()
+	a.tracker.sweep()
 }
 
 // TenantFilesBroken reports whether the tenants of some files are away, or not

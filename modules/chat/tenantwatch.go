@@ -229,8 +229,8 @@ func (f *tenantFiles) folders() map[string]bool {
 	return list
 }
 
-// addFolder adds a folder, or if there is none the one above it. A link on the way
-// may be replaced, which is an event of the folder that it is in.
+// addFolder adds a folder or, if it does not exist, the one above it. A link on the
+// way may be replaced, which is an event of the folder that it is in.
 func addFolder(list map[string]bool, dir string) {
 	if isFolder(dir) {
 		list[dir] = true

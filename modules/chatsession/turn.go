@@ -67,16 +67,16 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 	if err != nil {
 		return nil, t.h.storeError("claim", err)
 	}
-	parent, leave := t.x.R.Context(), func() {}
+	parent, release := t.x.R.Context(), func() {}
 	if t.h.OnDisconnect == disconnectContinue {
-		parent, leave = t.x.Outlive()
+		parent, release = t.x.Outlive()
 	}
 	t.ctx, t.cancel = chat.CallContext(parent, streamed)
 	var watching sync.WaitGroup
 	watching.Go(func() { t.watch(cancelled) })
 	return func() {
 		t.cancel(nil)
-		leave()
+		release()
 		watching.Wait() // it uses the store, which is let go of next
 		t.free()
 	}, nil

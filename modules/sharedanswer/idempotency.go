@@ -176,7 +176,7 @@ func (k *keyed) lead(turn string, cancelled <-chan struct{}, answer Answer) erro
 // detach returns the request for the answer, whose context does not end with the
 // client, and renews the claim until stop is called.
 func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early bool)) (r *http.Request, stop func()) {
-	outlive, depart := k.x.Outlive()
+	outlive, release := k.x.Outlive()
 	ctx, cancel := context.WithCancelCause(outlive)
 	unhook := context.AfterFunc(k.x.R.Context(), func() {
 		if e := apierror.Ended(k.x.R.Context()); e != nil {
@@ -193,7 +193,7 @@ func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early 
 		unhook()
 		leave(false)
 		cancel(nil)
-		depart()
+		release()
 		watching.Wait() // the lease of the store ends with the request
 	}
 }
