@@ -26,7 +26,7 @@ func NewDisk(t testing.TB, size int64) *Disk {
 	t.Helper()
 	d := &Disk{Dir: t.TempDir(), t: t}
 	const script = `mount -t tmpfs -o size="$1" tmpfs "$2" && echo mounted && exec cat`
-	d.cmd = exec.Command("unshare", "--user", "--map-root-user", "--mount", //nolint:gosec // a command of this test
+	d.cmd = exec.Command("unshare", "--user", "--map-root-user", "--mount",
 		"sh", "-c", script, "sh", strconv.FormatInt(size, 10), d.Dir)
 	d.cmd.Stderr = t.Output()
 	stdin, err := d.cmd.StdinPipe()

@@ -144,7 +144,7 @@ func (c *Caddy) Command(ctx context.Context, args ...string) *exec.Cmd {
 	if c.Disk != nil {
 		line = append(c.Disk.enter(c.Dir), line...)
 	}
-	cmd := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // a command of this test
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Dir = c.Dir
 	cmd.Env = append(os.Environ(), "HOME="+c.Dir, "XDG_DATA_HOME="+c.Dir, "XDG_CONFIG_HOME="+c.Dir, "GORACE=exitcode=66")
 	cmd.Env = append(cmd.Env, c.Env...)

@@ -92,7 +92,7 @@ func repairLog(file string, keys *kv.KeyRegistry, log *zap.Logger) (damaged bool
 	if !damaged {
 		return false, nil
 	}
-	if err := os.WriteFile(file+damagedSuffix, data, 0o600); err != nil {
+	if err := os.WriteFile(file+damagedSuffix, data, 0o600); err != nil { //nolint:gosec // a file of the store's own folder
 		return true, fmt.Errorf("keeping the damaged file: %w", err)
 	}
 	for i, g := range gaps {

@@ -40,6 +40,6 @@ func diskSpace(dir string) (free, total int64, ok bool) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, 0, false
 	}
-	size := int64(st.Bsize)                                       //nolint:unconvert // its type differs between systems
-	return int64(st.Bavail) * size, int64(st.Blocks) * size, true //nolint:unconvert // their types differ, too
+	size := int64(st.Bsize) //nolint:unconvert // its type differs between systems
+	return int64(st.Bavail) * size, int64(st.Blocks) * size, true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/dgraph-io/badger/v4/y"
@@ -208,8 +209,7 @@ func (w *wal) cover(g gap) error {
 		if head == nil {
 			continue
 		}
-		b := append(head, key...)
-		b = append(b, make([]byte, size-crc32.Size-len(b))...)
+		b := slices.Concat(head, key, make([]byte, size-crc32.Size-len(head)-len(key)))
 		if w.key != nil {
 			kv, err := y.XORBlockAllocate(b[len(head):], w.key, w.iv(g.from))
 			if err != nil {
