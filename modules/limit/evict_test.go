@@ -15,8 +15,8 @@ func TestMaxKeys(t *testing.T) {
 		for i := range n {
 			mustTake(t, m, "acme", one(fmt.Sprint(i), window(2, time.Minute)), true)
 		}
-		if m.Len() != n {
-			t.Fatalf("%d keys, want %d", m.Len(), n)
+		if m.size() != n {
+			t.Fatalf("%d keys, want %d", m.size(), n)
 		}
 		return m
 	}
@@ -84,7 +84,7 @@ func TestMaxKeys(t *testing.T) {
 		for i := range 100_000 {
 			mustTake(t, m, "acme", one(fmt.Sprint(i), window(1, time.Second)), true)
 			c.advance(time.Millisecond)
-			most = max(most, m.Len())
+			most = max(most, m.size())
 		}
 		// 1,000 of them count at any time.
 		if most > 2_000 {

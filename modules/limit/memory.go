@@ -83,9 +83,9 @@ func NewMemory(opts MemoryOptions) *Memory {
 	return m
 }
 
-// Len returns how many keys are kept, those included that have expired and
+// size returns how many keys are kept, those included that have expired and
 // were not yet dropped.
-func (m *Memory) Len() int {
+func (m *Memory) size() int {
 	return int(m.count.Load())
 }
 

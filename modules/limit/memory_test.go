@@ -101,8 +101,8 @@ func TestTake(t *testing.T) {
 				t.Fatalf("the refused request left something at the user: %+v", got)
 			}
 		}
-		if m.Len() != 1 {
-			t.Errorf("%d keys, want the granted one only", m.Len())
+		if m.size() != 1 {
+			t.Errorf("%d keys, want the granted one only", m.size())
 		}
 	})
 
@@ -119,8 +119,8 @@ func TestTake(t *testing.T) {
 		m := NewMemory(MemoryOptions{})
 		mustTake(t, m, "acme", nil, true)
 		mustTake(t, m, "acme", one("u"), true)
-		if m.Len() != 0 {
-			t.Errorf("%d keys", m.Len())
+		if m.size() != 0 {
+			t.Errorf("%d keys", m.size())
 		}
 	})
 
@@ -209,7 +209,7 @@ func TestSlots(t *testing.T) {
 	mustTake(t, m, "acme", takes, true)
 	release(t, m, "acme", takes)
 	release(t, m, "acme", takes)
-	if m.Len() != 0 {
+	if m.size() != 0 {
 		t.Error("a key without slots in use and without events is kept")
 	}
 

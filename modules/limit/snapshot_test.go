@@ -90,14 +90,14 @@ func TestSnapshotAndRestore(t *testing.T) {
 		n := NewMemory(MemoryOptions{Now: c.now, MaxKeys: 1})
 		n.Restore("acme", "old", []int64{1}, c.now())
 		n.Restore("acme", "none", nil, c.now().Add(time.Hour))
-		if n.Len() != 0 {
-			t.Errorf("%d keys, want none", n.Len())
+		if n.size() != 0 {
+			t.Errorf("%d keys, want none", n.size())
 		}
 		for _, k := range []string{"a", "b"} {
 			n.Restore("acme", k, []int64{c.now().UnixNano()}, c.now().Add(time.Hour))
 		}
-		if n.Len() != 1 {
-			t.Errorf("%d keys, want 1", n.Len())
+		if n.size() != 1 {
+			t.Errorf("%d keys, want 1", n.size())
 		}
 	})
 

@@ -91,8 +91,8 @@ var failedFinishes = map[string]bool{
 	"insufficient_system_resource": true,
 }
 
-// IsFailure reports whether a finish reason says that the answer failed.
-func IsFailure(finish string) bool { return failedFinishes[strings.ToLower(finish)] }
+// isFailure reports whether a finish reason says that the answer failed.
+func isFailure(finish string) bool { return failedFinishes[strings.ToLower(finish)] }
 
 // finishOf returns the finish reason of a choice. SGLang also sends objects.
 func finishOf(choice gjson.Result) string {
@@ -117,7 +117,7 @@ func failureOf(choice, output gjson.Result, finish string) *Error {
 			return errorOf(reported{message: e.Str})
 		}
 	}
-	if IsFailure(finish) {
+	if isFailure(finish) {
 		return &Error{Reason: ReasonUnavailable, Err: fmt.Errorf("the answer ended with the finish reason %q", finish)}
 	}
 	return nil

@@ -253,7 +253,7 @@ func (p *scan) choice(m member, _ int) bool {
 			return ok
 		}
 		p.out.FinishReason, p.out.Finishes = string(reason), 1
-		return !IsFailure(p.out.FinishReason)
+		return !isFailure(p.out.FinishReason)
 	case memberDelta:
 		p.delta = true
 		return p.members((*scan).add)
