@@ -38,7 +38,55 @@ func TestWhole(t *testing.T) {
 		{"what nobody expects", []string{
 			`{"id":"a","created":1,"choices":[7,{"index":0,"delta":"x"},{"delta":{"content":[{"type":"text","text":"a"}],"n":1,"m":{"a":1}}}]}`,
 			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"b","n":2,"m":[1]}}]}`,
-		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":"a"}],"n":2,"m":{"a":1}},"finish_reason":null}]}`},
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"n":2,"m":[1]},"finish_reason":null}]}`},
+		{"labels are repeated, and the message so far stands beside the delta", []string{
+			`{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","citations":["x"],"choices":[{"index":0,"message":{"role":"assistant","content":"1"},"delta":{"role":"assistant","content":"1"},"native_finish_reason":"st"}]}`,
+			`{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","citations":["x"],"choices":[{"index":0,"message":{"role":"assistant","content":"1 2"},"delta":{"role":"assistant","content":" 2","channel":"final"},"native_finish_reason":""}]}`,
+			`{"id":"a","object":"chat.completion.done","created":1,"model":"m","citations":["x","y"],"choices":[{"index":0,"message":{"role":"assistant","content":"1 2 3"},"delta":{"role":"assistant","content":" 3","channel":"final"},"native_finish_reason":"stop","finish_reason":"stop"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"model":"m","citations":["x","y"],"choices":[
+			{"index":0,"message":{"role":"assistant","content":"1 2 3","channel":"final"},"native_finish_reason":"stop","finish_reason":"stop"}]}`},
+		{"objects keep what they said", []string{
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"a"},"content_filter_results":{"hate":{"filtered":false,"severity":"safe"}}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"b"},"content_filter_results":{"hate":{"filtered":false,"severity":"low"},"violence":{"filtered":true}}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{},"finish_reason":"stop","content_filter_results":{}}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":"ab"},"finish_reason":"stop",
+			"content_filter_results":{"hate":{"filtered":false,"severity":"low"},"violence":{"filtered":true}}}]}`},
+		{"audio, and a call as it was before tools", []string{
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"audio":{"id":"au","transcript":"he"},"function_call":{"name":"f","arguments":""}}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"audio":{"id":"au","data":"AA"},"function_call":{"name":"f","arguments":"{\"x\""}}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"audio":{"id":"au","data":"BB","transcript":"llo","expires_at":5},"function_call":{"arguments":":1}"}},"finish_reason":"function_call"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":null,
+			"audio":{"id":"au","data":"AABB","transcript":"hello","expires_at":5},"function_call":{"name":"f","arguments":"{\"x\":1}"}},"finish_reason":"function_call"}]}`},
+		{"reasoning in pieces, of which some are sealed", []string{
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"reasoning":"h","reasoning_details":[{"type":"reasoning.text","text":"h","format":"x","index":0}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"reasoning":"m","reasoning_details":[{"type":"reasoning.text","text":"m","format":"x","index":0}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"reasoning_details":[{"type":"reasoning.text","signature":"s","format":"x","index":0},{"type":"reasoning.encrypted","data":"d","id":"t0","index":0}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"reasoning_details":[{"type":"reasoning.encrypted","data":"e","id":"t1","index":0},{"type":"reasoning.summary","summary":"so","index":1}]},"finish_reason":"stop"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":null,"reasoning":"hm","reasoning_details":[
+			{"type":"reasoning.text","text":"hm","format":"x","index":0,"signature":"s"},{"type":"reasoning.encrypted","data":"d","id":"t0","index":0},
+			{"type":"reasoning.encrypted","data":"e","id":"t1","index":0},{"type":"reasoning.summary","summary":"so","index":1}]},"finish_reason":"stop"}]}`},
+		{"thinking blocks in pieces without index", []string{
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"thinking_blocks":[{"type":"thinking","thinking":"h","signature":""}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"thinking_blocks":[{"type":"thinking","thinking":"m","signature":""}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"thinking_blocks":[{"type":"thinking","thinking":"","signature":"s1"}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"thinking_blocks":[{"type":"thinking","thinking":"o","signature":"s2"},{"type":"redacted_thinking","data":"d"}]},"finish_reason":"stop"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":null,"thinking_blocks":[
+			{"type":"thinking","thinking":"hm","signature":"s1"},{"type":"thinking","thinking":"o","signature":"s2"},{"type":"redacted_thinking","data":"d"}]},"finish_reason":"stop"}]}`},
+		{"lists that grow, and lists that are repeated", []string{
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"a","annotations":[{"n":1}]},"token_ids":[1]}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"b","annotations":[{"n":1},{"n":2}],"parts":[1]},"token_ids":[1,2]}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"annotations":[{"n":3}],"parts":[1,2]},"finish_reason":"stop"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":"ab","annotations":[{"n":1},{"n":2},{"n":3}],"parts":[1,2]},"token_ids":[1,1,2],"finish_reason":"stop"}]}`},
+		{"tool calls with one index, with their name in every part", []string{
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"","tool_calls":[{"index":0,"id":"c0","type":"function","function":{"name":"f","arguments":"{"}}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c0","type":"function","function":{"name":"f","arguments":"}"}}]}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"g","arguments":{"x":1}}}]},"finish_reason":"tool_calls"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"finish_reason":"tool_calls","message":{"role":"assistant","content":null,"tool_calls":[
+			{"id":"c0","type":"function","function":{"name":"f","arguments":"{}"}},{"id":"c1","type":"function","function":{"name":"g","arguments":"{\"x\":1}"}}]}}]}`},
+		{"a content that is a string first", []string{
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"a"}}]}`,
+			`{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"b"}]},"finish_reason":"stop"}]}`,
+		}, `{"id":"a","object":"chat.completion","created":1,"choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},"finish_reason":"stop"}]}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := NewWhole()
