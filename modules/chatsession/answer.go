@@ -35,8 +35,10 @@ type answer struct {
 	doc    bytes.Buffer // of anything else
 
 	text    strings.Builder
-	calls   toolCalls
-	bytes   int // size of all output, for estimates
+	message provider.Message // what is not text
+	begun   bool             // message has its first delta
+	forgets bool             // its reasoning is too large to be stored
+	bytes   int              // size of all output, for estimates
 	judge   provider.Judge
 	finish  string
 	linger  *time.Timer // from the finish reason on; nil before
@@ -144,7 +146,7 @@ func (a *answer) event(data []byte) {
 		return
 	}
 	if c, ok := a.scan.Scan(data); ok {
-		a.facts(&c.Facts)
+		a.chunk(data, &c.Facts)
 		return
 	}
 	if _, _, _, isError := provider.ErrorOf(data); isError {
@@ -165,8 +167,15 @@ func (a *answer) event(data []byte) {
 
 // chunk adds a chunk to the answer.
 func (a *answer) chunk(raw []byte, f *provider.Facts) {
-	if f.ToolCalls {
-		a.calls.addParts(firstChoice(raw).Get("delta.tool_calls"))
+	switch {
+	case a.forgets && f.ToolCalls:
+		a.message.Calls.AddParts(firstChoice(raw).Get("delta.tool_calls"))
+	case a.forgets:
+	case f.More || !a.begun:
+		a.begun = true
+		a.message.Add(firstChoice(raw).Get("delta"))
+	case f.Reasoning != "":
+		a.message.AddText(f.ReasoningIn, f.Reasoning)
 	}
 	a.facts(f)
 }
@@ -182,7 +191,12 @@ func firstChoice(raw []byte) gjson.Result {
 }
 
 // empty reports whether the answer has no text and no tool calls.
-func (a *answer) empty() bool { return a.text.Len() == 0 && len(a.calls.list) == 0 }
+func (a *answer) empty() bool { return a.text.Len() == 0 && !a.calls() }
+
+// calls reports whether the answer has tool calls.
+func (a *answer) calls() bool {
+	return a.message.Calls.Len() > 0 || a.message.Member("function_call") != nil
+}
 
 func (a *answer) facts(f *provider.Facts) {
 	if err := a.judge.Hear(f); err != nil {
@@ -197,9 +211,13 @@ func (a *answer) facts(f *provider.Facts) {
 		a.usage = f.Usage
 	}
 	a.bytes += f.OutputBytes
-	if a.text.Len()+len(f.Text)+a.calls.size > maxText {
+	if a.text.Len()+len(f.Text)+a.message.Calls.Size() > maxText {
 		a.fail(provider.TooLong("the answer", maxText))
 		return
+	}
+	if a.message.Size() > maxReasoning {
+		a.message.Forget()
+		a.forgets = true
 	}
 	if f.Text != "" {
 		a.text.WriteString(f.Text)
@@ -270,9 +288,7 @@ func (a *answer) document() {
 		a.fail(err)
 		return
 	}
-	if f.ToolCalls {
-		a.calls.addWhole(firstChoice(raw).Get("message.tool_calls"))
-	}
+	a.message.AddWhole(firstChoice(raw).Get("message"))
 	a.facts(&f)
 }
 

@@ -1,12 +1,8 @@
 package chatsession
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -58,28 +54,4 @@ func (t *turn) retract() {
 			return
 		}
 	}
-}
-
-// storeAnswer stores the assistant's message and returns it. It returns nil if the
-// session was deleted during the turn, and does not create it again.
-func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, error) {
-	m := newMessage(roleAssistant, a.text.String())
-	m.Time, m.TokenCount, m.ModelID, m.Status = time.Now(), int(u.TokensOut), u.ModelID, status
-	if raw := a.calls.message(m.Content); raw != nil {
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, raw); err != nil {
-			return nil, fmt.Errorf("putting tool calls together: %w", err)
-		}
-		m.Raw = compact.Bytes()
-	}
-	ctx, cancel := t.settleContext()
-	defer cancel()
-	err := t.x.Store.Append(ctx, t.tenant, t.session, t.options(t.begins), m)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, t.h.storeError("append", err)
-	}
-	return m, nil
 }

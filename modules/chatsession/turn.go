@@ -44,13 +44,14 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	stored   []*store.Message // the sent messages that were new
-	begins   bool             // the answer is the first message of the session
-	tokensIn int64
-	sent     int    // bytes of the request to the next handler
-	choices  int    // that the client asked for; 0 for the default
-	asked    string // the model that the client asked for
-	model    string // the requested or the tenant's model; may be empty
+	stored       []*store.Message // the sent messages that were new
+	begins       bool             // the answer is the first message of the session
+	answersTools bool             // the sent messages end with the result of a tool
+	tokensIn     int64
+	sent         int    // bytes of the request to the next handler
+	choices      int    // that the client asked for; 0 for the default
+	asked        string // the model that the client asked for
+	model        string // the requested or the tenant's model; may be empty
 }
 
 func (h *Handler) newTurn(x *chat.Exchange) *turn {

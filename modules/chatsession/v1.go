@@ -82,7 +82,7 @@ func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
 // stores the answer on its way to the client.
 func (h *Handler) converse(x *chat.Exchange, req *sentCompletion, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
-	t.asked, t.choices = req.model, req.n
+	t.asked, t.choices, t.answersTools = req.model, req.n, req.answersTools()
 	end, err := t.claim(req.stream)
 	if err != nil {
 		return err
@@ -169,6 +169,12 @@ func (c *sentCompletion) add(m gjson.Result, path string) error {
 	}
 	c.messages = append(c.messages, msg)
 	return nil
+}
+
+// answersTools reports whether the last message is the result of a tool.
+func (c *sentCompletion) answersTools() bool {
+	n := len(c.messages)
+	return n > 0 && (c.messages[n-1].Role == roleTool || c.messages[n-1].Role == "function")
 }
 
 // with returns the body with messages inserted. All other bytes stay the same.

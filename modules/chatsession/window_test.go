@@ -143,6 +143,7 @@ func TestWire(t *testing.T) {
 		{"parts", `{"role":"user","content":[{"type":"text","text":"look: "},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}`, "look: ", true, 1002},
 		{"spaces", `{ "role" : "user",  "content" : [ {"type":"text","text":"a  b"} ] }`, "a  b", true, 1},
 		{"calls", `{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"a\":\"<\"}"}}]}`, "", true, 21},
+		{"thoughts", `{"role":"assistant","content":"ab","reasoning":"1234567890","reasoning_content":"12345678901234"}`, "ab", true, 5},
 		{"result", `{"role":"tool","tool_call_id":"c1","content":"42"}`, "42", true, 1},
 		{"no_content", `{"role":"assistant","refusal":"no"}`, "", true, 0},
 	} {

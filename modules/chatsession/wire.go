@@ -99,6 +99,11 @@ func weight(m *store.Message) int {
 	}
 	raw := gjson.ParseBytes(m.Raw)
 	n += len(raw.Get("tool_calls").Raw)
+	reasoning := 0
+	for _, name := range reasoningMembers {
+		reasoning = max(reasoning, len(raw.Get(name).Raw)) // the same thought, spelled twice
+	}
+	n += reasoning
 	for _, part := range raw.Get("content").Array() {
 		if part.IsObject() && !part.Get("text").Exists() && !part.Get("refusal").Exists() {
 			n += partWeight

@@ -92,6 +92,7 @@ func (f *Facts) addChoice(c gjson.Result, name string, texts []string) []string 
 			return true
 		}
 		f.Content = true
+		known := f.ReasoningIn
 		switch k.Str {
 		case "content", "refusal":
 			text := TextOf(v)
@@ -106,8 +107,8 @@ func (f *Facts) addChoice(c gjson.Result, name string, texts []string) []string 
 		case "reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details":
 			// The same thought is often sent in two spellings at once.
 			reasoning = max(reasoning, textBytes(v))
-			if first && f.Reasoning == "" {
-				f.Reasoning = TextOf(v)
+			if text := TextOf(v); first && f.Reasoning == "" && text != "" {
+				f.Reasoning, f.ReasoningIn = text, k.Str
 			}
 		case "tool_calls":
 			f.ToolCalls = true
@@ -119,6 +120,8 @@ func (f *Facts) addChoice(c gjson.Result, name string, texts []string) []string 
 			f.ToolCalls = true
 			f.OutputBytes += functionBytes(v)
 		}
+		simple := v.Type == gjson.String && (k.Str == "content" || known == "" && k.Str == f.ReasoningIn)
+		f.More = f.More || first && !simple
 		return true
 	})
 	f.OutputBytes += reasoning

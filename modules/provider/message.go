@@ -34,8 +34,8 @@ type rule func(m *Message, old any, v gjson.Result) any
 type rules map[string]rule
 
 var messageRules = rules{
-	"content":           addText,
-	"refusal":           addText,
+	"content":           addContent,
+	"refusal":           addContent,
 	"reasoning_content": addText,
 	"reasoning":         addText,
 	"reasoning_text":    addText,
@@ -86,10 +86,11 @@ func (m *Message) AddText(member, s string) {
 	if m.members == nil {
 		m.members = make(object)
 	}
-	m.members[member] = addText(m, m.members[member], gjson.Result{Type: gjson.String, Str: s})
+	m.members[member] = messageRules[member](m, m.members[member], gjson.Result{Type: gjson.String, Str: s})
 }
 
-// Size returns the size of all members but the calls, in bytes.
+// Size returns the size of all members but the calls and the visible text, in
+// bytes.
 func (m *Message) Size() int { return m.size }
 
 // Forget removes everything but the calls.
@@ -183,6 +184,13 @@ type text struct{ strings.Builder }
 
 // MarshalJSON implements json.Marshaler.
 func (t *text) MarshalJSON() ([]byte, error) { return appendQuoted(nil, t.String()), nil }
+
+// addContent adds to the visible text.
+func addContent(m *Message, old any, v gjson.Result) any {
+	size := m.size
+	defer func() { m.size = size }()
+	return addText(m, old, v)
+}
 
 // addText appends a string. A content may also be a list of parts, or become one.
 func addText(m *Message, old any, v gjson.Result) any {

@@ -143,7 +143,13 @@ type Facts struct {
 	Text string
 
 	// Reasoning is the first choice's reasoning, if it is readable text.
-	Reasoning string
+	// ReasoningIn is the name of the member that holds it.
+	Reasoning   string
+	ReasoningIn string
+
+	// More says that the first choice's output is not only Text and Reasoning:
+	// it has other members, or a list of parts.
+	More bool
 
 	// ToolCalls says that there is a part of a tool call, and Refusal that
 	// Text holds a refusal.

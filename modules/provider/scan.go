@@ -282,27 +282,41 @@ func (p *scan) add(m member, _ int) bool {
 		p.out.OutputBytes += len(text)
 		return true
 	case m&reasoningMembers != 0:
-		return p.thought()
+		return p.thought(m)
 	}
 	return false
 }
 
 // thought consumes reasoning. Servers may send the same reasoning under two names:
 // the first one is returned, and the longest one counted.
-func (p *scan) thought() bool {
+func (p *scan) thought(m member) bool {
 	p.more = true
 	text, ok := p.string()
 	if !ok {
 		return false
 	}
 	if p.out.Reasoning == "" {
-		p.out.Reasoning = string(text)
+		p.out.Reasoning, p.out.ReasoningIn = string(text), reasoningName(m)
+	} else {
+		p.out.More = true
 	}
 	if more := len(text) - p.reasoning; more > 0 {
 		p.reasoning += more
 		p.out.OutputBytes += more
 	}
 	return true
+}
+
+func reasoningName(m member) string {
+	switch m {
+	case memberReasoning:
+		return "reasoning_content"
+	case memberReasoningShort:
+		return "reasoning"
+	case memberReasoningText:
+		return "reasoning_text"
+	}
+	return "thinking"
 }
 
 // empty consumes a value without content: null, "" or [].

@@ -71,6 +71,9 @@ func (o *Output) isText() bool {
 // of the output.
 func (o *Output) facts() provider.Facts {
 	f := provider.Facts{Text: valid(o.Text), Reasoning: valid(o.Reasoning)}
+	if o.Reasoning != "" {
+		f.ReasoningIn = "reasoning_content"
+	}
 	if o.Refusal != "" {
 		f.Refusal = true
 		f.Text += valid(o.Refusal)
@@ -82,6 +85,7 @@ func (o *Output) facts() provider.Facts {
 		f.ToolCalls = f.ToolCalls || n > 0 || c.ID != "" || c.Extra != nil
 	}
 	f.Content = f.OutputBytes > 0 || f.ToolCalls || len(o.Thinking) > 0
+	f.More = f.Refusal || f.ToolCalls || len(o.Thinking) > 0
 	return f
 }
 
