@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
 // mender repairs the chunks of one stream if they deviate from OpenAI's format so
@@ -27,13 +25,8 @@ type mender struct {
 
 // choice is the state of one choice of a stream.
 type choice struct {
-	calls    []toolCall // in the order of their first parts
+	calls    calls
 	finished bool
-}
-
-type toolCall struct {
-	id    string
-	index int64 // the server's; -1 without one
 }
 
 // finished reports whether every choice that has begun has its finish reason.
@@ -120,14 +113,14 @@ func (m *mender) choice(e *editor, c gjson.Result) {
 		e.set(delta, "role", "assistant")
 	}
 	mendContent(e, delta)
-	for i, call := range delta.Get("tool_calls").Array() {
-		at, begins := state.place(call, i == 0)
-		if index := call.Get("index"); index.Type != gjson.Number || index.Int() != int64(at) {
-			e.setRaw(call, "index", strconv.Itoa(at))
+	if list := delta.Get("tool_calls"); list.IsArray() {
+		if mended, changed := state.calls.mend(list); changed {
+			e.setRaw(delta, "tool_calls", mended)
 		}
-		if begins {
-			mendCall(e, call)
-		}
+	}
+	call := delta.Get("function_call")
+	if args := call.Get("arguments"); args.Exists() && args.Type != gjson.String {
+		e.set(call, "arguments", provider.ArgumentsOf(args))
 	}
 }
 
@@ -142,38 +135,6 @@ func (m *mender) of(index int64) (c *choice, begins bool) {
 	c = new(choice)
 	m.choices[index] = c
 	return c, true
-}
-
-// maxCalls is how many tool calls of a choice are told apart.
-const maxCalls = 1 << 10
-
-// place returns the index of a tool call in its choice, counted from 0, and whether
-// the call begins here. Some servers begin with another index, which leaves a
-// hole in the lists of clients. Others send no index. Then a new id begins a call,
-// and a part without an id continues the last call if first is true: it is the
-// first part of its chunk.
-func (c *choice) place(call gjson.Result, first bool) (at int, begins bool) {
-	id, index := call.Get("id").String(), int64(-1)
-	if v := call.Get("index"); v.Type == gjson.Number {
-		index = v.Int()
-	}
-	switch {
-	case index >= 0:
-		at = slices.IndexFunc(c.calls, func(k toolCall) bool { return k.index == index })
-	case id != "":
-		at = slices.IndexFunc(c.calls, func(k toolCall) bool { return k.id == id })
-	case first:
-		at = len(c.calls) - 1
-	default:
-		at = -1
-	}
-	if at >= 0 {
-		return at, false
-	}
-	if len(c.calls) < maxCalls {
-		c.calls = append(c.calls, toolCall{id, index})
-	}
-	return len(c.calls) - 1, true
 }
 
 // over reports whether all choices in a chunk already had their finish reason.
@@ -200,7 +161,7 @@ func (m *mender) close() []byte {
 			continue
 		}
 		c.finished = true
-		missing = append(missing, fmt.Sprintf(`{"delta":{},"finish_reason":%q,"index":%d}`, finishReason(len(c.calls) > 0), index))
+		missing = append(missing, fmt.Sprintf(`{"delta":{},"finish_reason":%q,"index":%d}`, finishReason(c.calls.tracker.Len() > 0), index))
 	}
 	e := newEditor(m.first)
 	e.remove(e.root, "usage")
@@ -219,19 +180,6 @@ func finishReason(calls bool) string {
 
 // newID returns the id for an answer whose server sent none.
 func newID() string { return "chatcmpl-" + uuid.NewString() }
-
-// mendCall adds the type and the id that a tool call lacks.
-func mendCall(e *editor, call gjson.Result) {
-	if !call.Get("function").IsObject() {
-		return
-	}
-	if call.Get("type").Str == "" {
-		e.set(call, "type", "function")
-	}
-	if call.Get("id").String() == "" && call.Get("function.name").Str != "" {
-		e.set(call, "id", dialect.NewCallID())
-	}
-}
 
 // isPreface reports whether a chunk has neither choices nor a usage. Azure begins
 // with one, which has the content filter's result for the prompt, an empty id and
@@ -253,10 +201,13 @@ func asChunk(raw []byte) []byte {
 		switch {
 		case !message.IsObject():
 		case c.Get("delta").Exists():
-			e.setRaw(c, "delta", message.Raw)
+			e.setRaw(c, "delta", numbered(message))
 			e.remove(c, "message")
 		default:
 			e.rename(c, "message", "delta")
+			if list := message.Get("tool_calls"); list.IsArray() {
+				e.setRaw(message, "tool_calls", numberedCalls(list))
+			}
 		}
 	}
 	return e.bytes()
@@ -275,12 +226,17 @@ func mendCompletion(raw []byte, root gjson.Result) []byte {
 	for _, c := range e.root.Get("choices").Array() {
 		message := c.Get("message")
 		mendContent(e, message)
-		calls := message.Get("tool_calls").Array()
-		for _, call := range calls {
-			mendCall(e, call)
+		calls := message.Get("tool_calls")
+		if calls.IsArray() {
+			if mended, changed := mendWhole(calls); changed {
+				e.setRaw(message, "tool_calls", mended)
+			}
+		}
+		if call := message.Get("function_call"); call.IsObject() {
+			mendWholeArguments(e, call)
 		}
 		if c.IsObject() && c.Get("finish_reason").String() == "" {
-			e.set(c, "finish_reason", finishReason(len(calls) > 0))
+			e.set(c, "finish_reason", finishReason(calls.IsArray() && calls.Get("#").Int() > 0))
 		}
 	}
 	return e.bytes()

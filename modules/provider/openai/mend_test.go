@@ -61,6 +61,31 @@ func TestMendedStreams(t *testing.T) {
 			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function"}`), calls(`{"index":0}`), chunkOf(called, "")},
 		},
 		{
+			"two tool calls with one index",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}`), calls(`{"index":0,"id":"b","type":"function","function":{"name":"g"}}`), calls(`{"index":0,"function":{"arguments":"{}"}}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}`), calls(`{"index":1,"id":"b","type":"function","function":{"name":"g"}}`), calls(`{"index":1,"function":{"arguments":"{}"}}`), chunkOf(called, "")},
+		},
+		{
+			"a tool call with its labels in every part",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{"}}`), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"}"}}`), calls(`{"index":0,"id":"b","function":{"name":""}}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{"}}`), calls(`{"index":0,"type":"function","function":{"arguments":"}"}}`), calls(`{"index":0,"function":{"name":""}}`), chunkOf(called, "")},
+		},
+		{
+			"a tool call whose name grows",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"read"}}`), calls(`{"index":0,"function":{"name":"read_file"}}`), calls(`{"index":0,"function":{"name":"s","arguments":"{}"}}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"read"}}`), calls(`{"index":0,"function":{"name":"_file"}}`), calls(`{"index":0,"function":{"name":"s","arguments":"{}"}}`), chunkOf(called, "")},
+		},
+		{
+			"arguments that are no strings",
+			[]string{chunkOf(role, ""), calls(`{"index":"0","id":"a","type":"function","function":{"name":"f","arguments":null}}, {"index":"1","id":"b","type":"function","function":{"name":"g","arguments":{"x": 1}}}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}},{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":"{\"x\":1}"}}`), chunkOf(called, "")},
+		},
+		{
+			"what was a function call before tools",
+			[]string{chunkOf(role, ""), chunkOf(`{"index":0,"delta":{"function_call":{"name":"f","arguments":{"x":1}}}}`, ""), chunkOf(stopped, "")},
+			[]string{chunkOf(role, ""), chunkOf(`{"index":0,"delta":{"function_call":{"name":"f","arguments":"{\"x\":1}"}}}`, ""), chunkOf(stopped, "")},
+		},
+		{
 			"an end without a finish reason",
 			[]string{chunkOf(spoken, `,"usage":null`), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), done},
 			[]string{chunkOf(spoken, ""), chunkOf("", `,"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}`), chunkOf(`{"delta":{},"finish_reason":"stop","index":0}`, "")},
@@ -126,6 +151,16 @@ func TestMendedCompletions(t *testing.T) {
 			`{"finish_reason":null,"message":{"tool_calls":[{"id":"a","function":{"name":"f"}}]}}`, "tool_calls",
 			`{"finish_reason":"tool_calls","message":{"tool_calls":[{"id":"a","function":{"name":"f"},"type":"function"}]}}`,
 		},
+		{
+			"arguments that are no strings",
+			`{"finish_reason":"tool_calls","message":{"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":{"x":1}}}, {"id":"b","type":"function","function":{"name":"f","arguments":null}},{"id":"c","type":"function","function":{"name":"f","arguments":""}}]}}`, "tool_calls",
+			`{"finish_reason":"tool_calls","message":{"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}},{"id":"b","type":"function","function":{"name":"f","arguments":"{}"}},{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}}`,
+		},
+		{
+			"a custom tool's input, and a function call",
+			`{"finish_reason":"stop","message":{"function_call":{"name":"f","arguments":{}},"tool_calls":[ {"id":"a","type":"custom","custom":{"name":"f","input":""}} ]}}`, "stop",
+			`{"finish_reason":"stop","message":{"function_call":{"name":"f","arguments":"{}"},"tool_calls":[ {"id":"a","type":"custom","custom":{"name":"f","input":""}} ]}}`,
+		},
 		{"what is OpenAI's stays", `{"finish_reason":"length","message":{"content":""}}`, "length", `{"finish_reason":"length","message":{"content":""}}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -139,6 +174,24 @@ func TestMendedCompletions(t *testing.T) {
 				t.Errorf("finish reason %q\n got %s\nwant %s", got.FinishReason, got.Body, want)
 			}
 		})
+	}
+}
+
+// TestCallsOfADocument: a server that does not stream is heard as one that does,
+// and two of its calls stay two even if they have one id.
+func TestCallsOfADocument(t *testing.T) {
+	const call = `{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}`
+	s, err := openStream(t.Context(), &http.Response{Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(
+		`{"id":"c","object":"chat.completion","choices":[{"index":0,"finish_reason":"tool_calls","message":{"role":"assistant","tool_calls":[` + call + `,` + call + `]}}]}`))}, new(provider.Request))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := gjson.GetBytes(c.Raw, "choices.0.delta.tool_calls.#.index").Raw; got != "[0,1]" {
+		t.Errorf("the calls have the indexes %s: %s", got, c.Raw)
 	}
 }
 

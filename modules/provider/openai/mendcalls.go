@@ -1,0 +1,167 @@
+package openai
+
+import (
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// calls are the tool calls of one choice of a stream.
+type calls struct {
+	tracker provider.CallTracker
+	hasID   []bool // of each call: its id was sent to the client
+}
+
+// mend returns the tool_calls of a delta as clients expect them, which add up
+// what they do not replace: counted from 0 without holes, with each label once,
+// and with arguments that are a string. changed says that they are not as they
+// came.
+func (c *calls) mend(list gjson.Result) (mended string, changed bool) {
+	first := true
+	return mapList(list, func(part gjson.Result) string {
+		mended := c.part(part, first)
+		first = false
+		return mended
+	})
+}
+
+// mapList returns a list of what f returns for each element, and whether any of
+// them has changed.
+func mapList(list gjson.Result, f func(gjson.Result) string) (mapped string, changed bool) {
+	var all []string
+	list.ForEach(func(_, v gjson.Result) bool {
+		all = append(all, f(v))
+		changed = changed || all[len(all)-1] != v.Raw
+		return true
+	})
+	return "[" + strings.Join(all, ",") + "]", changed
+}
+
+func (c *calls) part(v gjson.Result, first bool) string {
+	if !v.IsObject() {
+		return v.Raw
+	}
+	p := c.tracker.Part(v, first)
+	for len(c.hasID) <= p.At {
+		c.hasID = append(c.hasID, false)
+	}
+	e := callEditor{v.Raw}
+	if index := v.Get("index"); index.Type != gjson.Number || index.Int() != int64(p.At) {
+		e.set("index", p.At)
+	}
+	if name := v.Get("function.name").Str; name != "" && p.Name == "" {
+		e.remove("function.name")
+	} else if name != p.Name && v.Get("function").IsObject() {
+		e.set("function.name", p.Name)
+	}
+	mendArguments(&e, v, p.Arguments)
+	if p.Begins {
+		mendType(&e, v)
+	}
+	switch id := v.Get("id").String(); {
+	case id != "" && c.hasID[p.At]:
+		e.remove("id")
+	case id != "":
+		c.hasID[p.At] = true
+	case !c.hasID[p.At] && v.Get("function.name").Str != "":
+		e.set("id", dialect.NewCallID())
+		c.hasID[p.At] = true
+	}
+	return e.raw
+}
+
+// mendWhole returns the tool_calls of a whole message as clients expect them, which
+// parse the arguments. changed says that they are not as they came.
+func mendWhole(list gjson.Result) (mended string, changed bool) {
+	return mapList(list, func(v gjson.Result) string {
+		if !v.Get("function").IsObject() {
+			return v.Raw
+		}
+		e := callEditor{v.Raw}
+		if args, ok := wholeArguments(v.Get("function.arguments")); !ok {
+			e.set("function.arguments", args)
+		}
+		mendType(&e, v)
+		if v.Get("id").String() == "" && v.Get("function.name").Str != "" {
+			e.set("id", dialect.NewCallID())
+		}
+		return e.raw
+	})
+}
+
+// mendType adds the type that a tool call lacks.
+func mendType(e *callEditor, call gjson.Result) {
+	if call.Get("function").IsObject() && call.Get("type").Str == "" {
+		e.set("type", "function")
+	}
+}
+
+// mendArguments replaces what a part has for arguments if it is not a string.
+func mendArguments(e *callEditor, part gjson.Result, args string) {
+	for _, name := range [...]string{"function.arguments", "custom.input"} {
+		if v := part.Get(name); v.Exists() && v.Type != gjson.String {
+			e.set(name, args)
+		}
+	}
+}
+
+// mendWholeArguments mends the arguments of what was a function call before tools.
+func mendWholeArguments(e *editor, call gjson.Result) {
+	if args, ok := wholeArguments(call.Get("arguments")); !ok {
+		e.set(call, "arguments", args)
+	}
+}
+
+// wholeArguments returns arguments that can be parsed. ok says that those in the
+// answer can be, or that there are none.
+func wholeArguments(v gjson.Result) (args string, ok bool) {
+	if !v.Exists() || v.Type == gjson.String && strings.TrimSpace(v.Str) != "" {
+		return "", true
+	}
+	if args = provider.ArgumentsOf(v); strings.TrimSpace(args) == "" {
+		args = "{}"
+	}
+	return args, false
+}
+
+// numbered returns a whole message as a delta.
+func numbered(message gjson.Result) string {
+	e := newEditor([]byte(message.Raw))
+	if list := message.Get("tool_calls"); list.IsArray() {
+		e.setRaw(e.root, "tool_calls", numberedCalls(list))
+	}
+	return string(e.bytes())
+}
+
+// numberedCalls returns the tool_calls of a whole message as the parts of a chunk.
+func numberedCalls(list gjson.Result) string {
+	n := 0
+	parts, _ := mapList(list, func(v gjson.Result) string {
+		e := callEditor{v.Raw}
+		if v.IsObject() {
+			e.set("index", n)
+		}
+		n++
+		return e.raw
+	})
+	return parts
+}
+
+// callEditor edits the JSON of one tool call.
+type callEditor struct{ raw string }
+
+func (e *callEditor) set(path string, value any) {
+	if raw, err := sjson.Set(e.raw, path, value); err == nil {
+		e.raw = raw
+	}
+}
+
+func (e *callEditor) remove(path string) {
+	if raw, err := sjson.Delete(e.raw, path); err == nil {
+		e.raw = raw
+	}
+}
