@@ -32,6 +32,7 @@ type answer struct {
 	status int
 	events *sse.Parser // of a stream
 	scan   provider.Scanner
+	halves provider.Halves
 	doc    bytes.Buffer // of anything else
 
 	text    strings.Builder
@@ -145,10 +146,13 @@ func (a *answer) event(data []byte) {
 		a.done = true
 		return
 	}
-	if c, ok := a.scan.Scan(data); ok {
-		a.chunk(data, &c.Facts)
-		return
+	if !a.halves.Open() {
+		if c, ok := a.scan.Scan(data); ok {
+			a.chunk(data, &c.Facts)
+			return
+		}
 	}
+	data = a.halves.Join(data)
 	if _, _, _, isError := provider.ErrorOf(data); isError {
 		a.broken = true
 		a.fail(provider.NewError(0, data))

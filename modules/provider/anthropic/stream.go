@@ -23,6 +23,7 @@ type stream struct {
 	model   string // as the request names it
 	reply   reply
 	pending []piece // from the last event, not yet returned
+	halves  provider.Halves
 	skipped int
 	marked  bool  // Anthropic's end mark was read
 	err     error // what the stream ended with
@@ -76,6 +77,7 @@ func (s *stream) read() error {
 	if err != nil {
 		return s.events.Ended(err, s.reply.finished)
 	}
+	ev.Data = s.halves.Join(ev.Data)
 	valid := json.Valid(ev.Data) && bytes.TrimSpace(ev.Data)[0] == '{'
 	if !valid && ev.Type != "error" {
 		s.skipped++

@@ -22,6 +22,7 @@ type stream struct {
 	answer *dialect.Answer
 
 	blocks   map[int64]*part
+	halves   provider.Halves
 	calls    int         // how many tool calls were begun
 	thoughts []reasoning // complete ones
 
@@ -135,6 +136,7 @@ func (s *stream) event(typ string, payload []byte) (*provider.Chunk, error) {
 	if read == nil || s.finished && typ != "metadata" {
 		return nil, nil
 	}
+	payload = s.halves.Join(payload)
 	root := gjson.ParseBytes(payload)
 	if !json.Valid(payload) || !root.IsObject() {
 		s.skipped++

@@ -259,6 +259,30 @@ func TestStreamSkips(t *testing.T) {
 	}
 }
 
+// TestStreamHalves has an emoji of which each half comes in an event of its own.
+func TestStreamHalves(t *testing.T) {
+	s := streamOf(t, encoded(t,
+		event("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"text":"a \ud83d"},"p":"ab"}`),
+		event("contentBlockDelta", `{"contentBlockIndex":1,"delta":{"text":"b"},"p":"abc"}`),
+		event("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"text":"\ude00"},"p":"a"}`),
+		ended,
+	))
+	var text string
+	for {
+		c, err := s.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += c.Text
+	}
+	if text != "a b😀" {
+		t.Errorf("got %q", text)
+	}
+}
+
 // TestStreamThoughts looks for the thoughts that the model wants back.
 func TestStreamThoughts(t *testing.T) {
 	events := append([]eventstream.Message{}, answers[1].events[:8]...)

@@ -22,6 +22,7 @@ type stream struct {
 	chunks  *dialect.Answer // nil until the first document, which has the answer's id
 	model   string
 	ready   []dialect.Output
+	halves  provider.Halves
 	skipped int
 	err     error // what the stream ended with
 
@@ -75,6 +76,7 @@ func (s *stream) read() error {
 	if err != nil {
 		return s.ended(err)
 	}
+	ev.Data = s.halves.Join(ev.Data)
 	if !json.Valid(ev.Data) {
 		s.skipped++
 		return provider.Lost(ev.Data, s.answer.finish != "")

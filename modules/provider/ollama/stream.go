@@ -19,6 +19,7 @@ type answerStream struct {
 	ctx     context.Context
 	resp    *http.Response
 	lines   *lines
+	halves  provider.Halves
 	answer  *dialect.Answer
 	calls   int             // tool calls so far
 	usage   *provider.Usage // to be returned next
@@ -99,7 +100,7 @@ func (s *answerStream) part() (*part, error) {
 		if err != nil {
 			return s.ended(err)
 		}
-		p, ok, err := readPart(line)
+		p, ok, err := readPart(s.halves.Join(line))
 		if err != nil {
 			return nil, err
 		}

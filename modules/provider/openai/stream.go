@@ -19,6 +19,7 @@ type stream struct {
 	body    io.ReadCloser
 	dec     *sse.Decoder // nil until the first bytes show what the body is
 	mend    mender
+	halves  provider.Halves
 	scan    provider.Scanner
 	regular provider.Chunk // the last regular chunk
 	skipped int
@@ -126,6 +127,7 @@ func (s *stream) last() (*provider.Chunk, error) {
 		return nil, io.EOF
 	}
 	s.err = io.EOF
+	raw = s.halves.Join(raw)
 	f, _ := provider.ParseChunk(raw)
 	return &provider.Chunk{Raw: raw, Facts: f}, nil
 }
@@ -133,7 +135,7 @@ func (s *stream) last() (*provider.Chunk, error) {
 // asItCame returns a regular chunk, or nil for any other event. Its JSON is
 // unchanged except that a "usage":null is cut out.
 func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
-	if event == "error" || s.mend.begun() && !s.mend.midway() {
+	if event == "error" || s.halves.Open() || s.mend.begun() && !s.mend.midway() {
 		return nil
 	}
 	c, ok := s.scan.Scan(data)
@@ -149,6 +151,7 @@ func (s *stream) asItCame(event string, data []byte) *provider.Chunk {
 // chunk returns the chunk of an event. It returns nil for data that is not a
 // chunk, and a chunk without Raw for one that clients must not see.
 func (s *stream) chunk(event string, data []byte) (*provider.Chunk, error) {
+	data = s.halves.Join(data)
 	if event == "error" || mayBeError(data) {
 		if _, _, _, ok := provider.ErrorOf(data); ok || event == "error" {
 			if s.mend.finished() {

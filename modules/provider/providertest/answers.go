@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -80,6 +81,25 @@ func answers(t *testing.T, d *Dialect) {
 				}
 			}
 		})
+	}
+}
+
+// halves checks that an emoji whose two surrogates come in two events arrives
+// whole. Only streams of text can be written so.
+func halves(t *testing.T, d *Dialect) {
+	if !d.has(HasLines) {
+		return
+	}
+	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
+	body := join(s.Events(reply("stop", Part{Text: "a high--"}, Part{Text: "low---"}, Part{Text: "z"})))
+	for placeholder, escape := range map[string]string{"high--": `\ud83d`, "low---": `\ude00`} {
+		body = bytes.ReplaceAll(body, []byte(placeholder), []byte(escape))
+	}
+	for _, manner := range [...]Manner{Whole, Bytes} {
+		s.Answer(http.StatusOK, s.streamType(), body, manner)
+		if a := streamOf(t.Context(), t, s, s.request(plainBody)); a.Err != nil || a.Text != "a 😀z" {
+			t.Errorf("got %q, %v", a.Text, a.Err)
+		}
 	}
 }
 

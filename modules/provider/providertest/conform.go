@@ -27,6 +27,7 @@ func Conform(t *testing.T, d Dialect) {
 	}{
 		{"requests", requests},
 		{"answers", answers},
+		{"halves", halves},
 		{"endings", endings},
 		{"reads", reads},
 		{"failures", failures},
