@@ -2,6 +2,7 @@ package chat
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -227,6 +228,40 @@ func TestStatefulRepeats(t *testing.T) {
 		harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{
 			"user: one", "assistant: to one", "user: two", "assistant: ", "tool: 1", "tool: 2", "assistant: to two", "user: three", "assistant: to three",
 		})
+	})
+}
+
+// TestStatefulRespelled has clients that send the whole conversation every time, but
+// not in the same words: the mark for the cache moves, a text becomes a part, and
+// arguments are written anew.
+func TestStatefulRespelled(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, harness.PlainTenants, up.Sessions("max_messages 6"))
+	ann := harness.NewClient(c, "acme", "ann")
+	session := harness.NewSession()
+	a := ann.Remember(session, harness.UserSays("look", tools))
+	makeCalls(up.Call(), "")
+	a.Whole()
+
+	all := []string{
+		`{"content":[{"text":"look","type":"text","cache_control":{"type":"ephemeral"}}],"role":"user"}`,
+		`{"role":"assistant","content":"","tool_calls":[{"function":{"name":"look","arguments":"{ \"at\": \"<b>\" }"},"id":"call_a","type":"function"},` + callB + `]}`,
+		`{"role":"tool","tool_call_id":"call_a","content":[{"type":"text","text":"1"}]}`,
+		`{"role":"tool","tool_call_id":"call_b","content":"2","cache_control":{"type":"ephemeral"}}`,
+	}
+	for i, q := range []string{"one", "two", "three", "four"} {
+		a = ann.Remember(session, harness.MessagesBody(strings.Join(all, ","), tools))
+		call := up.Call()
+		if got := call.Messages(); strings.Join(got, ",") != strings.Join(all, ",") {
+			t.Errorf("%s: the model gets %v, want what was sent", q, call.Said())
+		}
+		call.Answer("to " + q)
+		a.Whole()
+		all = append(all, `{"role":"assistant","content":[{"type":"text","text":`+harness.Quote("to "+q)+`}]}`, `{"name":null,"role":"user","content":`+harness.Quote(fmt.Sprint(i))+`}`)
+	}
+	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{
+		"user: 0", "assistant: to two", "user: 1", "assistant: to three", "user: 2", "assistant: to four",
 	})
 }
 

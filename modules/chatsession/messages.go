@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// keep stores the sent messages, except those that the session already ends
-// with, and returns the messages before them.
+// keep stores the sent messages, except those that the session already has, and
+// returns the messages before them.
 func (t *turn) keep(sent ...*store.Message) (past []*store.Message, err error) {
 	past, err = t.past(len(sent))
 	if err != nil {
@@ -18,7 +18,7 @@ func (t *turn) keep(sent ...*store.Message) (past []*store.Message, err error) {
 	}
 	again := repeated(past, sent)
 	t.begins = len(past) == 0 && len(sent) == 0
-	past = past[:len(past)-again]
+	past = past[:max(0, len(past)-again)]
 	return past, t.store(sent[again:])
 }
 

@@ -2,6 +2,8 @@ package chatsession
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +129,53 @@ func TestRepeated(t *testing.T) {
 				t.Errorf("got %d, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestRepeatedWithoutTheOldest has sessions that have lost their oldest messages.
+func TestRepeatedWithoutTheOldest(t *testing.T) {
+	for _, tc := range []struct {
+		name, past, sent string
+		want             int
+	}{
+		{"the_whole_conversation", "u:3 a:4", "u:1 a:2 u:3 a:4 u:5", 4},
+		{"nothing_new", "u:3 a:4", "u:1 a:2 u:3 a:4", 4},
+		{"the_end_of_it", "u:3 a:4 u:5 a:6", "u:5 a:6 u:7", 2},
+		{"another_conversation", "u:3 a:4", "u:1 a:2 u:3 a:5 u:5", 0},
+		{"what_repeats_is_found_where_it_is_last", "u:1 a:1", "u:1 a:1 u:1 a:1 u:2", 4},
+		{"a_part_of_what_is_there", "u:3 a:4 u:5", "u:2 u:3", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			past := conversation(t, tc.past)
+			for i, m := range past {
+				m.Seq = uint64(i) + 3
+			}
+			if got := repeated(past, conversation(t, tc.sent)); got != tc.want {
+				t.Errorf("got %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestRepeatedProperty holds the search against the definition.
+func TestRepeatedProperty(t *testing.T) {
+	for seed := range uint64(3000) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		var all [2][]*store.Message
+		for i := range all {
+			for range r.IntN(9) {
+				all[i] = append(all[i], newMessage(roleUser, string(rune('a'+r.IntN(2)))))
+			}
+		}
+		past, sent, want := all[0], all[1], 0
+		for n := range min(len(past), len(sent)) + 1 {
+			if slices.EqualFunc(past[len(past)-n:], sent[:n], func(a, b *store.Message) bool { return a.Content == b.Content }) {
+				want = n
+			}
+		}
+		if got := repeated(past, sent); got != want {
+			t.Fatalf("%s and %s: got %d, want %d", inShort(past), inShort(sent), got, want)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package chatsession
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -110,18 +109,6 @@ func weight(m *store.Message) int {
 		}
 	}
 	return n
-}
-
-// same reports whether two messages are the same one, sent twice. An assistant's
-// message may be sent back with another spelling of its JSON.
-func same(a, b *store.Message) bool {
-	if a.Role != b.Role || a.Content != b.Content {
-		return false
-	}
-	if a.Role == roleAssistant {
-		return slices.Equal(callIDs(a), callIDs(b))
-	}
-	return bytes.Equal(a.Raw, b.Raw)
 }
 
 // callsOf returns the tool calls that a message makes.
