@@ -89,7 +89,7 @@ func (o *OpenAI) NewRequest(ctx context.Context, preq *provider.Request, path st
 
 // Complete makes a call and returns the whole answer.
 func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	begun, err := begin(req, o.beginning())
+	begun, err := o.prepared(req)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (o *OpenAI) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	begun, err := begin(req, o.beginning())
+	begun, err := o.prepared(req)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +124,15 @@ func (o *OpenAI) Continues(model string) bool {
 	// Reasoning models would reason again before they continue.
 	known := o.isMistral() && !strings.HasPrefix(model, "magistral") || o.isDeepSeekBeta()
 	return o.Upstream.Continues(known)
+}
+
+// prepared returns a request as the server accepts it.
+func (o *OpenAI) prepared(req *provider.Request) (*provider.Request, error) {
+	fit, err := o.withoutReasoning(req)
+	if err != nil {
+		return nil, err
+	}
+	return begin(fit, o.beginning())
 }
 
 func (o *OpenAI) beginning() beginning {

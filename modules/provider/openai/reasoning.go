@@ -1,0 +1,67 @@
+package openai
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// reasoningMembers are the members of an assistant's message that hold reasoning,
+// in the spellings of all servers.
+var reasoningMembers = [...]string{
+	"reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "reasoning_details", "thinking_blocks",
+}
+
+// strictServers refuse a request whose messages have reasoning of another
+// spelling than their own. All other servers want it back, or ignore it.
+var strictServers = []struct{ base, own string }{
+	{"https://api.mistral.ai/", ""},
+	{"https://api.groq.com/", "reasoning"},
+	{"https://api.cerebras.ai/", "reasoning"},
+}
+
+// withoutReasoning returns a request without the reasoning that the server would
+// refuse, such as that of another provider. What is left out is noted.
+func (o *OpenAI) withoutReasoning(preq *provider.Request) (*provider.Request, error) {
+	for _, s := range strictServers {
+		if strings.HasPrefix(o.Base()+"/", s.base) {
+			return withoutReasoning(preq, s.own)
+		}
+	}
+	return preq, nil
+}
+
+func withoutReasoning(preq *provider.Request, own string) (*provider.Request, error) {
+	messages := gjson.GetBytes(preq.Body, "messages")
+	if !messages.IsArray() || !bytes.Contains(preq.Body, []byte(`"reasoning`)) && !bytes.Contains(preq.Body, []byte(`"thinking_blocks"`)) {
+		return preq, nil
+	}
+	var err error
+	mapped, changed := mapList(messages, func(m gjson.Result) string {
+		raw := m.Raw
+		for _, name := range reasoningMembers {
+			if err != nil || name == own || m.Get("role").Str != "assistant" || !m.Get(name).Exists() {
+				continue
+			}
+			raw, err = sjson.Delete(raw, name)
+			preq.Drop("messages." + name)
+		}
+		return raw
+	})
+	if err != nil {
+		return nil, fmt.Errorf("editing the request: %w", err)
+	}
+	if !changed {
+		return preq, nil
+	}
+	body := splicer{body: preq.Body}
+	body.set(messages, "messages", mapped)
+	fit := *preq
+	fit.Body = body.bytes()
+	return &fit, nil
+}
