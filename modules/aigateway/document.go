@@ -2,7 +2,6 @@ package aigateway
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -67,29 +66,17 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 	if err := a.open(); err != nil {
 		return nil, err
 	}
-	w := provider.NewWhole()
-	for size := 0; ; {
-		chunk, err := a.Next()
-		if errors.Is(err, io.EOF) {
-			return w.Completion()
-		}
-		if err != nil {
-			return nil, err
-		}
+	size := 0
+	return provider.Assemble(a.Next, func(chunk *provider.Chunk) error {
 		if size += len(chunk.Raw); size > maxDocument {
-			return nil, provider.TooLong("the answer", maxDocument)
+			return provider.TooLong("the answer", maxDocument)
 		}
-		err = a.c.count(a, chunk)
+		err := a.c.count(a, chunk)
 		if _, spent := errors.AsType[*budgetError](err); spent {
 			a.c.exhausted(err)
 			a.over(err)
-			return w.Cut(chunk.Raw)
+			return provider.ErrEnough
 		}
-		if err == nil {
-			err = w.AddChunk(chunk)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
+		return err
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -25,6 +26,34 @@ type wholeChoice struct {
 	message Message
 	finish  any    // nil or a string
 	rest    object // beside the message
+}
+
+// ErrEnough ends an answer early, see Assemble.
+var ErrEnough = errors.New("the answer is ended")
+
+// Assemble reads an answer to its end and returns it as a whole. It calls take
+// with each chunk before it adds it; take may be nil. If take returns ErrEnough,
+// the answer ends before that chunk.
+func Assemble(next func() (*Chunk, error), take func(*Chunk) error) (*Completion, error) {
+	w := NewWhole()
+	for {
+		chunk, err := next()
+		if errors.Is(err, io.EOF) {
+			return w.Completion()
+		}
+		if err == nil && take != nil {
+			err = take(chunk)
+		}
+		if errors.Is(err, ErrEnough) {
+			return w.Cut(chunk.Raw)
+		}
+		if err == nil {
+			err = w.AddChunk(chunk)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // NewWhole returns a Whole without any chunks.

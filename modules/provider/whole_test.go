@@ -2,6 +2,8 @@ package provider
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -152,6 +154,47 @@ func TestWhole(t *testing.T) {
 		got, _ := w.Cut([]byte(`{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"lo"}}]}`))
 		wantSame(t, got.Body, `{"id":"a","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hel"},"finish_reason":"length"}]}`)
 	})
+}
+
+func TestAssemble(t *testing.T) {
+	errBroken := errors.New("broken")
+	const a, b = `{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"Hel"}}]}`, `{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":"stop"}]}`
+	for _, tc := range []struct {
+		name   string
+		ends   error
+		take   func(*Chunk) error
+		text   string
+		finish string
+		err    error
+	}{
+		{"whole", io.EOF, nil, "Hello", "stop", nil},
+		{"broken", errBroken, nil, "", "", errBroken},
+		{"refused", io.EOF, func(*Chunk) error { return errBroken }, "", "", errBroken},
+		{"ended_early", io.EOF, func(c *Chunk) error {
+			if c.FinishReason != "" {
+				return ErrEnough
+			}
+			return nil
+		}, "Hel", "length", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			list := []string{a, b}
+			got, err := Assemble(func() (*Chunk, error) {
+				if len(list) == 0 {
+					return nil, tc.ends
+				}
+				c := chunkOf(list[0])
+				list = list[1:]
+				return c, nil
+			}, tc.take)
+			if !errors.Is(err, tc.err) || (got == nil) != (tc.err != nil) {
+				t.Fatalf("got %v, %v", got, err)
+			}
+			if got != nil && (got.Text != tc.text || got.FinishReason != tc.finish) {
+				t.Errorf("got %s", got.Body)
+			}
+		})
+	}
 }
 
 // chunkOf is a chunk with what is known of it.
