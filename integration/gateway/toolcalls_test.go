@@ -37,6 +37,7 @@ func TestToolCalls(t *testing.T) {
 		{"arguments_that_are_null_at_first", []string{
 			`[{"index":0,"id":"a","function":{"name":"f","arguments":null}}]`, `[{"index":0,"function":{"arguments":"{\"x\":1}"}}]`,
 		}, `a f {"x":1}`},
+		{"no_arguments", []string{`[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}]`}, `a f {}`},
 		{"without_index", []string{
 			`[{"id":"a","function":{"name":"f","arguments":"{"}}]`, `[{"function":{"arguments":"}"}}]`, `[{"id":"b","function":{"name":"g","arguments":"{\"x\":1}"}}]`,
 		}, `a f {} b g {"x":1}`},

@@ -52,7 +52,7 @@ func (m *mender) midway() bool {
 func (m *mender) takes(c *provider.Scanned, raw []byte) bool {
 	switch {
 	case m.begun():
-		if c.ID != m.id {
+		if c.ID != m.id || c.FinishReason != "" && m.choices[0].calls.tracker.Len() > 0 {
 			return false
 		}
 	case c.ID == "" || !c.Role:
@@ -108,15 +108,17 @@ func (m *mender) choice(e *editor, c gjson.Result) {
 	case !delta.IsObject() && begins:
 		e.setRaw(c, "delta", `{"role":"assistant"}`)
 	case !delta.IsObject():
-		e.setRaw(c, "delta", "{}")
+		e.setRaw(c, "delta", state.calls.lastDelta(c.Get("finish_reason").String()))
 	case begins:
 		e.set(delta, "role", "assistant")
 	}
 	mendContent(e, delta)
-	if list := delta.Get("tool_calls"); list.IsArray() {
-		if mended, changed := state.calls.mend(list); changed {
-			e.setRaw(delta, "tool_calls", mended)
-		}
+	list, changed := "[]", false
+	if v := delta.Get("tool_calls"); v.IsArray() {
+		list, changed = state.calls.mend(v)
+	}
+	if rest := state.calls.rest(c.Get("finish_reason").String()); changed || rest != "" {
+		e.setRaw(delta, "tool_calls", joinLists(list, rest))
 	}
 	call := delta.Get("function_call")
 	if args := call.Get("arguments"); args.Exists() && args.Type != gjson.String {
@@ -161,7 +163,8 @@ func (m *mender) close() []byte {
 			continue
 		}
 		c.finished = true
-		missing = append(missing, fmt.Sprintf(`{"delta":{},"finish_reason":%q,"index":%d}`, finishReason(c.calls.tracker.Len() > 0), index))
+		reason := finishReason(c.calls.tracker.Len() > 0)
+		missing = append(missing, fmt.Sprintf(`{"delta":%s,"finish_reason":%q,"index":%d}`, c.calls.lastDelta(reason), reason, index))
 	}
 	e := newEditor(m.first)
 	e.remove(e.root, "usage")

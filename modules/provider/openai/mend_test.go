@@ -78,7 +78,33 @@ func TestMendedStreams(t *testing.T) {
 		{
 			"arguments that are no strings",
 			[]string{chunkOf(role, ""), calls(`{"index":"0","id":"a","type":"function","function":{"name":"f","arguments":null}}, {"index":"1","id":"b","type":"function","function":{"name":"g","arguments":{"x": 1}}}`), chunkOf(called, "")},
-			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}},{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":"{\"x\":1}"}}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}},{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":"{\"x\":1}"}}`), chunkOf(`{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]},"finish_reason":"tool_calls"}`, "")},
+		},
+		{
+			"calls without arguments",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}`), calls(`{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":null}}`), calls(`{"index":2,"id":"c","type":"custom","custom":{"name":"h","input":""}}`), chunkOf(called, ""), done},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}`), calls(`{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":""}}`), calls(`{"index":2,"id":"c","type":"custom","custom":{"name":"h","input":""}}`),
+				chunkOf(`{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}},{"index":1,"function":{"arguments":"{}"}}]},"finish_reason":"tool_calls"}`, "")},
+		},
+		{
+			"a call without arguments in the last chunk, and no finish reason",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}`), done},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}`), chunkOf(`{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]},"finish_reason":"tool_calls","index":0}`, "")},
+		},
+		{
+			"a call without arguments before a last chunk without delta",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}`), chunkOf(`{"index":0,"delta":null,"finish_reason":"tool_calls"}`, ""), done},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}`), chunkOf(`{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]},"finish_reason":"tool_calls"}`, "")},
+		},
+		{
+			"a call that is cut before its arguments",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}`), chunkOf(`{"index":0,"delta":{},"finish_reason":"length"}`, ""), done},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}`), chunkOf(`{"index":0,"delta":{},"finish_reason":"length"}`, "")},
+		},
+		{
+			"a call without arguments in the chunk that finishes",
+			[]string{chunkOf(role, ""), chunkOf(`{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}]},"finish_reason":"tool_calls"}`, ""), done},
+			[]string{chunkOf(role, ""), chunkOf(`{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}},{"index":0,"function":{"arguments":"{}"}}]},"finish_reason":"tool_calls"}`, "")},
 		},
 		{
 			"what was a function call before tools",

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -13,7 +14,13 @@ import (
 // calls are the tool calls of one choice of a stream.
 type calls struct {
 	tracker provider.CallTracker
-	hasID   []bool // of each call: its id was sent to the client
+	sent    []sentCall
+}
+
+// sentCall is what the client has of a call.
+type sentCall struct {
+	id, arguments bool
+	empty         bool // the arguments have begun, but there is nothing in them
 }
 
 // mend returns the tool_calls of a delta as clients expect them, which add up
@@ -27,6 +34,41 @@ func (c *calls) mend(list gjson.Result) (mended string, changed bool) {
 		first = false
 		return mended
 	})
+}
+
+// rest returns what the calls lack at the end of a choice: the arguments of calls
+// that need none, which clients parse. An answer that is cut gets nothing.
+func (c *calls) rest(reason string) string {
+	if reason != "tool_calls" && reason != "stop" {
+		return ""
+	}
+	var parts []string
+	for i := range c.sent {
+		if c.sent[i].empty {
+			c.sent[i] = sentCall{id: true, arguments: true}
+			parts = append(parts, fmt.Sprintf(`{"index":%d,"function":{"arguments":"{}"}}`, i))
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// lastDelta returns a delta with what the calls lack.
+func (c *calls) lastDelta(reason string) string {
+	if rest := c.rest(reason); rest != "" {
+		return `{"tool_calls":[` + rest + `]}`
+	}
+	return "{}"
+}
+
+// joinLists returns a list with more elements, which may be empty.
+func joinLists(list, more string) string {
+	if more == "" {
+		return list
+	}
+	if list == "[]" {
+		return "[" + more + "]"
+	}
+	return list[:len(list)-1] + "," + more + "]"
 }
 
 // mapList returns a list of what f returns for each element, and whether any of
@@ -46,9 +88,10 @@ func (c *calls) part(v gjson.Result, first bool) string {
 		return v.Raw
 	}
 	p := c.tracker.Part(v, first)
-	for len(c.hasID) <= p.At {
-		c.hasID = append(c.hasID, false)
+	for len(c.sent) <= p.At {
+		c.sent = append(c.sent, sentCall{})
 	}
+	sent := &c.sent[p.At]
 	e := callEditor{v.Raw}
 	if index := v.Get("index"); index.Type != gjson.Number || index.Int() != int64(p.At) {
 		e.set("index", p.At)
@@ -59,17 +102,19 @@ func (c *calls) part(v gjson.Result, first bool) string {
 		e.set("function.name", p.Name)
 	}
 	mendArguments(&e, v, p.Arguments)
+	sent.arguments = sent.arguments || p.Arguments != ""
+	sent.empty = !sent.arguments && (sent.empty || v.Get("function.arguments").Exists())
 	if p.Begins {
 		mendType(&e, v)
 	}
 	switch id := v.Get("id").String(); {
-	case id != "" && c.hasID[p.At]:
+	case id != "" && sent.id:
 		e.remove("id")
 	case id != "":
-		c.hasID[p.At] = true
-	case !c.hasID[p.At] && v.Get("function.name").Str != "":
+		sent.id = true
+	case !sent.id && v.Get("function.name").Str != "":
 		e.set("id", dialect.NewCallID())
-		c.hasID[p.At] = true
+		sent.id = true
 	}
 	return e.raw
 }
