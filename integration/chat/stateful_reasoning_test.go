@@ -140,3 +140,46 @@ func TestStatefulCalls(t *testing.T) {
 		})
 	}
 }
+
+// TestStatefulClaude: Claude's thinking goes back to it with the result of the tool,
+// signed as it came, and without the tools only the answer does.
+func TestStatefulClaude(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t)
+	site := "tenant_resolve\nchat_session\nai_gateway {\nprovider anthropic {\nbase_url " + up.URL + "\napi_key k\n}\nmodel fast {\nto anthropic/claude-sonnet-4-5\n}\n}\n"
+	ann := harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")
+	event := func(data string) string { return "event: " + gjson.Get(data, "type").Str + "\ndata: " + data + "\n\n" }
+	const begin = `{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"claude","content":[],"usage":{"input_tokens":5,"output_tokens":1}}}`
+	thinks := harness.Sends(
+		event(begin),
+		event(`{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`),
+		event(`{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm, "}}`),
+		event(`{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"a bear"}}`),
+		event(`{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"sig"}}`),
+		event(`{"type":"content_block_stop","index":0}`),
+		event(`{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"call_a","name":"look","input":{}}}`),
+		event(`{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"at\":\"<b>\"}"}}`),
+		event(`{"type":"content_block_stop","index":1}`),
+		event(`{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":9}}`),
+		event(`{"type":"message_stop"}`),
+	)
+	says := harness.Sends(
+		event(begin),
+		event(`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`),
+		event(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a bear"}}`),
+		event(`{"type":"content_block_stop","index":0}`),
+		event(`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}`),
+		event(`{"type":"message_stop"}`),
+	)
+	up.Plays(thinks, says)
+	const more = tools + harness.Streamed + `,"reasoning_effort":"low"`
+	session := harness.NewSession()
+	ann.Remember(session, harness.UserSays("look around", more)).Whole()
+	if got := ann.Remember(session, harness.MessagesBody(result("call_a", "a bear"), more)).Whole(); got.Text != "a bear" {
+		t.Fatalf("the client got %v", got.Frames)
+	}
+	want := `[{"type":"thinking","thinking":"hm, a bear","signature":"sig"},{"type":"tool_use","id":"call_a","name":"look","input":{"at":"<b>"}}]`
+	if got := gjson.Get(up.Last().Body, "messages.1.content").Raw; !jsonEqual([]byte(got), want) {
+		t.Errorf("Claude got its call back as %s", got)
+	}
+}

@@ -156,6 +156,37 @@ func TestWhole(t *testing.T) {
 	})
 }
 
+// FuzzWhole holds that whatever chunks say becomes a valid document with the same
+// text.
+func FuzzWhole(f *testing.F) {
+	f.Add(`{"choices":[{"index":0,"delta":{"content":"a","logprobs":{"content":[1]}}}]}`, `{"choices":[{"delta":{"content":[{"type":"text","text":"b"}],"reasoning_details":[{"index":0,"text":"c"}]}}]}`)
+	f.Add(`{"choices":[{"index":1,"message":{"content":"x"},"delta":{"thinking_blocks":[{"thinking":"a"}],"audio":{"data":"b"}}}]}`, `{"choices":[{"index":1,"delta":{"function_call":{"name":"f","arguments":{}},"annotations":[1]},"finish_reason":"stop"}]}`)
+	for _, seed := range scanSeeds {
+		f.Add(regularChunk, seed)
+	}
+	f.Fuzz(func(t *testing.T, one, two string) {
+		w, text, refused := NewWhole(), "", false
+		for _, chunk := range []string{one, two} {
+			f, ok := ParseChunk([]byte(chunk))
+			if err := w.AddChunk(chunkOf(chunk)); (err == nil) != ok {
+				t.Fatalf("%q: %v", chunk, err)
+			}
+			text += f.Text
+			refused = refused || f.Refusal
+		}
+		got, err := w.Completion()
+		if err != nil {
+			t.Fatalf("%q, %q: %v", one, two, err)
+		}
+		if _, ok := ParseCompletion(got.Body); !ok {
+			t.Fatalf("%q, %q: not a document: %s", one, two, got.Body)
+		}
+		if !refused && got.Text != text && !strings.Contains(got.Text, "\ufffd") {
+			t.Errorf("%q, %q: text %q, want %q", one, two, got.Text, text)
+		}
+	})
+}
+
 func TestAssemble(t *testing.T) {
 	errBroken := errors.New("broken")
 	const a, b = `{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"Hel"}}]}`, `{"id":"a","created":1,"choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":"stop"}]}`
