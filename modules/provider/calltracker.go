@@ -9,9 +9,9 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// maxCalls is how many tool calls of a choice are told apart. No provider lets a
-// model make as many.
-const maxCalls = 1 << 10
+// maxCalls is how many tool calls of a choice are told apart. It bounds the memory
+// of a stream that only begins calls; no model makes as many.
+const maxCalls = 1 << 16
 
 // CallTracker tells the tool calls of one streamed choice apart, and what each
 // part adds to its call. The zero CallTracker is ready to use.

@@ -25,6 +25,9 @@ type toolCall struct {
 	more      map[string]string // extensions of a provider, such as a signature, as JSON
 }
 
+// callSize is what a call without name and arguments counts in sizes.
+const callSize = len(`{"id":"","type":"function","function":{"name":"","arguments":""}},`)
+
 // AddParts adds the tool_calls of a chunk's delta.
 func (c *ToolCalls) AddParts(parts gjson.Result) {
 	first := true
@@ -66,6 +69,7 @@ func (c *ToolCalls) add(p CallPart, part gjson.Result) {
 	}
 	if p.At == len(c.list) {
 		c.list = append(c.list, &toolCall{kind: "function"})
+		c.size += callSize
 	}
 	call := c.list[p.At]
 	if p.ID != "" {

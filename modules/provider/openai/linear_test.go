@@ -42,6 +42,36 @@ func TestLinear(t *testing.T) {
 	}
 }
 
+// TestLinearStreams does so for streams of many chunks.
+func TestLinearStreams(t *testing.T) {
+	for name, delta := range map[string]string{
+		"parts of one call":      `{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"xx"}}]}`,
+		"calls":                  `{"tool_calls":[{"index":0,"id":"%d","function":{"name":"f","arguments":"{}"}}]}`,
+		"calls by index":         `{"tool_calls":[{"index":%d,"function":{"name":"f","arguments":"{}"}}]}`,
+		"a name in pieces":       `{"tool_calls":[{"index":0,"id":"a","function":{"name":"n%d"}}]}`,
+		"a legacy call":          `{"function_call":{"name":"f","arguments":"x"}}`,
+		"pieces of reasoning":    `{"reasoning_details":[{"index":0,"type":"reasoning.text","text":"x"}]}`,
+		"reasoning, by index":    `{"reasoning_details":[{"index":%d,"type":"reasoning.text","text":"x"}]}`,
+		"thinking":               `{"thinking_blocks":[{"type":"thinking","thinking":"x"}]}`,
+		"sealed thoughts":        `{"thinking_blocks":[{"type":"redacted_thinking","data":"%d"}]}`,
+		"annotations":            `{"annotations":[{"url":"%d"}]}`,
+		"lists of parts":         `{"content":[{"type":"text","text":"a"}]}`,
+		"characters in halves":   `{"content":"\ude00\ud83d"}`,
+		"members that are new":   `{"m%d":"x"}`,
+		"objects that are added": `{"audio":{"data":"x","m%d":1}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantLinear(t, func(n int) {
+				var b strings.Builder
+				for i := range n {
+					b.WriteString(`data: {"id":"a","object":"chat.completion.chunk","choices":[{"index":0,"delta":` + strings.ReplaceAll(delta, "%d", fmt.Sprint(10000+i)) + "}]}\n\n")
+				}
+				drain(t, b.String()+"data: [DONE]\n\n")
+			})
+		})
+	}
+}
+
 // drain reads a stream to its end.
 func drain(t *testing.T, body string) {
 	t.Helper()
