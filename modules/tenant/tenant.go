@@ -32,6 +32,9 @@ type Tenant struct {
 	// only be used with one of them.
 	Keys []Digest
 
+	// Origins are those whose pages may read the tenant's answers.
+	Origins Origins
+
 	// Model is the tenant's default model; empty for the gateway's.
 	Model string
 
@@ -94,6 +97,8 @@ type Registry struct {
 	byID  map[string]*Tenant
 	byKey map[Digest]*Tenant
 	hosts map[string]*Tenant
+
+	origins Origins
 }
 
 // NewRegistry makes a registry of these tenants. If two tenants share an id, a
@@ -158,6 +163,7 @@ func (g *Registry) conflict(t *Tenant) error {
 			return t.errorf("api key sha256:%s… belongs to tenant %s already%s", k.String()[:8], other.ID, other.at())
 		}
 	}
+	g.origins.merge(t.Origins)
 	return nil
 }
 
@@ -184,6 +190,9 @@ func (g *Registry) All() []*Tenant { return g.list }
 func (g *Registry) IsDefault() bool {
 	return len(g.list) == 1 && g.list[0].ID == DefaultID && g.list[0].Origin == ""
 }
+
+// Origins returns the origins of all tenants together.
+func (g *Registry) Origins() Origins { return g.origins }
 
 // ByID finds a tenant by its id; nil if there is none.
 func (g *Registry) ByID(id string) *Tenant { return g.byID[id] }
