@@ -5,6 +5,7 @@ package record
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,7 +83,10 @@ type Record struct {
 }
 
 // header is one of the answer's, under its canonical name.
-type header struct{ name, value string }
+type header struct {
+	name, value string
+	added       bool // to the values that other handlers set
+}
 
 // Turn is one message of a conversation on its way to a model.
 type Turn struct {
@@ -179,22 +183,57 @@ func (rec *Record) SetHeader(w http.ResponseWriter, name, value string) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	for i := range rec.headers {
-		if rec.headers[i].name == name {
+		if rec.headers[i].name == name && !rec.headers[i].added {
 			rec.headers[i].value = value
 			return
 		}
 	}
-	rec.headers = append(rec.headers, header{name, value})
+	rec.headers = append(rec.headers, header{name: name, value: value})
 }
 
-// ApplyHeaders sets the headers given to SetHeader again.
+// AddHeader adds a list to a header of the answer, to which handlers and servers
+// behind may add others.
+func (rec *Record) AddHeader(w http.ResponseWriter, name, value string) {
+	name = http.CanonicalHeaderKey(name)
+	added := header{name, value, true}
+	added.apply(w.Header())
+
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if !slices.Contains(rec.headers, added) {
+		rec.headers = append(rec.headers, added)
+	}
+}
+
+// DropHeader keeps a header off the answer that later handlers may set.
+func (rec *Record) DropHeader(w http.ResponseWriter, name string) {
+	w.Header().Del(name)
+
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.headers = append(rec.headers, header{name: http.CanonicalHeaderKey(name)})
+}
+
+// ApplyHeaders sets, adds and drops the headers again.
 func (rec *Record) ApplyHeaders(h http.Header) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	for _, kept := range rec.headers {
-		if v := h[kept.name]; len(v) != 1 || v[0] != kept.value {
-			h[kept.name] = []string{kept.value}
+		kept.apply(h)
+	}
+}
+
+func (kept header) apply(h http.Header) {
+	values := h[kept.name]
+	switch {
+	case kept.added:
+		if !slices.Contains(values, kept.value) {
+			h[kept.name] = append(values, kept.value)
 		}
+	case kept.value == "":
+		delete(h, kept.name)
+	case len(values) != 1 || values[0] != kept.value:
+		h[kept.name] = []string{kept.value}
 	}
 }
 
