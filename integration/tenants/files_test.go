@@ -99,6 +99,7 @@ func TestTenantMistakes(t *testing.T) {
 		{"no id", "", one("acme.json", "{\n\"model\": \"fast\"\n}"), []string{"acme.json:1:", "id"}},
 		{"a bad id", "", replaced(`"acme"`, `"Acme"`), []string{"acme.json:2:", `"Acme"`, "a-z"}},
 		{"a bad host", "", replaced(`"acme.example.com"`, `"https://acme.example.com"`), []string{"acme.json:3:", "hosts", "https://acme.example.com", "without scheme"}},
+		{"a bad origin", "", replaced(`"hosts": [`, `"allow_origins": ["https://app.example.com/"], "hosts": [`), []string{"acme.json:3:", "allow_origins", "https://app.example.com/", "without a path"}},
 		{"a bad wildcard", "", replaced(`"*.acme`, `"a*.acme`), []string{"acme.json:3:", "hosts", "a*.acme"}},
 		{"a bad digest", "", replaced(`sha256:5e`, `sha256:zz`), []string{"acme.json:4:", "api_keys", "64 hex digits"}},
 		{"a key without a value", "", replaced(`{env.HOME}"],`, `{env.NO_SUCH_KEY}"],`), []string{"acme.json:4:", "api_keys", "{env.NO_SUCH_KEY}"}},

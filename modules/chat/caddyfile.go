@@ -40,6 +40,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    tenant <id> {
 //	        host       <names...>
 //	        api_key    <keys...>
+//	        allow_origin <origins...>|*
 //	        model      <name>
 //	        models     <names...>
 //	        requests   <limit> <window> [per user|ip|tenant|<placeholder>]
@@ -183,7 +184,7 @@ var (
 
 // tenantOptions are the subdirectives of a tenant block.
 var tenantOptions = []string{
-	"host", "api_key", "model", "models", "requests", "burst", "tokens", "concurrent", "budget",
+	"host", "api_key", "allow_origin", "model", "models", "requests", "burst", "tokens", "concurrent", "budget",
 	"retention", "max_messages", "system", "credential", "metadata",
 }
 
@@ -198,6 +199,10 @@ func (c *TenantConfig) set(name string, args []string) error {
 	case "api_key":
 		keys, err := each(args, digestOnly)
 		c.APIKeys = append(c.APIKeys, keys...)
+		return err
+	case "allow_origin":
+		c.AllowOrigins = append(c.AllowOrigins, args...)
+		_, err := tenant.ParseOrigins(args)
 		return err
 	case "models":
 		c.Models = append(c.Models, args...)

@@ -28,6 +28,11 @@ type TenantConfig struct {
 	// tenant with keys is entered with one of them only. Default: none.
 	APIKeys []string `json:"api_keys,omitempty"`
 
+	// The origins whose pages may call the tenant's API from a browser, such as
+	// https://app.example.com or https://*.example.com, or * for all. They add
+	// to those of tenant_resolve. Default: none.
+	AllowOrigins []string `json:"allow_origins,omitempty"`
+
 	// The model to use where a request names none. Default: the gateway's.
 	Model string `json:"model,omitempty"`
 
@@ -100,6 +105,7 @@ func (c *TenantConfig) build(repl *caddy.Replacer) (*tenant.Tenant, error) {
 		{"model", func() error { return checkModel(t) }},
 		{"hosts", func() (err error) { t.Hosts, err = each(c.Hosts, tenant.ParseHost); return }},
 		{"api_keys", func() (err error) { t.Keys, err = readKeys(c.APIKeys, repl); return }},
+		{"allow_origins", func() (err error) { t.Origins, err = tenant.ParseOrigins(c.AllowOrigins); return }},
 		{"requests", func() (err error) { t.Requests, err = readRules(c.Requests, true); return }},
 		{"burst", func() (err error) { t.Burst, err = readRules(c.Burst, true); return }},
 		{"tokens", func() (err error) { t.Tokens, err = readRules(c.Tokens, true); return }},

@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
 func init() {
@@ -39,6 +40,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        leeway       <duration>
 //	    }
 //	    user_header <name>
+//	    allow_origin <origin...>|*
 //	    optional
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -65,13 +67,22 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if !d.AllArgs(&h.UserHeader) {
 				return d.ArgErr()
 			}
+		case "allow_origin":
+			origins := d.RemainingArgs()
+			if len(origins) == 0 {
+				return d.ArgErr()
+			}
+			if _, err := tenant.ParseOrigins(origins); err != nil {
+				return d.Errf("allow_origin: %v", err)
+			}
+			h.AllowOrigins = append(h.AllowOrigins, origins...)
 		case "optional":
 			if d.NextArg() {
 				return d.ArgErr()
 			}
 			h.Optional = true
 		default:
-			return d.Errf("unrecognized subdirective '%s', want from, user_header or optional", d.Val())
+			return d.Errf("unrecognized subdirective '%s', want from, user_header, allow_origin or optional", d.Val())
 		}
 	}
 	return nil

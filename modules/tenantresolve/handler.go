@@ -43,8 +43,14 @@ type Handler struct {
 	// false, they are refused.
 	Optional bool `json:"optional,omitempty"`
 
-	app *chat.App
-	log *zap.Logger
+	// The origins whose pages may call this site's API from a browser, such as
+	// https://app.example.com or https://*.example.com, or * for all. Those of
+	// the tenant are added. Default: none.
+	AllowOrigins []string `json:"allow_origins,omitempty"`
+
+	origins tenant.Origins
+	app     *chat.App
+	log     *zap.Logger
 }
 
 // Source is one place to look for a tenant.
@@ -82,8 +88,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.UserHeader == "" {
 		h.UserHeader = record.HeaderUser
 	}
-	app, err := chat.FromContext(ctx)
-	h.app = app
+	var err error
+	if h.origins, err = tenant.ParseOrigins(h.AllowOrigins); err != nil {
+		return fmt.Errorf("allow_origins: %w", err)
+	}
+	h.app, err = chat.FromContext(ctx)
 	return err
 }
 
@@ -150,13 +159,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer func() { done(err) }()
 	rec, w := x.Rec, x.W
 
+	if h.preflight(x) {
+		return nil
+	}
 	if rec.Tenant != nil && !h.mustLogIn(rec) {
+		h.share(x, h.audienceOf(rec.Tenant))
 		return h.again(w, r, rec, next)
 	}
 	found, err := h.resolve(r, rec)
 	if err != nil {
+		h.share(x, h.likelyAudience(x))
 		return apierror.Answer(h.log, w, r, err)
 	}
+	h.share(x, h.audienceOf(found.tenant))
 	user, err := h.userOf(r, found)
 	if err != nil {
 		return apierror.Answer(h.log, w, r, err)
