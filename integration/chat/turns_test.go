@@ -66,6 +66,27 @@ func TestSessionOwnership(t *testing.T) {
 		}
 	})
 
+	t.Run("anonymous sessions are found by their id alone", func(t *testing.T) {
+		id := harness.NewSession()
+		visitor := harness.NewClient(c, "acme", "")
+		visitor.Say(id, "my secret")
+		harness.ReadEvents(t, visitor.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "by name", UserID: "anonymous"})).Rest()
+		resp := visitor.Do(http.MethodPost, "/v1/chat/completions", `{"messages":[{"role":"user","content":"under v1"}]}`, "X-Session-Id", harness.NewSession())
+		harness.ReadAll(t, resp)
+		for who, client := range map[string]*harness.Client{"no name": visitor, "the name": harness.NewClient(c, "acme", "anonymous")} {
+			for _, query := range []string{"", "?limit=1", "?limit=1&before=9999999999999_" + id} {
+				if l := client.List(query); l.Data.Sessions == nil || len(l.Data.Sessions) != 0 || l.Data.NextBefore != "" {
+					t.Errorf("%s: GET /chat%s lists %+v", who, query, l.Data)
+				}
+			}
+			harness.WantFailure(t, client.Do(http.MethodGet, "/chat?limit=0", nil), 400, "invalid_request")
+		}
+		harness.WantList(t, "by its id", harness.Contents(visitor.History(id)), []string{"user: my secret", "assistant: re: my secret"})
+		if resp := visitor.Do(http.MethodDelete, "/chat/"+id, nil); resp.StatusCode != http.StatusOK {
+			t.Errorf("deleting it: %d", resp.StatusCode)
+		}
+	})
+
 	t.Run("the body's userId equals X-User-Id", func(t *testing.T) {
 		id := harness.NewSession()
 		anonymous := harness.NewClient(c, "acme", "")

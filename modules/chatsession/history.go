@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -106,6 +107,10 @@ func (h *Handler) list(x *chat.Exchange) error {
 	after, err := listCursor(x.R.URL.Query().Get("before"))
 	if err != nil {
 		return err
+	}
+	if x.Rec.User == record.Anonymous {
+		// everyone without a name: the id of a session is its visitor's secret
+		return x.OK(sessionPage{Sessions: []shownSession{}})
 	}
 	list, more, err := x.Store.Sessions(x.R.Context(), x.Rec.Tenant.ID, x.Rec.User, after, limit)
 	if err != nil {
