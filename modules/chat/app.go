@@ -56,6 +56,7 @@ type App struct {
 	replaced bool                       // guarded by the tracker
 
 	warnNoTenant sync.Once
+	warned       sync.Map
 }
 
 // CaddyModule returns the Caddy module information.

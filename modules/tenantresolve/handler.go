@@ -92,8 +92,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.origins, err = tenant.ParseOrigins(h.AllowOrigins); err != nil {
 		return fmt.Errorf("allow_origins: %w", err)
 	}
-	h.app, err = chat.FromContext(ctx)
-	return err
+	if h.app, err = chat.FromContext(ctx); err != nil {
+		return err
+	}
+	h.warnOfLogs(ctx)
+	return nil
 }
 
 func (s *Source) provision(log *zap.Logger) error {
