@@ -140,6 +140,7 @@ func (b *Builder) Add(t *Tenant) error {
 	for _, k := range t.Keys {
 		b.g.byKey[k] = t
 	}
+	b.g.origins.merge(t.Origins)
 	return nil
 }
 
@@ -163,7 +164,6 @@ func (g *Registry) conflict(t *Tenant) error {
 			return t.errorf("api key sha256:%s… belongs to tenant %s already%s", k.String()[:8], other.ID, other.at())
 		}
 	}
-	g.origins.merge(t.Origins)
 	return nil
 }
 
