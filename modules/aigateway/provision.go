@@ -51,6 +51,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app
 	h.answers, h.keys = sharedanswer.NewCache(app, h.log), sharedanswer.NewIdempotency(app, h.log)
+	h.warnOfOpen(ctx)
 	h.unreport = app.ReportCircuits(func(tell func(string, string, bool)) { h.table.Report(time.Now(), tell) })
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/budget"
@@ -57,6 +58,10 @@ type App struct {
 
 	warnNoTenant sync.Once
 	warned       sync.Map
+
+	// open are the tenants that anyone can enter, by the server that resolves
+	// them. Only Provision uses it.
+	open map[*caddyhttp.Server][]*tenant.Tenant
 }
 
 // CaddyModule returns the Caddy module information.
@@ -70,6 +75,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision reads the tenants and sets up the store, without opening it.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
+	a.open = make(map[*caddyhttp.Server][]*tenant.Tenant)
 	a.log = ctx.Logger()
 	a.tracker = takeTracker()
 

@@ -95,6 +95,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.app, err = chat.FromContext(ctx); err != nil {
 		return err
 	}
+	h.app.NoteOpen(ctx, h.openTenants())
 	h.warnOfLogs(ctx)
 	return nil
 }

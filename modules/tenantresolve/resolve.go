@@ -73,6 +73,20 @@ func (h *Handler) needsCredential(t *tenant.Tenant) bool {
 	return len(t.Keys) > 0 || h.jwtSource() != nil
 }
 
+// openTenants returns the tenants that are entered without a credential.
+func (h *Handler) openTenants() []*tenant.Tenant {
+	if h.Tenant == "" && h.credentialsOnly() {
+		return nil // nothing else names a tenant
+	}
+	var open []*tenant.Tenant
+	for _, t := range h.app.Tenancy().All() {
+		if (h.Tenant == "" || h.Tenant == t.ID) && !h.needsCredential(t) {
+			open = append(open, t)
+		}
+	}
+	return open
+}
+
 // claims returns what the configuration, an earlier tenant_resolve and the
 // sources say, in this order.
 func (h *Handler) claims(r *http.Request, rec *record.Record, tenants *tenant.Registry, keys []key, tok *token) []claim {

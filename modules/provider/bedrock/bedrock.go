@@ -100,6 +100,9 @@ func (b *Bedrock) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// HasKey implements what Upstream does. Calls without an API key are signed.
+func (b *Bedrock) HasKey() bool { return true }
+
 // checkHeaders refuses headers that would break a call's authorization.
 func (b *Bedrock) checkHeaders() error {
 	for name := range b.Headers {

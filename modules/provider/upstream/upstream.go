@@ -181,6 +181,9 @@ func (u *Upstream) Continues(known bool) bool {
 	return known
 }
 
+// HasKey reports whether calls use a key, which the operator pays for.
+func (u *Upstream) HasKey() bool { return u.APIKey != "" || u.headers.Get("Authorization") != "" }
+
 // Base returns the resolved base URL, without a trailing slash.
 func (u *Upstream) Base() string { return u.base }
 
