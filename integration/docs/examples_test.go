@@ -235,7 +235,7 @@ func wantAccessLog(t testing.TB, c *harness.Caddy) {
 		Model     string `json:"model"`
 		TokensOut int    `json:"tokens_out"`
 	}
-	want := line{Logger: "http.log.access.log0", Tenant: "acme", Model: "fast", TokensOut: 3}
+	want := line{Logger: "http.log.access", Tenant: "acme", Model: "fast", TokensOut: 3}
 	harness.Eventually(t, fmt.Sprintf("the log has %+v", want), func() bool {
 		for text := range strings.Lines(c.Log.String()) {
 			var l line
