@@ -98,7 +98,7 @@ func TestKeysInLogs(t *testing.T) {
 		{"keys_in_files", "chat {\ntenant acme\ntenants *.json\n}\n", resolving("", resolve+"log"), []string{access + " X-Api-Key"}},
 		{"several_times", keyTenants, resolving("", "log\nhandle /a {\n"+resolve+"}\nhandle /b {\n"+resolve+"}"), []string{access + " X-Api-Key"}},
 		{"another_site's_log", keyTenants, resolving("a.test", resolve+filtered) + resolving("b.test", "log {\noutput stdout\n}\nrespond hi"), nil},
-		{"only_another_site's_log", keyTenants, "http://a.test {\n"+resolve+"}\nhttp://b.test {\nlog\nrespond hi\n}", nil},
+		{"only_another_site's_log", keyTenants, "http://a.test {\n" + resolve + "}\nhttp://b.test {\nlog\nrespond hi\n}", nil},
 		{"the_log_of_one_of_two_sites", keyTenants, resolving("a.test", "log {\noutput stdout\n}\n"+resolve) + resolving("b.test", filtered+resolve), []string{log0 + " X-Api-Key"}},
 		{"a_wildcard's_log", keyTenants, resolving("*.a.test", "log {\noutput stdout\n}\n"+resolve) + resolving("b.test", "respond hi"), []string{log0 + " X-Api-Key"}},
 	} {
