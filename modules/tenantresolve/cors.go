@@ -51,22 +51,23 @@ var exposedHeaders = strings.Join([]string{
 
 // audience is the web pages that may read an answer.
 type audience struct {
-	// lists are of those who answer for what happens here. Pages that they name
-	// may also send cookies.
-	lists []tenant.Origins
+	// site and own are the lists of the site and of the request's tenant. Pages
+	// that they name may also send cookies.
+	site, own tenant.Origins
 
 	// others are of tenants that may not be concerned. A page of theirs must not
 	// act with the cookies of another one's visitor.
 	others tenant.Origins
 }
 
-// audienceOf returns the pages for the answers of a tenant, nil for a request that
-// passes without one.
+// audienceOf returns the pages for the answers of a tenant, or of the site where a
+// request passes without one.
 func (h *Handler) audienceOf(t *tenant.Tenant) audience {
-	if t == nil {
-		return audience{lists: []tenant.Origins{h.origins}}
+	a := audience{site: h.origins}
+	if t != nil {
+		a.own = t.Origins
 	}
-	return audience{lists: []tenant.Origins{h.origins, t.Origins}}
+	return a
 }
 
 // likelyAudience is for a request whose tenant is not known: a preflight, which
@@ -91,19 +92,17 @@ func (h *Handler) likelyAudience(x *chat.Exchange) audience {
 // admits returns the value of Access-Control-Allow-Origin for a request's Origin,
 // empty if its page must not read the answer, and whether it may send cookies.
 func (a audience) admits(sent string) (allowed string, cookies bool) {
-	if origin, ok := tenant.ParseOrigin(sent); ok {
-		names := func(l tenant.Origins) bool { return l.Names(origin) }
-		if slices.ContainsFunc(a.lists, names) {
-			return sent, true
-		}
-		if names(a.others) {
-			return sent, false
-		}
-	}
-	if a.others.Any() || slices.ContainsFunc(a.lists, tenant.Origins.Any) {
+	origin, ok := tenant.ParseOrigin(sent)
+	switch {
+	case ok && (a.site.Names(origin) || a.own.Names(origin)):
+		return sent, true
+	case ok && a.others.Names(origin):
+		return sent, false
+	case a.site.Any(), a.own.Any(), a.others.Any():
 		return "*", false
+	default:
+		return "", false
 	}
-	return "", false
 }
 
 // sharesAnswers reports whether any page of another origin may read answers.
