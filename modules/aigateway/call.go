@@ -79,7 +79,7 @@ func (h *Handler) newCall(x *chat.Exchange, req *request, choice route.Choice) *
 	c := &call{h: h, x: x, req: req, choice: choice, begun: time.Now()}
 	c.order = choice.Order(c.begun)
 	c.given = h.Timeouts
-	if m := h.model(choice); m != nil {
+	if m := h.alias(choice); m != nil {
 		c.given = m.or(h.Timeouts)
 	}
 	c.deadline = c.begun.Add(c.tryDuration())

@@ -107,9 +107,9 @@ func (h *Handler) buildTable(names []string) error {
 	return err
 }
 
-// model returns the block of the alias that was chosen; nil for a name without
+// alias returns the block of the alias that was chosen; nil for a name without
 // one.
-func (h *Handler) model(c route.Choice) *Model { return h.byName[c.Label] }
+func (h *Handler) alias(c route.Choice) *Model { return h.byName[c.Label] }
 
 // circuit returns the settings of the circuit breakers.
 func (h *Handler) circuit() route.Circuit {

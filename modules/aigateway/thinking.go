@@ -12,7 +12,7 @@ import (
 // thinks reports whether a target may be silent for minutes before its first
 // token, because its model reasons.
 func (c *call) thinks(t route.Target) bool {
-	if m := c.h.model(c.choice); m != nil && m.Thinks {
+	if m := c.h.alias(c.choice); m != nil && m.Thinks {
 		return true
 	}
 	return c.req.reasons || price.Thinks(t.Model)

@@ -134,7 +134,7 @@ func (a *App) Start() error {
 // Stop leaves the store open: handlers of this configuration may still be
 // serving requests. Cleanup lets go of it.
 func (a *App) Stop() error {
-	a.tracker.close(a) // exitWatch has done so, unless a start has failed
+	a.tracker.close(a) // its stop has done so, unless a start has failed
 	return nil
 }
 
