@@ -245,13 +245,13 @@ func TestSessionRoutes(t *testing.T) {
 
 	t.Run("methods other than HEAD are 405 with Allow", func(t *testing.T) {
 		for _, tc := range []struct{ method, path, allow string }{
-			{"PUT", "/chat", "GET, POST"},
-			{"DELETE", "/chat", "GET, POST"},
+			{"PUT", "/chat", "GET, HEAD, POST"},
+			{"DELETE", "/chat", "GET, HEAD, POST"},
 			{"GET", "/chat/" + session, "DELETE"},
 			{"POST", "/chat/" + session, "DELETE"},
-			{"POST", "/chat/" + session + "/history", "GET"},
-			{"DELETE", "/chat/" + session + "/history", "GET"},
-			{"POST", "/chat/" + session + "/stream", "GET"},
+			{"POST", "/chat/" + session + "/history", "GET, HEAD"},
+			{"DELETE", "/chat/" + session + "/history", "GET, HEAD"},
+			{"POST", "/chat/" + session + "/stream", "GET, HEAD"},
 			{"GET", "/chat/" + session + "/cancel", "POST"},
 			{"OPTIONS", "/chat/" + session + "/cancel", "POST"},
 		} {

@@ -271,7 +271,7 @@ func TestStatefulPassesOn(t *testing.T) {
 		if got := harness.ReadAll(t, resp); got != "no JSON either" || resp.Header.Get("X-Tenant-Id") != "" {
 			t.Errorf("%q, %v", got, resp.Header)
 		}
-		for _, path := range []string{"/v1/embeddings", "/v1/chat/completions/", "/v1/models"} {
+		for _, path := range []string{"/v1/embeddings", "/v1/chat/completions/x", "/v1/models"} {
 			b := ann.Start(ann.Request(http.MethodPost, path, odd, "X-Session-Id", "no uuid"))
 			call := up.Call()
 			if call.Body != odd {

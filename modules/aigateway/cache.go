@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 )
@@ -15,7 +16,7 @@ func (h *Handler) cached(x *chat.Exchange, req *request, choice route.Choice) er
 		return h.call(x, req, choice)
 	}
 	e := sharedanswer.Entry{
-		Key:   sharedanswer.KeyOf("cache", h.fingerprint, x.R.URL.Path, choice.Name, choice.Primary.String(), string(req.body)),
+		Key:   sharedanswer.KeyOf("cache", h.fingerprint, record.Path(x.R), choice.Name, choice.Primary.String(), string(req.body)),
 		TTL:   time.Duration(h.Cache),
 		Fresh: strings.Contains(strings.ToLower(strings.Join(x.R.Header.Values("Cache-Control"), ",")), "no-cache"),
 	}

@@ -26,7 +26,7 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done f
 	rec := record.Begin(r)
 	rec.SetHeader(w, record.HeaderTrace, rec.TraceID)
 	r.Header.Set(record.HeaderTrace, rec.TraceID)
-	if strings.HasPrefix(r.URL.Path, "/v1/") {
+	if record.IsV1(record.Path(r)) {
 		// where OpenAI's clients look for it
 		rec.SetHeader(w, "X-Request-Id", rec.TraceID)
 	}

@@ -3,7 +3,6 @@ package chatratelimit
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
@@ -24,7 +23,7 @@ func (g *gauges) setHeaders(w http.ResponseWriter, r *http.Request, rec *record.
 	} else {
 		g.setSlotHeaders(w, rec, now)
 	}
-	if !strings.HasPrefix(r.URL.Path, "/v1/") {
+	if !record.IsV1(record.Path(r)) {
 		return
 	}
 	if tight := g.tightestOf(false); tight != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -114,7 +115,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.ContextTokens == nil {
 		h.ContextTokens = new(8000)
 	}
-	h.Path = strings.TrimRight(h.Path, "/")
+	h.Path = strings.TrimRight(record.CleanPath(h.Path), "/")
 	app, err := chat.FromContext(ctx)
 	h.app, h.keys = app, sharedanswer.NewIdempotency(app, h.log)
 	return err
@@ -135,7 +136,7 @@ func (h *Handler) Validate() error {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
-	path, ok := h.subpath(r.URL.Path)
+	path, ok := h.subpath(record.Path(r))
 	if !ok && !remembers(r) {
 		return next.ServeHTTP(w, r)
 	}

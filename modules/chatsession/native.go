@@ -76,8 +76,7 @@ func (t *turn) forward(m *message, msgs []*store.Message) *http.Request {
 
 	r := t.request(completion(t.model, msgs, *m.Stream))
 	r.Method = http.MethodPost
-	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = completionsPath, "", ""
-	r.RequestURI = completionsPath
+	r.URL.RawQuery, r.RequestURI = "", completionsPath
 	r.Header.Del("Accept")
 	r.Header.Del("Last-Event-Id")
 	r.Header.Set("Content-Type", "application/json")

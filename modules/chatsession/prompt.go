@@ -60,6 +60,7 @@ func (t *turn) request(body []byte) *http.Request {
 	} {
 		r.Header.Del(name)
 	}
+	r.URL.Path, r.URL.RawPath = completionsPath, "" // without the slashes that were forgiven
 	r.Header.Set(record.HeaderTenant, t.x.Rec.Tenant.ID)
 	r.Header.Set(record.HeaderUser, t.x.Rec.User)
 	// as ai_gateway's providers do, in case this is a reverse_proxy to a model

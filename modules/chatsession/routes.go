@@ -73,6 +73,9 @@ func allowed(methods map[string]route) string {
 	var list []string
 	for m := range methods {
 		list = append(list, m)
+		if m == http.MethodGet {
+			list = append(list, http.MethodHead)
+		}
 	}
 	slices.Sort(list)
 	return strings.Join(list, ", ")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -25,7 +26,7 @@ const maxChoices = 1000
 // session.
 func remembers(r *http.Request) bool {
 	_, named := r.Header[headerSession]
-	return named && r.URL.Path == completionsPath && r.Method == http.MethodPost
+	return named && record.Path(r) == completionsPath && r.Method == http.MethodPost
 }
 
 // sessionOf returns the session in the header of a chat completions request.

@@ -90,7 +90,7 @@ type keyed struct {
 }
 
 func (d *Idempotency) keyed(x *KeyedRequest) *keyed {
-	key := KeyOf("idempotent", x.Rec.User, x.R.URL.Path, x.Key)
+	key := KeyOf("idempotent", x.Rec.User, record.Path(x.R), x.Key)
 	id := uuid.NewHash(sha256.New(), uuid.NameSpaceOID, []byte(key), 8)
 	return &keyed{
 		Idempotency: d,
