@@ -95,7 +95,7 @@ func TestHandleErrors(t *testing.T) {
 			}
 		}
 		resp = harness.Visit(c, "PUT", "/chat", "own.test", "X-Tenant-Id", "acme")
-		if text := harness.ReadAll(t, resp); resp.Header.Get("Allow") != "GET, POST" || resp.Header.Get("X-RateLimit-Limit") == "" {
+		if text := harness.ReadAll(t, resp); resp.Header.Get("Allow") != "GET, HEAD, POST" || resp.Header.Get("X-RateLimit-Limit") == "" {
 			t.Errorf("headers %v of %q", resp.Header, text)
 		}
 	})

@@ -154,49 +154,28 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	e, ok := h.match(r.URL.Path)
+	rt, ok := h.match(record.Path(r))
 	if !ok {
-		return next.ServeHTTP(w, r)
+		return h.passOn(w, r, next)
 	}
 	x, done := h.app.Enter(w, r)
 	defer done(nil)
 
-	if err := h.serve(x, e); err != nil {
+	if err := h.serve(x, rt); err != nil {
 		return apierror.Answer(h.log, x.W, r, err)
 	}
 	return nil
 }
 
-// endpoint is one of the handler's routes.
-type endpoint struct {
-	method string
-	serve  func(*Handler, *chat.Exchange) error
-}
-
-var endpoints = map[string]endpoint{
-	"/v1/chat/completions": {http.MethodPost, (*Handler).completions},
-	"/v1/embeddings":       {http.MethodPost, (*Handler).embeddings},
-	"/v1/models":           {http.MethodGet, (*Handler).models},
-	"/v1/health":           {http.MethodGet, (*Handler).health},
-}
-
-func (h *Handler) match(path string) (endpoint, bool) {
-	if h.HealthPath != "" && path == h.HealthPath {
-		path = "/v1/health"
-	}
-	e, ok := endpoints[path]
-	return e, ok
-}
-
 // serve answers a request, or returns why it could not.
-func (h *Handler) serve(x *chat.Exchange, e endpoint) error {
+func (h *Handler) serve(x *chat.Exchange, rt endpoint) error {
 	if err := h.requireTenant(x); err != nil {
 		return err
 	}
-	if x.R.Method != e.method && (e.method != http.MethodGet || x.R.Method != http.MethodHead) {
-		return apierror.MethodNotAllowed(e.method)
+	if !rt.allows(x.R.Method) {
+		return apierror.MethodNotAllowed(rt.allowed())
 	}
-	return e.serve(h, x)
+	return rt.serve(h, x)
 }
 
 func (h *Handler) requireTenant(x *chat.Exchange) error {

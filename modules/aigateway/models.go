@@ -2,9 +2,12 @@ package aigateway
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
 type modelList struct {
@@ -28,7 +31,22 @@ func (h *Handler) models(x *chat.Exchange) error {
 	}
 	list := modelList{Object: "list", Data: []modelInfo{}}
 	for _, c := range h.table.List(named, mayUse(x.Rec.Tenant)) {
-		list.Data = append(list.Data, modelInfo{c.Name, "model", h.loaded.Unix(), c.Primary.Provider})
+		list.Data = append(list.Data, h.info(c))
 	}
 	return apierror.WriteJSON(x.W, http.StatusOK, list)
+}
+
+// model serves GET /v1/models/{id}. A model that the tenant may not use does not
+// exist for it.
+func (h *Handler) model(x *chat.Exchange) error {
+	id := strings.TrimPrefix(record.Path(x.R), pathModels+"/")
+	c, err := h.table.Resolve(id, mayUse(x.Rec.Tenant))
+	if err != nil {
+		return apierror.ModelUnknown()
+	}
+	return apierror.WriteJSON(x.W, http.StatusOK, h.info(c))
+}
+
+func (h *Handler) info(c route.Choice) modelInfo {
+	return modelInfo{c.Name, "model", h.loaded.Unix(), c.Primary.Provider}
 }

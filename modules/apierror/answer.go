@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -161,18 +160,21 @@ func write(w http.ResponseWriter, r *http.Request, rec *record.Record, e *Error)
 	if rec != nil {
 		traceID = rec.TraceID
 	}
-	var doc any = failure{Error: detail{e.Code, e.Message}, TraceID: traceID}
-	if isOpenAI(r) {
-		doc = openAI(e, traceID)
-	}
-	return WriteJSON(w, e.Status, doc)
+	return WriteJSON(w, e.Status, bodyOf(r, e, traceID))
 }
 
-// isOpenAI says whether a client uses OpenAI's API, by the path that it asked
-// for or by what handle_path has left of it.
-func isOpenAI(r *http.Request) bool {
-	const prefix = "/v1/"
-	return strings.HasPrefix(r.URL.Path, prefix) || strings.HasPrefix(originalRequest(r).URL.Path, prefix)
+// bodyOf returns the failure in the shape of the API that a client uses, by the
+// path that it asked for or by what handle_path has left of it.
+func bodyOf(r *http.Request, e *Error, traceID string) any {
+	asked, now := record.Path(originalRequest(r)), record.Path(r)
+	switch {
+	case isAnthropic(asked) || isAnthropic(now):
+		return anthropic(e, traceID)
+	case record.IsV1(asked) || record.IsV1(now):
+		return openAI(e, traceID)
+	default:
+		return failure{Error: detail{e.Code, e.Message}, TraceID: traceID}
+	}
 }
 
 // openAI returns the failure as OpenAI's error body, ready to be encoded as

@@ -1,0 +1,107 @@
+package aigateway
+
+import (
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/record"
+)
+
+// endpoint is one of the handler's routes.
+type endpoint struct {
+	method string
+	serve  func(*Handler, *chat.Exchange) error
+}
+
+const (
+	pathHealth = "/v1/health"
+	pathModels = "/v1/models"
+)
+
+var endpoints = map[string]endpoint{
+	"/v1/chat/completions": {http.MethodPost, (*Handler).completions},
+	"/v1/embeddings":       {http.MethodPost, (*Handler).embeddings},
+	pathModels:             {http.MethodGet, (*Handler).models},
+	pathHealth:             {http.MethodGet, (*Handler).health},
+}
+
+// match returns the route of a clean path.
+func (h *Handler) match(path string) (endpoint, bool) {
+	if h.HealthPath != "" && path == record.CleanPath(h.HealthPath) {
+		path = pathHealth
+	}
+	if strings.HasPrefix(path, pathModels+"/") {
+		return endpoint{http.MethodGet, (*Handler).model}, true
+	}
+	e, ok := endpoints[path]
+	return e, ok
+}
+
+// allows reports whether the route serves a method. GET includes HEAD, of whose
+// answer the server leaves the body out.
+func (e endpoint) allows(method string) bool {
+	return method == e.method || method == http.MethodHead && e.method == http.MethodGet
+}
+
+// allowed returns the methods of the route as an Allow header lists them.
+func (e endpoint) allowed() string {
+	if e.method == http.MethodGet {
+		return http.MethodGet + ", " + http.MethodHead
+	}
+	return e.method
+}
+
+// passOn lets the next handler answer. If none does, Caddy sends an empty 200,
+// which a client of a model API takes for an answer: under /v1 it is a 404.
+func (h *Handler) passOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !record.IsV1(record.Path(r)) {
+		return next.ServeHTTP(w, r)
+	}
+	noted := &notingWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+	if err := next.ServeHTTP(noted, r); err != nil || noted.begun || !unhandled(r) {
+		return err
+	}
+	x, done := h.app.Enter(w, r)
+	defer done(nil)
+	return apierror.Answer(h.log, x.W, r, apierror.NotFound())
+}
+
+// unhandled reports whether a request has reached the end of Caddy's routes.
+// An answer without a body, such as that of respond 200, does not.
+func unhandled(r *http.Request) bool {
+	end, _ := caddyhttp.GetVar(r.Context(), "unhandled").(bool)
+	return end
+}
+
+// notingWriter notes that an answer has begun.
+type notingWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	begun bool
+}
+
+func (w *notingWriter) WriteHeader(status int) {
+	w.begun = w.begun || status >= http.StatusOK
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+func (w *notingWriter) Write(p []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriterWrapper.Write(p)
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (w *notingWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.begun = true
+	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*notingWriter)(nil)
+	_ io.ReaderFrom       = (*notingWriter)(nil)
+)
