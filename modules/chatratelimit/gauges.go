@@ -3,6 +3,7 @@ package chatratelimit
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -79,15 +80,31 @@ func scopeKey(r *http.Request, rec *record.Record, scope string) string {
 	case limit.ScopeTenant:
 		return "tenant"
 	case limit.ScopeIP:
-		return "ip:" + record.ClientIP(r)
+		return "ip:" + addressKey(record.ClientIP(r))
 	case limit.ScopeUser:
 		if rec.User == record.Anonymous {
-			return "anonymous:" + record.ClientIP(r)
+			return "anonymous:" + addressKey(record.ClientIP(r))
 		}
 		return "user:" + rec.User
 	}
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	return "custom:" + scope + ":" + repl.ReplaceAll(scope, "")
+}
+
+// addressKey names whom an address counts for. An IPv4 address written as IPv6 is
+// the IPv4 one. Of other IPv6 addresses the first 64 bits count, because a
+// customer of a network usually has all of the rest.
+func addressKey(ip string) string {
+	const network = 64
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ip
+	}
+	if addr = addr.Unmap(); addr.Is4() {
+		return addr.String()
+	}
+	prefix, _ := addr.Prefix(network) // the length is valid
+	return prefix.String()
 }
 
 // closed lets nothing through, and with it no other take of its request.

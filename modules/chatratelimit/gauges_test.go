@@ -138,3 +138,23 @@ func TestPlans(t *testing.T) {
 		t.Errorf("%d plans are kept", n)
 	}
 }
+
+func TestAddressKey(t *testing.T) {
+	for ip, want := range map[string]string{
+		"192.0.2.7":             "192.0.2.7",
+		"::ffff:192.0.2.7":      "192.0.2.7",
+		"::ffff:c000:207":       "192.0.2.7",
+		"::ffff:192.0.2.7%eth0": "192.0.2.7",
+		"2001:db8:a:b:1:2:3:4":  "2001:db8:a:b::/64",
+		"2001:0DB8:A:B::":       "2001:db8:a:b::/64",
+		"fe80::1%eth0":          "fe80::/64",
+		"::1":                   "::/64",
+		"":                      "",
+		"@":                     "@", // a Unix socket
+		"not an address":        "not an address",
+	} {
+		if got := addressKey(ip); got != want {
+			t.Errorf("addressKey(%q) = %q, want %q", ip, got, want)
+		}
+	}
+}
