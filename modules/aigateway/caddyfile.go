@@ -56,6 +56,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    circuit_breaker     off|<failures> [<pause>]
 //	    cache               <duration>
 //	    max_body            <size>
+//	    read_timeout        <duration>
+//	    keep_alive          <duration>
 //	    health_path         <path>
 //	    tenant              <id>|none
 //	}
@@ -249,7 +251,7 @@ func parsePrice(in, out string) (*Price, error) {
 // options are the subdirectives that take one value.
 var options = []string{
 	"default_model", "model_override", "retries", "retry_after_max", "try_duration",
-	"response_timeout", "first_token_timeout", "stall_timeout", "rescue", "cache", "max_body", "health_path", "tenant",
+	"response_timeout", "first_token_timeout", "stall_timeout", "rescue", "cache", "max_body", "read_timeout", "keep_alive", "health_path", "tenant",
 }
 
 // providerOptions are subdirectives of a provider block.
@@ -289,6 +291,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 		h.Cache, err = chat.ParseDuration(value)
 	case "max_body":
 		h.MaxBody, err = chat.ParseSize(value)
+	case "read_timeout":
+		h.ReadTimeout, err = chat.ParseDuration(value)
+	case "keep_alive":
+		h.KeepAlive, err = chat.ParseDuration(value)
 	}
 	if err != nil {
 		return d.Errf("%s: %v", name, err)

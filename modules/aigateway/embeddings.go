@@ -1,6 +1,8 @@
 package aigateway
 
 import (
+	"time"
+
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
@@ -10,7 +12,7 @@ import (
 
 // embeddings serves POST /v1/embeddings.
 func (h *Handler) embeddings(x *chat.Exchange) error {
-	body, err := chat.ReadBody(x.R, h.MaxBody)
+	body, err := x.ReadBody(h.MaxBody, time.Duration(h.ReadTimeout))
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,14 @@ type Handler struct {
 	// The maximum size of a request's body, in bytes. Default: 10 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
+	// How long a client may take to send a request's body. Default: 30
+	// seconds.
+	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
+
+	// How long a stream may be silent before a comment is sent. Default: 15
+	// seconds.
+	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
+
 	// An additional path for /v1/health. Default: none.
 	HealthPath string `json:"health_path,omitempty"`
 

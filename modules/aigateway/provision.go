@@ -28,6 +28,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.warnUnpriced = new(sync.Once)
 	h.RetryAfterMax = cmp.Or(h.RetryAfterMax, caddy.Duration(5*time.Second))
 	h.MaxBody = cmp.Or(h.MaxBody, 10<<20)
+	h.ReadTimeout = cmp.Or(h.ReadTimeout, caddy.Duration(chat.DefaultReadTimeout))
+	h.KeepAlive = cmp.Or(h.KeepAlive, caddy.Duration(15*time.Second))
 	if h.Retries == nil {
 		h.Retries = new(2)
 	}
@@ -182,6 +184,8 @@ func (h *Handler) checkNumbers() error {
 	}{
 		{"retry_after_max", h.RetryAfterMax},
 		{"cache", h.Cache},
+		{"read_timeout", h.ReadTimeout},
+		{"keep_alive", h.KeepAlive},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("%s: %v: want a duration such as 30s", d.name, time.Duration(d.value))

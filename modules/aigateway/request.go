@@ -1,6 +1,8 @@
 package aigateway
 
 import (
+	"time"
+
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
@@ -36,7 +38,7 @@ type request struct {
 // readRequest reads the body and checks only what the gateway uses. The rest is
 // for the provider to check.
 func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
-	body, err := chat.ReadBody(x.R, h.MaxBody)
+	body, err := x.ReadBody(h.MaxBody, time.Duration(h.ReadTimeout))
 	if err != nil {
 		return nil, err
 	}

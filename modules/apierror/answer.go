@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -42,7 +43,15 @@ func Answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, err error) 
 	}
 	Log(log, rec, e)
 	setHeaders(w, e)
+	if e.leavesBody(r, rec) {
+		w.Header().Set("Connection", "close")
+		defer linger(w, r)
+	}
+	return answer(log, w, r, rec, e)
+}
 
+// answer answers with the site's error routes, or else with our body.
+func answer(log *zap.Logger, w http.ResponseWriter, r *http.Request, rec *record.Record, e *Error) error {
 	body := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		return write(w, r, rec, e)
 	})
@@ -239,6 +248,9 @@ func FromBody(err error, limit int64) *Error {
 	}
 	if he, ok := errors.AsType[caddyhttp.HandlerError](err); ok && he.StatusCode == http.StatusRequestEntityTooLarge {
 		return PayloadTooLarge(limit).Because(err)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return BodyTimeout().Because(err)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return InvalidRequest("body", "ended before it was complete").Because(err)

@@ -33,6 +33,10 @@ type Error struct {
 	// Allow is the Allow header of a 405.
 	Allow string `json:"allow,omitempty"`
 
+	// BodyUnread says that the request's body was not read to its end, and
+	// that the connection is to be closed rather than waited for.
+	BodyUnread bool `json:"-"`
+
 	// Err is the cause. It is logged and never sent.
 	Err error `json:"-"`
 }
@@ -97,6 +101,12 @@ func InvalidJSON(err error) *Error {
 		err = fmt.Errorf("%s at byte %d", what, syntax.ByteOffset)
 	}
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one valid JSON object without duplicate names", Err: err}
+}
+
+// BadJSON is a body that is not one JSON object. why goes on after "the body ...:"
+// and must not quote the body.
+func BadJSON(why string) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one JSON object: " + why}
 }
 
 // InvalidRequest is a field with an unexpected value.
@@ -184,19 +194,32 @@ func SessionBusy() *Error {
 
 // PayloadTooLarge is a body beyond the limit in bytes.
 func PayloadTooLarge(limit int64) *Error {
-	return &Error{Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large", Message: fmt.Sprintf("The body must not exceed %d bytes", limit)}
+	return &Error{Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large", Message: fmt.Sprintf("The body must not exceed %d bytes", limit), BodyUnread: true}
 }
 
 // FieldTooLarge is a part of a body beyond its limit in bytes.
 func FieldTooLarge(field string, limit int64) *Error {
 	e := PayloadTooLarge(limit)
-	e.Message, e.Param = fmt.Sprintf("%s: must not exceed %d bytes", field, limit), field
+	e.Message, e.Param, e.BodyUnread = fmt.Sprintf("%s: must not exceed %d bytes", field, limit), field, false
 	return e
 }
 
 // UnsupportedMediaType is a body that is not JSON.
 func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
+}
+
+// CompressedBody is a body that is compressed.
+func CompressedBody() *Error {
+	e := UnsupportedMediaType()
+	e.Message = "The body is compressed; send it as it is, without Content-Encoding"
+	return e
+}
+
+// BodyTimeout is a body that did not come in time. Clients take 408 for a request
+// that may be sent again.
+func BodyTimeout() *Error {
+	return &Error{Status: http.StatusRequestTimeout, Code: "invalid_request", Message: "body: did not come in time; send it again", Param: "body", BodyUnread: true}
 }
 
 // IdempotencyKeyReused is a key that already belongs to another request.

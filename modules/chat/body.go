@@ -2,47 +2,78 @@ package chat
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
+	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
+
+// DefaultReadTimeout is how long a client may take to send a body.
+const DefaultReadTimeout = 30 * time.Second
 
 // ReadBody returns the request's body: one JSON object of at most limit bytes, in
 // valid UTF-8, without duplicate names and with nothing after it. So all later
-// readers see the same members, whichever duplicate they would pick. Errors are
-// *apierror.Error.
-func ReadBody(r *http.Request, limit int64) ([]byte, error) {
-	if b, ok := r.Body.(*checkedBody); ok && int64(len(b.all)) <= limit {
+// readers see the same members, whichever duplicate they would pick. It waits no
+// longer than timeout for the whole of it. Errors are *apierror.Error.
+func (x *Exchange) ReadBody(limit int64, timeout time.Duration) ([]byte, error) {
+	if b, ok := x.R.Body.(*checkedBody); ok && int64(len(b.all)) <= limit {
 		return b.all, nil
 	}
-	if !isJSON(r.Header.Get("Content-Type")) {
-		return nil, apierror.UnsupportedMediaType()
+	enter := record.OpenGates(x.R)
+	if err := checkHeader(x.R); err != nil {
+		return nil, err
 	}
-	if r.ContentLength > limit {
+	if x.R.ContentLength > limit {
 		return nil, apierror.PayloadTooLarge(limit)
 	}
-	var buf bytes.Buffer
-	if r.ContentLength > 0 {
-		buf.Grow(int(min(r.ContentLength, maxAhead)) + bytes.MinRead)
-	}
-	if _, err := buf.ReadFrom(io.LimitReader(r.Body, limit+1)); err != nil {
-		return nil, apierror.FromBody(err, limit)
-	}
-	body := buf.Bytes()
-	if int64(len(body)) > limit {
-		return nil, apierror.PayloadTooLarge(limit)
+	x.Rec.BodyRead = true
+	body, err := x.readAll(limit, timeout)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkObject(body); err != nil {
 		return nil, err
 	}
-	return body, nil
+	return body, enter()
+}
+
+// checkHeader refuses a body that cannot be JSON before it is read.
+func checkHeader(r *http.Request) error {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return apierror.CompressedBody()
+	}
+	if r.ContentLength == 0 {
+		return apierror.BadJSON("it is empty")
+	}
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return apierror.UnsupportedMediaType()
+	}
+	return nil
+}
+
+func (x *Exchange) readAll(limit int64, timeout time.Duration) ([]byte, error) {
+	// Not every connection has deadlines. Without one Caddy's own idle timeout
+	// is left.
+	rc := http.NewResponseController(x.W)
+	if rc.SetReadDeadline(time.Now().Add(timeout)) == nil {
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	}
+	var buf bytes.Buffer
+	if n := x.R.ContentLength; n > 0 {
+		buf.Grow(int(min(n, maxAhead)) + bytes.MinRead)
+	}
+	if _, err := buf.ReadFrom(io.LimitReader(x.R.Body, limit+1)); err != nil {
+		return nil, apierror.FromBody(err, limit)
+	}
+	if int64(buf.Len()) > limit {
+		return nil, apierror.PayloadTooLarge(limit)
+	}
+	return buf.Bytes(), nil
 }
 
 // checkedBody is a body that needs no check by ReadBody.
@@ -76,24 +107,4 @@ func isJSON(contentType string) bool {
 	}
 	charset := params["charset"]
 	return charset == "" || strings.EqualFold(charset, "utf-8")
-}
-
-func checkObject(body []byte) error {
-	if jsontext.Value(body).IsValid() && jsontext.Value(body).Kind() == jsontext.KindBeginObject {
-		return nil
-	}
-	// parse it again for an error with details
-	d := jsontext.NewDecoder(bytes.NewReader(body))
-	v, err := d.ReadValue()
-	if err != nil {
-		return apierror.InvalidJSON(err)
-	}
-	kind := v.Kind()
-	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return apierror.InvalidJSON(errors.New("data after the JSON value"))
-	}
-	if kind != jsontext.KindBeginObject {
-		return apierror.InvalidRequest("body", "want a JSON object")
-	}
-	return nil
 }

@@ -6,7 +6,15 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
+
+func read(r *http.Request, limit int64) ([]byte, error) {
+	x := &Exchange{W: httptest.NewRecorder(), R: r, Rec: new(record.Record)}
+	return x.ReadBody(limit, time.Minute)
+}
 
 func TestCheckedBody(t *testing.T) {
 	const doc = `{"model":"m"}`
@@ -17,20 +25,20 @@ func TestCheckedBody(t *testing.T) {
 		return r
 	}
 	t.Run("taken_as_it_is", func(t *testing.T) {
-		got, err := ReadBody(request(), int64(len(doc)))
+		got, err := read(request(), int64(len(doc)))
 		if err != nil || string(got) != doc {
 			t.Errorf("%q, %v", got, err)
 		}
 	})
 	t.Run("too_large", func(t *testing.T) {
-		if got, err := ReadBody(request(), int64(len(doc))-1); err == nil {
+		if got, err := read(request(), int64(len(doc))-1); err == nil {
 			t.Errorf("%q is taken", got)
 		}
 	})
 	t.Run("any_reader_reads_it", func(t *testing.T) {
 		r := request()
 		r.Body = io.NopCloser(io.LimitReader(r.Body, 100))
-		got, err := ReadBody(r, 100)
+		got, err := read(r, 100)
 		if err != nil || string(got) != doc || r.ContentLength != int64(len(doc)) || r.Header.Get("Content-Length") != "13" {
 			t.Errorf("%q, %v, %d", got, err, r.ContentLength)
 		}
@@ -44,7 +52,7 @@ func TestReadBodyLength(t *testing.T) {
 	r.ContentLength = 1 << 40
 	n := testing.AllocsPerRun(1, func() {
 		r.Body = io.NopCloser(strings.NewReader(`{}`))
-		if _, err := ReadBody(r, 1<<41); err != nil {
+		if _, err := read(r, 1<<41); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -35,6 +35,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	    context_tokens    <count>
 //	    max_message_chars <count>
 //	    max_body          <size>
+//	    read_timeout      <duration>
 //	    system            <prompt>
 //	    on_disconnect     continue|cancel
 //	    resume_window     <duration>
@@ -75,6 +76,7 @@ func (h *Handler) setters() map[string]func(string) error {
 		"context_tokens":    optionalCount(&h.ContextTokens),
 		"max_message_chars": count(&h.MaxMessageChars),
 		"max_body":          parsed(&h.MaxBody, chat.ParseSize),
+		"read_timeout":      parsed(&h.ReadTimeout, chat.ParseDuration),
 		"system":            text(&h.System),
 		"on_disconnect":     h.setOnDisconnect,
 		"resume_window":     parsed(&h.ResumeWindow, chat.ParseDuration),

@@ -64,6 +64,10 @@ type Handler struct {
 	// The maximum size of a request's body, in bytes. Default: 65536.
 	MaxBody int64 `json:"max_body,omitempty"`
 
+	// How long a client may take to send a request's body. Default: 30
+	// seconds.
+	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
+
 	// The system prompt. A tenant's own setting wins. Default: none.
 	System string `json:"system,omitempty"`
 
@@ -106,6 +110,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.MaxMessages = cmp.Or(h.MaxMessages, 1000)
 	h.MaxMessageChars = cmp.Or(h.MaxMessageChars, 10_000)
 	h.MaxBody = cmp.Or(h.MaxBody, 64<<10)
+	h.ReadTimeout = cmp.Or(h.ReadTimeout, caddy.Duration(chat.DefaultReadTimeout))
 	h.OnDisconnect = cmp.Or(h.OnDisconnect, disconnectContinue)
 	h.ResumeWindow = cmp.Or(h.ResumeWindow, caddy.Duration(5*time.Minute))
 	h.KeepAlive = cmp.Or(h.KeepAlive, caddy.Duration(15*time.Second))
@@ -129,7 +134,7 @@ func (h *Handler) Validate() error {
 	case h.OnDisconnect != disconnectContinue && h.OnDisconnect != disconnectCancel:
 		return fmt.Errorf("on_disconnect: %q: want continue or cancel", h.OnDisconnect)
 	case h.Retention < 0, h.MaxMessages < 0, *h.ContextMessages < 0, *h.ContextTokens < 0,
-		h.MaxMessageChars < 0, h.MaxBody < 0, h.ResumeWindow < 0, h.KeepAlive < 0:
+		h.MaxMessageChars < 0, h.MaxBody < 0, h.ReadTimeout < 0, h.ResumeWindow < 0, h.KeepAlive < 0:
 		return errors.New("durations, counts and sizes: want values of at least 0")
 	}
 	return h.app.CheckTenant(h.Tenant)

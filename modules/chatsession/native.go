@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -121,7 +122,7 @@ type message struct {
 // readMessage reads and checks the body, and sets the session and the user in
 // the record.
 func (h *Handler) readMessage(x *chat.Exchange) (*message, error) {
-	body, err := chat.ReadBody(x.R, h.MaxBody)
+	body, err := x.ReadBody(h.MaxBody, time.Duration(h.ReadTimeout))
 	if err != nil {
 		return nil, err
 	}

@@ -8,12 +8,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // FuzzMessage holds what POST /chat accepts to the contract, and what it
@@ -50,7 +52,8 @@ func FuzzMessage(f *testing.F) {
 func readFuzzed(body []byte, maxChars int) (*message, error) {
 	r := httptest.NewRequest(http.MethodPost, "/chat", bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
-	checked, err := chat.ReadBody(r, int64(len(body)))
+	x := &chat.Exchange{R: r, Rec: new(record.Record)}
+	checked, err := x.ReadBody(int64(len(body)), time.Minute)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/tidwall/gjson"
@@ -63,7 +64,7 @@ type sentCompletion struct {
 
 // complete serves POST /v1/chat/completions with a session.
 func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
-	req, err := h.readCompletion(x.R)
+	req, err := h.readCompletion(x)
 	if err != nil {
 		return err
 	}
@@ -108,8 +109,8 @@ func (h *Handler) converse(x *chat.Exchange, req *sentCompletion, next caddyhttp
 }
 
 // readCompletion reads and checks the body.
-func (h *Handler) readCompletion(r *http.Request) (*sentCompletion, error) {
-	body, err := chat.ReadBody(r, h.maxCompletion())
+func (h *Handler) readCompletion(x *chat.Exchange) (*sentCompletion, error) {
+	body, err := x.ReadBody(h.maxCompletion(), time.Duration(h.ReadTimeout))
 	if err != nil {
 		return nil, err
 	}

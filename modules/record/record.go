@@ -72,6 +72,9 @@ type Record struct {
 	// Call is what is known of the model call. SetCall changes it.
 	Call Call
 
+	// BodyRead says that a handler has read the body, or begun to.
+	BodyRead bool
+
 	// ErrorCode is the code of the failure that was answered, empty where
 	// all went well.
 	ErrorCode string
