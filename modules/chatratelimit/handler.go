@@ -130,9 +130,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	w, r = x.W, x.R
 
 	g := h.gauges(r, rec)
-	release, granted, err := h.take(r.Context(), rec.Tenant.ID, g)
+	release, granted, err := h.take(r, rec.Tenant.ID, g)
 	if err != nil {
-		return h.storeFailed(w, r, next, err)
+		if err := h.withoutStore(err); err != nil {
+			return apierror.Answer(h.log, w, r, err)
+		}
+		return next.ServeHTTP(w, r)
 	}
 	defer release()
 
@@ -156,12 +159,12 @@ func (h *Handler) gauges(r *http.Request, rec *record.Record) *gauges {
 }
 
 // take counts the request. The release of a refused one does nothing.
-func (h *Handler) take(ctx context.Context, tenantID string, g *gauges) (release func(), granted bool, err error) {
+func (h *Handler) take(r *http.Request, tenantID string, g *gauges) (release func(), granted bool, err error) {
 	s, endLease, err := h.app.Lease()
 	if err != nil {
 		return nil, false, err
 	}
-	if granted, err = g.ask(ctx, s, tenantID); err != nil {
+	if granted, err = g.ask(r.Context(), s, tenantID); err != nil {
 		endLease()
 		return nil, false, err
 	}
@@ -169,31 +172,26 @@ func (h *Handler) take(ctx context.Context, tenantID string, g *gauges) (release
 		endLease()
 		return func() {}, granted, nil
 	}
+	sl := h.newSlots(r.Context(), s, tenantID, g.takes)
+	sl.awaitBody(r)
 	return func() {
-		defer endLease()
-		// the slot must come back even when the request was cancelled
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-		defer cancel()
-		if err := s.Release(ctx, tenantID, g.takes); err != nil {
-			h.app.StoreFailed("release")
-			h.log.Error("giving back a concurrent request", zap.String("tenant", tenantID), zap.Error(err))
-		}
+		sl.end()
+		endLease()
 	}, true, nil
 }
 
-// releaseTimeout bounds how long a finished request waits for the store.
-const releaseTimeout = 5 * time.Second
-
-func (h *Handler) storeFailed(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, err error) error {
+// withoutStore returns what a request is answered for which the store could not be
+// asked, or nil if on_store_error lets it through.
+func (h *Handler) withoutStore(err error) error {
 	if errors.Is(err, context.Canceled) {
-		return apierror.Answer(h.log, w, r, err) // the client is gone, and the store is well
+		return err // the client is gone, and the store is well
 	}
 	h.app.StoreFailed("take")
 	if h.OnStoreError == onErrorDeny {
-		return apierror.Answer(h.log, w, r, apierror.StorageUnavailable(err))
+		return apierror.StorageUnavailable(err)
 	}
 	h.log.Error("letting a request through without limits", zap.Error(err))
-	return next.ServeHTTP(w, r)
+	return nil
 }
 
 // Interface guards
