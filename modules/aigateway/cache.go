@@ -21,7 +21,7 @@ func (h *Handler) cached(x *chat.Exchange, req *request, choice route.Choice) er
 		Fresh: strings.Contains(strings.ToLower(strings.Join(x.R.Header.Values("Cache-Control"), ",")), "no-cache"),
 	}
 	x.SetHeader(sharedanswer.HeaderCache, chat.CacheMiss)
-	asks := &sharedanswer.Request{Exchange: x, Stream: req.stream}
+	asks := &sharedanswer.Request{Exchange: x, Stream: req.stream, KeepAlive: time.Duration(h.KeepAlive)}
 	hit, err := h.answers.Answer(asks, e, func(x *chat.Exchange) error { return h.call(x, req, choice) })
 	result := chat.CacheMiss
 	switch {

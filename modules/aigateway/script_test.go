@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/echo"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 	_ "github.com/caddy-chat/caddy-chat/modules/store/badger"
 )
 
@@ -263,16 +265,13 @@ func read(w *httptest.ResponseRecorder) answer {
 		a.frames = append(a.frames, doc)
 		return a
 	}
-	for event := range strings.SplitSeq(w.Body.String(), "\n\n") {
-		data, ok := strings.CutPrefix(event, "data: ")
-		if !ok {
-			continue // a comment, or the end
-		}
-		if data == "[DONE]" {
+	events := sse.NewDecoder(bytes.NewReader(w.Body.Bytes()), sse.MaxEvent)
+	for ev, err := events.Next(); err == nil; ev, err = events.Next() {
+		if string(ev.Data) == "[DONE]" {
 			a.done = true
 			continue
 		}
-		frame := gjson.Parse(data)
+		frame := gjson.Parse(string(ev.Data))
 		a.frames = append(a.frames, frame)
 		a.text += frame.Get("choices.0.delta.content").Str
 		for _, c := range frame.Get("choices").Array() {

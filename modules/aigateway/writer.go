@@ -11,9 +11,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// keepAlive is how long a stream may be silent before a comment is sent.
-const keepAlive = 15 * time.Second
-
 // chunkWriter writes a stream in OpenAI's format: as events, or as chunks to a
 // handler in front that is a chat.ChunkTaker. It gathers them until flush.
 type chunkWriter struct {
@@ -32,7 +29,7 @@ type chunkWriter struct {
 func newChunkWriter(c *call) *chunkWriter {
 	return &chunkWriter{
 		c:      c,
-		stream: c.x.NewStream(c.ctx, chat.KeepAlive{Interval: keepAlive}),
+		stream: c.x.NewStream(c.ctx, chat.KeepAlive{Interval: time.Duration(c.h.KeepAlive)}),
 		// a second answer would interleave several choices in another way
 		sent:    sent{fixed: c.req.choices > 1 || !*c.h.Rescue},
 		choices: make(map[int64]bool, 1),

@@ -71,6 +71,9 @@ func (s *Stream) Begin() {
 	})
 }
 
+// Flush sends what was written.
+func (s *Stream) Flush() error { return s.beats.Do(s.rc.Flush) }
+
 // Send writes events with one write and one flush, after the header if that was
 // not sent.
 func (s *Stream) Send(events []byte) error {

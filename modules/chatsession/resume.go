@@ -1,10 +1,12 @@
 package chatsession
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
@@ -22,8 +24,8 @@ func (h *Handler) follow(x *chat.Exchange) error {
 	turn, n := lastEventID(x.R.Header.Get("Last-Event-ID"))
 	s := h.newEventStream(x.R.Context(), x, turn)
 	defer s.Close()
+	newest, events, err := h.beginFollow(x, s, turn, n)
 	for {
-		newest, events, err := x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), turn, n)
 		if err != nil || len(events) == 0 {
 			return h.endFollow(x, s, n, err)
 		}
@@ -31,10 +33,31 @@ func (h *Handler) follow(x *chat.Exchange) error {
 		s.of(turn) // it may differ from the one in Last-Event-ID
 		s.send(events...)
 		last := events[len(events)-1]
-		if n = last.N; last.Kind == eventDone {
+		if n = last.N; last.Kind == eventDone || x.R.Method == http.MethodHead {
 			return nil
 		}
+		newest, events, err = x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), turn, n)
 	}
+}
+
+// firstWait is how long the header of a stream waits for its first events. Before
+// that, a session without anything to follow can still be answered by a status.
+const firstWait = 50 * time.Millisecond
+
+// beginFollow returns the first events to send. If a turn is running that has none
+// yet, it begins the answer before it waits for them.
+func (h *Handler) beginFollow(x *chat.Exchange, s *eventStream, turn string, n int) (newest string, events []store.Event, err error) {
+	ctx, cancel := context.WithTimeout(x.R.Context(), firstWait)
+	defer cancel()
+	newest, events, err = x.Store.Follow(ctx, x.Rec.Tenant.ID, sessionKey(x), turn, n)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return newest, events, err
+	}
+	s.Begin()
+	if err := s.Flush(); err != nil || x.R.Method == http.MethodHead {
+		return "", nil, err
+	}
+	return x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), turn, n)
 }
 
 // endFollow ends the stream when there are no more events after number n. If there

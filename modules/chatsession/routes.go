@@ -52,7 +52,7 @@ func match(path, method string) (route, string, error) {
 	if !ok || (shape == "*" && path != "") {
 		return 0, "", apierror.NotFound()
 	}
-	if method == http.MethodHead && shape != "stream" {
+	if method == http.MethodHead {
 		method = http.MethodGet // the server leaves the body out
 	}
 	rt, ok := methods[method]

@@ -57,9 +57,6 @@ func (c *Cache) Answer(x *Request, e Entry, call Call) (hit bool, err error) {
 	return begun && !calls, err
 }
 
-// keepAliveInterval is how long a stream may be silent before a comment is sent.
-const keepAliveInterval = 15 * time.Second
-
 // lead fills a new flight from the cache, or starts a call that does, and reports
 // whether it started one. The call may outlive the request.
 func (c *Cache) lead(x *Request, e Entry, f *flight, key, tenant string, call Call) (calls bool) {
@@ -92,7 +89,7 @@ func (c *Cache) wait(x *Request, f *flight, calls bool) (begun bool, err error) 
 	// keeps a client that does not read from delaying that.
 	ctx, cancel := chat.CallContext(x.R.Context(), x.Stream)
 	defer cancel(nil)
-	w := &client{x: x, log: c.log, stream: x.NewStream(ctx, chat.KeepAlive{Interval: keepAliveInterval})}
+	w := &client{x: x, log: c.log, stream: x.NewStream(ctx, chat.KeepAlive{Interval: x.KeepAlive})}
 	defer w.stream.Close()
 	w.onBegin = func() {
 		learn(x, f, calls, false)

@@ -6,6 +6,7 @@ package sharedanswer
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -22,6 +23,10 @@ const noTenant = "-"
 type Request struct {
 	*chat.Exchange
 	Stream bool // whether the request asks for a stream
+
+	// KeepAlive is how long a shared stream may be silent before a comment is
+	// sent; 0 sends none.
+	KeepAlive time.Duration
 
 	// Frame returns the events that report a failure within a stream of the
 	// requested API. Default: OpenAI's error frame.

@@ -79,9 +79,16 @@ func (a *recording) replay() []byte {
 			return append(kept, rest...)
 		}
 		kept = append(kept, rest[:i]...)
-		if len(kept) > 0 && kept[len(kept)-1] != '\n' {
-			kept = append(kept, keepAlive...) // not a comment, but part of a line of data
-		}
 		rest = rest[i+len(keepAlive):]
+		if betweenEvents(kept) {
+			rest = bytes.TrimPrefix(rest, []byte("\n")) // earlier versions sent a blank line behind it
+		} else {
+			kept = append(kept, keepAlive...) // part of an event that is not ours
+		}
 	}
+}
+
+// betweenEvents reports whether a stream ends behind an event, or is empty.
+func betweenEvents(stream []byte) bool {
+	return len(stream) == 0 || bytes.HasSuffix(stream, []byte("\n\n")) || bytes.HasSuffix(stream, []byte("\n\r\n"))
 }

@@ -51,12 +51,16 @@ func TestRecordingKeepsNoRequest(t *testing.T) {
 }
 
 func TestReplay(t *testing.T) {
-	const c = ": keep-alive\n\n"
+	const c, old = ": keep-alive\n", ": keep-alive\n\n"
 	for _, tc := range []struct{ contentType, body, want string }{
 		{"text/event-stream", "data: 1\n\ndata: 2\n\n", "data: 1\n\ndata: 2\n\n"},
 		{"text/event-stream; charset=utf-8", c + "data: 1\n\n" + c + c + "data: 2\n\n" + c, "data: 1\n\ndata: 2\n\n"},
-		{"text/event-stream", "data: " + c + c + "data: 2\n\n", "data: " + c + "data: 2\n\n"},
+		{"text/event-stream", old + "data: 1\n\n" + old + c + old + "data: 2\n\n" + old, "data: 1\n\ndata: 2\n\n"},
+		{"text/event-stream", "data: 1\r\n\r\n" + c + "data: 2\r\n\r\n", "data: 1\r\n\r\ndata: 2\r\n\r\n"},
+		{"text/event-stream", "data: " + c + "\n" + c + "data: 2\n\n", "data: " + c + "\ndata: 2\n\n"},
 		{"text/event-stream", "data: 1\n: keep-alive\n", "data: 1\n: keep-alive\n"},
+		{"text/event-stream", "data: 1\n: keep-alive\n\n", "data: 1\n: keep-alive\n\n"},
+		{"text/event-stream", ": keep-alive", ": keep-alive"},
 		{"text/plain", c + "text", c + "text"},
 		{"text/event-stream", "", ""},
 	} {

@@ -239,6 +239,9 @@ func (f *flight) wait(ctx context.Context, c *client) error {
 		v := f.view(have)
 		if v.header != nil && c.header == nil {
 			c.begin(v.status, v.header)
+			if len(v.more) == 0 {
+				_ = c.flush() // the header need not wait for the first event
+			}
 		}
 		if len(v.more) > 0 {
 			if err := c.write(v.more); err != nil {

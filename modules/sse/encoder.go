@@ -23,13 +23,9 @@ func AppendEvent(dst []byte, id, event string, data []byte) []byte {
 	return append(dst, '\n')
 }
 
-// AppendComment appends a comment, with one line for each of text's, and a
-// blank line, so that clients that split at blank lines see it at once. Between
-// events a blank line has no meaning.
-func AppendComment(dst []byte, text string) []byte {
-	dst = appendLines(dst, ": ", []byte(text))
-	return append(dst, '\n')
-}
+// AppendComment appends a comment, with one line for each of text's. No blank line
+// follows, because some clients take what comes before one for an event.
+func AppendComment(dst []byte, text string) []byte { return appendLines(dst, ": ", []byte(text)) }
 
 // appendName appends the value of a field that has a single line.
 func appendName(dst []byte, s string) []byte {

@@ -32,9 +32,9 @@ func TestAppendEvent(t *testing.T) {
 
 func TestAppendComment(t *testing.T) {
 	for text, want := range map[string]string{
-		"keep-alive": ": keep-alive\n\n",
-		"":           ": \n\n",
-		"a\ndata: b": ": a\n: data: b\n\n",
+		"keep-alive": ": keep-alive\n",
+		"":           ": \n",
+		"a\ndata: b": ": a\n: data: b\n",
 	} {
 		got := AppendComment([]byte("data: x\n\n"), text)
 		if string(got) != "data: x\n\n"+want {

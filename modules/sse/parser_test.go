@@ -90,7 +90,7 @@ var streams = []struct {
 	{name: "no line end at the end", in: "data: a\n\ndata: b\ndata: [DONE]", want: []seen{{Data: "a"}}, flushed: []seen{{Data: "b\n[DONE]"}}},
 	{name: "only a byte order mark and half a line", in: "\xef\xbb\xbfdata: a", flushed: []seen{{Data: "a"}}},
 	{name: "no data at the end", in: "data: a\n\nevent: x\n", want: []seen{{Data: "a"}}},
-	{name: "a model's answer", in: ": keep-alive\n\ndata: {\"id\":\"1\",\"choices\":[{\"delta\":{\"content\":\"Hé\"}}]}\n\ndata: [DONE]\n\n", want: []seen{{Data: `{"id":"1","choices":[{"delta":{"content":"Hé"}}]}`}, {Data: "[DONE]"}}},
+	{name: "a model's answer", in: ": keep-alive\ndata: {\"id\":\"1\",\"choices\":[{\"delta\":{\"content\":\"Hé\"}}]}\n\ndata: [DONE]\n\n", want: []seen{{Data: `{"id":"1","choices":[{"delta":{"content":"Hé"}}]}`}, {Data: "[DONE]"}}},
 	{name: "named events", in: "event: message_start\ndata: {\"type\":\"message_start\"}\n\nevent: ping\ndata: {\"type\": \"ping\"}\n\n", want: []seen{{Type: "message_start", Data: `{"type":"message_start"}`}, {Type: "ping", Data: `{"type": "ping"}`}}},
 }
 
