@@ -177,26 +177,39 @@ func allowAll(string) bool { return true }
 // is none.
 func (t *Table) Default() string { return t.fallback }
 
-// Resolve finds the targets of a model. It calls mayUse with the name in the
-// request first, so that the answer does not reveal whether a forbidden model
-// exists.
+// Resolve finds the targets of a model, see Find.
 func (t *Table) Resolve(name string, mayUse func(string) bool) (Choice, error) {
-	if name == "" {
-		return Choice{}, ErrNone
+	target, label, err := t.Find(name, mayUse)
+	if err != nil {
+		return Choice{}, err
 	}
-	if !mayUse(name) {
-		return Choice{}, ErrNotAllowed
-	}
-	if e, ok := t.byName[name]; ok {
-		return Choice{name, name, e.Targets[0].Target, e.Price, &e.balancer, t.usable(e, mayUse)}, nil
-	}
-	if target, err := parseTarget(name); err == nil && t.passes(target.Provider) {
+	if label == Passthrough {
 		return t.loosely(name, target), nil
 	}
-	if len(t.aliases) == 0 && len(t.providers) == 1 {
-		return t.loosely(name, Target{t.providers[0], name}), nil
+	e := t.byName[name]
+	return Choice{name, name, target, e.Price, &e.balancer, t.usable(e, mayUse)}, nil
+}
+
+// Find returns the first target of a model, and its label. It calls mayUse with the
+// name in the request first, so that the answer does not reveal whether a
+// forbidden model exists.
+func (t *Table) Find(name string, mayUse func(string) bool) (first Target, label string, err error) {
+	if name == "" {
+		return first, "", ErrNone
 	}
-	return Choice{}, errUnknown
+	if !mayUse(name) {
+		return first, "", ErrNotAllowed
+	}
+	if e, ok := t.byName[name]; ok {
+		return e.Targets[0].Target, name, nil
+	}
+	if target, err := parseTarget(name); err == nil && t.passes(target.Provider) {
+		return target, Passthrough, nil
+	}
+	if len(t.aliases) == 0 && len(t.providers) == 1 {
+		return Target{t.providers[0], name}, Passthrough, nil
+	}
+	return first, "", errUnknown
 }
 
 // loosely returns the choice of a name without an alias.
@@ -268,6 +281,26 @@ func (t *Table) Report(now time.Time, tell func(provider, model string, open boo
 // it.
 func (t *Table) state(target Target, s *State, now time.Time) CircuitState {
 	return worse(s.Breaker.State(now), t.KeyState(Key{Provider: target.Provider}, target.Model, now))
+}
+
+// Prefix is what precedes a provider's own model names where they need no alias.
+type Prefix struct {
+	Provider string
+	Before   string // empty, or the provider's name and a slash
+}
+
+// Prefixes returns the providers whose model names need no alias.
+func (t *Table) Prefixes() []Prefix {
+	if len(t.aliases) == 0 && len(t.providers) == 1 {
+		return []Prefix{{t.providers[0], ""}}
+	}
+	var list []Prefix
+	for _, p := range t.providers {
+		if t.passes(p) {
+			list = append(list, Prefix{p, p + "/"})
+		}
+	}
+	return list
 }
 
 func (t *Table) passes(provider string) bool {

@@ -100,7 +100,26 @@ func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream boo
 	if err != nil {
 		return nil, err
 	}
-	req, err := a.NewRequest(ctx, preq, a.path, body, stream)
+	req, err := a.request(ctx, preq, a.path, body, stream)
+	if err != nil {
+		return nil, err
+	}
+	return a.Do(req)
+}
+
+// Models asks for the models of the API.
+func (a *Anthropic) Models(ctx context.Context, preq *provider.Request) ([]string, error) {
+	path := strings.TrimSuffix(a.path, "/messages") + "/models?limit=1000"
+	req, err := a.request(ctx, preq, path, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	return a.Upstream.Models(req, "data", "id")
+}
+
+// request returns a request with the key as Anthropic wants it.
+func (a *Anthropic) request(ctx context.Context, preq *provider.Request, path string, body []byte, stream bool) (*http.Request, error) {
+	req, err := a.NewRequest(ctx, preq, path, body, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +132,7 @@ func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream boo
 		req.Header.Set("X-Api-Key", key)
 	}
 	req.Header.Set("Anthropic-Version", version)
-	return a.Do(req)
+	return req, nil
 }
 
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:
@@ -136,5 +155,6 @@ var (
 	_ caddy.Provisioner     = (*Anthropic)(nil)
 	_ caddyfile.Unmarshaler = (*Anthropic)(nil)
 	_ provider.Provider     = (*Anthropic)(nil)
+	_ provider.Lister       = (*Anthropic)(nil)
 	_ provider.Continuer    = (*Anthropic)(nil)
 )

@@ -106,7 +106,29 @@ func (g *Gemini) call(ctx context.Context, req *provider.Request, method string,
 		return nil, fmt.Errorf("writing the request: %w", err)
 	}
 	path := "/models/" + url.PathEscape(modelID(req.Model)) + ":" + method
-	hreq, err := g.NewRequest(ctx, req, path, data, stream)
+	hreq, err := g.request(ctx, req, path, data, stream)
+	if err != nil {
+		return nil, err
+	}
+	return g.Do(hreq)
+}
+
+// Models asks for the models of the API. A project's base URL has no such list.
+func (g *Gemini) Models(ctx context.Context, req *provider.Request) ([]string, error) {
+	hreq, err := g.request(ctx, req, "/models?pageSize=1000", nil, false)
+	if err != nil {
+		return nil, err
+	}
+	names, err := g.Upstream.Models(hreq, "models", "name")
+	for i := range names {
+		names[i] = modelID(names[i])
+	}
+	return names, err
+}
+
+// request returns a request with the key as Gemini wants it.
+func (g *Gemini) request(ctx context.Context, req *provider.Request, path string, body []byte, stream bool) (*http.Request, error) {
+	hreq, err := g.NewRequest(ctx, req, path, body, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +140,7 @@ func (g *Gemini) call(ctx context.Context, req *provider.Request, method string,
 		hreq.Header.Del("Authorization")
 		hreq.Header.Set("X-Goog-Api-Key", key)
 	}
-	return g.Do(hreq)
+	return hreq, nil
 }
 
 // modelID returns a model's name without the prefix that Google's lists of
@@ -145,6 +167,7 @@ var (
 	_ caddy.Provisioner     = (*Gemini)(nil)
 	_ caddyfile.Unmarshaler = (*Gemini)(nil)
 	_ provider.Provider     = (*Gemini)(nil)
+	_ provider.Lister       = (*Gemini)(nil)
 	_ provider.Embedder     = (*Gemini)(nil)
 	_ provider.Continuer    = (*Gemini)(nil)
 )

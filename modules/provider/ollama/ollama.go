@@ -22,6 +22,7 @@ const (
 
 	chatPath  = "/api/chat"
 	embedPath = "/api/embed"
+	tagsPath  = "/api/tags"
 )
 
 // Ollama calls an Ollama server, or Ollama's cloud with an API key and the base
@@ -97,6 +98,15 @@ func (o *Ollama) post(ctx context.Context, preq *provider.Request, path string, 
 	return o.Do(req)
 }
 
+// Models asks for the models that the server has.
+func (o *Ollama) Models(ctx context.Context, preq *provider.Request) ([]string, error) {
+	req, err := o.NewRequest(ctx, preq, tagsPath, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	return o.Upstream.Models(req, "models", "name")
+}
+
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:
 //
 //	ollama {
@@ -117,6 +127,7 @@ var (
 	_ caddy.Provisioner     = (*Ollama)(nil)
 	_ caddyfile.Unmarshaler = (*Ollama)(nil)
 	_ provider.Provider     = (*Ollama)(nil)
+	_ provider.Lister       = (*Ollama)(nil)
 	_ provider.Embedder     = (*Ollama)(nil)
 	_ provider.Continuer    = (*Ollama)(nil)
 )

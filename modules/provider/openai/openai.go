@@ -118,6 +118,19 @@ func (o *OpenAI) Embed(ctx context.Context, req *provider.Request) (*provider.Co
 	return Embed(ctx, o, req)
 }
 
+// Models asks for the server's models. Azure lists what can be deployed and not what
+// is, so it is not asked.
+func (o *OpenAI) Models(ctx context.Context, preq *provider.Request) ([]string, error) {
+	if o.Azure != nil {
+		return nil, provider.Unsupported("model", "its provider has no list of models")
+	}
+	req, err := o.NewRequest(ctx, preq, "/models", nil, false)
+	if err != nil {
+		return nil, err
+	}
+	return o.Upstream.Models(req, "data", "id")
+}
+
 // Continues reports whether a model can continue an assistant message. The
 // operator's setting takes precedence over what is known of the server.
 func (o *OpenAI) Continues(model string) bool {
@@ -172,6 +185,7 @@ var (
 	_ caddyfile.Unmarshaler = (*OpenAI)(nil)
 	_ provider.Provider     = (*OpenAI)(nil)
 	_ provider.Embedder     = (*OpenAI)(nil)
+	_ provider.Lister       = (*OpenAI)(nil)
 	_ provider.Continuer    = (*OpenAI)(nil)
 	_ Server                = (*OpenAI)(nil)
 	_ Server                = (*upstream.Upstream)(nil)
