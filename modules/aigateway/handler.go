@@ -103,6 +103,7 @@ type Handler struct {
 	table    *route.Table
 	loaded   time.Time
 	app      *chat.App
+	lists    *modelLists
 	answers  *sharedanswer.Cache
 	keys     *sharedanswer.Idempotency
 	log      *zap.Logger

@@ -2,10 +2,12 @@ package aigateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -24,29 +26,68 @@ type modelInfo struct {
 
 // models serves GET /v1/models. It lists only models that the tenant may use.
 func (h *Handler) models(x *chat.Exchange) error {
+	return apierror.WriteJSON(x.W, http.StatusOK, modelList{Object: "list", Data: h.listed(x)})
+}
+
+// listed returns the models that the tenant may use: those that the configuration
+// names, and those that providers list whose models need no alias.
+func (h *Handler) listed(x *chat.Exchange) []modelInfo {
 	named := []string{h.ModelOverride}
 	if t := x.Rec.Tenant; t != nil {
 		named = append(named, t.Model)
 		named = append(named, t.Models...)
 	}
-	list := modelList{Object: "list", Data: []modelInfo{}}
-	for _, c := range h.table.List(named, mayUse(x.Rec.Tenant)) {
-		list.Data = append(list.Data, h.info(c))
+	may := mayUse(x.Rec.Tenant)
+	list := []modelInfo{}
+	seen := make(map[string]bool)
+	for _, c := range h.table.List(named, may) {
+		list = append(list, h.info(c.Name, c.Primary.Provider))
+		seen[c.Name] = true
 	}
-	return apierror.WriteJSON(x.W, http.StatusOK, list)
+	for _, p := range h.table.Prefixes() {
+		for _, name := range h.modelsOf(x, p.Provider) {
+			if name = p.Before + name; may(name) && !seen[name] {
+				list = append(list, h.info(name, p.Provider))
+				seen[name] = true
+			}
+		}
+	}
+	return list
+}
+
+// modelsOf returns the models that a provider lists for the tenant's key.
+func (h *Handler) modelsOf(x *chat.Exchange, name string) []string {
+	l, ok := h.providers[name].(provider.Lister)
+	if !ok {
+		return nil
+	}
+	preq := &provider.Request{TraceID: x.Rec.TraceID}
+	if t := x.Rec.Tenant; t != nil {
+		preq.APIKey = t.Credentials[name]
+	}
+	return h.lists.of(x.R.Context(), name, l, preq)
 }
 
 // model serves GET /v1/models/{id}. A model that the tenant may not use does not
 // exist for it.
 func (h *Handler) model(x *chat.Exchange) error {
 	id := strings.TrimPrefix(record.Path(x.R), pathModels+"/")
-	c, err := h.table.Resolve(id, mayUse(x.Rec.Tenant))
-	if err != nil {
+	target, label, err := h.table.Find(id, mayUse(x.Rec.Tenant))
+	if err != nil || label == route.Passthrough && !h.known(x, id, target.Provider) {
 		return apierror.ModelUnknown()
 	}
-	return apierror.WriteJSON(x.W, http.StatusOK, h.info(c))
+	return apierror.WriteJSON(x.W, http.StatusOK, h.info(id, target.Provider))
 }
 
-func (h *Handler) info(c route.Choice) modelInfo {
-	return modelInfo{c.Name, "model", h.loaded.Unix(), c.Primary.Provider}
+// known reports whether a model without an alias exists. If its provider has no
+// list, it may.
+func (h *Handler) known(x *chat.Exchange, id, from string) bool {
+	if len(h.modelsOf(x, from)) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(h.listed(x), func(m modelInfo) bool { return m.ID == id })
+}
+
+func (h *Handler) info(name, owner string) modelInfo {
+	return modelInfo{name, "model", h.loaded.Unix(), owner}
 }

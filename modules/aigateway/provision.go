@@ -26,6 +26,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	h.loaded = time.Now()
 	h.warnUnpriced = new(sync.Once)
+	h.lists = newModelLists(h.log)
 	h.RetryAfterMax = cmp.Or(h.RetryAfterMax, caddy.Duration(5*time.Second))
 	h.MaxBody = cmp.Or(h.MaxBody, 10<<20)
 	h.ReadTimeout = cmp.Or(h.ReadTimeout, caddy.Duration(chat.DefaultReadTimeout))
