@@ -62,6 +62,9 @@ type App struct {
 	// open are the tenants that anyone can enter, by the server that resolves
 	// them. Only Provision uses it.
 	open map[*caddyhttp.Server][]*tenant.Tenant
+
+	serving atomic.Bool // a request has come
+	leaving atomic.Bool // the configuration is about to stop
 }
 
 // CaddyModule returns the Caddy module information.
@@ -114,7 +117,7 @@ func (a *App) watchForExit(ctx caddy.Context) error {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
 	a.events = events.(*caddyevents.App)
-	return a.events.On("stopping", exitWatch{a})
+	return a.events.On("stopping", stopWatch{a})
 }
 
 // Start opens the store and begins to watch the tenant files.

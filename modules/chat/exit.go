@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -17,18 +18,33 @@ var ErrShuttingDown = errors.New("the server is shutting down")
 // are gone, have to learn of it too.
 var exit, beginExit = context.WithCancelCause(context.Background())
 
-// exitWatch hears of every configuration that stops. It has to tell the end
-// of the process from a reload.
-type exitWatch struct{ app *App }
+// stopWatch hears that its configuration stops, before Caddy closes anything. It
+// has to tell the end of the process from a reload.
+type stopWatch struct{ app *App }
 
-func (w exitWatch) Handle(context.Context, caddy.Event) error {
+// leaveTime is how long a configuration that has served requests announces the end
+// of its connections. Caddy then closes those that are idle, and a request that
+// is on its way there gets no answer.
+const leaveTime = 200 * time.Millisecond
+
+func (w stopWatch) Handle(context.Context, caddy.Event) error {
 	if caddy.Exiting() {
 		beginExit(apierror.ShuttingDown().Because(ErrShuttingDown))
 		return nil
 	}
 	// the next configuration has started, and its tenants count now
 	w.app.tracker.close(w.app)
+	w.app.leave()
 	return nil
+}
+
+// leave has the answers from now on close their connections, and gives clients the
+// time to get one. New connections are served by the next configuration.
+func (a *App) leave() {
+	a.leaving.Store(true)
+	if a.serving.Load() {
+		time.Sleep(leaveTime)
+	}
 }
 
 // CallContext returns a context for a model call. That of a stream also

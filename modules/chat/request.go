@@ -22,6 +22,9 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done f
 		x := a.NewExchange(w, r, rec)
 		return x, func(error) { x.untrack() }
 	}
+	if !a.serving.Load() {
+		a.serving.Store(true)
+	}
 	keepHeaders(r.Header)
 	rec := record.Begin(r)
 	rec.SetHeader(w, record.HeaderTrace, rec.TraceID)
@@ -31,7 +34,7 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done f
 		rec.SetHeader(w, "X-Request-Id", rec.TraceID)
 	}
 	e := &entered{wrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	e.answer = answerWriter{ResponseWriterWrapper: &e.wrapper, rec: rec}
+	e.answer = answerWriter{ResponseWriterWrapper: &e.wrapper, rec: rec, app: a, kept: r.ProtoMajor == 1}
 	e.x = Exchange{W: &e.answer, R: r, Rec: rec, app: a}
 	return &e.x, func(err error) {
 		if gone := apierror.Ended(e.x.R.Context()); gone != nil && rec.ErrorCode == "" {
@@ -77,6 +80,8 @@ func keepHeaders(h http.Header) {
 type answerWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 	rec    *record.Record
+	app    *App
+	kept   bool // the connection would be used again
 	status int
 }
 
@@ -84,6 +89,9 @@ func (w *answerWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= http.StatusOK {
 		w.status = status
 		w.rec.ApplyHeaders(w.Header())
+		if w.kept && w.app.leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
 	}
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
