@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,6 +155,17 @@ func (c *rawConn) wantRefused(status int, code string) {
 	}
 }
 
+// overHTTP2 returns a client that speaks HTTP/2 without TLS.
+func overHTTP2(t *testing.T, c *harness.Caddy) *harness.Client {
+	t.Helper()
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(tr.CloseIdleConnections)
+	cl := harness.NewClient(c, "globex", "ann")
+	cl.T, cl.HTTP = t, &http.Client{Transport: tr}
+	return cl
+}
+
 // TestBodyTooLarge sends bodies above the limit, or only announces them.
 func TestBodyTooLarge(t *testing.T) {
 	t.Parallel()
@@ -198,11 +210,7 @@ func TestBodyTooLarge(t *testing.T) {
 				conn.wantRefused(http.StatusRequestEntityTooLarge, "payload_too_large")
 			})
 			t.Run("over HTTP/2", func(t *testing.T) {
-				tr := &http.Transport{Protocols: new(http.Protocols)}
-				tr.Protocols.SetUnencryptedHTTP2(true)
-				defer tr.CloseIdleConnections()
-				cl := harness.NewClient(c, "globex", "ann")
-				cl.T, cl.HTTP = t, &http.Client{Transport: tr}
+				cl := overHTTP2(t, c)
 				body, w := io.Pipe()
 				defer w.Close()
 				req := cl.Request(http.MethodPost, route.path, io.Reader(body), route.header...)
@@ -279,6 +287,35 @@ func TestBodyTimeout(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a byte now and then", func(t *testing.T) {
+		conn := dial(t, c)
+		conn.post("/chat", "", "Content-Length", "1000")
+		done := make(chan struct{})
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-tick.C:
+				case <-done:
+					return
+				}
+				if _, err := io.WriteString(conn, " "); err != nil {
+					return // Caddy has closed the connection
+				}
+			}
+		})
+		harness.WantFailure(t, conn.answer(), http.StatusRequestTimeout, "invalid_request")
+		close(done)
+		sending.Wait()
+	})
+	t.Run("over HTTP/2", func(t *testing.T) {
+		cl := overHTTP2(t, c)
+		body, w := io.Pipe()
+		defer w.Close()
+		harness.WantFailure(t, cl.Do(http.MethodPost, "/chat", io.Reader(body)), http.StatusRequestTimeout, "invalid_request")
+	})
 	t.Run("the answer may take longer", func(t *testing.T) {
 		up.Plays(harness.Steps(harness.Takes(400*time.Millisecond), harness.Echoes))
 		conn := dial(t, c)
