@@ -93,6 +93,25 @@ func TestListedModels(t *testing.T) {
 		harness.WantFailure(t, resp, http.StatusNotFound, "model_unknown")
 	})
 
+	t.Run("Anthropic's shape", func(t *testing.T) {
+		up := harness.NewUpstream(t, harness.Refuses(http.StatusNotFound, "none"))
+		c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
+		cl := harness.NewClient(c, "acme", "ann")
+		list := gjson.Parse(harness.ReadAll(t, cl.Do(http.MethodGet, "/v1/models", nil, "Anthropic-Version", "2023-06-01")))
+		if list.Get("data.#").Int() != 2 || list.Get("data.0.type").Str != "model" || list.Get("data.0.id").Str != "fast" || list.Get("data.0.display_name").Str != "fast" ||
+			list.Get("data.0.created_at").Time().IsZero() || list.Get("has_more").Type != gjson.False || list.Get("first_id").Str != "fast" || list.Get("last_id").Str != "smart" {
+			t.Errorf("got %s", list)
+		}
+		one := gjson.Parse(harness.ReadAll(t, cl.Do(http.MethodGet, "/v1/models/smart", nil, "Anthropic-Version", "2023-06-01")))
+		if one.Get("type").Str != "model" || one.Get("id").Str != "smart" {
+			t.Errorf("got %s", one)
+		}
+		resp := cl.Do(http.MethodGet, "/v1/models/hidden", nil, "Anthropic-Version", "2023-06-01")
+		if e := gjson.Parse(harness.ReadAll(t, resp)); resp.StatusCode != http.StatusNotFound || e.Get("type").Str != "error" || e.Get("error.type").Str != "not_found_error" {
+			t.Errorf("%d %s", resp.StatusCode, e)
+		}
+	})
+
 	for name, script := range map[string]harness.Script{
 		"refuses":                       harness.Document(http.StatusUnauthorized, `{"error":{"message":"bad key own-upstream-key"}}`),
 		"lists a page in place of JSON": harness.Document(http.StatusOK, "<html>", "Content-Type", "text/html"),

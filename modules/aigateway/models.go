@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
@@ -26,7 +27,11 @@ type modelInfo struct {
 
 // models serves GET /v1/models. It lists only models that the tenant may use.
 func (h *Handler) models(x *chat.Exchange) error {
-	return apierror.WriteJSON(x.W, http.StatusOK, modelList{Object: "list", Data: h.listed(x)})
+	list := h.listed(x)
+	if apierror.SpeaksAnthropic(x.R) {
+		return apierror.WriteJSON(x.W, http.StatusOK, anthropicList(list))
+	}
+	return apierror.WriteJSON(x.W, http.StatusOK, modelList{Object: "list", Data: list})
 }
 
 // listed returns the models that the tenant may use: those that the configuration
@@ -76,7 +81,11 @@ func (h *Handler) model(x *chat.Exchange) error {
 	if err != nil || label == route.Passthrough && !h.known(x, id, target.Provider) {
 		return apierror.ModelUnknown()
 	}
-	return apierror.WriteJSON(x.W, http.StatusOK, h.info(id, target.Provider))
+	info := h.info(id, target.Provider)
+	if apierror.SpeaksAnthropic(x.R) {
+		return apierror.WriteJSON(x.W, http.StatusOK, info.anthropic())
+	}
+	return apierror.WriteJSON(x.W, http.StatusOK, info)
 }
 
 // known reports whether a model without an alias exists. If its provider has no
@@ -90,4 +99,34 @@ func (h *Handler) known(x *chat.Exchange, id, from string) bool {
 
 func (h *Handler) info(name, owner string) modelInfo {
 	return modelInfo{name, "model", h.loaded.Unix(), owner}
+}
+
+// anthropicModels is a whole list in Anthropic's shape.
+type anthropicModels struct {
+	Data    []anthropicModel `json:"data"`
+	HasMore bool             `json:"has_more"`
+	FirstID *string          `json:"first_id"`
+	LastID  *string          `json:"last_id"`
+}
+
+type anthropicModel struct {
+	Type        string    `json:"type"`
+	ID          string    `json:"id"`
+	DisplayName string    `json:"display_name"`
+	CreatedAt   time.Time `json:"created_at"`
+}
+
+func anthropicList(list []modelInfo) anthropicModels {
+	all := anthropicModels{Data: make([]anthropicModel, len(list))}
+	for i, m := range list {
+		all.Data[i] = m.anthropic()
+	}
+	if n := len(list); n > 0 {
+		all.FirstID, all.LastID = &list[0].ID, &list[n-1].ID
+	}
+	return all
+}
+
+func (m modelInfo) anthropic() anthropicModel {
+	return anthropicModel{"model", m.ID, m.ID, time.Unix(m.Created, 0).UTC()}
 }

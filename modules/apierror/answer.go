@@ -177,7 +177,7 @@ func write(w http.ResponseWriter, r *http.Request, rec *record.Record, e *Error)
 func bodyOf(r *http.Request, e *Error, traceID string) any {
 	asked, now := record.Path(originalRequest(r)), record.Path(r)
 	switch {
-	case isAnthropic(asked) || isAnthropic(now):
+	case isAnthropic(r, asked) || isAnthropic(r, now):
 		return anthropic(e, traceID)
 	case record.IsV1(asked) || record.IsV1(now):
 		return openAI(e, traceID)

@@ -16,10 +16,20 @@ type anthropicDetail struct {
 	Message string `json:"message"`
 }
 
-// isAnthropic reports whether a path belongs to Anthropic's Messages API.
-func isAnthropic(path string) bool {
-	const messages = "/v1/messages"
-	return path == messages || strings.HasPrefix(path, messages+"/")
+// headerAnthropic is sent by all clients of Anthropic's API.
+const headerAnthropic = "Anthropic-Version"
+
+// SpeaksAnthropic reports whether a client expects Anthropic's shapes on routes
+// that OpenAI's API has too.
+func SpeaksAnthropic(r *http.Request) bool { return r.Header.Get(headerAnthropic) != "" }
+
+// isAnthropic reports whether a request for a path is one of Anthropic's API.
+func isAnthropic(r *http.Request, path string) bool {
+	return below(path, "/v1/messages") || below(path, "/v1/models") && SpeaksAnthropic(r)
+}
+
+func below(path, route string) bool {
+	return path == route || strings.HasPrefix(path, route+"/")
 }
 
 // anthropic returns the failure as Anthropic's error body, ready to be encoded as
