@@ -103,8 +103,8 @@ func InvalidJSON(err error) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one valid JSON object without duplicate names", Err: err}
 }
 
-// BadJSON is a body that is not one JSON object. why goes on after "the body ...:"
-// and must not quote the body.
+// BadJSON is a body that is not one JSON object. why says what is wrong with it, as
+// in "it is empty", and must not quote it.
 func BadJSON(why string) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "invalid_json", Message: "The body must be one JSON object: " + why}
 }

@@ -3,6 +3,7 @@ package record
 import (
 	"io"
 	"net/http"
+	"slices"
 )
 
 // Gate is a request's body with something to do before the request is served,
@@ -37,8 +38,8 @@ func OpenGates(r *http.Request) (enter func() error) {
 		r.Body = g.ReadCloser
 	}
 	return func() error {
-		for i := len(gates) - 1; i >= 0; i-- {
-			if err := gates[i].Enter(); err != nil {
+		for _, g := range slices.Backward(gates) {
+			if err := g.Enter(); err != nil {
 				return err
 			}
 		}
