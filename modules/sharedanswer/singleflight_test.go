@@ -314,3 +314,26 @@ func TestFlightsAtOnce(t *testing.T) {
 	all.Wait()
 	wantNoFlights(t)
 }
+
+func TestHeaderOfAFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const key = "t/header"
+		f, _ := lead(t, key)
+		waiting := f.waiter()
+		synctest.Wait()
+		if waiting.answer.Flushed {
+			t.Error("a header is sent before there is one")
+		}
+		f.Header().Set("Content-Type", "text/event-stream")
+		f.WriteHeader(http.StatusOK)
+		synctest.Wait()
+		if !waiting.answer.Flushed || waiting.answer.Header().Get("Content-Type") != "text/event-stream" {
+			t.Error("the header waits for the first event")
+		}
+		f.finish(key, nil)
+		if err := <-waiting.err; err != nil {
+			t.Error(err)
+		}
+	})
+	wantNoFlights(t)
+}
