@@ -56,8 +56,12 @@ func (p *play) thenPlay(rec providertest.Recording) {
 // inPath finds the model in the path, for dialects that have it there.
 var inPath = regexp.MustCompile(`/models?/([^/:]+)`)
 
-// answer replays the recording of the requested model.
+// answer replays the recording of the requested model. It has no list of them.
 func (r *replays) answer(c *harness.Call) {
+	if c.R.Method == http.MethodGet {
+		harness.Document(http.StatusNotFound, "")(c)
+		return
+	}
 	model := c.Model
 	if m := inPath.FindStringSubmatch(c.Path); model == "" && m != nil {
 		model = m[1]
