@@ -144,6 +144,44 @@ func TestVerdictsBehindReverseProxy(t *testing.T) {
 	})
 }
 
+// TestRefusedStreamOptions has a plain server refuse stream_options, which the client
+// of /chat has not sent.
+func TestRefusedStreamOptions(t *testing.T) {
+	const reason = `{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","code":400}}`
+	for name, refusal := range map[string]harness.Script{
+		"by status":     harness.Document(http.StatusBadRequest, reason),
+		"in the stream": harness.Sends("data: " + reason + "\n\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			refuses := func(answer harness.Script) harness.Script {
+				return func(c *harness.Call) {
+					if c.Get("stream_options").Exists() {
+						refusal(c)
+						return
+					}
+					answer(c)
+				}
+			}
+			up := harness.NewUpstream(t, refuses(harness.Document(http.StatusBadRequest, `{"error":{"message":"bad"}}`)))
+			ann := harness.NewClient(harness.Start(t, harness.PlainTenants, proxied(up)), "acme", "ann")
+			harness.WantFailure(t, ann.Do(http.MethodPost, "/chat", harness.ChatRequest{SessionID: harness.NewSession(), Message: "hi"}), http.StatusBadRequest, "invalid_request")
+
+			up.Plays(refuses(harness.Sends(harness.Content("Hello"), harness.Finished, harness.EndMark)))
+			for _, calls := range []int{2, 1} { // only a turn that then succeeds is remembered
+				before := up.Count()
+				session := harness.NewSession()
+				if end := ann.Say(session, "hi"); end.Text != "Hello" || end.Failed != nil || end.Done == nil || !end.Done.Usage.Estimated {
+					t.Errorf("ended with %+v", end.Events)
+				}
+				if n := up.Count() - before; n != calls {
+					t.Errorf("%d calls, want %d", n, calls)
+				}
+				ann.WantLast(session, "Hello", "complete")
+			}
+		})
+	}
+}
+
 // TestLongDocument has an answer that is too long to be stored.
 func TestLongDocument(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Says(1, 1, strings.Repeat("x", 2<<20+1)))

@@ -296,6 +296,17 @@ func (a *answer) document() {
 	a.facts(&f)
 }
 
+// refusesUsage reports whether a server refuses the request because of
+// stream_options. ai_gateway asks again without them itself.
+func (a *answer) refusesUsage() bool {
+	if a.failure == nil {
+		return false
+	}
+	t := a.out.t
+	e, ok := errors.AsType[*provider.Error](a.failure)
+	return ok && e.RefusesStreamOptions() && !a.judge.Said() && t.x.Rec.Call.Provider == "" && t.ctx.Err() == nil
+}
+
 // attempts returns how many calls were made, for upstreams that do not count
 // them.
 func (a *answer) attempts() int {

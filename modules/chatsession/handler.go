@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -86,6 +87,8 @@ type Handler struct {
 	app  *chat.App
 	keys *sharedanswer.Idempotency
 	log  *zap.Logger
+
+	usageRefused *atomic.Bool // by the server behind the next handler
 }
 
 // Values of Handler.OnDisconnect.
@@ -121,6 +124,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.ContextTokens = new(8000)
 	}
 	h.Path = strings.TrimRight(record.CleanPath(h.Path), "/")
+	h.usageRefused = new(atomic.Bool)
 	app, err := chat.FromContext(ctx)
 	h.app, h.keys = app, sharedanswer.NewIdempotency(app, h.log)
 	return err

@@ -58,34 +58,60 @@ func (t *turn) take(m *message, next caddyhttp.Handler) error {
 	}
 	msgs := t.h.prompt(t.x, past, question)
 	t.tokensIn = estimate(msgs)
-	req := t.forward(m, msgs)
-
-	out := t.newOutput(*m.Stream)
-	defer out.stop()
-	a := newAnswer(out)
-	a.end(serveNext(next, a, req))
-	return t.settle(a, out)
-}
-
-// forward returns the request for the next handler.
-func (t *turn) forward(m *message, msgs []*store.Message) *http.Request {
 	if m.ModelID != nil {
 		t.asked = *m.ModelID
 	}
 	t.x.Rec.Turn = &record.Turn{Model: t.asked}
 	t.model = cmp.Or(t.asked, t.x.Rec.Tenant.Model)
 
-	r := t.request(completion(t.model, msgs, *m.Stream))
+	out := t.newOutput(*m.Stream)
+	defer out.stop()
+	return t.settle(t.ask(msgs, out, next), out)
+}
+
+// The members of a request for a stream. Only with the second one do all servers
+// tell its usage.
+const (
+	streamed  = `"stream":true`
+	withUsage = `,"stream_options":{"include_usage":true}`
+)
+
+// ask has the next handler answer. A server that refuses stream_options, which the
+// client has not sent, is asked once more without them.
+func (t *turn) ask(msgs []*store.Message, out *output, next caddyhttp.Handler) *answer {
+	if out.stream == nil {
+		return t.askWith("", msgs, out, next)
+	}
+	if t.h.usageRefused.Load() {
+		return t.askWith(streamed, msgs, out, next)
+	}
+	a := t.askWith(streamed+withUsage, msgs, out, next)
+	if !a.refusesUsage() {
+		return a
+	}
+	a = t.askWith(streamed, msgs, out, next)
+	if a.failure == nil {
+		t.h.usageRefused.Store(true)
+	}
+	return a
+}
+
+// askWith sends the messages and these members to the next handler.
+func (t *turn) askWith(members string, msgs []*store.Message, out *output, next caddyhttp.Handler) *answer {
+	r := t.request(completion(t.model, msgs, members))
 	r.Method = http.MethodPost
 	r.URL.RawQuery, r.RequestURI = "", completionsPath
 	r.Header.Del("Accept")
 	r.Header.Del("Last-Event-Id")
 	r.Header.Set("Content-Type", "application/json")
-	return r
+	a := newAnswer(out)
+	a.end(serveNext(next, a, r))
+	return a
 }
 
-// completion returns the body of a chat completions request with these messages.
-func completion(model string, msgs []*store.Message, stream bool) []byte {
+// completion returns the body of a chat completions request with these messages and
+// members.
+func completion(model string, msgs []*store.Message, members string) []byte {
 	size := 128 + len(model)
 	for _, m := range msgs {
 		size += len(m.Content) + len(m.Raw) + 64
@@ -102,8 +128,8 @@ func completion(model string, msgs []*store.Message, stream bool) []byte {
 		b = appendWire(b, m)
 	}
 	b = append(b, ']')
-	if stream {
-		b = append(b, `,"stream":true,"stream_options":{"include_usage":true}`...)
+	if members != "" {
+		b = append(append(b, ','), members...)
 	}
 	return append(b, '}')
 }

@@ -17,12 +17,8 @@ const (
 )
 
 var (
-	namesStreamOptions = regexp.MustCompile(`stream_?[oO]ptions|include_?[uU]sage`)
-	namesIncludeUsage  = regexp.MustCompile(`include_?[uU]sage`)
-	namesStream        = regexp.MustCompile(`(?i)\bstream(ing|ed)?\b`)
-
-	// unnamed is a refusal that does not say which member it means.
-	unnamed = regexp.MustCompile(`(?i)^\s*(error: )?(request (has|contains) )?(extra|unknown|unrecognized|unexpected|unsupported|additional|invalid) (request )?(field|input|argument|parameter|propert|key|member)\w*( supplied| found| (are |is )?not (permitted|allowed|supported))?\.?\s*$`)
+	namesIncludeUsage = regexp.MustCompile(`include_?[uU]sage`)
+	namesStream       = regexp.MustCompile(`(?i)\bstream(ing|ed)?\b`)
 )
 
 // blame marks the failure of a stream that the provider refuses because of a member
@@ -59,5 +55,5 @@ func addsOptions(sent gjson.Result, e *provider.Error) bool {
 	if sent.IsObject() && len(sent.Map()) > 0 {
 		return !sent.Get("include_usage").Exists() && e.Mentions(namesIncludeUsage)
 	}
-	return e.Mentions(namesStreamOptions) || e.Mentions(unnamed)
+	return e.RefusesStreamOptions()
 }
