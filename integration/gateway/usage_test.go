@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -81,6 +82,13 @@ func TestAbsurdUsage(t *testing.T) {
 			wantEstimate(t, a.Usage, 4)
 			if after := c.Metrics()[`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="output"}`]; after != before+12 {
 				t.Errorf("%v output tokens are counted, want 12", after-before)
+			}
+
+			up.Plays(harness.Document(http.StatusOK, `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"model":"m","usage":`+usage+`}`))
+			var vectors struct{ Usage json.RawMessage }
+			globex.Call(http.MethodPost, "/v1/embeddings", map[string]string{"model": "fast", "input": "Hello, wörld"}, &vectors)
+			if got := string(vectors.Usage); got != `{"prompt_tokens":4,"total_tokens":4,"estimated":true}` {
+				t.Errorf("usage of embeddings %s, want an estimate", got)
 			}
 		})
 	}

@@ -20,10 +20,7 @@ func (c *call) document() error {
 	}
 	a.over(nil)
 	c.answers(a)
-	body := a.document.Body
-	if c.req.operation == operationChat {
-		body = c.withUsage(body)
-	}
+	body := c.withUsage(a.document.Body)
 	c.begin()
 	h := c.x.W.Header()
 	h.Set("Content-Type", "application/json")

@@ -83,7 +83,11 @@ func (c *call) withUsage(body []byte) []byte {
 	if !used.Estimated && gjson.GetBytes(body, "usage").IsObject() {
 		return body
 	}
-	with, err := sjson.SetRawBytes(body, "usage", provider.Encode(openAIUsageOf(used)))
+	var usage any = openAIUsageOf(used)
+	if c.req.operation == operationEmbeddings {
+		usage = embeddingsUsage{used.Input, used.Total(), used.Estimated}
+	}
+	with, err := sjson.SetRawBytes(body, "usage", provider.Encode(usage))
 	if err != nil {
 		return body
 	}
@@ -95,6 +99,12 @@ type openAIUsage struct {
 	CompletionTokens int64 `json:"completion_tokens"`
 	TotalTokens      int64 `json:"total_tokens"`
 	Estimated        bool  `json:"estimated,omitempty"`
+}
+
+type embeddingsUsage struct {
+	PromptTokens int64 `json:"prompt_tokens"`
+	TotalTokens  int64 `json:"total_tokens"`
+	Estimated    bool  `json:"estimated,omitempty"`
 }
 
 func openAIUsageOf(u provider.Usage) openAIUsage {
