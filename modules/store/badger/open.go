@@ -11,6 +11,7 @@ import (
 	"time"
 
 	kv "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/limit"
@@ -134,6 +135,7 @@ func (b *Badger) open(log *zap.Logger, now func() time.Time, wait time.Duration)
 
 	d.upkeep.Go(d.maintain)
 	d.upkeep.Go(d.commitInGroups)
+	d.upkeep.Go(d.limitMapped)
 	return d, nil
 }
 
@@ -164,6 +166,11 @@ func (b *Badger) options(dir string, log *zap.Logger) kv.Options {
 		WithNumLevelZeroTables(2).
 		WithNumLevelZeroTablesStall(8). // must be above the line before; writers wait from here on
 		WithNumCompactors(2).
+		// A compaction writes up to five tables at a time, and Badger keeps the
+		// memory of eight for the next ones: twice a table's size each, and
+		// several times that with compression.
+		WithBaseTableSize(2 << 20).
+		WithCompression(options.None).
 		WithBlockCacheSize(16 << 20).
 		WithValueLogFileSize(64 << 20).
 		// A transaction may be 15 % of a memtable, 1.2 MiB, to which a value
@@ -172,6 +179,7 @@ func (b *Badger) options(dir string, log *zap.Logger) kv.Options {
 		// Every read-modify-write happens under a lock of ours, so that
 		// there is no conflict to find.
 		WithDetectConflicts(false)
+	opts.TableSizeMultiplier = 1 // tables of all levels have one size
 
 	if len(b.key) > 0 {
 		// Unencrypted tables keep their index mapped from the file; the cache
