@@ -2,7 +2,6 @@ package aigateway
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -63,6 +62,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
+	begin, refs := *d, new(references)
 	h.ProvidersRaw = make(caddy.ModuleMap)
 	if err := h.unmarshalShort(d); err != nil {
 		return err
@@ -73,33 +73,30 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "provider":
 			err = h.unmarshalProvider(d)
 		case "model":
-			err = h.unmarshalModel(d)
+			err = h.unmarshalModel(d, refs)
 		case "passthrough":
-			names := d.RemainingArgs()
-			if len(names) == 0 {
-				names = []string{route.AllProviders}
-			}
-			h.Passthrough = append(h.Passthrough, names...)
+			h.unmarshalPassthrough(d, refs)
 		case "circuit_breaker":
 			err = h.unmarshalBreaker(d)
 		default:
-			err = h.unmarshalOption(d, name)
+			err = h.unmarshalOption(d, refs, name)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if len(h.ProvidersRaw) == 0 {
-		return d.Err("no provider: name one, such as ai_gateway openai {env.OPENAI_API_KEY}, or add a provider block")
+	return refs.check(&begin, h)
+}
+
+func (h *Handler) unmarshalPassthrough(d *caddyfile.Dispenser, refs *references) {
+	names := d.RemainingArgs()
+	if len(names) == 0 {
+		names = []string{route.AllProviders}
 	}
-	// Validate checks these names again; here the error has a line number
-	if err := h.buildTable(slices.Sorted(maps.Keys(h.ProvidersRaw))); err != nil {
-		return d.WrapErr(err)
+	for _, name := range names {
+		refs.provider(d, "passthrough", name)
 	}
-	if err := h.checkModels(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
+	h.Passthrough = append(h.Passthrough, names...)
 }
 
 // unmarshalShort reads a provider given on the directive's own line.
@@ -163,26 +160,24 @@ func (h *Handler) unmarshalProvider(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (h *Handler) unmarshalModel(d *caddyfile.Dispenser) error {
+func (h *Handler) unmarshalModel(d *caddyfile.Dispenser, refs *references) error {
 	m := new(Model)
+	begin := *d
 	if !d.AllArgs(&m.Name) {
 		return d.ArgErr()
 	}
 	if slices.ContainsFunc(h.Models, func(o *Model) bool { return o.Name == m.Name }) {
 		return d.Errf("model %s is defined twice", m.Name)
 	}
+	if err := route.CheckAlias(m.Name); err != nil {
+		return d.Errf("model %s: %w", m.Name, err)
+	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
 		case "to":
-			args := d.RemainingArgs()
-			if len(args) < 1 || len(args) > 2 {
-				return d.ArgErr()
+			if err := m.unmarshalTo(d, refs); err != nil {
+				return err
 			}
-			target := strings.Join(args, " ")
-			if _, err := route.ParseWeighted(target); err != nil {
-				return d.Errf("model %s: %v", m.Name, err)
-			}
-			m.To = append(m.To, target)
 		case "lb_policy":
 			if !d.AllArgs(&m.LBPolicy) {
 				return d.ArgErr()
@@ -212,9 +207,28 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser) error {
 		}
 	}
 	if len(m.To) == 0 {
-		return d.Errf("model %s: want at least one line 'to <provider>/<upstream model>'", m.Name)
+		return begin.Errf("model %s: want at least one line 'to <provider>/<upstream model>'", m.Name)
 	}
 	h.Models = append(h.Models, m)
+	return nil
+}
+
+func (m *Model) unmarshalTo(d *caddyfile.Dispenser, refs *references) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.ArgErr()
+	}
+	target, err := route.ParseWeighted(strings.Join(args, " "))
+	if err != nil {
+		return d.Errf("model %s: %w", m.Name, err)
+	}
+	for _, other := range m.To {
+		if name, _, _ := strings.Cut(other, " "); name == args[0] {
+			return d.Errf("model %s: target %s: listed twice", m.Name, args[0])
+		}
+	}
+	refs.provider(d, "model "+m.Name, target.Provider)
+	m.To = append(m.To, strings.Join(args, " "))
 	return nil
 }
 
@@ -257,7 +271,7 @@ var options = []string{
 // providerOptions are subdirectives of a provider block.
 var providerOptions = []string{"base_url", "api_key", "header", "transport", "continue"}
 
-func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, refs *references, name string) error {
 	if slices.Contains(providerOptions, name) {
 		return d.Errf("%s belongs in a provider block, as in: provider openai { %s ... }", name, name)
 	}
@@ -272,8 +286,10 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	switch name {
 	case "default_model":
 		h.DefaultModel = value
+		refs.model(d, name, value)
 	case "model_override":
 		h.ModelOverride = value
+		refs.model(d, name, value)
 	case "tenant":
 		h.Tenant = value
 	case "health_path":

@@ -130,8 +130,8 @@ func (t *Table) add(a Alias, circuit Circuit) error {
 	if _, ok := t.byName[a.Name]; ok {
 		return errors.New("defined twice")
 	}
-	if a.Name == Passthrough {
-		return errors.New("the name stands for models without one: want another")
+	if err := CheckAlias(a.Name); err != nil {
+		return err
 	}
 	if len(a.Targets) == 0 {
 		return errors.New("want at least one target")
@@ -157,6 +157,14 @@ func (t *Table) add(a Alias, circuit Circuit) error {
 	first := a.Targets[0].Target
 	t.primaries[first] = append(t.primaries[first], a.Name)
 	t.byName[a.Name] = e
+	return nil
+}
+
+// CheckAlias refuses the name that stands for models without an alias.
+func CheckAlias(name string) error {
+	if name == Passthrough {
+		return errors.New("the name stands for models without one: want another")
+	}
 	return nil
 }
 
