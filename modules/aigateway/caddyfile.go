@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -115,6 +116,7 @@ func (h *Handler) unmarshalShort(d *caddyfile.Dispenser) error {
 	fields := map[string]string{"type": typ}
 	if len(args) == 2 {
 		fields["api_key"] = args[1]
+		advice.Secret(d, "api_key", args[1])
 	}
 	h.ProvidersRaw[typ] = caddyconfig.JSON(fields, nil)
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/limit"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
@@ -62,7 +63,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := make(seenTenants)
+	seen := seenTenants{names: make(map[string]seenTenant)}
 	for d.NextBlock(0) {
 		switch d.Val() {
 		case "store":
@@ -70,7 +71,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 		case "tenant":
-			c, err := unmarshalTenant(d, seen)
+			c, err := unmarshalTenant(d, &seen)
 			if err != nil {
 				return err
 			}
@@ -100,6 +101,10 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	name := d.Val()
+	if _, err := caddy.GetModule("chat.stores." + name); err != nil {
+		known := storeNames()
+		return d.Errf("unknown store '%s'%s: want %s", name, advice.Nearest(name, known...), strings.Join(known, " or "))
+	}
 	mod, err := caddyfile.UnmarshalModule(d, "chat.stores."+name)
 	if err != nil {
 		return err
@@ -109,6 +114,14 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 	}
 	a.StoreRaw = caddyconfig.JSONModuleObject(mod, "module", name, nil)
 	return nil
+}
+
+func storeNames() []string {
+	var names []string
+	for _, m := range caddy.GetModules("chat.stores") {
+		names = append(names, m.ID.Name())
+	}
+	return names
 }
 
 func (a *App) unmarshalBudgetWarnings(d *caddyfile.Dispenser) error {
@@ -131,23 +144,26 @@ func (a *App) unmarshalBudgetWarnings(d *caddyfile.Dispenser) error {
 
 // seenTenants finds what two tenants of one Caddyfile share: an id, a host
 // or a key, by the tenant that had it first.
-type seenTenants map[string]seenTenant
+type seenTenants struct {
+	names map[string]seenTenant
+	keys  keyAdvice
+}
 
 type seenTenant struct{ id, place string }
 
-func (s seenTenants) claim(d *caddyfile.Dispenser, what, value, shown, owner string) error {
+func (s *seenTenants) claim(d *caddyfile.Dispenser, what, value, shown, owner string) error {
 	key := what + " " + value
-	other, taken := s[key]
+	other, taken := s.names[key]
 	if taken && (other.id != owner || what == "id") {
 		return d.Errf("%s %s belongs to tenant %s already (%s)", what, shown, other.id, other.place)
 	}
 	if !taken {
-		s[key] = seenTenant{owner, fmt.Sprintf("%s:%d", d.File(), d.Line())}
+		s.names[key] = seenTenant{owner, fmt.Sprintf("%s:%d", d.File(), d.Line())}
 	}
 	return nil
 }
 
-func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, error) {
+func unmarshalTenant(d *caddyfile.Dispenser, seen *seenTenants) (*TenantConfig, error) {
 	c := new(TenantConfig)
 	if !d.AllArgs(&c.ID) {
 		return nil, d.ArgErr()
@@ -161,7 +177,7 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, e
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if !slices.Contains(tenantOptions, name) {
-			return nil, d.Errf("tenant %s: %s: unrecognized subdirective, want one of: %s", c.ID, name, strings.Join(tenantOptions, ", "))
+			return nil, d.Errf("tenant %s: %s: unrecognized subdirective%s, want one of: %s", c.ID, name, advice.Nearest(name, tenantOptions...), strings.Join(tenantOptions, ", "))
 		}
 		args := d.RemainingArgs()
 		if len(args) == 0 {
@@ -173,6 +189,7 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen seenTenants) (*TenantConfig, e
 		if err := c.claimNames(d, seen, name, args); err != nil {
 			return nil, err
 		}
+		seen.keys.check(d, c.ID, name, args)
 	}
 	return c, nil
 }
@@ -297,7 +314,7 @@ func setPair(m *map[string]string, args []string) error {
 }
 
 // claimNames notes the hosts and keys of a line, where they are known now.
-func (c *TenantConfig) claimNames(d *caddyfile.Dispenser, seen seenTenants, name string, args []string) error {
+func (c *TenantConfig) claimNames(d *caddyfile.Dispenser, seen *seenTenants, name string, args []string) error {
 	for _, arg := range args {
 		switch name {
 		case "host":

@@ -35,4 +35,7 @@ func ParseDigest(s string) (Digest, error) {
 	return Digest(b), nil
 }
 
+// IsDigest reports whether a configured key is given by its digest, and not itself.
+func IsDigest(s string) bool { return strings.HasPrefix(s, digestPrefix) }
+
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }

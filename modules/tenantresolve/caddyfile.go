@@ -5,6 +5,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
@@ -88,6 +89,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+var sources = []string{record.SourceHeader, record.SourceHost, record.SourceAPIKey, record.SourceJWT}
+
 func unmarshalSource(d *caddyfile.Dispenser) (Source, error) {
 	var s Source
 	if !d.NextArg() {
@@ -103,7 +106,7 @@ func unmarshalSource(d *caddyfile.Dispenser) (Source, error) {
 		most = len(s.Headers)
 	case record.SourceHost:
 	default:
-		return s, d.Errf("from: '%s': want header, host, api_key or jwt", s.Type)
+		return s, d.Errf("from: '%s'%s: want header, host, api_key or jwt", s.Type, advice.Nearest(s.Type, sources...))
 	}
 	if len(s.Headers) > most {
 		return s, d.ArgErr()

@@ -1,10 +1,9 @@
 package tenantresolve
 
 import (
-	"strings"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/jwt"
 )
@@ -55,25 +54,29 @@ func (c *JWT) unmarshalKeys(d *caddyfile.Dispenser, name string) error {
 	if err := oneArg(d, &value); err != nil {
 		return err
 	}
-	var err error
-	switch known := !strings.Contains(value, "{"); name {
+	switch name {
 	case "jwks":
 		c.JWKS = value
-		if known && isURL(value) {
-			_, err = parseURL(value)
-		}
+		advice.Environment(d, name, value)
+		return advice.Check(d, name, value, checkJWKS)
 	case "secret":
 		c.Secret = value
-		if known {
-			err = jwt.Secret(value).Check(nil)
-		}
+		advice.Secret(d, name, value)
+		return advice.Check(d, name, value, func(s string) error { return jwt.Secret(s).Check(nil) })
 	default:
 		c.PublicKey = value
+		advice.Environment(d, name, value)
+		return nil
 	}
-	if err != nil {
-		return d.Errf("%s: %v", name, err)
+}
+
+// checkJWKS leaves a file for Provision to look at.
+func checkJWKS(place string) error {
+	if !isURL(place) {
+		return nil
 	}
-	return nil
+	_, err := parseURL(place)
+	return err
 }
 
 func (c *JWT) unmarshalAlgorithms(d *caddyfile.Dispenser) error {

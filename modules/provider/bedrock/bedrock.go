@@ -219,8 +219,8 @@ func (b *Bedrock) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return b.UnmarshalBlock(d,
 		upstream.Text("region", &b.Region),
 		upstream.Text("access_key_id", &b.AccessKeyID),
-		upstream.Text("secret_access_key", &b.SecretAccessKey),
-		upstream.Text("session_token", &b.SessionToken),
+		upstream.Secret("secret_access_key", &b.SecretAccessKey),
+		upstream.Secret("session_token", &b.SessionToken),
 	)
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 )
 
 // Option is an option in a provider's block.
@@ -26,6 +28,24 @@ func Text(name string, value *string) Option {
 		if !d.AllArgs(value) {
 			return d.ArgErr()
 		}
+		advice.Environment(d, name, *value)
+		return nil
+	}}
+}
+
+// Secret is Text for a value that should come from the environment or a file.
+func Secret(name string, value *string) Option {
+	return Option{name, func(d *caddyfile.Dispenser) error {
+		if *value != "" {
+			return d.Errf("%s is already set", name)
+		}
+		if !d.NextArg() {
+			return d.ArgErr()
+		}
+		if *value = d.Val(); d.NextArg() {
+			return d.Errf("%s: want one argument", name) // ArgErr quotes a part of the secret
+		}
+		advice.Secret(d, name, *value)
 		return nil
 	}}
 }
@@ -48,8 +68,8 @@ func (u *Upstream) UnmarshalBlock(d *caddyfile.Dispenser, own ...Option) error {
 		return d.ArgErr()
 	}
 	options := append(slices.Clip(own),
-		Text("base_url", &u.BaseURL),
-		Text("api_key", &u.APIKey),
+		Option{"base_url", u.unmarshalBase},
+		Secret("api_key", &u.APIKey),
 		Option{"header", u.unmarshalHeader},
 		Option{"transport", u.unmarshalTransport},
 		Option{"continue", u.unmarshalContinue},
@@ -76,6 +96,19 @@ func listed(options []Option) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
+func (u *Upstream) unmarshalBase(d *caddyfile.Dispenser) error {
+	if err := Text("base_url", &u.BaseURL).Unmarshal(d); err != nil {
+		return err
+	}
+	return advice.Check(d, "base_url", u.BaseURL, func(base string) error {
+		_, err := parseBase(base)
+		return err
+	})
+}
+
+// keyHeaders are the headers in which providers take keys.
+var keyHeaders = []string{"Authorization", "Api-Key", "X-Api-Key", "X-Goog-Api-Key", "Cf-Aig-Authorization"}
+
 func (u *Upstream) unmarshalHeader(d *caddyfile.Dispenser) error {
 	var name, value string
 	if !d.AllArgs(&name, &value) {
@@ -85,6 +118,11 @@ func (u *Upstream) unmarshalHeader(d *caddyfile.Dispenser) error {
 		u.Headers = make(http.Header)
 	}
 	u.Headers.Add(name, value)
+	if slices.Contains(keyHeaders, http.CanonicalHeaderKey(name)) {
+		advice.Secret(d, "header "+name, value)
+	} else {
+		advice.Environment(d, "header "+name, value)
+	}
 	return nil
 }
 

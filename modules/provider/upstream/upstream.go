@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -87,16 +86,11 @@ func (u *Upstream) provisionBase(repl *caddy.Replacer, defaultBase string) error
 			return fmt.Errorf("base_url: %s is empty", u.BaseURL)
 		}
 	}
-	parsed, err := url.Parse(base)
-	switch {
-	case err != nil, parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Host == "":
-		return fmt.Errorf("base_url: %q: want a URL such as https://api.example.com/v1", base)
-	case parsed.User != nil:
-		return errors.New("base_url: must not contain credentials: want api_key or header")
-	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
-		return fmt.Errorf("base_url: %q: want a URL without a query or fragment", base)
+	base, err := parseBase(base)
+	if err != nil {
+		return fmt.Errorf("base_url: %w", err)
 	}
-	u.base = strings.TrimRight(base, "/")
+	u.base = base
 	return nil
 }
 

@@ -290,6 +290,38 @@ func TestProvisionMistakes(t *testing.T) {
 	}
 }
 
+// TestBaseURL checks that the URL of an endpoint is refused, and the right one named.
+func TestBaseURL(t *testing.T) {
+	for base, want := range map[string]string{
+		"https://api.openai.com/v1/chat/completions":                                             "https://api.openai.com/v1",
+		"https://api.openai.com/v1/chat/completions//":                                           "https://api.openai.com/v1",
+		"https://x.openai.azure.com/openai/v1/chat/completions?api-version=1":                    "https://x.openai.azure.com/openai/v1",
+		"http://127.0.0.1:8000/v1/completions":                                                   "http://127.0.0.1:8000/v1",
+		"http://[::1]:8000/v1/embeddings/":                                                       "http://[::1]:8000/v1",
+		"https://x.test/v1/responses":                                                            "https://x.test/v1",
+		"https://x.test/v1/models":                                                               "https://x.test",
+		"https://api.anthropic.com/v1/messages":                                                  "https://api.anthropic.com",
+		"https://x.test/a%20b/messages":                                                          "https://x.test/a%20b",
+		"http://127.0.0.1:11434/api/chat":                                                        "http://127.0.0.1:11434",
+		"http://127.0.0.1:11434/api/generate":                                                    "http://127.0.0.1:11434",
+		"https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent": "https://generativelanguage.googleapis.com/v1beta",
+		"https://bedrock-runtime.us-east-1.amazonaws.com/model/amazon.nova-lite/converse-stream": "https://bedrock-runtime.us-east-1.amazonaws.com",
+	} {
+		err := provision(t, &Upstream{BaseURL: base})
+		if err == nil || !strings.HasSuffix(err.Error(), ": want "+want) {
+			t.Errorf("%s: error %v, want %s", base, err, want)
+		}
+	}
+	for _, base := range []string{
+		"https://api.openai.com/v1/", "http://embeddings", "http://messages/", "https://x.test/chat", "https://x.services.ai.azure.com/models",
+		"https://x.test/completionsproxy", "https://x.test/messages/v1", "https://gateway.ai.cloudflare.com/v1/a/b/compat",
+	} {
+		if err := provision(t, &Upstream{BaseURL: base}); err != nil {
+			t.Errorf("%s: %v", base, err)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.URL.Path)

@@ -32,10 +32,11 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 			want:  Badger{SyncWrites: true},
 		},
 		{name: "two directories", input: `badger /a /b`, err: "wrong argument count or unexpected line ending after '/b', at Testfile:1"},
-		{name: "unknown", input: "badger {\n\tcompress\n}", err: "unrecognized subdirective 'compress', at Testfile:2"},
+		{name: "unknown", input: "badger {\n\tcompress\n}", err: "unrecognized subdirective 'compress', want encryption_key or sync_writes, at Testfile:2"},
 		{name: "key without value", input: "badger {\n\tencryption_key\n}", err: "wrong argument count or unexpected line ending after 'encryption_key', at Testfile:2"},
 		{name: "key in parts", input: "badger {\n\tencryption_key abc s3cret\n}", err: "encryption_key: want one argument, at Testfile:2"},
-		{name: "key twice", input: "badger {\n\tencryption_key a\n\tencryption_key b\n}", err: "encryption_key is given twice, at Testfile:3"},
+		{name: "key twice", input: "badger {\n\tencryption_key {file.a}\n\tencryption_key {file.b}\n}", err: "encryption_key is given twice, at Testfile:3"},
+		{name: "short key", input: "badger {\n\tsync_writes\n\tencryption_key c2hvcnQ=\n}", err: "encryption_key: want 16, 24 or 32 bytes as hex or base64, such as the output of: openssl rand -hex 32, at Testfile:3"},
 		{name: "switch with value", input: "badger {\n\tsync_writes off\n}", err: "wrong argument count or unexpected line ending after 'off', at Testfile:2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

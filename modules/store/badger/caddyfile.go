@@ -1,6 +1,10 @@
 package badger
 
-import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-chat/caddy-chat/modules/advice"
+)
 
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
 //
@@ -13,6 +17,7 @@ func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 	if d.NextArg() {
 		b.Path = d.Val()
+		advice.Environment(d, "path", b.Path)
 	}
 	if d.NextArg() {
 		return d.ArgErr()
@@ -32,16 +37,25 @@ func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				// Not ArgErr: it quotes what was read last, part of a key.
 				return d.Err("encryption_key: want one argument")
 			}
+			advice.Secret(d, "encryption_key", b.EncryptionKey)
+			if err := advice.Check(d, "encryption_key", b.EncryptionKey, checkKey); err != nil {
+				return err
+			}
 		case "sync_writes":
 			if d.NextArg() {
 				return d.ArgErr()
 			}
 			b.SyncWrites = true
 		default:
-			return d.Errf("unrecognized subdirective '%s'", d.Val())
+			return d.Errf("unrecognized subdirective '%s', want encryption_key or sync_writes", d.Val())
 		}
 	}
 	return nil
+}
+
+func checkKey(text string) error {
+	_, err := parseKey(text)
+	return err
 }
 
 // Interface guard
