@@ -91,6 +91,9 @@ type Handler struct {
 	usageRefused *atomic.Bool // by the server behind the next handler
 }
 
+// defaultPath is where the routes are mounted if the configuration does not say.
+const defaultPath = "/chat"
+
 // Values of Handler.OnDisconnect.
 const (
 	disconnectContinue = "continue"
@@ -108,7 +111,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // Provision sets the defaults.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
-	h.Path = cmp.Or(h.Path, "/chat")
+	h.Path = cmp.Or(h.Path, defaultPath)
 	h.Retention = cmp.Or(h.Retention, caddy.Duration(30*24*time.Hour))
 	h.MaxMessages = cmp.Or(h.MaxMessages, 1000)
 	h.MaxMessageChars = cmp.Or(h.MaxMessageChars, 10_000)
@@ -126,8 +129,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.Path = strings.TrimRight(record.CleanPath(h.Path), "/")
 	h.usageRefused = new(atomic.Bool)
 	app, err := chat.FromContext(ctx)
+	if err != nil {
+		return err
+	}
 	h.app, h.keys = app, sharedanswer.NewIdempotency(app, h.log)
-	return err
+	h.warnOfNothingBehind(ctx)
+	return nil
 }
 
 // Validate checks the settings.
