@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -23,14 +24,14 @@ const (
 
 // usage is what an answer cost, as the client sees it.
 type usage struct {
-	ModelID     string  `json:"modelId"`
-	TokensIn    int64   `json:"tokensIn"`
-	TokensOut   int64   `json:"tokensOut"`
-	TotalTokens int64   `json:"totalTokens"`
-	LatencyMs   int64   `json:"latencyMs"`
-	TTFTMs      int64   `json:"ttftMs"`
-	CostUSD     float64 `json:"costUsd"`
-	Estimated   bool    `json:"estimated"`
+	ModelID     string        `json:"modelId"`
+	TokensIn    int64         `json:"tokensIn"`
+	TokensOut   int64         `json:"tokensOut"`
+	TotalTokens int64         `json:"totalTokens"`
+	LatencyMs   int64         `json:"latencyMs"`
+	TTFTMs      int64         `json:"ttftMs"`
+	CostUSD     price.Dollars `json:"costUsd"`
+	Estimated   bool          `json:"estimated"`
 }
 
 type document struct {
@@ -138,7 +139,7 @@ func (t *turn) usage(a *answer, o *output) usage {
 		TotalTokens: call.Usage.Total(),
 		LatencyMs:   time.Since(t.begun).Milliseconds(),
 		TTFTMs:      o.ttft.Milliseconds(),
-		CostUSD:     call.CostUSD,
+		CostUSD:     price.Dollars(call.CostUSD),
 		Estimated:   call.Usage.Estimated,
 	}
 }

@@ -31,5 +31,5 @@ func (p Price) Cost(u provider.Usage) float64 {
 		cached = p.Input
 	}
 	fresh := float64(u.Input - u.Cached)
-	return (fresh*p.Input + float64(u.Cached)*cached + float64(u.Output)*p.Output) / 1e6
+	return rounded((fresh*p.Input + float64(u.Cached)*cached + float64(u.Output)*p.Output) / 1e6)
 }

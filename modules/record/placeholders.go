@@ -2,10 +2,11 @@ package record
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-chat/caddy-chat/modules/price"
 )
 
 const metadataPrefix = "chat.tenant.metadata."
@@ -48,7 +49,7 @@ func (rec *Record) placeholder(key string) (any, bool) {
 	case "chat.tokens.out":
 		return rec.Call.Usage.Output, true
 	case "chat.cost_usd":
-		return strconv.FormatFloat(rec.Call.CostUSD, 'f', -1, 64), true
+		return price.Dollars(rec.Call.CostUSD).String(), true
 	case "chat.error.code":
 		return rec.ErrorCode, true
 	}
