@@ -9,6 +9,8 @@ import (
 	_ "github.com/caddy-chat/caddy-chat/modules/chat"
 	_ "github.com/caddy-chat/caddy-chat/modules/chatratelimit"
 	_ "github.com/caddy-chat/caddy-chat/modules/chatsession"
+	// the command caddy chat-health
+	_ "github.com/caddy-chat/caddy-chat/modules/chathealth"
 	// providers and stores
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/anthropic"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/bedrock"
