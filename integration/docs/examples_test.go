@@ -167,7 +167,7 @@ func tryProduction(t *testing.T) {
 
 	stranger := harness.NewClient(c, "", "ann")
 	stranger.URL = "https://chat.example.com"
-	stranger.HTTP = trusting(t, c, httpsPort)
+	stranger.HTTP = trusting(t, filepath.Join(c.Dir, "caddy"), httpsPort)
 	acme := *stranger
 	acme.Key = "acme-key"
 
@@ -196,12 +196,12 @@ func tryProduction(t *testing.T) {
 	}
 }
 
-// trusting returns an HTTP client that trusts Caddy's local certificate authority
-// and reaches every host at one port of the loopback interface.
-func trusting(t testing.TB, c *harness.Caddy, port int) *http.Client {
+// trusting returns an HTTP client that trusts the local certificate authority in
+// Caddy's data directory and reaches every host at one port of the loopback interface.
+func trusting(t testing.TB, data string, port int) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
-	root := filepath.Join(c.Dir, "caddy", "pki", "authorities", "local", "root.crt")
+	root := filepath.Join(data, "pki", "authorities", "local", "root.crt")
 	harness.Eventually(t, "Caddy has created its root certificate", func() bool {
 		pem, err := os.ReadFile(root)
 		return err == nil && roots.AppendCertsFromPEM(pem)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -44,6 +45,16 @@ var binary = sync.OnceValues(func() (string, error) {
 	// discard the cached results of tests that ran it.
 	return file, os.Chtimes(file, time.Time{}, time.Unix(0, 0))
 })
+
+// Binary returns the path of the tests' Caddy, which it builds if need be.
+func Binary(t testing.TB) string {
+	t.Helper()
+	file, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
 
 // testFlags returns the flags of the tests' own build that change how a program
 // behaves.

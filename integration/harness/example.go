@@ -42,7 +42,7 @@ func StartExample(t testing.TB, name string, edits ...string) *Caddy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	edited := c.onFreePorts(string(config))
+	edited := c.OnFreePorts(string(config))
 	for i := 0; i+1 < len(edits); i += 2 {
 		if strings.Count(edited, edits[i]) != 1 {
 			t.Fatalf("%s: want %q in it once", name, edits[i])
@@ -86,9 +86,9 @@ func copyExample(t testing.TB, to, from string) {
 	}
 }
 
-// onFreePorts moves an example's ports, Caddy's own and the site's 8080, to free
+// OnFreePorts moves an example's ports, Caddy's own and the site's 8080, to free
 // ones, and makes all certificates local.
-func (c *Caddy) onFreePorts(config string) string {
+func (c *Caddy) OnFreePorts(config string) string {
 	c.T.Helper()
 	site, admin := FreePort(c.T), FreePort(c.T)
 	c.URL = fmt.Sprintf("http://127.0.0.1:%d", site)

@@ -5,6 +5,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,9 +37,14 @@ type Caddy struct {
 	Admin string // of the admin API
 	Log   *LogBuffer
 	Env   []string
-	Disk  *Disk         // that it can write to besides; may be nil
-	Exit  chan struct{} // closed when the process has ended
-	Err   error         // how the process ended
+	Disk  *Disk // that it can write to besides; may be nil
+
+	Program string               // instead of the tests' own binary
+	Config  string               // instead of the Caddyfile in Dir
+	Attr    *syscall.SysProcAttr // such as the user that it runs as
+
+	Exit chan struct{} // closed when the process has ended
+	Err  error         // how the process ended
 }
 
 // LogBuffer keeps what a process prints. It is safe for concurrent use.
@@ -136,26 +142,24 @@ func (c *Caddy) WriteConfig(options, site string) {
 // Command returns a caddy command in the process's directory and environment.
 func (c *Caddy) Command(ctx context.Context, args ...string) *exec.Cmd {
 	c.T.Helper()
-	file, err := binary()
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	line := append([]string{file}, args...)
+	line := append([]string{cmp.Or(c.Program, Binary(c.T))}, args...)
 	if c.Disk != nil {
 		line = append(c.Disk.enter(c.Dir), line...)
 	}
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-	cmd.Dir = c.Dir
+	cmd.Dir, cmd.SysProcAttr = c.Dir, c.Attr
 	cmd.Env = append(os.Environ(), "HOME="+c.Dir, "XDG_DATA_HOME="+c.Dir, "XDG_CONFIG_HOME="+c.Dir, "GORACE=exitcode=66")
 	cmd.Env = append(cmd.Env, c.Env...)
 	return cmd
 }
 
+func (c *Caddy) config() string { return cmp.Or(c.Config, "Caddyfile") }
+
 func (c *Caddy) Run() {
 	c.T.Helper()
 	c.Log = new(LogBuffer)
 	c.Exit = make(chan struct{})
-	c.cmd = c.Command(context.Background(), "run", "--config", "Caddyfile")
+	c.cmd = c.Command(context.Background(), "run", "--config", c.config())
 	c.cmd.Stdout, c.cmd.Stderr = c.Log, c.Log
 	if err := c.cmd.Start(); err != nil {
 		c.T.Fatal(err)
@@ -235,7 +239,7 @@ func (c *Caddy) Reload() {
 	c.T.Helper()
 	ctx, cancel := context.WithTimeout(c.T.Context(), Patience)
 	defer cancel()
-	out, err := c.Command(ctx, "reload", "--config", "Caddyfile", "--force", "--address", strings.TrimPrefix(c.Admin, "http://")).CombinedOutput()
+	out, err := c.Command(ctx, "reload", "--config", c.config(), "--force", "--address", strings.TrimPrefix(c.Admin, "http://")).CombinedOutput()
 	if err != nil {
 		c.T.Fatalf("reload: %v\n%s", err, out)
 	}
