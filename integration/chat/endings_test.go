@@ -256,19 +256,12 @@ func TestKeepAlive(t *testing.T) {
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, harness.PlainTenants, up.Chain("keep_alive 20ms"))
 	ann := harness.NewClient(c, "acme", "ann")
-	comment := func(resp *http.Response) {
-		t.Helper()
-		line := make([]byte, len(": keep-alive"))
-		if _, err := io.ReadFull(resp.Body, line); err != nil || string(line) != ": keep-alive" {
-			t.Fatalf("the stream begins with %q, %v", line, err)
-		}
-	}
 
 	session := harness.NewSession()
 	a := ann.Ask(session, "slow")
 	call := up.Call()
 	resp := a.Answer()
-	comment(resp)
+	wantComment(t, resp)
 	call.Say("at ", "last")
 	call.Finish("stop")
 	end := harness.ReadEvents(t, resp).Rest()
@@ -280,7 +273,7 @@ func TestKeepAlive(t *testing.T) {
 	a = ann.Ask(session, "doomed")
 	call = up.Call()
 	resp = a.Answer()
-	comment(resp)
+	wantComment(t, resp)
 	call.Fail(http.StatusUnauthorized, `{"error":{"message":"bad key sk-secret"}}`)
 	end = harness.ReadEvents(t, resp).Rest()
 	if len(end.Events) != 2 || end.Failed == nil || end.Failed.Code != "ai_error" || end.Done == nil || end.Done.FinishReason != "error" {
@@ -288,4 +281,53 @@ func TestKeepAlive(t *testing.T) {
 	}
 	harness.WantIDs(t, end.Events)
 	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: slow", "assistant: at last", "user: doomed"})
+
+	a = ann.Ask(session, "wicked")
+	call = up.Call()
+	resp = a.Answer()
+	wantComment(t, resp)
+	call.Fail(http.StatusBadRequest, `{"error":{"message":"no","code":"content_filter","type":"invalid_request_error"}}`)
+	end = harness.ReadEvents(t, resp).Rest()
+	if resp.StatusCode != http.StatusOK || end.Failed == nil || end.Failed.Code != "content_filtered" || end.Done == nil || end.Done.FinishReason != "error" {
+		t.Errorf("%d, got %+v", resp.StatusCode, end)
+	}
+	// The message was taken back, although the status says nothing of it.
+	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: slow", "assistant: at last", "user: doomed"})
+}
+
+// TestReadBody shows why docs/streaming.md warns of Caddy's read_body: it goes on
+// after the body is there, and ends the answer as if the client had left.
+func TestReadBody(t *testing.T) {
+	up := harness.NewUpstream(t)
+	start := func(timeout string) *harness.Client {
+		options := harness.PlainTenants + "\n\tservers {\n\t\ttimeouts {\n\t\t\t" + timeout + " 200ms\n\t\t}\n\t}\n"
+		return harness.NewClient(harness.Start(t, options, up.Chain("keep_alive 20ms\non_disconnect cancel")), "acme", "ann")
+	}
+
+	t.Run("read_body ends the answer", func(t *testing.T) {
+		start("read_body").Ask(harness.NewSession(), "slow")
+		up.Call().WantGone()
+	})
+	t.Run("read_body_idle does not", func(t *testing.T) {
+		a := start("read_body_idle").Ask(harness.NewSession(), "slow")
+		call := up.Call()
+		resp := a.Answer()
+		for range 20 { // twice as long as the timeout
+			wantComment(t, resp)
+		}
+		call.Say("at last")
+		call.Finish("stop")
+		if end := harness.ReadEvents(t, resp).Rest(); end.Text != "at last" || end.Done == nil || end.Done.FinishReason != "stop" {
+			t.Errorf("got %+v", end)
+		}
+	})
+}
+
+// wantComment reads one keep-alive.
+func wantComment(t testing.TB, resp *http.Response) {
+	t.Helper()
+	line := make([]byte, len(": keep-alive\n"))
+	if _, err := io.ReadFull(resp.Body, line); err != nil || string(line) != ": keep-alive\n" {
+		t.Fatalf("the stream has %q, %v", line, err)
+	}
 }
