@@ -29,7 +29,7 @@ run: build ## Build Caddy and serve the quickstart example
 		exec ../../bin/caddy run --config Caddyfile
 
 # Most tests wait for a server rather than the processor.
-test: deps ## Run all tests with the race detector (TESTFLAGS, TIMEOUT, PARALLEL)
+test: deps ## Install what tests need, and run all (TESTFLAGS, TIMEOUT, PARALLEL)
 	go test -race -parallel $(PARALLEL) -timeout $(TIMEOUT) $(TESTFLAGS) ./...
 
 deps:
