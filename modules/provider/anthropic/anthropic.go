@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
@@ -78,33 +79,35 @@ func (a *Anthropic) Continues(model string) bool {
 
 // Complete makes a call and returns the whole answer.
 func (a *Anthropic) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	resp, err := a.call(ctx, req, false)
+	resp, names, err := a.call(ctx, req, false)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	return completion(newStream(ctx, resp, req.Model), resp)
+	return completion(newStream(ctx, resp, req.Model, names), resp)
 }
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (a *Anthropic) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	resp, err := a.call(ctx, req, true) //nolint:bodyclose // the stream closes it
+	resp, names, err := a.call(ctx, req, true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}
-	return newStream(ctx, resp, req.Model), nil
+	return newStream(ctx, resp, req.Model, names), nil
 }
 
-func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
-	body, err := translate(preq, stream)
+// call makes a call. names tells the names of the request's tools back.
+func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream bool) (resp *http.Response, names *dialect.Names, err error) {
+	body, names, err := translate(preq, stream)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req, err := a.request(ctx, preq, a.path, body, stream)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return a.Do(req)
+	resp, err = a.Do(req)
+	return resp, names, err
 }
 
 // Models asks for the models of the API.

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
@@ -53,10 +51,6 @@ type source struct {
 	URL       string `json:"url,omitempty"`
 }
 
-// earlier replaces what preceded an assistant's message at the beginning of a
-// conversation: Anthropic requires the user to begin.
-const earlier = "(earlier messages are left out)"
-
 // conversation sets the system prompt and the messages.
 func (t *translation) conversation() error {
 	for _, m := range t.talk.SystemMessages {
@@ -74,42 +68,7 @@ func (t *translation) conversation() error {
 	if t.req.Continue != "" {
 		t.add(dialect.RoleAssistant, []block{{Type: typeText, Text: t.req.Continue}})
 	}
-	switch {
-	case len(t.Messages) == 0 && len(t.System) > 0:
-		t.Messages, t.System = []message{{dialect.RoleUser, t.System}}, nil
-	case len(t.Messages) == 0:
-		return provider.Invalid("messages", "want at least one with content")
-	case t.Messages[0].Role == dialect.RoleAssistant:
-		first := message{dialect.RoleUser, []block{{Type: typeText, Text: earlier}}}
-		t.Messages = slices.Insert(t.Messages, 0, first)
-	}
-	for _, m := range t.Messages {
-		slices.SortStableFunc(m.Content, resultsFirst)
-	}
-	t.trimLast()
 	return nil
-}
-
-// resultsFirst moves the results of tools to the front of a user's message,
-// where Anthropic requires them.
-func resultsFirst(a, b block) int {
-	rank := func(b block) int {
-		if b.Type == typeToolResult {
-			return 0
-		}
-		return 1
-	}
-	return rank(a) - rank(b)
-}
-
-// trimLast removes trailing white space from an assistant's message that is to
-// be continued. Anthropic refuses it there.
-func (t *translation) trimLast() {
-	last := t.Messages[len(t.Messages)-1]
-	b := &last.Content[len(last.Content)-1]
-	if last.Role == dialect.RoleAssistant && b.Type == typeText {
-		b.Text = strings.TrimRight(b.Text, " \t\r\n")
-	}
 }
 
 // message adds one of the client's messages.
@@ -121,19 +80,16 @@ func (t *translation) message(m *dialect.Message) error {
 	switch m.Role {
 	case dialect.RoleTool:
 		t.add(dialect.RoleUser, []block{{
-			Type: typeToolResult, ToolUseID: cleanID(m.ToolID), Content: content, CacheControl: cacheControl(m.Raw),
+			Type: typeToolResult, ToolUseID: m.ToolID, Content: content, CacheControl: cacheControl(m.Raw),
 		}})
 	case dialect.RoleAssistant:
 		for _, c := range m.ToolCalls {
-			if c.ID == "" {
-				return provider.Invalid("messages", "want an id for every tool call")
-			}
 			content = append(content, block{
-				Type: typeToolUse, ID: cleanID(c.ID), Name: c.Name, Input: c.Arguments, CacheControl: cacheControl(c.Raw),
+				Type: typeToolUse, ID: c.ID, Name: c.Name, Input: c.Arguments, CacheControl: cacheControl(c.Raw),
 			})
 		}
 		if len(content) > 0 {
-			content = slices.Concat(thoughts(m.Raw), content)
+			content = slices.Concat(thoughts(m), content)
 		}
 		t.add(dialect.RoleAssistant, content)
 	default:
@@ -143,8 +99,7 @@ func (t *translation) message(m *dialect.Message) error {
 }
 
 // add adds what one side says. It merges consecutive messages of one side,
-// because Anthropic requires the two to alternate, and skips empty ones, which
-// it refuses.
+// because Anthropic requires the two to alternate.
 func (t *translation) add(role string, content []block) {
 	if len(content) == 0 {
 		return
@@ -162,9 +117,6 @@ func (t *translation) add(role string, content []block) {
 func contentOf(m *dialect.Message) ([]block, error) {
 	var blocks []block
 	for _, p := range m.Parts {
-		if p.Kind == dialect.PartText && strings.TrimSpace(p.Text) == "" {
-			continue // refused by Anthropic
-		}
 		if p.Kind != dialect.PartText && m.Role != dialect.RoleUser && m.Role != dialect.RoleTool {
 			return nil, provider.Unsupported(p.Path, "this provider only accepts text from the system and the assistant")
 		}
@@ -209,8 +161,6 @@ func sourceOf(p dialect.Part) (*source, error) {
 func imageOf(p dialect.Part) (block, error) {
 	switch p.MediaType {
 	case "", "image/jpeg", "image/png", "image/gif", "image/webp":
-	case "image/jpg":
-		p.MediaType = "image/jpeg"
 	default:
 		return block{}, provider.Unsupported(p.Path, "this provider accepts images of type image/jpeg, image/png, image/gif and image/webp")
 	}
@@ -237,40 +187,11 @@ func documentOf(p dialect.Part) (block, error) {
 }
 
 // thoughts returns the thinking blocks that the client sends back with an
-// assistant's message, in thinking_blocks or in its content. Blocks without a
-// signature are useless to Anthropic.
-func thoughts(message gjson.Result) []block {
+// assistant's message.
+func thoughts(m *dialect.Message) []block {
 	var blocks []block
-	for _, from := range [...]string{"thinking_blocks", "content"} {
-		if v := message.Get(from); v.IsArray() {
-			for _, e := range v.Array() {
-				switch e.Get("type").Str {
-				case typeThinking:
-					if s := e.Get("signature").Str; s != "" {
-						blocks = append(blocks, block{Type: typeThinking, Thinking: new(e.Get("thinking").Str), Signature: s})
-					}
-				case typeRedacted:
-					if s := e.Get("data").Str; s != "" {
-						blocks = append(blocks, block{Type: typeRedacted, Data: s})
-					}
-				}
-			}
-		}
-		if len(blocks) > 0 {
-			break
-		}
+	for _, t := range m.Thoughts() {
+		blocks = append(blocks, block{Type: t.Type, Thinking: t.Thinking, Signature: t.Signature, Data: t.Data})
 	}
 	return blocks
-}
-
-// cleanID makes another provider's id acceptable to Anthropic: letters, digits,
-// _ and -.
-func cleanID(id string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '-':
-			return r
-		}
-		return '_'
-	}, id)
 }

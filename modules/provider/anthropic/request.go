@@ -3,7 +3,6 @@ package anthropic
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -12,12 +11,18 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// supported are the members of a chat completions request that are carried
-// over. thinking, top_k and cache_control are Anthropic's own.
-var supported = []string{
-	"tools", "tool_choice", "parallel_tool_calls", "response_format", "stop",
-	"temperature", "top_p", "top_k", "reasoning_effort", "thinking",
-	"user", "safety_identifier", "cache_control",
+// rules are Anthropic's. thinking, top_k and cache_control are members of its
+// own.
+var rules = dialect.Rules{
+	Members: []string{
+		"tools", "tool_choice", "parallel_tool_calls", "response_format", "stop",
+		"temperature", "top_p", "top_k", "reasoning_effort", "thinking",
+		"user", "safety_identifier", "cache_control",
+	},
+	ToolName:   dialect.ToolNames,
+	UserBegins: true,
+	NoBlanks:   true,
+	Signed:     true,
 }
 
 // body is a request of the Messages API.
@@ -76,11 +81,12 @@ type translation struct {
 	body
 }
 
-// translate turns the client's request into one of the Messages API.
-func translate(req *provider.Request, stream bool) ([]byte, error) {
-	talk, err := dialect.Parse(req, supported...)
+// translate turns the client's request into one of the Messages API. names tells
+// the names of its tools back.
+func translate(req *provider.Request, stream bool) (encoded []byte, names *dialect.Names, err error) {
+	talk, err := dialect.Parse(req, rules)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t := &translation{req: req, root: gjson.ParseBytes(req.Body), talk: talk, family: familyOf(req.Model)}
 	t.Model, t.Stream = req.Model, stream
@@ -90,14 +96,14 @@ func translate(req *provider.Request, stream bool) ([]byte, error) {
 		t.limit, t.conversation, t.tools, t.toolChoice, t.format, t.think, t.sampling, t.rest,
 	} {
 		if err := step(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	b, err := json.Marshal(t.body)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the request: %w", err)
+		return nil, nil, fmt.Errorf("encoding the request: %w", err)
 	}
-	return b, nil
+	return b, talk.Names, nil
 }
 
 // limit sets the limit of the answer. A limit above the model's maximum has no
@@ -252,14 +258,7 @@ func (t *translation) sampling() error {
 const maxUserID = 256
 
 func (t *translation) rest() error {
-	for _, s := range t.talk.Stop {
-		if strings.TrimSpace(s) == "" {
-			// Anthropic refuses ids of white space alone.
-			t.req.Drop("stop")
-			continue
-		}
-		t.StopSequences = append(t.StopSequences, s)
-	}
+	t.StopSequences = t.talk.Stop
 	for _, name := range [...]string{"user", "safety_identifier"} {
 		switch v := t.root.Get(name); {
 		case v.Str == "" && v.Type == gjson.String, !v.Exists(), v.Type == gjson.Null:

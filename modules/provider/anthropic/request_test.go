@@ -95,7 +95,7 @@ func TestMessages(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := translate(&provider.Request{Model: haiku, Body: []byte(`{"messages":[` + tc.in + `]}`)}, false)
+			got, _, err := translate(&provider.Request{Model: haiku, Body: []byte(`{"messages":[` + tc.in + `]}`)}, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -189,7 +189,7 @@ func TestOptions(t *testing.T) {
 				in += "," + tc.in
 			}
 			req := &provider.Request{Model: tc.model, Body: []byte(in + "}")}
-			got, err := translate(req, false)
+			got, _, err := translate(req, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,6 +217,9 @@ func TestThinkingWithTools(t *testing.T) {
 		inParts  = `{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"text","text":"ok"}],"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]}`
 		inPartsA = `{"role":"assistant","content":[` + signedA + `,{"type":"text","text":"ok"},` + useA + `]}`
 		calledA  = `{"role":"assistant","content":[` + useA + `]}`
+		calledB  = `{"role":"assistant","content":[{"type":"tool_use","id":"c1_2","name":"f","input":{"a":1}}]}`
+		resultB  = `{"role":"user","content":[{"type":"tool_result","tool_use_id":"c1_2","content":[{"type":"text","text":"42"}]}]}`
+		bareB    = `{"role":"assistant","content":[{"type":"text","text":"ok"},{"type":"tool_use","id":"c1_2","name":"f","input":{"a":1}}]}`
 		bareA    = `{"role":"assistant","content":[{"type":"text","text":"ok"},` + useA + `]}`
 		enabled  = `{"type":"enabled","budget_tokens":8192}`
 		adaptive = `{"type":"adaptive","display":"summarized"}`
@@ -229,8 +232,8 @@ func TestThinkingWithTools(t *testing.T) {
 		{"signed thinking goes back first", haiku, "medium", hi + "," + thought + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `]`, enabled, nil},
 		{"signed thinking among the content", haiku, "medium", hi + "," + inParts + "," + result, `[` + userHi + `,` + inPartsA + `,` + resultA + `]`, enabled, nil},
 		{"lost thinking ends it", haiku, "medium", hi + "," + called + "," + result, `[` + userHi + `,` + calledA + `,` + resultA + `]`, ``, []string{"reasoning_effort"}},
-		{"a turn begins with thinking once", haiku, "medium", hi + "," + thought + "," + result + "," + called + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `,` + calledA + `,` + resultA + `]`, enabled, nil},
-		{"a turn that lost its first thinking", haiku, "medium", hi + "," + called + "," + result + "," + thought + "," + result, `[` + userHi + `,` + calledA + `,` + resultA + `,` + bareA + `,` + resultA + `]`, ``, []string{"reasoning_effort"}},
+		{"a turn begins with thinking once", haiku, "medium", hi + "," + thought + "," + result + "," + called + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `,` + calledB + `,` + resultB + `]`, enabled, nil},
+		{"a turn that lost its first thinking", haiku, "medium", hi + "," + called + "," + result + "," + thought + "," + result, `[` + userHi + `,` + calledA + `,` + resultA + `,` + bareB + `,` + resultB + `]`, ``, []string{"reasoning_effort"}},
 		{"turns before do not matter", haiku, "medium", hi + "," + called + "," + result + `,{"role":"assistant","content":"ok"},` + hi, `[` + userHi + `,` + calledA + `,` + resultA + `,{"role":"assistant","content":[{"type":"text","text":"ok"}]},` + userHi + `]`, enabled, nil},
 		{"adaptive thinking needs none", "claude-opus-4-6", "medium", hi + "," + called + "," + result, `[` + userHi + `,` + calledA + `,` + resultA + `]`, adaptive, nil},
 		{"without thinking thoughts are left out", haiku, "none", hi + "," + thought + "," + result, `[` + userHi + `,` + bareA + `,` + resultA + `]`, ``, nil},
@@ -240,7 +243,7 @@ func TestThinkingWithTools(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			req := &provider.Request{Model: tc.model, Body: []byte(`{"messages":[` + tc.in + `],` + oneTool + `,"reasoning_effort":"` + tc.effort + `"}`)}
-			got, err := translate(req, true)
+			got, _, err := translate(req, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -260,7 +263,7 @@ func TestThinkingWithTools(t *testing.T) {
 // Anthropic requires the tools of all calls in a conversation, even if they are
 // not offered any more.
 func TestPastTools(t *testing.T) {
-	got, err := translate(&provider.Request{Model: haiku, Body: []byte(`{"messages":[` + hi + "," + called + "," + result + "," + called + "," + result + `]}`)}, true)
+	got, _, err := translate(&provider.Request{Model: haiku, Body: []byte(`{"messages":[` + hi + "," + called + "," + result + "," + called + "," + result + `]}`)}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +281,7 @@ func TestPastTools(t *testing.T) {
 func TestContinue(t *testing.T) {
 	in := []byte(`{"messages":[` + hi + `],"reasoning_effort":"high"}`)
 	req := &provider.Request{Model: haiku, Body: in, Continue: "Once upon"}
-	got, err := translate(req, true)
+	got, _, err := translate(req, true)
 	const want = `{"model":"claude-haiku-4-5","max_tokens":64000,"messages":[` + userHi + `,{"role":"assistant","content":[{"type":"text","text":"Once upon"}]}],"stream":true}`
 	if err != nil || string(got) != want || len(req.Dropped) > 0 {
 		t.Errorf("dropped %q, %v\n got %s\nwant %s", req.Dropped, err, got, want)
@@ -302,9 +305,8 @@ func TestRefusedRequests(t *testing.T) {
 		{"file of another type", haiku, user(`{"type":"file","file":{"file_data":"data:application/zip;base64,AAAA"}}`), "messages.0.content.0", provider.ReasonUnsupported},
 		{"file that is no base64", haiku, user(`{"type":"file","file":{"file_data":"data:text/plain;base64,A"}}`), "messages.0.content.0.file.file_data", provider.ReasonInvalid},
 		{"unknown part", haiku, user(`{"type":"video"}`), "messages.0.content.0.type", provider.ReasonInvalid},
-		{"image of the system", haiku, `"messages":[{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]`, "messages.0.content.0", provider.ReasonUnsupported},
+		{"image of the system", haiku, `"messages":[` + hi + `,{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]`, "messages.1.content.0", provider.ReasonUnsupported},
 		{"image of the assistant", haiku, `"messages":[` + hi + `,{"role":"assistant","content":[{"type":"text","text":" "},{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]`, "messages.1.content.1", provider.ReasonUnsupported},
-		{"call without id", haiku, `"messages":[` + hi + `,{"role":"assistant","tool_calls":[{"type":"function","function":{"name":"f"}}]}]`, "messages", provider.ReasonInvalid},
 		{"no messages", haiku, `"messages":[]`, "messages", provider.ReasonInvalid},
 		{"only empty messages", haiku, user(``), "messages", provider.ReasonInvalid},
 		{"JSON without a schema", haiku, ok + `"response_format":{"type":"json_object"}`, "response_format", provider.ReasonUnsupported},
@@ -320,7 +322,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"several choices", haiku, ok + `"n":2`, "n", provider.ReasonUnsupported},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := translate(&provider.Request{Model: tc.model, Body: []byte("{" + tc.in + "}")}, false)
+			_, _, err := translate(&provider.Request{Model: tc.model, Body: []byte("{" + tc.in + "}")}, false)
 			e, ok := errors.AsType[*provider.Error](err)
 			if !ok || e.Param != tc.param || e.Reason != tc.reason {
 				t.Errorf("got %v of %+v, want reason %d of %s", err, e, tc.reason, tc.param)
@@ -328,7 +330,7 @@ func TestRefusedRequests(t *testing.T) {
 		})
 	}
 	t.Run("a schema is not continued", func(t *testing.T) {
-		_, err := translate(&provider.Request{
+		_, _, err := translate(&provider.Request{
 			Model: haiku, Continue: "{", Body: []byte(`{` + ok + `"response_format":{"type":"json_schema","json_schema":{"schema":{"enum":[1]}}}}`),
 		}, true)
 		if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonUnsupported {

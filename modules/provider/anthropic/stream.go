@@ -21,6 +21,7 @@ type stream struct {
 	events  *dialect.Events
 	answer  *dialect.Answer
 	model   string // as the request names it
+	names   *dialect.Names
 	reply   reply
 	pending []piece // from the last event, not yet returned
 	halves  provider.Halves
@@ -36,11 +37,12 @@ type piece struct {
 	usage  *provider.Usage
 }
 
-func newStream(ctx context.Context, resp *http.Response, model string) *stream {
+func newStream(ctx context.Context, resp *http.Response, model string, names *dialect.Names) *stream {
 	return &stream{
 		events: dialect.NewEvents(ctx, resp),
-		answer: dialect.NewAnswer("", model),
+		answer: dialect.NewAnswer("", model, names),
 		model:  model,
+		names:  names,
 	}
 }
 
@@ -134,7 +136,7 @@ func (s *stream) begin(m gjson.Result) {
 	if s.reply.begun {
 		return // some proxies send it twice
 	}
-	s.answer = dialect.NewAnswer(m.Get("id").Str, cmp.Or(m.Get("model").Str, s.model))
+	s.answer = dialect.NewAnswer(m.Get("id").Str, cmp.Or(m.Get("model").Str, s.model), s.names)
 	s.add(s.reply.begin(m))
 }
 

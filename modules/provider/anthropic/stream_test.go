@@ -35,7 +35,7 @@ const (
 // readBody reads a body as the answer to a stream.
 func readBody(t testing.TB, body []byte) *stream {
 	t.Helper()
-	return newStream(t.Context(), &http.Response{Body: io.NopCloser(bytes.NewReader(body))}, "asked-for")
+	return newStream(t.Context(), &http.Response{Body: io.NopCloser(bytes.NewReader(body))}, "asked-for", nil)
 }
 
 // chunks returns all chunks of a stream.

@@ -74,10 +74,10 @@ func callOf(call gjson.Result, index int) dialect.Call {
 }
 
 // completion is the answer in OpenAI's shape.
-func (a *answer) completion(model string) *provider.Completion {
+func (a *answer) completion(model string, names *dialect.Names) *provider.Completion {
 	var whole dialect.Whole
 	whole.Add(a.output)
-	return dialect.NewAnswer("", model).Completion(&whole, a.finish, a.usage)
+	return dialect.NewAnswer("", model, names).Completion(&whole, a.finish, a.usage)
 }
 
 // finishOf translates a stop reason into OpenAI's terms. Some models report the

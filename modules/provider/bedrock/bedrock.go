@@ -175,7 +175,7 @@ func (b *Bedrock) Continues(model string) bool {
 
 // Complete makes a call and returns the whole answer.
 func (b *Bedrock) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	resp, err := b.call(ctx, req, false)
+	resp, names, err := b.call(ctx, req, false)
 	if err != nil {
 		return nil, err
 	}
@@ -188,16 +188,16 @@ func (b *Bedrock) Complete(ctx context.Context, req *provider.Request) (*provide
 	if err != nil {
 		return nil, err
 	}
-	return a.completion(req.Model), nil
+	return a.completion(req.Model, names), nil
 }
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (b *Bedrock) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	resp, err := b.call(ctx, req, true) //nolint:bodyclose // the stream closes it
+	resp, names, err := b.call(ctx, req, true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}
-	return newStream(ctx, resp, req.Model), nil
+	return newStream(ctx, resp, req.Model, names), nil
 }
 
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:

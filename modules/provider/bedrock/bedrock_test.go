@@ -246,13 +246,13 @@ func TestOddAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if u := a.completion("m").Usage; u.Input != 1<<40 || u.Output != 1<<40 || u.Cached != 1<<40 || u.Total() < 0 {
+		if u := a.completion("m", nil).Usage; u.Input != 1<<40 || u.Output != 1<<40 || u.Cached != 1<<40 || u.Total() < 0 {
 			t.Errorf("usage %+v", u)
 		}
 	})
 	t.Run("text beside no tool call is never null", func(t *testing.T) {
 		a, err := readAnswer([]byte(`{"output":{"message":{"content":[]}}}`))
-		if body := string(a.completion("m").Body); err != nil || !strings.Contains(body, `"content":""`) || !strings.Contains(body, `"finish_reason":"stop"`) {
+		if body := string(a.completion("m", nil).Body); err != nil || !strings.Contains(body, `"content":""`) || !strings.Contains(body, `"finish_reason":"stop"`) {
 			t.Errorf("got %s, %v", body, err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
 // service is Bedrock's name in a signature.
@@ -71,23 +72,24 @@ func credentials(err error) error {
 	return &provider.Error{Reason: provider.ReasonCredentials, Err: err}
 }
 
-// call makes a call for a whole answer or a stream.
-func (b *Bedrock) call(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
+// call makes a call for a whole answer or a stream. names tells the names of the
+// request's tools back.
+func (b *Bedrock) call(ctx context.Context, preq *provider.Request, stream bool) (resp *http.Response, names *dialect.Names, err error) {
 	switch preq.Model {
 	case "", ".", "..":
 		// In a path these mean something else.
-		return nil, &provider.Error{Reason: provider.ReasonModel, Err: fmt.Errorf("%q is not a model's name", preq.Model)}
+		return nil, nil, &provider.Error{Reason: provider.ReasonModel, Err: fmt.Errorf("%q is not a model's name", preq.Model)}
 	}
 	key, signed, err := b.accessKeyFor(preq)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if b.regionErr != nil && (signed || b.BaseURL == "") {
-		return nil, credentials(b.regionErr)
+		return nil, nil, credentials(b.regionErr)
 	}
-	body, err := b.body(preq)
+	body, names, err := b.body(preq)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	path := "/model/" + escape(preq.Model, "") + "/converse"
 	if stream {
@@ -95,7 +97,7 @@ func (b *Bedrock) call(ctx context.Context, preq *provider.Request, stream bool)
 	}
 	req, err := b.NewRequest(ctx, preq, path, body, stream)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if stream {
 		req.Header.Set("Accept", "application/vnd.amazon.eventstream")
@@ -105,9 +107,9 @@ func (b *Bedrock) call(ctx context.Context, preq *provider.Request, stream bool)
 		b.SetHeaders(req)
 		signer{key, b.region, service}.sign(req, body, b.now())
 	}
-	resp, err := b.Do(req)
+	resp, err = b.Do(req)
 	if e, ok := errors.AsType[*provider.Error](err); ok {
-		return nil, sorted(e)
+		return nil, nil, sorted(e)
 	}
-	return resp, err
+	return resp, names, err
 }

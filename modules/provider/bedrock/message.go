@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
@@ -66,34 +65,20 @@ func (m *messages) add(msg *dialect.Message) error {
 			// Bedrock refuses a result without content.
 			content = []block{{Text: "(no output)"}}
 		}
-		m.append(dialect.RoleUser, block{ToolResult: &toolResult{toolID(msg.ToolID), content}})
+		m.append(dialect.RoleUser, block{ToolResult: &toolResult{msg.ToolID, content}})
 	case dialect.RoleAssistant:
 		if m.claude {
-			for _, r := range thoughtsOf(msg.ToolCalls) {
+			for _, r := range thoughtsOf(msg) {
 				m.append(msg.Role, block{Reasoning: &r})
 			}
 		}
 		m.append(msg.Role, content...)
 		for _, call := range msg.ToolCalls {
-			m.append(msg.Role, block{ToolUse: &toolUse{toolID(call.ID), call.Name, call.Arguments}})
+			m.append(msg.Role, block{ToolUse: &toolUse{call.ID, call.Name, call.Arguments}})
 		}
 	default:
 		m.append(msg.Role, content...)
 	}
-	return nil
-}
-
-// begin adds the beginning of the answer, which the model is to continue.
-func (m *messages) begin(text string) error {
-	if text == "" {
-		return nil
-	}
-	if strings.TrimRightFunc(text, unicode.IsSpace) != text {
-		// Bedrock refuses trailing white space, and without it the seam would
-		// show.
-		return provider.Unsupported("messages", "this provider cannot continue an answer that ends with white space")
-	}
-	m.append(dialect.RoleAssistant, block{Text: text})
 	return nil
 }
 
@@ -113,7 +98,7 @@ func (m *messages) content(parts []dialect.Part) ([]block, error) {
 	for _, p := range parts {
 		switch p.Kind {
 		case dialect.PartText:
-			content = appendText(content, p.Text)
+			content = append(content, block{Text: p.Text})
 		case dialect.PartImage:
 			image, err := imageOf(p)
 			if err != nil {
@@ -133,19 +118,9 @@ func (m *messages) content(parts []dialect.Part) ([]block, error) {
 	return content, nil
 }
 
-// appendText appends a block of text, unless it is blank: most models refuse
-// that.
-func appendText(content []block, text string) []block {
-	if strings.TrimSpace(text) == "" {
-		return content
-	}
-	return append(content, block{Text: text})
-}
-
 var imageFormats = map[string]string{
 	"image/png":  "png",
 	"image/jpeg": "jpeg",
-	"image/jpg":  "jpeg",
 	"image/gif":  "gif",
 	"image/webp": "webp",
 }
@@ -214,19 +189,3 @@ func (m *messages) name(file string) string {
 }
 
 const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-// maxToolID is the greatest length of a call's id.
-const maxToolID = 64
-
-// toolID reduces a call's id to the characters that are allowed. The call may
-// be another provider's, with an id of its own form.
-func toolID(id string) string {
-	id = strings.Map(func(r rune) rune {
-		if strings.ContainsRune(alphanumeric+"-_", r) {
-			return r
-		}
-		return '_'
-	}, id)
-	// The end of an id is more likely to be unique.
-	return id[max(0, len(id)-maxToolID):]
-}

@@ -128,11 +128,12 @@ func extraOf(thoughts []reasoning) any {
 	return x
 }
 
-// thoughtsOf returns the thoughts that came back with a message's calls. It
-// ignores what cannot be parsed.
-func thoughtsOf(calls []dialect.ToolCall) []reasoning {
+// thoughtsOf returns the thoughts that came back with a message: with its calls,
+// in Bedrock's form, or as Anthropic's blocks, whose signatures are good here
+// too. It ignores what cannot be parsed.
+func thoughtsOf(m *dialect.Message) []reasoning {
 	var thoughts []reasoning
-	for _, call := range calls {
+	for _, call := range m.ToolCalls {
 		var x extra
 		raw := call.Raw.Get("extra_content")
 		if !raw.IsObject() || json.Unmarshal([]byte(raw.Raw), &x) != nil {
@@ -142,6 +143,14 @@ func thoughtsOf(calls []dialect.ToolCall) []reasoning {
 			if r.sealed() {
 				thoughts = append(thoughts, r)
 			}
+		}
+	}
+	if thoughts != nil {
+		return thoughts
+	}
+	for _, t := range m.Thoughts() {
+		if t.Thinking != nil {
+			thoughts = append(thoughts, reasoning{Text: &signedText{*t.Thinking, t.Signature}})
 		}
 	}
 	return thoughts
@@ -155,7 +164,7 @@ func lacksThoughts(c *dialect.Conversation) bool {
 		if m.Role == dialect.RoleUser {
 			return false
 		}
-		if len(m.ToolCalls) > 0 && thoughtsOf(m.ToolCalls) == nil {
+		if len(m.ToolCalls) > 0 && thoughtsOf(m) == nil {
 			return true
 		}
 	}

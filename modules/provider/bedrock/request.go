@@ -8,9 +8,15 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
 
-// supported are the members of a client's request that Converse also has.
-var supported = []string{
-	"tools", "tool_choice", "response_format", "temperature", "top_p", "stop", "reasoning_effort",
+// rulesOf returns the rules of Converse for a model.
+func rulesOf(model string) dialect.Rules {
+	return dialect.Rules{
+		Members:    []string{"tools", "tool_choice", "response_format", "temperature", "top_p", "stop", "reasoning_effort"},
+		ToolName:   dialect.ToolNames,
+		UserBegins: true,
+		NoBlanks:   true,
+		Signed:     isClaude(model),
+	}
 }
 
 // converse is the body of a call.
@@ -78,24 +84,24 @@ type jsonSchema struct {
 	Name   string `json:"name,omitempty"`
 }
 
-// body translates a client's request.
-func (b *Bedrock) body(preq *provider.Request) ([]byte, error) {
-	c, err := dialect.Parse(preq, supported...)
+// body translates a client's request. names tells the names of its tools back.
+func (b *Bedrock) body(preq *provider.Request) (encoded []byte, names *dialect.Names, err error) {
+	c, err := dialect.Parse(preq, rulesOf(preq.Model))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := converse{Inference: options(preq, c)}
 	for _, text := range c.System {
-		out.System = appendText(out.System, text)
+		out.System = append(out.System, block{Text: text})
 	}
 	m := messages{claude: isClaude(preq.Model)}
 	for i := range c.Messages {
 		if err := m.add(&c.Messages[i]); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if err := m.begin(preq.Continue); err != nil {
-		return nil, err
+	if preq.Continue != "" {
+		m.append(dialect.RoleAssistant, block{Text: preq.Continue})
 	}
 	out.Messages = m.list
 	out.Tools = tools(preq, c)
@@ -106,14 +112,14 @@ func (b *Bedrock) body(preq *provider.Request) ([]byte, error) {
 	}
 	body, err := json.Marshal(out)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the request: %w", err)
+		return nil, nil, fmt.Errorf("encoding the request: %w", err)
 	}
-	return body, nil
+	return body, c.Names, nil
 }
 
 // options are the limits and the sampling.
 func options(preq *provider.Request, c *dialect.Conversation) *inference {
-	o := &inference{MaxTokens: c.MaxTokens, Temperature: c.Temperature, TopP: c.TopP}
+	o := &inference{MaxTokens: c.MaxTokens, Temperature: c.Temperature, TopP: c.TopP, Stop: c.Stop}
 	if o.Temperature != nil && *o.Temperature > 1 {
 		// This scale ends where the middle of OpenAI's is.
 		o.Temperature = new(1.0)
@@ -123,11 +129,6 @@ func options(preq *provider.Request, c *dialect.Conversation) *inference {
 		// These models accept only one of the two.
 		o.TopP = nil
 		preq.Drop("top_p")
-	}
-	for _, s := range c.Stop {
-		if s != "" {
-			o.Stop = append(o.Stop, s)
-		}
 	}
 	return o
 }

@@ -64,7 +64,7 @@ func TestRequestBody(t *testing.T) {
 		{
 			name: "calls_in_the_past_and_tools_no_more", model: nova,
 			in: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}},{"id":"2","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"x"}]}`,
-			want: `{"messages":[{"role":"user","content":[{"text":"hi"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"1","name":"f","input":{}}},{"toolUse":{"toolUseId":"2","name":"f","input":{}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"text":"x"}]}}]}],` +
+			want: `{"messages":[{"role":"user","content":[{"text":"hi"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"1","name":"f","input":{}}},{"toolUse":{"toolUseId":"2","name":"f","input":{}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"text":"x"}]}},{"toolResult":{"toolUseId":"2","content":[{"text":"(no result)"}]}}]}],` +
 				`"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}`,
 		},
 		{
@@ -84,8 +84,8 @@ func TestRequestBody(t *testing.T) {
 		},
 		{
 			name: "no_tool_may_be_called_but_one_was", model: nova,
-			in: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]}],"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none"}`,
-			want: `{"messages":[{"role":"user","content":[{"text":"hi"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"1","name":"f","input":{}}}]}],` +
+			in: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"x"}],"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none"}`,
+			want: `{"messages":[{"role":"user","content":[{"text":"hi"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"1","name":"f","input":{}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"text":"x"}]}}]}],` +
 				`"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}`, dropped: []string{"tool_choice"},
 		},
 		{
@@ -100,8 +100,10 @@ func TestRequestBody(t *testing.T) {
 		},
 		{
 			name: "image_as_a_tool's_result", model: claude,
-			in:   `{"messages":[{"role":"tool","tool_call_id":"1","content":[{"type":"image_url","image_url":{"url":"data:image/webp;base64,AAAA"}}]}]}`,
-			want: `{"messages":[{"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"image":{"format":"webp","source":{"bytes":"AAAA"}}}]}}]}]}`,
+			in: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},
+				{"role":"tool","tool_call_id":"1","content":[{"type":"image_url","image_url":{"url":"data:image/webp;base64,AAAA"}}]}]}`,
+			want: `{"messages":[{"role":"user","content":[{"text":"hi"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"1","name":"f","input":{}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"image":{"format":"webp","source":{"bytes":"AAAA"}}}]}}]}],` +
+				`"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}`,
 		},
 		{
 			name: "JSON_by_a_schema", model: claude,
@@ -122,7 +124,7 @@ func TestRequestBody(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			preq := request(tc.model, tc.in)
 			preq.Continue = tc.begun
-			got, err := new(Bedrock).body(preq)
+			got, _, err := new(Bedrock).body(preq)
 			if err != nil || string(got) != tc.want {
 				t.Errorf("\n got %s, %v\nwant %s", got, err, tc.want)
 			}
@@ -169,7 +171,7 @@ func TestRequestReasoning(t *testing.T) {
 				messages += "," + tc.messages
 			}
 			preq := request(tc.model, `{"messages":[`+messages+`],`+tc.rest+`}`)
-			body, err := new(Bedrock).body(preq)
+			body, _, err := new(Bedrock).body(preq)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,7 +193,7 @@ func TestRequestReasoning(t *testing.T) {
 	t.Run("thoughts_go_back_to_Claude_only", func(t *testing.T) {
 		const want = `"content":[{"reasoningContent":{"reasoningText":{"text":"hm","signature":"s"}}},{"reasoningContent":{"redactedContent":"eHg="}},{"toolUse":`
 		for model, sent := range map[string]bool{claude: true, newest: true, nova: false} {
-			body, err := new(Bedrock).body(request(model, `{"messages":[{"role":"user","content":"hi"},`+thoughts+`]}`))
+			body, _, err := new(Bedrock).body(request(model, `{"messages":[{"role":"user","content":"hi"},`+thoughts+`]}`))
 			if err != nil || strings.Contains(string(body), want) != sent || strings.Contains(string(body), "unsigned") {
 				t.Errorf("%s: %s, %v", model, body, err)
 			}
@@ -222,19 +224,6 @@ func TestRequestRefused(t *testing.T) {
 				t.Errorf("got %v, want reason %d of %s", err, tc.reason, tc.param)
 			}
 		})
-	}
-}
-
-func TestToolID(t *testing.T) {
-	long := strings.Repeat("a", 100) + "-end"
-	for in, want := range map[string]string{
-		"tooluse_4Lo0VS-FT5": "tooluse_4Lo0VS-FT5",
-		"functions.f:0/é":    "functions_f_0__",
-		long:                 long[len(long)-64:],
-	} {
-		if got := toolID(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
 	}
 }
 

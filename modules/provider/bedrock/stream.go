@@ -41,8 +41,8 @@ type part struct {
 }
 
 // newStream begins to read an answer. Nothing of it may have been read yet.
-func newStream(ctx context.Context, resp *http.Response, model string) *stream {
-	return &stream{ctx: ctx, body: resp.Body, answer: dialect.NewAnswer("", model), blocks: make(map[int64]*part)}
+func newStream(ctx context.Context, resp *http.Response, model string, names *dialect.Names) *stream {
+	return &stream{ctx: ctx, body: resp.Body, answer: dialect.NewAnswer("", model, names), blocks: make(map[int64]*part)}
 }
 
 // Next returns the next chunk.

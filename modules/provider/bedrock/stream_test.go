@@ -41,7 +41,7 @@ var (
 
 // streamOf reads a body as a model's answer.
 func streamOf(t *testing.T, body []byte) *stream {
-	return newStream(t.Context(), &http.Response{Body: io.NopCloser(bytes.NewReader(body))}, "m")
+	return newStream(t.Context(), &http.Response{Body: io.NopCloser(bytes.NewReader(body))}, "m", nil)
 }
 
 // The answers have the form of real ones, including the padding.
@@ -308,7 +308,7 @@ func TestStreamThoughts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := gjson.GetBytes(c.completion("m").Body, "choices.0.message.tool_calls.0.extra_content").Raw; got != want {
+	if got := gjson.GetBytes(c.completion("m", nil).Body, "choices.0.message.tool_calls.0.extra_content").Raw; got != want {
 		t.Errorf("whole: got %s", got)
 	}
 }

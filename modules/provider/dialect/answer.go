@@ -15,6 +15,7 @@ type Answer struct {
 	id      string
 	created int64
 	model   string
+	names   *Names
 
 	head  []byte         // what all chunks begin with; empty until the next is made
 	begun bool           // a chunk has the role
@@ -22,12 +23,13 @@ type Answer struct {
 }
 
 // NewAnswer begins an answer. An empty id is replaced by a new one; model is
-// the upstream model by the provider's own name.
-func NewAnswer(id, model string) *Answer {
+// the upstream model by the provider's own name. names tells the names of the
+// called tools back.
+func NewAnswer(id, model string, names *Names) *Answer {
 	if id == "" {
 		id = "chatcmpl-" + uuid.NewString()
 	}
-	return &Answer{id: valid(id), created: time.Now().Unix(), model: valid(model)}
+	return &Answer{id: valid(id), created: time.Now().Unix(), model: valid(model), names: names}
 }
 
 // SetModel changes the model's name for the chunks to come.
@@ -41,6 +43,7 @@ func (a *Answer) SetModel(model string) {
 // Chunk makes a chunk that adds o to the answer. Only the last chunk of the
 // choice has a finish reason.
 func (a *Answer) Chunk(o Output, finish string) *provider.Chunk {
+	o.Calls = a.names.tellBack(o.Calls)
 	b := append(a.begin(), `"choices":[{"index":0,"delta":`...)
 	b = o.appendDelta(b, !a.begun)
 	b = append(b, `,"finish_reason":`...)
@@ -77,6 +80,7 @@ func (a *Answer) begin() []byte {
 // Completion makes a whole answer. u is nil if the provider counted nothing.
 func (a *Answer) Completion(w *Whole, finish string, u *provider.Usage) *provider.Completion {
 	o := w.output()
+	o.Calls = a.names.tellBack(o.Calls)
 	b := append(a.appendHead(nil, "chat.completion"), `"choices":[{"index":0,"message":`...)
 	b = o.appendMessage(b)
 	b = append(b, `,"finish_reason":`...)

@@ -228,13 +228,13 @@ func TestAnswer(t *testing.T) {
 	for i, o := range outputs {
 		for _, finish := range []string{"", "stop"} {
 			t.Run(fmt.Sprintf("%d%s", i, finish), func(t *testing.T) {
-				checkOutput(t, NewAnswer("", "m"), o, finish, &provider.Usage{Input: 3, Output: 2})
-				checkOutput(t, NewAnswer("id\"\n\xff", "mödel/\xff\\"), o, finish, &provider.Usage{Input: 9, Output: 8, Cached: 7, Reasoning: 6})
+				checkOutput(t, NewAnswer("", "m", nil), o, finish, &provider.Usage{Input: 3, Output: 2})
+				checkOutput(t, NewAnswer("id\"\n\xff", "mödel/\xff\\", nil), o, finish, &provider.Usage{Input: 9, Output: 8, Cached: 7, Reasoning: 6})
 			})
 		}
 	}
 	t.Run("a_model_is_known_late", func(t *testing.T) {
-		a := NewAnswer("", "asked")
+		a := NewAnswer("", "asked", nil)
 		a.Chunk(Text("a"), "")
 		a.SetModel("answered")
 		checkOutput(t, a, Text("b"), "stop", nil)
@@ -247,7 +247,7 @@ func TestAnswer(t *testing.T) {
 		} {
 			whole.Add(o)
 		}
-		a := NewAnswer("", "m")
+		a := NewAnswer("", "m", nil)
 		want := Output{Text: "ab", Reasoning: "hm", Calls: []Call{
 			{Index: 0, ID: "call_a", Name: "now", Arguments: "{}"},
 			{Index: 1, ID: "call_b", Name: "then", Arguments: "{}"},
@@ -283,12 +283,12 @@ func FuzzAnswer(f *testing.F) {
 		if with&32 != 0 {
 			finish = "length"
 		}
-		checkOutput(t, NewAnswer(id, model), o, finish, u)
+		checkOutput(t, NewAnswer(id, model, nil), o, finish, u)
 	})
 }
 
 func TestAnswerAllocations(t *testing.T) {
-	a := NewAnswer("", "m")
+	a := NewAnswer("", "m", nil)
 	text := strings.Repeat(" word", 20)
 	for name, o := range map[string]Output{"text": Text(text), "escaped": Text("\"" + text + "\n"), "reasoning": Reasoning(text)} {
 		if n := testing.AllocsPerRun(100, func() { a.Chunk(o, "") }); n > 0 {
@@ -299,14 +299,14 @@ func TestAnswerAllocations(t *testing.T) {
 
 func BenchmarkAnswer(b *testing.B) {
 	b.Run("append", func(b *testing.B) {
-		a := NewAnswer("", "some-model")
+		a := NewAnswer("", "some-model", nil)
 		b.ReportAllocs()
 		for b.Loop() {
 			a.Chunk(Text(" word"), "")
 		}
 	})
 	b.Run("marshal_and_parse", func(b *testing.B) {
-		a := NewAnswer("", "some-model")
+		a := NewAnswer("", "some-model", nil)
 		b.ReportAllocs()
 		for b.Loop() {
 			raw, _ := json.Marshal(object{a.id, "chat.completion.chunk", a.created, a.model, []choice{{Delta: deltaOf(Text(" word"), false)}}, nil})

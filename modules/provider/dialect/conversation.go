@@ -26,7 +26,7 @@ const (
 // did not send are nil or empty.
 type Conversation struct {
 	System   []string  // the texts of system and developer messages
-	Messages []Message // all others; at least one is the user's
+	Messages []Message // all others, as Rules and pair make them
 	Tools    []Tool
 
 	// SystemMessages are the messages behind System, for what only one provider
@@ -50,6 +50,12 @@ type Conversation struct {
 	Seed             *int64
 	Stop             []string
 	ReasoningEffort  string // none, minimal, low, medium, high or xhigh
+
+	// Names tells the tools' names back. All others in the conversation are
+	// those that the provider accepts.
+	Names *Names
+
+	rules Rules
 }
 
 // Message is one message of a conversation.
@@ -59,6 +65,7 @@ type Message struct {
 	Reasoning string     // an assistant's, as the client sent it back
 	ToolCalls []ToolCall // of an assistant
 	ToolID    string     // the id of the call that a tool's message answers
+	ToolName  string     // the name of the tool whose result this is
 
 	// Path is the message's place in the body, for errors.
 	Path string
@@ -100,7 +107,8 @@ type Part struct {
 	Raw gjson.Result
 }
 
-// ToolCall is a call that an assistant made. Arguments is a JSON object.
+// ToolCall is a call that an assistant made. Its ID is the only one of its kind
+// in the conversation, and one result has it. Arguments is a JSON object.
 type ToolCall struct {
 	ID        string
 	Name      string
@@ -147,19 +155,17 @@ var refused = map[string]string{
 	"n":             "this provider only returns one choice",
 }
 
-// Parse parses a request. supported names the members of the body that the
-// adapter carries over. All others are dropped, and noted in the request, or
-// refused if the answer would not be what was asked for. Errors are
-// *provider.Error.
-func Parse(req *provider.Request, supported ...string) (*Conversation, error) {
-	root := gjson.ParseBytes(req.Body)
+// Parse parses a request, and makes it comply with the rules of the provider.
+// Errors are *provider.Error.
+func Parse(req *provider.Request, rules Rules) (*Conversation, error) {
+	root, supported := gjson.ParseBytes(req.Body), rules.Members
 	if err := sift(req, root, supported); err != nil {
 		return nil, err
 	}
 	if req.Continue != "" && !req.Continuable() {
 		return nil, provider.Unsupported("messages", "an answer to this request cannot be continued")
 	}
-	c := new(Conversation)
+	c := &Conversation{rules: rules}
 	var err error
 	root.Get("messages").ForEach(func(i, m gjson.Result) bool {
 		err = c.addMessage(req, m, fmt.Sprintf("messages.%d", i.Int()))
@@ -168,13 +174,20 @@ func Parse(req *provider.Request, supported ...string) (*Conversation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.parseTools(root, supported); err != nil {
+	if err := c.parseTools(req, root); err != nil {
+		return nil, err
+	}
+	c.nameTools()
+	if err := c.settle(req); err != nil {
 		return nil, err
 	}
 	if err := c.parseFormat(root.Get("response_format"), supported); err != nil {
 		return nil, err
 	}
-	return c, c.parseOptions(root, supported)
+	if err := c.parseStop(req, root.Get("stop")); err != nil {
+		return nil, err
+	}
+	return c, c.parseOptions(root)
 }
 
 // sift drops or refuses what the adapter does not carry over.
@@ -201,35 +214,11 @@ func sift(req *provider.Request, root gjson.Result, supported []string) error {
 	return err
 }
 
-// saysNothing says whether a member asks for what happens anyway.
-func saysNothing(name string, v gjson.Result) bool {
-	switch name {
-	case "n":
-		return v.Num == 1
-	case "logprobs", "store":
-		return v.Type == gjson.False
-	case "parallel_tool_calls":
-		return v.Type == gjson.True
-	case "tools":
-		return v.IsArray() && len(v.Array()) == 0
-	case "tool_choice":
-		return v.Str == "auto" || v.Str == "none"
-	case "response_format":
-		return v.Get("type").Str == "text"
-	case "frequency_penalty", "presence_penalty":
-		return v.Type == gjson.Number && v.Num == 0
-	case "service_tier":
-		return v.Str == "auto" || v.Str == "default"
-	case "logit_bias", "metadata":
-		return v.IsObject() && v.Raw == "{}"
-	}
-	return false
-}
-
-func (c *Conversation) parseTools(root gjson.Result, supported []string) error {
-	if !slices.Contains(supported, "tools") {
+func (c *Conversation) parseTools(req *provider.Request, root gjson.Result) error {
+	if !slices.Contains(c.rules.Members, "tools") {
 		return nil
 	}
+	seen := make(map[string]string) // the tools as they came, by name
 	if tools := root.Get("tools"); tools.Exists() && tools.Type != gjson.Null && !tools.IsArray() {
 		return provider.Invalid("tools", "want a list")
 	}
@@ -243,6 +232,14 @@ func (c *Conversation) parseTools(root gjson.Result, supported []string) error {
 		if tool.Name == "" {
 			return provider.Invalid(path+".function.name", "required, the function's name")
 		}
+		if first, ok := seen[tool.Name]; ok {
+			// Providers refuse two tools with one name.
+			if first != t.Raw {
+				req.Drop(path)
+			}
+			continue
+		}
+		seen[tool.Name] = t.Raw
 		if p := f.Get("parameters"); p.IsObject() {
 			tool.Parameters = json.RawMessage(p.Raw)
 		}
@@ -293,7 +290,8 @@ func (c *Conversation) parseFormat(v gjson.Result, supported []string) error {
 	return nil
 }
 
-func (c *Conversation) parseOptions(root gjson.Result, supported []string) error {
+func (c *Conversation) parseOptions(root gjson.Result) error {
+	supported := c.rules.Members
 	var err error
 	number := func(name string) *float64 {
 		v := root.Get(name)
@@ -327,16 +325,58 @@ func (c *Conversation) parseOptions(root gjson.Result, supported []string) error
 	if slices.Contains(supported, "reasoning_effort") {
 		c.ReasoningEffort = root.Get("reasoning_effort").Str
 	}
-	switch stop := root.Get("stop"); {
-	case !slices.Contains(supported, "stop") || !stop.Exists() || stop.Type == gjson.Null:
-	case stop.Type == gjson.String:
-		c.Stop = []string{stop.Str}
-	case stop.IsArray():
-		for _, s := range stop.Array() {
-			c.Stop = append(c.Stop, s.String())
-		}
-	default:
-		err = provider.Invalid("stop", "want a string or a list of strings")
-	}
 	return err
+}
+
+// parseStop reads the stop sequences. An empty one would stop an answer at once.
+func (c *Conversation) parseStop(req *provider.Request, v gjson.Result) error {
+	if !slices.Contains(c.rules.Members, "stop") || !v.Exists() || v.Type == gjson.Null {
+		return nil
+	}
+	list := []gjson.Result{v}
+	if v.IsArray() {
+		list = v.Array()
+	}
+	for _, s := range list {
+		switch {
+		case s.Type != gjson.String:
+			return provider.Invalid("stop", "want a string or a list of strings")
+		case s.Str == "":
+		case c.rules.NoBlanks && strings.TrimSpace(s.Str) == "":
+			req.Drop("stop")
+		default:
+			c.Stop = append(c.Stop, s.Str)
+		}
+	}
+	return nil
+}
+
+// nameTools gives all tools names that the provider accepts.
+func (c *Conversation) nameTools() {
+	if c.rules.ToolName == nil {
+		return
+	}
+	var names []string
+	c.eachName(func(name string) string {
+		names = append(names, name)
+		return name
+	})
+	c.Names = newNames(c.rules.ToolName, names)
+	c.eachName(c.Names.give)
+}
+
+// eachName replaces the names of the tools wherever one stands.
+func (c *Conversation) eachName(replace func(string) string) {
+	for i := range c.Tools {
+		c.Tools[i].Name = replace(c.Tools[i].Name)
+	}
+	if c.ToolName != "" {
+		c.ToolName = replace(c.ToolName)
+	}
+	for i := range c.Messages {
+		for j := range c.Messages[i].ToolCalls {
+			call := &c.Messages[i].ToolCalls[j]
+			call.Name = replace(call.Name)
+		}
+	}
 }

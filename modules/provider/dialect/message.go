@@ -3,9 +3,9 @@ package dialect
 import (
 	"encoding/json"
 	"fmt"
-	"mime"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -13,7 +13,7 @@ import (
 
 func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path string) error {
 	role := m.Get("role").Str
-	parts, err := parseContent(req, m.Get("content"), path+".content")
+	parts, err := c.parseContent(req, m.Get("content"), path+".content")
 	if err != nil {
 		return err
 	}
@@ -36,19 +36,13 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 		case m.Get("audio").IsObject():
 			return provider.Unsupported(path+".audio", "this provider only supports text")
 		}
-		if s := m.Get("refusal").Str; s != "" {
-			msg.Parts = append(msg.Parts, Part{Kind: PartText, Text: s})
-		}
-		for _, name := range [...]string{"reasoning_content", "reasoning"} {
-			if s := m.Get(name).Str; s != "" && msg.Reasoning == "" {
-				msg.Reasoning = s
-			}
-		}
-		if msg.ToolCalls, err = parseCalls(m.Get("tool_calls"), path+".tool_calls"); err != nil {
+		c.addText(&msg, m.Get("refusal").Str)
+		if err := c.addCalls(&msg); err != nil {
 			return err
 		}
+		c.addReasoning(req, &msg)
 	case RoleTool:
-		if msg.ToolID = m.Get("tool_call_id").Str; msg.ToolID == "" {
+		if msg.ToolID = m.Get("tool_call_id").String(); msg.ToolID == "" {
 			return provider.Invalid(path+".tool_call_id", "required, the id of a tool call")
 		}
 	case "function":
@@ -60,12 +54,24 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 	return nil
 }
 
-func parseContent(req *provider.Request, v gjson.Result, path string) ([]Part, error) {
+// addText adds a text that does not stand in the content.
+func (c *Conversation) addText(m *Message, text string) {
+	if !c.isBlank(text) {
+		m.Parts = append(m.Parts, Part{Kind: PartText, Text: text, Path: m.Path})
+	}
+}
+
+// isBlank says whether there is nothing in a text that the provider accepts.
+func (c *Conversation) isBlank(text string) bool {
+	return text == "" || c.rules.NoBlanks && strings.TrimSpace(text) == ""
+}
+
+func (c *Conversation) parseContent(req *provider.Request, v gjson.Result, path string) ([]Part, error) {
 	switch {
 	case !v.Exists() || v.Type == gjson.Null:
 		return nil, nil
 	case v.Type == gjson.String:
-		if v.Str == "" {
+		if c.isBlank(v.Str) {
 			return nil, nil
 		}
 		return []Part{{Kind: PartText, Text: v.Str, Path: path}}, nil
@@ -85,7 +91,7 @@ func parseContent(req *provider.Request, v gjson.Result, path string) ([]Part, e
 		if detail := e.Get("image_url.detail").Str; detail != "" && detail != "auto" {
 			req.Drop("messages.content.image_url.detail")
 		}
-		if p.Kind != PartText || p.Text != "" {
+		if p.Kind != PartText || !c.isBlank(p.Text) {
 			parts = append(parts, p)
 		}
 	}
@@ -119,41 +125,40 @@ func parsePart(v gjson.Result, path string) (Part, error) {
 	return p, nil
 }
 
-// from reads a URL, or the data in it.
-func (p Part) from(u, name string) (Part, error) {
-	head, data, isData := strings.Cut(strings.TrimPrefix(u, "data:"), ",")
-	switch {
-	case strings.HasPrefix(u, "https://"), strings.HasPrefix(u, "http://"):
-		p.URL = u
-		return p, nil
-	case strings.HasPrefix(u, "data:") && isData:
-		media, ok := strings.CutSuffix(head, ";base64")
-		typ, _, err := mime.ParseMediaType(media)
-		if ok && err == nil && data != "" {
-			p.MediaType, p.Data = typ, data
-			return p, nil
+// addCalls adds the tool calls of an assistant. Arguments that are not a JSON
+// object, as a cut answer leaves them behind, are replaced by an empty one.
+// Their text stands beside the call, where the model can read it.
+func (c *Conversation) addCalls(m *Message) error {
+	for i, e := range m.Raw.Get("tool_calls").Array() {
+		call := ToolCall{ID: e.Get("id").String(), Name: e.Get("function.name").Str, Raw: e}
+		if call.Name == "" {
+			return provider.Invalid(fmt.Sprintf("%s.tool_calls.%d.function.name", m.Path, i), "required, the function's name")
 		}
-	}
-	return p, provider.Invalid(p.Path+"."+name, "want an http(s) URL or data:<media type>;base64,<data>")
-}
-
-func parseCalls(v gjson.Result, path string) ([]ToolCall, error) {
-	var calls []ToolCall
-	for i, e := range v.Array() {
-		c := ToolCall{ID: e.Get("id").Str, Name: e.Get("function.name").Str, Raw: e}
-		at := fmt.Sprintf("%s.%d.function", path, i)
-		if c.Name == "" {
-			return nil, provider.Invalid(at+".name", "required, the function's name")
-		}
-		args := strings.TrimSpace(e.Get("function.arguments").Str)
-		if args == "" {
+		args, ok := argumentsOf(e.Get("function.arguments"))
+		if !ok {
+			note := fmt.Sprintf("(the arguments of the call of %s are not a JSON object: %s)", call.Name, args)
+			if len(m.Parts) > 0 {
+				note = "\n\n" + note
+			}
+			c.addText(m, note)
 			args = "{}"
 		}
-		if !json.Valid([]byte(args)) || args[0] != '{' {
-			return nil, provider.Invalid(at+".arguments", "want a JSON object, as a string")
-		}
-		c.Arguments = json.RawMessage(args)
-		calls = append(calls, c)
+		call.Arguments = json.RawMessage(args)
+		m.ToolCalls = append(m.ToolCalls, call)
 	}
-	return calls, nil
+	return nil
+}
+
+// argumentsOf returns a call's arguments; ok says that they are a JSON object.
+func argumentsOf(v gjson.Result) (args string, ok bool) {
+	args = v.Raw
+	if v.Type == gjson.String {
+		args = strings.TrimSpace(v.Str)
+	}
+	if args == "" || args == "null" {
+		return "{}", true
+	}
+	// Unlike encoding/json, this refuses half characters, as some servers do.
+	valid := jsontext.Value(args).IsValid(jsontext.AllowDuplicateNames(true))
+	return args, valid && args[0] == '{'
 }

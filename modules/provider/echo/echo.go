@@ -45,7 +45,7 @@ func (e *Echo) Complete(ctx context.Context, req *provider.Request) (*provider.C
 	a := newAnswer(req)
 	var whole dialect.Whole
 	whole.Add(dialect.Text(a.text()))
-	return dialect.NewAnswer("", req.Model).Completion(&whole, a.finish, &a.usage), nil
+	return dialect.NewAnswer("", req.Model, nil).Completion(&whole, a.finish, &a.usage), nil
 }
 
 // Stream returns the answer word by word.
@@ -61,7 +61,7 @@ func (e *Echo) Stream(ctx context.Context, req *provider.Request) (provider.Stre
 		ctx:    ctx,
 		req:    req,
 		answer: newAnswer(req),
-		chunks: dialect.NewAnswer("", req.Model),
+		chunks: dialect.NewAnswer("", req.Model, nil),
 		delay:  delay,
 	}, nil
 }

@@ -59,11 +59,10 @@ const noSignature = "skip_thought_signature_validator"
 // calls without a signature.
 func contents(messages []dialect.Message, signed bool) ([]content, error) {
 	var list []content
-	names := make(map[string]string) // of the functions, by the call's id
 	for i := range messages {
 		m := &messages[i]
 		if m.Role == dialect.RoleTool {
-			p, err := responsePart(m, names)
+			p, err := responsePart(m)
 			if err != nil {
 				return nil, err
 			}
@@ -82,7 +81,6 @@ func contents(messages []dialect.Message, signed bool) ([]content, error) {
 			list = add(list, role, p)
 		}
 		for j, c := range m.ToolCalls {
-			names[c.ID] = c.Name
 			p := part{Call: &functionCall{c.ID, c.Name, c.Arguments}}
 			p.Signature = c.Raw.Get("extra_content.google.thought_signature").Str
 			// Only the first of parallel calls has one.
@@ -91,9 +89,6 @@ func contents(messages []dialect.Message, signed bool) ([]content, error) {
 			}
 			list = add(list, role, p)
 		}
-	}
-	if len(list) == 0 {
-		return nil, provider.Invalid("messages", "want at least one message with content")
 	}
 	return list, nil
 }
@@ -119,15 +114,11 @@ func newPart(p dialect.Part) (part, error) {
 	return part{Data: &blob{p.MediaType, p.Data}}, nil
 }
 
-func responsePart(m *dialect.Message, names map[string]string) (part, error) {
-	name, ok := names[m.ToolID]
-	if !ok {
-		return part{}, provider.Invalid(m.Path+".tool_call_id", "want the id of a tool call made before")
-	}
+func responsePart(m *dialect.Message) (part, error) {
 	for _, p := range m.Parts {
 		if p.Kind != dialect.PartText {
 			return part{}, provider.Unsupported(p.Path, "this provider's tools only return text")
 		}
 	}
-	return part{Response: &functionResponse{m.ToolID, name, result{m.Text()}}}, nil
+	return part{Response: &functionResponse{m.ToolID, m.ToolName, result{m.Text()}}}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
@@ -65,7 +66,7 @@ func (g *Gemini) Continues(string) bool { return g.Upstream.Continues(false) }
 
 // Complete makes a call and returns the whole answer.
 func (g *Gemini) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	resp, err := g.generate(ctx, req, "generateContent", false)
+	resp, names, err := g.generate(ctx, req, "generateContent", false)
 	if err != nil {
 		return nil, err
 	}
@@ -79,24 +80,27 @@ func (g *Gemini) Complete(ctx context.Context, req *provider.Request) (*provider
 		return nil, upstream.BadAnswer(resp, "neither JSON nor an event stream")
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	return assemble(newStream(ctx, resp, req.Model))
+	return assemble(newStream(ctx, resp, req.Model, names))
 }
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (g *Gemini) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	resp, err := g.generate(ctx, req, "streamGenerateContent?alt=sse", true) //nolint:bodyclose // the stream closes it
+	resp, names, err := g.generate(ctx, req, "streamGenerateContent?alt=sse", true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}
-	return newStream(ctx, resp, req.Model), nil
+	return newStream(ctx, resp, req.Model, names), nil
 }
 
-func (g *Gemini) generate(ctx context.Context, req *provider.Request, method string, stream bool) (*http.Response, error) {
+// generate calls a method that generates content. names tells the names of the
+// request's tools back.
+func (g *Gemini) generate(ctx context.Context, req *provider.Request, method string, stream bool) (resp *http.Response, names *dialect.Names, err error) {
 	body, err := newRequest(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return g.call(ctx, req, method, body, stream)
+	resp, err = g.call(ctx, req, method, body, stream)
+	return resp, body.names, err
 }
 
 // call posts body to a method of the request's model.

@@ -3,6 +3,7 @@ package gemini
 import (
 	"encoding/json"
 	"math"
+	"regexp"
 	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -17,6 +18,8 @@ type request struct {
 	Tools      []toolSet   `json:"tools,omitempty"`
 	ToolConfig *toolConfig `json:"toolConfig,omitempty"`
 	Generation generation  `json:"generationConfig,omitzero"`
+
+	names *dialect.Names // tells the names of the tools back
 }
 
 type toolSet struct {
@@ -61,14 +64,24 @@ type thinking struct {
 	Level   string `json:"thinkingLevel,omitempty"`
 }
 
+// rules are Gemini's.
+var rules = dialect.Rules{
+	Members: []string{
+		"tools", "tool_choice", "parallel_tool_calls", "response_format",
+		"temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort",
+	},
+	ToolName:   regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`),
+	UserBegins: true,
+	Google:     true,
+}
+
 // newRequest translates a chat completions request.
 func newRequest(req *provider.Request) (*request, error) {
-	c, err := dialect.Parse(req, "tools", "tool_choice", "parallel_tool_calls", "response_format",
-		"temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort")
+	c, err := dialect.Parse(req, rules)
 	if err != nil {
 		return nil, err
 	}
-	r := &request{Generation: generation{
+	r := &request{names: c.Names, Generation: generation{
 		Temperature:      c.Temperature,
 		TopP:             c.TopP,
 		TopK:             c.TopK,

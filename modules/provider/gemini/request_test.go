@@ -10,7 +10,10 @@ import (
 )
 
 func TestRequest(t *testing.T) {
-	const hi = `{"role":"user","parts":[{"text":"hi"}]}`
+	const (
+		hi      = `{"role":"user","parts":[{"text":"hi"}]}`
+		results = `,{"role":"tool","tool_call_id":"c1","content":"1"},{"role":"tool","tool_call_id":"c2","content":"2"}`
+	)
 	for _, tc := range []struct {
 		name, model, in, want string
 		dropped               []string
@@ -37,7 +40,7 @@ func TestRequest(t *testing.T) {
 		{
 			name: "messages_of_one_side_are_one_content",
 			in: `{"messages":[{"role":"user","content":"a"},{"role":"user","content":[{"type":"text","text":"b"},{"type":"text","text":""}]},
-				{"role":"assistant","content":""},{"role":"assistant","content":"c","reasoning_content":"hm"},{"role":"assistant","content":null,"refusal":"d"},{"role":"user","content":"e"}]}`,
+				{"role":"assistant","content":""},{"role":"assistant","content":"c"},{"role":"assistant","content":null,"refusal":"d"},{"role":"user","content":"e"}]}`,
 			want: `{"contents":[{"role":"user","parts":[{"text":"a"},{"text":"b"}]},{"role":"model","parts":[{"text":"c"},{"text":"d"}]},{"role":"user","parts":[{"text":"e"}]}]}`,
 		},
 		{
@@ -88,25 +91,25 @@ func TestRequest(t *testing.T) {
 				{"role":"user","parts":[{"functionResponse":{"id":"c2","name":"g","response":{"result":"{\"b\":2}"}}},{"functionResponse":{"id":"c1","name":"f","response":{"result":"one"}}},{"text":"and?"}]}]}`,
 		},
 		{
-			name: "an_id_used_twice_names_the_last_call",
-			in: `{"messages":[{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"1"},
+			name: "an_id_used_twice_is_told_apart",
+			in: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"1"},
 				{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"g","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":""}]}`,
-			want: `{"contents":[{"role":"model","parts":[{"functionCall":{"id":"c","name":"f","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"id":"c","name":"f","response":{"result":"1"}}}]},
-				{"role":"model","parts":[{"functionCall":{"id":"c","name":"g","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"id":"c","name":"g","response":{"result":""}}}]}]}`,
+			want: `{"contents":[` + hi + `,{"role":"model","parts":[{"functionCall":{"id":"c","name":"f","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"id":"c","name":"f","response":{"result":"1"}}}]},
+				{"role":"model","parts":[{"functionCall":{"id":"c_2","name":"g","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"id":"c_2","name":"g","response":{"result":""}}}]}]}`,
 		},
 		{
 			name:  "gemini_3_is_told_of_missing_signatures",
 			model: "gemini-3-flash-preview",
 			in: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[
-				{"id":"c1","function":{"name":"f","arguments":"{}"}},{"id":"c2","function":{"name":"f","arguments":"{}"}}]}]}`,
-			want: `{"contents":[` + hi + `,{"role":"model","parts":[{"functionCall":{"id":"c1","name":"f","args":{}},"thoughtSignature":"skip_thought_signature_validator"},{"functionCall":{"id":"c2","name":"f","args":{}}}]}]}`,
+				{"id":"c1","function":{"name":"f","arguments":"{}"}},{"id":"c2","function":{"name":"f","arguments":"{}"}}]}` + results + `]}`,
+			want: `{"contents":[` + hi + `,{"role":"model","parts":[{"functionCall":{"id":"c1","name":"f","args":{}},"thoughtSignature":"skip_thought_signature_validator"},{"functionCall":{"id":"c2","name":"f","args":{}}}]},{"role":"user","parts":[{"functionResponse":{"id":"c1","name":"f","response":{"result":"1"}}},{"functionResponse":{"id":"c2","name":"f","response":{"result":"2"}}}]}]}`,
 		},
 		{
 			name:  "gemini_3_gets_its_signatures_back",
 			model: "gemini-3-flash-preview",
 			in: `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[
-				{"id":"c1","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"sig"}}}]}]}`,
-			want: `{"contents":[` + hi + `,{"role":"model","parts":[{"functionCall":{"id":"c1","name":"f","args":{}},"thoughtSignature":"sig"}]}]}`,
+				{"id":"c1","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"sig"}}}]},{"role":"tool","tool_call_id":"c1","content":"1"}]}`,
+			want: `{"contents":[` + hi + `,{"role":"model","parts":[{"functionCall":{"id":"c1","name":"f","args":{}},"thoughtSignature":"sig"}]},{"role":"user","parts":[{"functionResponse":{"id":"c1","name":"f","response":{"result":"1"}}}]}]}`,
 		},
 		{
 			name: "json_object",
@@ -193,9 +196,8 @@ func TestRefusedRequests(t *testing.T) {
 		{"audio_without_data", `{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"format":"wav"}}]}]}`, "messages.0.content.0", provider.ReasonInvalid},
 		{"unknown_part", `{"messages":[{"role":"user","content":[{"type":"video"}]}]}`, "messages.0.content.0.type", provider.ReasonInvalid},
 		{"image_of_a_tool", `{"messages":[{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f"}}]},{"role":"tool","tool_call_id":"c","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}]}`, "messages.1.content.0", provider.ReasonUnsupported},
-		{"result_of_no_call", `{"messages":[{"role":"user","content":"a"},{"role":"tool","tool_call_id":"c","content":"1"}]}`, "messages.1.tool_call_id", provider.ReasonInvalid},
 		{"no_messages", `{"messages":[]}`, "messages", provider.ReasonInvalid},
-		{"nothing_said", `{"messages":[{"role":"system","content":"be"},{"role":"user","content":""}]}`, "messages", provider.ReasonInvalid},
+		{"nothing_said", `{"messages":[{"role":"system","content":""},{"role":"user","content":""}]}`, "messages", provider.ReasonInvalid},
 		{"several_choices", `{"messages":[],"n":2}`, "n", provider.ReasonUnsupported},
 		{"choice_of_no_tools", `{"messages":[{"role":"user","content":"a"}],"tool_choice":"required"}`, "tool_choice", provider.ReasonInvalid},
 		{"unknown_effort", `{"messages":[{"role":"user","content":"a"}],"reasoning_effort":"max"}`, "reasoning_effort", provider.ReasonInvalid},

@@ -21,6 +21,7 @@ type stream struct {
 	answer  answer
 	chunks  *dialect.Answer // nil until the first document, which has the answer's id
 	model   string
+	names   *dialect.Names
 	ready   []dialect.Output
 	halves  provider.Halves
 	skipped int
@@ -31,8 +32,8 @@ type stream struct {
 }
 
 // newStream begins to read a model's answer.
-func newStream(ctx context.Context, resp *http.Response, model string) *stream {
-	return &stream{events: dialect.NewEvents(ctx, resp), model: modelID(model)}
+func newStream(ctx context.Context, resp *http.Response, model string, names *dialect.Names) *stream {
+	return &stream{events: dialect.NewEvents(ctx, resp), model: modelID(model), names: names}
 }
 
 // Next returns the next chunk.
@@ -105,7 +106,7 @@ func (s *stream) document(doc gjson.Result, isError bool) error {
 		}
 	}
 	if s.chunks == nil {
-		s.chunks = dialect.NewAnswer(strings.Clone(doc.Get("responseId").Str), s.model)
+		s.chunks = dialect.NewAnswer(strings.Clone(doc.Get("responseId").Str), s.model, s.names)
 	}
 	if model := doc.Get("modelVersion").Str; model != "" {
 		s.chunks.SetModel(strings.Clone(model))

@@ -175,7 +175,7 @@ func TestLongEvent(t *testing.T) {
 
 func TestSkipped(t *testing.T) {
 	body := events("x", "[1", "[2]", "{}") + ": ping\n\n" + events(ended(hi, "STOP"))
-	s := newStream(t.Context(), &http.Response{Body: io.NopCloser(strings.NewReader(body))}, "m")
+	s := newStream(t.Context(), &http.Response{Body: io.NopCloser(strings.NewReader(body))}, "m", nil)
 	for {
 		if _, err := s.Next(); err != nil {
 			break
@@ -248,8 +248,9 @@ func TestShape(t *testing.T) {
 	if got := message.Get("tool_calls.0").Raw; got != call || message.Get("content").Type != gjson.Null || c.Model != "gemini-3" {
 		t.Errorf("got %s", c.Body)
 	}
-	again := &provider.Request{Model: ask.Model, Body: []byte(`{"messages":[` + message.Raw + `]}`)}
-	same(t, again, `{"contents":[{"role":"model","parts":[{"functionCall":{"id":"id1","name":"f","args":{}},"thoughtSignature":"sig+/="}]}]}`)
+	again := &provider.Request{Model: ask.Model, Body: []byte(`{"messages":[{"role":"user","content":"hi"},` + message.Raw + `,{"role":"tool","tool_call_id":"id1","content":"1"}]}`)}
+	same(t, again, `{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"functionCall":{"id":"id1","name":"f","args":{}},"thoughtSignature":"sig+/="}]},
+		{"role":"user","parts":[{"functionResponse":{"id":"id1","name":"f","response":{"result":"1"}}}]}]}`)
 }
 
 // TestLeftWithinADocument: a document without a finish reason is not a whole
@@ -257,7 +258,7 @@ func TestShape(t *testing.T) {
 func TestLeftWithinADocument(t *testing.T) {
 	left := errors.New("the client went away")
 	ctx, leave := context.WithCancelCause(t.Context())
-	s := newStream(ctx, &http.Response{Body: io.NopCloser(strings.NewReader(said(hi)))}, "m")
+	s := newStream(ctx, &http.Response{Body: io.NopCloser(strings.NewReader(said(hi)))}, "m", nil)
 	if chunk, err := s.Next(); err != nil || chunk.Text == "" {
 		t.Fatalf("got %+v, %v", chunk, err)
 	}
@@ -276,7 +277,7 @@ func FuzzStream(f *testing.F) {
 		said(`{"functionCall":{"partialArgs":[{"jsonPath":"$.a[0]['b']","stringValue":"x"}]}}`), ended("", "STOP"))))
 	f.Add([]byte(events(`{"promptFeedback":{"blockReason":"SAFETY"}}`, `{"error":{"code":500}}`)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s := newStream(t.Context(), &http.Response{Body: io.NopCloser(strings.NewReader(string(body)))}, "m")
+		s := newStream(t.Context(), &http.Response{Body: io.NopCloser(strings.NewReader(string(body)))}, "m", nil)
 		finished := false
 		for {
 			chunk, err := s.Next()

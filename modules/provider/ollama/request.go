@@ -66,11 +66,18 @@ type options struct {
 	Stop             []string `json:"stop,omitempty"`
 }
 
+// rules are Ollama's, which takes any conversation and any name of a tool.
+var rules = dialect.Rules{
+	Members: []string{
+		"tools", "tool_choice", "response_format", "temperature", "top_p", "top_k",
+		"frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort",
+	},
+	Plain: true,
+}
+
 // chatBody translates a chat completions request.
 func chatBody(preq *provider.Request, stream bool) ([]byte, error) {
-	c, err := dialect.Parse(preq,
-		"tools", "tool_choice", "response_format", "temperature", "top_p", "top_k",
-		"frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort")
+	c, err := dialect.Parse(preq, rules)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +113,6 @@ func messagesOf(c *dialect.Conversation) ([]message, error) {
 	if len(c.System) > 0 {
 		messages = append(messages, message{Role: "system", Content: strings.Join(c.System, "\n\n")})
 	}
-	names := make(map[string]string) // of the functions called, by the calls' ids
 	for _, m := range c.Messages {
 		n := message{Role: m.Role, Content: m.Text(), Thinking: m.Reasoning}
 		for _, p := range m.Parts {
@@ -118,11 +124,10 @@ func messagesOf(c *dialect.Conversation) ([]message, error) {
 			}
 		}
 		for _, call := range m.ToolCalls {
-			names[call.ID] = call.Name
 			n.ToolCalls = append(n.ToolCalls, toolCall{ID: call.ID, Function: functionCall{call.Name, call.Arguments}})
 		}
 		if m.Role == dialect.RoleTool {
-			n.ToolCallID, n.ToolName = m.ToolID, names[m.ToolID]
+			n.ToolCallID, n.ToolName = m.ToolID, m.ToolName
 		}
 		messages = append(messages, n)
 	}

@@ -26,7 +26,7 @@ func TestChatBody(t *testing.T) {
 				{"role":"tool","tool_call_id":"c2","content":"noon"},{"role":"tool","tool_call_id":"c1","content":[{"type":"text","text":"rain"}]},{"role":"tool","tool_call_id":"c9","content":"?"}],
 				"tools":[` + weather + `,{"type":"function","function":{"name":"now"}}],"tool_choice":"auto","parallel_tool_calls":false}`,
 			want: `{"model":"m:1","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"","tool_calls":[{"id":"c1","function":{"name":"weather","arguments":{"city":"Köln"}}},{"id":"c2","function":{"name":"now","arguments":{}}}]},` +
-				`{"role":"tool","content":"noon","tool_name":"now","tool_call_id":"c2"},{"role":"tool","content":"rain","tool_name":"weather","tool_call_id":"c1"},{"role":"tool","content":"?","tool_call_id":"c9"}],` +
+				`{"role":"tool","content":"noon","tool_name":"now","tool_call_id":"c2"},{"role":"tool","content":"rain","tool_name":"weather","tool_call_id":"c1"},{"role":"user","content":"(the result of an earlier tool call)\n?"}],` +
 				`"tools":[{"type":"function","function":{"name":"weather","description":"d","parameters":{"type":"object","properties":{"city":{"type":"string"}}}}},{"type":"function","function":{"name":"now"}}],"stream":true}`,
 			dropped: []string{"parallel_tool_calls", "tools.function.strict"},
 		},

@@ -36,7 +36,7 @@ func newStream(ctx context.Context, resp *http.Response, model string) *answerSt
 		ctx:    ctx,
 		resp:   resp,
 		lines:  newLines(resp.Body),
-		answer: dialect.NewAnswer("", model),
+		answer: dialect.NewAnswer("", model, nil),
 	}
 }
 

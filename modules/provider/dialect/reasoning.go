@@ -1,0 +1,93 @@
+package dialect
+
+import (
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// addReasoning reads what came back of a message's reasoning, and notes what the
+// provider does not take back.
+func (c *Conversation) addReasoning(req *provider.Request, m *Message) {
+	name := ""
+	for _, member := range [...]string{"reasoning_content", "reasoning"} {
+		if s := m.Raw.Get(member).Str; s != "" && m.Reasoning == "" {
+			name, m.Reasoning = member, s
+		}
+	}
+	if !(c.rules.Plain && m.Reasoning != "") && !(c.rules.Signed && len(m.Thoughts()) > 0) {
+		if m.Reasoning != "" {
+			req.Drop("messages." + name)
+		}
+		for _, member := range [...]string{"thinking_blocks", "content"} {
+			if hasThinking(m.Raw.Get(member)) {
+				req.Drop("messages." + member)
+			}
+		}
+	}
+	for _, call := range m.ToolCalls {
+		extra := call.Raw.Get("extra_content")
+		if extra.Get("google").Exists() && !c.rules.Google || extra.Get("bedrock").Exists() && !c.rules.Signed {
+			req.Drop("messages.tool_calls.extra_content")
+		}
+	}
+}
+
+// hasThinking says whether a list has blocks of thinking.
+func hasThinking(list gjson.Result) bool {
+	if !list.IsArray() {
+		return false
+	}
+	found := false
+	list.ForEach(func(_, e gjson.Result) bool {
+		t := e.Get("type").Str
+		found = t == "thinking" || t == "redacted_thinking"
+		return !found
+	})
+	return found
+}
+
+// Thoughts returns the reasoning that a model has signed and that the client
+// sends back: in thinking_blocks or in the content, as Anthropic's answers have
+// it, or in extra_content, as Bedrock's have it. A signature is good at both. Of
+// what only the model can read, Bedrock's form is its own and left out here.
+func (m *Message) Thoughts() []ThinkingBlock {
+	for _, member := range [...]string{"thinking_blocks", "content"} {
+		var blocks []ThinkingBlock
+		if v := m.Raw.Get(member); v.IsArray() {
+			for _, e := range v.Array() {
+				blocks = appendThought(blocks, e)
+			}
+		}
+		if len(blocks) > 0 {
+			return blocks
+		}
+	}
+	var blocks []ThinkingBlock
+	for _, call := range m.ToolCalls {
+		for _, e := range call.Raw.Get("extra_content.bedrock.reasoning").Array() {
+			blocks = appendSigned(blocks, e.Get("reasoningText.text").Str, e.Get("reasoningText.signature").Str)
+		}
+	}
+	return blocks
+}
+
+func appendThought(blocks []ThinkingBlock, e gjson.Result) []ThinkingBlock {
+	switch e.Get("type").Str {
+	case "thinking":
+		return appendSigned(blocks, e.Get("thinking").Str, e.Get("signature").Str)
+	case "redacted_thinking":
+		if data := e.Get("data").Str; data != "" {
+			return append(blocks, ThinkingBlock{Type: "redacted_thinking", Data: data})
+		}
+	}
+	return blocks
+}
+
+// appendSigned appends a block, unless it has no signature: then it is useless.
+func appendSigned(blocks []ThinkingBlock, text, signature string) []ThinkingBlock {
+	if signature == "" {
+		return blocks
+	}
+	return append(blocks, ThinkingBlock{Type: "thinking", Thinking: &text, Signature: signature})
+}

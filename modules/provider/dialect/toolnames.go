@@ -1,0 +1,108 @@
+package dialect
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxName is the greatest length of the names and ids that are made up here.
+const maxName = 64
+
+// Names tells the names back that Parse has given to tools whose own ones the
+// provider refuses. The nil Names tells every name back as it is.
+type Names struct {
+	given map[string]string // by the client's name
+	own   map[string]string // by the given name
+}
+
+// newNames gives every name that does not match the rule one that does. Names
+// that match keep theirs, whatever else is in the list.
+func newNames(rule *regexp.Regexp, names []string) *Names {
+	var refused []string
+	n := &Names{given: make(map[string]string), own: make(map[string]string)}
+	for _, name := range names {
+		if rule.MatchString(name) {
+			n.own[name] = name
+		} else {
+			refused = append(refused, name)
+		}
+	}
+	if refused == nil {
+		return nil
+	}
+	var free unique
+	for name := range n.own {
+		free.take(name)
+	}
+	for _, name := range refused {
+		if n.given[name] != "" {
+			continue
+		}
+		made := plain(name)
+		made = made[:min(len(made), maxName)]
+		if !rule.MatchString(made) {
+			// The rule is one of how a name begins.
+			made = "_" + made[:min(len(made), maxName-1)]
+		}
+		made = free.take(made)
+		n.given[name], n.own[made] = made, name
+	}
+	return n
+}
+
+// give returns the name that the provider accepts in place of the client's.
+func (n *Names) give(name string) string {
+	if n == nil || n.given[name] == "" {
+		return name
+	}
+	return n.given[name]
+}
+
+// tellBack replaces the names of calls by the client's.
+func (n *Names) tellBack(calls []Call) []Call {
+	if n == nil {
+		return calls
+	}
+	told := slices.Clone(calls)
+	for i := range told {
+		if own := n.own[told[i].Name]; own != "" {
+			told[i].Name = own
+		}
+	}
+	return told
+}
+
+// plain replaces all characters but ASCII letters, digits, _ and -.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '-':
+			return r
+		}
+		return '_'
+	}, s)
+}
+
+// unique keeps names apart. The zero unique has none yet.
+type unique struct {
+	taken map[string]bool
+	last  map[string]int // the number that was put behind a name last
+}
+
+// take returns the name, with a number behind it if the name itself was taken
+// before.
+func (u *unique) take(name string) string {
+	if u.taken == nil {
+		u.taken, u.last = make(map[string]bool), make(map[string]int)
+	}
+	free := name
+	for n := max(2, u.last[name]+1); u.taken[free]; n++ {
+		number := "_" + strconv.Itoa(n)
+		free = name[:min(len(name), maxName-len(number))] + number
+		u.last[name] = n
+	}
+	u.taken[free] = true
+	return free
+}
