@@ -43,6 +43,7 @@ func requests(t *testing.T, d *Dialect) {
 			t.Errorf("Bodies has %q, which is no case", name)
 		}
 	}
+	t.Run("defaults", s.saysNothing)
 	t.Run("stream", func(t *testing.T) {
 		s.answerStream(hi, Whole)
 		if a := streamOf(t.Context(), t, s, s.request(plainBody)); a.Err != nil {
