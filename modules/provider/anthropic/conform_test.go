@@ -28,6 +28,7 @@ func TestConform(t *testing.T) {
 		Bodies:        bodies,
 		Continued:     `{"messages":[` + userSays + `,{"role":"assistant","content":[{"type":"text","text":"Once upon"}]}]}`,
 
+		Read:         read,
 		Whole:        wholeReply,
 		Events:       replyEvents,
 		ContentType:  "text/event-stream",

@@ -29,6 +29,7 @@ func TestConform(t *testing.T) {
 		Bodies:        bodies,
 		Continued:     `{"messages":[` + userSays + `,{"role":"assistant","content":[{"text":"Once upon"}]}]}`,
 
+		Read:        read,
 		Whole:       wholeReply,
 		Events:      func(r providertest.Reply) [][]byte { return replyEvents(t, r) },
 		ContentType: "application/vnd.amazon.eventstream",

@@ -28,6 +28,7 @@ func TestConform(t *testing.T) {
 		Bodies:        bodies,
 		Continued:     `{"contents":[` + userSays + `,{"role":"model","parts":[{"text":"Once upon"}]}]}`,
 
+		Read:         read,
 		Whole:        func(r providertest.Reply) []byte { return document(r, r.Parts, r.Finish) },
 		Events:       documents,
 		ContentType:  "text/event-stream",

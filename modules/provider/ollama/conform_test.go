@@ -25,6 +25,7 @@ func TestConform(t *testing.T) {
 		Bodies:        bodies,
 		Continued:     `{"messages":[` + userSays + `,{"role":"assistant","content":"Once upon"}]}`,
 
+		Read:         read,
 		Whole:        func(r providertest.Reply) []byte { return line(r, r.Parts, true) },
 		Events:       linesOf,
 		ContentType:  "application/x-ndjson",

@@ -26,6 +26,7 @@ func Conform(t *testing.T, d Dialect) {
 		run  func(*testing.T, *Dialect)
 	}{
 		{"requests", requests},
+		{"history", history},
 		{"answers", answers},
 		{"halves", halves},
 		{"endings", endings},

@@ -50,6 +50,11 @@ type Dialect struct {
 	// answer was begun with "Once upon".
 	Continued string
 
+	// Read reads a request as the strictest server of the dialect does. Its error
+	// says why the server refuses it. It is nil if the body goes to the server
+	// as it came.
+	Read func(body []byte) (Asked, error)
+
 	// Whole writes a whole answer, and Events the events of a stream, of type
 	// ContentType. Malformed is an event that breaks off in its JSON, Noise one
 	// that is not JSON at all, if there can be one, and Ping one that does not
