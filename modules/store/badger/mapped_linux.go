@@ -17,12 +17,14 @@ import (
 const (
 	// maxMapped is how much more of mapped files the process may hold before it
 	// gives back the tables.
-	maxMapped = 32 << 20
+	maxMapped = 16 << 20
 
-	mappedEvery = 100 * time.Millisecond
-
-	// To list the tables of an encrypted store means to decrypt their indexes.
-	mappedEveryEncrypted = time.Second
+	// mappedEvery is how long a compaction may fill memory unnoticed, or longer
+	// by what it costs to give the tables back: a few microseconds each, many
+	// more if the index has to be decrypted.
+	mappedEvery             = 100 * time.Millisecond
+	mappedPerTable          = 100 * time.Microsecond
+	mappedPerEncryptedTable = time.Millisecond
 )
 
 // mapped limits what the process holds of the tables. Badger maps them into
@@ -33,29 +35,27 @@ const (
 type mapped struct {
 	disk *kv.DB
 	dir  string
-	rest int64 // mapped memory when the tables had been given back
+	rest int64         // mapped memory when the tables had been given back
+	wait time.Duration // until the next look
 }
 
 // limitMapped runs until the store is closed.
 func (d *db) limitMapped() {
-	every := mappedEvery
-	if len(d.disk.Opts().EncryptionKey) > 0 {
-		every = mappedEveryEncrypted
-	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	m := mapped{disk: d.disk, dir: d.room.dir}
+	m := mapped{disk: d.disk, dir: d.room.dir, wait: mappedEvery}
+	timer := time.NewTimer(m.wait)
+	defer timer.Stop()
 	for failing := false; ; {
 		select {
 		case <-d.done:
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
 		err := m.limit()
 		if err != nil && !failing {
 			d.log.Warn("giving back the memory of mapped tables, trying again", zap.Error(err))
 		}
 		failing = err != nil
+		timer.Reset(m.wait)
 	}
 }
 
@@ -77,6 +77,7 @@ func (m *mapped) limit() error {
 // both before and after are among them.
 func (m *mapped) giveBack() error {
 	before := m.tables()
+	m.wait = max(mappedEvery, time.Duration(len(before))*m.perTable())
 	return m.disk.View(func(txn *kv.Txn) error {
 		it := txn.NewIterator(kv.IteratorOptions{})
 		defer it.Close()
@@ -94,6 +95,13 @@ func (m *mapped) giveBack() error {
 	})
 }
 
+func (m *mapped) perTable() time.Duration {
+	if len(m.disk.Opts().EncryptionKey) > 0 {
+		return mappedPerEncryptedTable
+	}
+	return mappedPerTable
+}
+
 // tables returns the names of the tables' files.
 func (m *mapped) tables() map[string]bool {
 	files := make(map[string]bool)
@@ -103,7 +111,7 @@ func (m *mapped) tables() map[string]bool {
 	return files
 }
 
-// eachMapping calls fn for every shared mapping of a file in this process.
+// eachMapping calls fn for every file that this process has mapped to write to.
 func eachMapping(fn func(file string, start, end uintptr) error) error {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
@@ -112,18 +120,20 @@ func eachMapping(fn func(file string, start, end uintptr) error) error {
 	for line := range strings.Lines(string(maps)) {
 		// 7f0c1c000000-7f0c1c200000 rw-s 00000000 fe:00 1234    /data/000001.sst
 		head, file, named := strings.Cut(strings.TrimSuffix(line, "\n"), " /")
-		if !named {
+		from, rest, _ := strings.Cut(head, "-")
+		to, access, _ := strings.Cut(rest, " ")
+		if !named || !strings.HasPrefix(access, "rw-s") {
 			continue
 		}
-		var start, end uintptr
-		var access string
-		if _, err := fmt.Sscanf(head, "%x-%x %s", &start, &end, &access); err != nil {
+		start, err := strconv.ParseUint(from, 16, 64)
+		if err != nil {
 			return fmt.Errorf("reading /proc/self/maps: %w", err)
 		}
-		if !strings.HasSuffix(access, "s") {
-			continue
+		end, err := strconv.ParseUint(to, 16, 64)
+		if err != nil {
+			return fmt.Errorf("reading /proc/self/maps: %w", err)
 		}
-		if err := fn("/"+file, start, end); err != nil {
+		if err := fn("/"+file, uintptr(start), uintptr(end)); err != nil {
 			return err
 		}
 	}
