@@ -18,7 +18,7 @@ build lint fix: export CGO_ENABLED = 0
 build lint fix: GOFLAGS += -trimpath
 
 .PHONY: help run test deps build xcaddy check-xcaddy lint fix fuzz \
-	bench bench-diff microbench clean
+	bench bench-store bench-diff microbench clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' \
@@ -74,6 +74,10 @@ fuzz: ## Run every fuzz target for 30 s each (FUZZTIME)
 
 bench: ## Measure it beside reverse_proxy: docs/performance.md (BENCH_FLAGS)
 	go run ./integration/bench -out docs/performance.md $(BENCH_FLAGS)
+
+bench-store: ## Measure stores of up to a million messages (BENCH_FLAGS)
+	go run ./integration/bench -parts messages -messages 10,10000,1000000 \
+		-out docs/performance.md $(BENCH_FLAGS)
 
 bench-diff: ## Compare revisions: BASE=<rev> [HEAD=<rev>] (BENCH_FLAGS)
 	@test -n "$(BASE)" || { echo "say which: make bench-diff BASE=main"; exit 1; }

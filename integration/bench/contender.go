@@ -13,7 +13,8 @@ type contender struct {
 	conf string // its text, see fill
 	chat bool   // whether requests are POST /chat
 
-	tenants int // how many are configured; 0 means one
+	tenants  int // how many are configured; 0 means one
+	messages int // how many are in the store when it starts
 }
 
 const (

@@ -6,45 +6,64 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
 	"github.com/caddy-chat/caddy-chat/integration/bench/report"
 )
 
-// perSession is how many messages a session keeps. Each turn sends them to the
-// model, and removes as many as it adds, so that the store keeps its size and
-// runs differ only in what else is stored.
-const perSession = 10
+const (
+	// perSession is how many messages a session keeps. Each turn sends them to
+	// the model, and removes as many as it adds, so that the store keeps its size
+	// and runs differ only in what else is stored.
+	perSession = 10
+
+	// loadTurns is how many turns come before the measurements at most. Messages
+	// lie in no order, so that these reach all parts of the store.
+	loadTurns = 20_000
+)
 
 var messageFigures = []report.Figure{
 	{Key: "turn.cpu", Name: "CPU a turn", Unit: "µs"},
-	{Key: "rss", Name: "memory", Unit: "MiB"},
+	{Key: "start", Name: "start, until the first answer", Unit: "ms"},
+	{Key: "idle.rss", Name: "memory when idle", Unit: "MiB"},
+	{Key: "rss", Name: "memory under load", Unit: "MiB"},
+	{Key: "most.rss", Name: "most memory", Unit: "MiB"},
 	{Key: "bytes", Name: "store, a message", Unit: "B"},
 }
 
-// byMessages measures a turn in a session, by the size of the store.
+// byMessages measures a turn in a session, and the memory, by the size of the store.
 func (b *bench) byMessages(ctx context.Context) error {
 	var ways []contender
 	for _, n := range b.messages {
-		ways = append(ways, chatOf(b.caddy, keepSite, n))
+		w := chatOf(b.caddy, keepSite, n)
+		w.messages = n
+		ways = append(ways, w)
 	}
 	proxies, err := b.startAll(ctx, ways)
 	defer closeAll(proxies)
 	if err != nil {
 		return err
 	}
+	results := report.Results{}
 	plans := make([]load.Plan, len(ways))
 	for i, p := range proxies {
-		fmt.Fprintf(os.Stderr, "storing %s messages\n", p.name)
-		plans[i] = b.inSessions(p, max(1, b.messages[i]/perSession))
-		if err := store(ctx, plans[i]); err != nil {
+		plans[i] = b.inSessions(p, sessionsOf(p.messages))
+		if err := p.rest(ctx); err != nil {
 			return err
 		}
+		idle, err := p.rss()
+		if err != nil {
+			return err
+		}
+		results.Add(p.name, report.Sample{"start": millis(p.started), "idle.rss": idle / (1 << 20)})
 	}
-
-	results := report.Results{}
+	if err := b.loadAll(ctx, plans); err != nil {
+		return err
+	}
 	for round := range b.rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d: messages\n", round+1, b.rounds)
 		costs, err := b.compare(ctx, proxies, plans, round)
 		if err != nil {
 			return err
@@ -60,19 +79,48 @@ func (b *bench) byMessages(ctx context.Context) error {
 			})
 		}
 	}
-	for i, p := range proxies {
-		bytes, err := p.size()
-		if err != nil {
+	for _, p := range proxies {
+		if err := p.addTotals(results); err != nil {
 			return err
-		}
-		// A store of a few messages is mostly header. Measure once: the size
-		// does not vary.
-		if n := plans[i].Request.Sessions; n > 1 {
-			results[p.name][0]["bytes"] = bytes / float64(n*perSession)
 		}
 	}
 	return b.byCount("messages", "stored messages", ways, results, messageFigures)
 }
+
+// loadAll makes as many turns with each store: what finished turns take should not
+// tell them apart.
+func (b *bench) loadAll(ctx context.Context, plans []load.Plan) error {
+	turns := min(loadTurns, sessionsOf(slices.Max(b.messages)))
+	for _, plan := range plans {
+		fmt.Fprintf(os.Stderr, "%d turns in %d sessions\n", turns, plan.Request.Sessions)
+		plan.Requests = int64(turns)
+		if _, err := plan.Run(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addTotals stops the proxy and adds what is measured once.
+func (p *proxy) addTotals(results report.Results) error {
+	most, err := p.mostRSS()
+	if err != nil {
+		return err
+	}
+	once := results[p.name][0]
+	once["most.rss"] = most / (1 << 20)
+	bytes, err := p.size()
+	if err != nil {
+		return err
+	}
+	// A store of a few messages is mostly header.
+	if n := sessionsOf(p.messages); n > 1 {
+		once["bytes"] = bytes / float64(n*perSession)
+	}
+	return nil
+}
+
+func sessionsOf(messages int) int { return max(1, messages/perSession) }
 
 // chatOf returns a contender named after a count.
 func chatOf(caddy, site string, count int) contender {
@@ -87,13 +135,6 @@ func (b *bench) inSessions(p *proxy, sessions int) load.Plan {
 	req := p.request(short)
 	req.Sessions = int64(sessions)
 	return load.Plan{Addr: p.addr, Request: req, Connections: 1, Duration: b.duration}
-}
-
-// store fills the sessions with messages.
-func store(ctx context.Context, plan load.Plan) error {
-	plan.Requests = plan.Request.Sessions * perSession / 2
-	_, err := plan.Run(ctx)
-	return err
 }
 
 // size stops the proxy and returns the size of its store.

@@ -39,17 +39,43 @@ func (c contender) start(ctx context.Context, upstream string) (*proxy, error) {
 	if err := os.WriteFile(filepath.Join(dir, c.file), []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
+	if c.messages > 0 {
+		if err := p.fillStore(ctx, dir); err != nil {
+			_ = os.RemoveAll(dir)
+			return nil, fmt.Errorf("filling the store: %w", err)
+		}
+	}
+	return p, p.launch(ctx, dir)
+}
+
+// launch runs the program in a folder that is prepared.
+func (p *proxy) launch(ctx context.Context, dir string) (err error) {
 	env := []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
 	begun := time.Now()
-	if p.process, err = run(dir, env, c.exe, c.args...); err != nil {
-		return nil, err
+	if p.process, err = run(dir, env, p.exe, p.args...); err != nil {
+		return err
 	}
 	if err := p.answering(ctx); err != nil {
 		p.close()
-		return nil, fmt.Errorf("start: %w", err)
+		return fmt.Errorf("start: %w", err)
 	}
 	p.started = time.Since(begun)
-	return p, nil
+	return nil
+}
+
+// fillStore writes the messages that are there when the measured process starts. A
+// store that was filled at once has compactions to do, unlike one that grew: a
+// process before does them.
+func (p *proxy) fillStore(ctx context.Context, dir string) error {
+	fmt.Fprintf(os.Stderr, "storing %d messages\n", p.messages)
+	if err := seed(ctx, filepath.Join(dir, "data"), p.messages); err != nil {
+		return err
+	}
+	if err := p.launch(ctx, dir); err != nil {
+		return err
+	}
+	defer p.stop()
+	return p.rest(ctx)
 }
 
 // answering waits until the proxy listens and has answered a request.

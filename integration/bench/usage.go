@@ -48,7 +48,13 @@ func (p *process) cpu() (time.Duration, error) {
 }
 
 // rss returns the program's resident memory in bytes.
-func (p *process) rss() (float64, error) {
+func (p *process) rss() (float64, error) { return p.status("VmRSS:") }
+
+// mostRSS returns the most that rss was since the start.
+func (p *process) mostRSS() (float64, error) { return p.status("VmHWM:") }
+
+// status returns a figure of /proc/<pid>/status in bytes.
+func (p *process) status(name string) (float64, error) {
 	var sum float64
 	for _, pid := range p.pids() {
 		file := "/proc/" + pid + "/status"
@@ -56,9 +62,9 @@ func (p *process) rss() (float64, error) {
 		if err != nil {
 			return 0, errors.Join(p.ended(), err)
 		}
-		_, rest, ok := strings.Cut(string(status), "VmRSS:")
+		_, rest, ok := strings.Cut(string(status), name)
 		if !ok {
-			return 0, fmt.Errorf("%s: no VmRSS", file)
+			return 0, fmt.Errorf("%s: no %s", file, name)
 		}
 		kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 		if err != nil {

@@ -31,8 +31,8 @@ const (
 	// question is as long as a typical chat message.
 	question = "Tell me in a few words how a reverse proxy passes on a stream of events, and what it costs."
 
-	// sessionID has the same length for every number.
-	sessionID = "00000000-0000-4000-8000-%012d"
+	// SessionID has the same length for every number.
+	SessionID = "00000000-0000-4000-8000-%012d"
 
 	// TenantID has too.
 	TenantID = "t%06d"
@@ -44,7 +44,7 @@ func (r *Request) clone() *Request {
 	path, body := "/v1/chat/completions", fmt.Sprintf(
 		`{"model":%q,"stream":%t,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":%q}]}`,
 		r.Model, r.Stream, question)
-	session, tenant := fmt.Sprintf(sessionID, 0), fmt.Sprintf(TenantID, 0)
+	session, tenant := fmt.Sprintf(SessionID, 0), fmt.Sprintf(TenantID, 0)
 	if r.Chat {
 		path, body = "/chat", fmt.Sprintf(
 			`{"sessionId":%q,"message":%q,"modelId":%q,"stream":%t}`,
@@ -74,7 +74,7 @@ func (r *Request) number(n int64) {
 	switch {
 	case !r.Chat:
 	case r.Sessions > 0:
-		copy(r.session, fmt.Sprintf(sessionID, n%r.Sessions))
+		copy(r.session, fmt.Sprintf(SessionID, n%r.Sessions))
 	default:
 		copy(r.session, uuid.NewString())
 	}
