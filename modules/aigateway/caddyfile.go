@@ -26,8 +26,13 @@ func init() {
 
 func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(Handler)
-	err := handler.UnmarshalCaddyfile(h.Dispenser)
-	return handler, err
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	if handler.Tenant == tenantNone {
+		return handler, nil
+	}
+	return handler, chat.CheckNamedTenant(h, handler.Tenant)
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:

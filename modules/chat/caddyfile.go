@@ -174,6 +174,7 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen *seenTenants) (*TenantConfig, 
 	if err := seen.claim(d, "id", c.ID, c.ID, c.ID); err != nil {
 		return nil, err
 	}
+	model := *d // moves to the option, which may come before models
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if !slices.Contains(tenantOptions, name) {
@@ -190,6 +191,12 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen *seenTenants) (*TenantConfig, 
 			return nil, err
 		}
 		seen.keys.check(d, c.ID, name, args)
+		if name == "model" {
+			model = *d
+		}
+	}
+	if err := checkModel(&tenant.Tenant{Model: c.Model, Models: c.Models}); err != nil {
+		return nil, model.Errf("tenant %s: model: %w", c.ID, err)
 	}
 	return c, nil
 }

@@ -21,8 +21,10 @@ func init() {
 
 func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(Handler)
-	err := handler.UnmarshalCaddyfile(h.Dispenser)
-	return handler, err
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return handler, chat.CheckNamedTenant(h, handler.Tenant)
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:

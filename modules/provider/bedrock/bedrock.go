@@ -103,6 +103,19 @@ func (b *Bedrock) Provision(ctx caddy.Context) error {
 // HasKey implements what Upstream does. Calls without an API key are signed.
 func (b *Bedrock) HasKey() bool { return true }
 
+// checkKeys refuses keys that do not go together.
+func (b *Bedrock) checkKeys() error {
+	switch {
+	case b.AccessKeyID == "" && (b.SecretAccessKey != "" || b.SessionToken != ""):
+		return errors.New("access_key_id: required with secret_access_key and session_token")
+	case b.AccessKeyID != "" && b.SecretAccessKey == "":
+		return errors.New("secret_access_key: required with access_key_id")
+	case b.AccessKeyID != "" && b.APIKey != "":
+		return errors.New("api_key: access_key_id is also set: want one of them")
+	}
+	return nil
+}
+
 // checkHeaders refuses headers that would break a call's authorization.
 func (b *Bedrock) checkHeaders() error {
 	for name := range b.Headers {
@@ -127,23 +140,25 @@ func (b *Bedrock) provisionRegion(repl *caddy.Replacer) error {
 		b.region = "us-east-1" // makes a URL that is never called
 		return nil
 	}
-	if !regions.MatchString(b.region) {
-		return fmt.Errorf("region: %q: want a region such as us-east-1", b.region)
+	if err := checkRegion(b.region); err != nil {
+		return fmt.Errorf("region: %w", err)
+	}
+	return nil
+}
+
+func checkRegion(region string) error {
+	if !regions.MatchString(region) {
+		return fmt.Errorf("%q: want a region such as us-east-1", region)
 	}
 	return nil
 }
 
 func (b *Bedrock) provisionKey(repl *caddy.Replacer) error {
 	id, secret, token := b.AccessKeyID, b.SecretAccessKey, b.SessionToken
-	switch {
-	case id == "" && (secret != "" || token != ""):
-		return errors.New("access_key_id: required with secret_access_key and session_token")
-	case id != "" && secret == "":
-		return errors.New("secret_access_key: required with access_key_id")
-	case id != "" && b.APIKey != "":
-		return errors.New("api_key: access_key_id is also set: want one of them")
+	err := b.checkKeys()
+	if err != nil {
+		return err
 	}
-	var err error
 	var idErr, secretErr error
 	if b.key.id, idErr, err = resolve(repl, "access_key_id", id, "{env.AWS_ACCESS_KEY_ID}"); err != nil {
 		return err
@@ -216,12 +231,21 @@ func (b *Bedrock) Stream(ctx context.Context, req *provider.Request) (provider.S
 //	    continue  on|off
 //	}
 func (b *Bedrock) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return b.UnmarshalBlock(d,
-		upstream.Text("region", &b.Region),
+	begin := *d
+	err := b.UnmarshalBlock(d,
+		upstream.Checked("region", &b.Region, checkRegion),
 		upstream.Text("access_key_id", &b.AccessKeyID),
 		upstream.Secret("secret_access_key", &b.SecretAccessKey),
 		upstream.Secret("session_token", &b.SessionToken),
 	)
+	if err != nil {
+		return err
+	}
+	begin.Next() // the line of the provider's name
+	if err := cmp.Or(b.checkKeys(), b.checkHeaders()); err != nil {
+		return begin.WrapErr(err)
+	}
+	return nil
 }
 
 // Interface guards

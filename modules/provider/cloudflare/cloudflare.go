@@ -106,10 +106,18 @@ func (c *Cloudflare) resolve(name, value string) (string, error) {
 		return "", fmt.Errorf("%s: %w", name, err)
 	case id == "":
 		c.missing = errors.Join(c.missing, fmt.Errorf("%s: %s is empty", name, value))
-	case !anID.MatchString(id):
-		return "", fmt.Errorf("%s: %q: want at most 64 letters, digits, _ and -", name, id)
+	}
+	if err := checkID(id); id != "" && err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	return id, nil
+}
+
+func checkID(id string) error {
+	if !anID.MatchString(id) {
+		return fmt.Errorf("%q: want at most 64 letters, digits, _ and -", id)
+	}
+	return nil
 }
 
 // DefaultModel is empty: a gateway may have keys for any provider.
@@ -188,8 +196,8 @@ func (c *Cloudflare) Continues(string) bool { return c.Upstream.Continues(false)
 //	}
 func (c *Cloudflare) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	err := c.UnmarshalBlock(d,
-		upstream.Text("account_id", &c.AccountID),
-		upstream.Text("gateway_id", &c.GatewayID),
+		upstream.Checked("account_id", &c.AccountID, checkID),
+		upstream.Checked("gateway_id", &c.GatewayID, checkID),
 	)
 	if err != nil {
 		return err

@@ -45,16 +45,24 @@ func (OpenAI) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the options and provisions the transport.
 func (o *OpenAI) Provision(ctx caddy.Context) error {
-	if o.Azure == nil {
-		return o.Upstream.Provision(ctx, defaultBase)
-	}
-	if o.BaseURL == "" {
-		return errors.New("base_url: required by azure: want https://NAME.openai.azure.com")
-	}
-	if err := o.Upstream.Provision(ctx, ""); err != nil {
+	if err := o.checkAzure(o.BaseURL); err != nil {
 		return err
 	}
-	return o.Azure.check(o.Base())
+	if err := o.Upstream.Provision(ctx, defaultBase); err != nil {
+		return err
+	}
+	return o.checkAzure(o.Base())
+}
+
+// checkAzure checks the options of Azure and a base URL for it.
+func (o *OpenAI) checkAzure(base string) error {
+	if o.Azure == nil {
+		return nil
+	}
+	if base == "" {
+		return errors.New("base_url: required by azure: want https://NAME.openai.azure.com")
+	}
+	return o.Azure.check(base)
 }
 
 // DefaultModel returns a small model of OpenAI, or an empty string for other
@@ -176,7 +184,15 @@ func (o *OpenAI) isDeepSeekBeta() bool {
 //	    continue  on|off
 //	}
 func (o *OpenAI) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return o.UnmarshalBlock(d, upstream.Option{Name: "azure", Unmarshal: o.unmarshalAzure})
+	begin := *d
+	if err := o.UnmarshalBlock(d, upstream.Option{Name: "azure", Unmarshal: o.unmarshalAzure}); err != nil {
+		return err
+	}
+	begin.Next() // the line of the provider's name
+	if err := o.checkAzure(o.BaseURL); err != nil {
+		return begin.WrapErr(err)
+	}
+	return nil
 }
 
 // Interface guards

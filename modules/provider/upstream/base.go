@@ -10,8 +10,13 @@ import (
 
 // endpoint matches the end of a URL that a provider calls, and not the part in front
 // of it, which is what base_url wants. Anthropic's /v1 is a part of its endpoint.
-var endpoint = regexp.MustCompile(`(/v1/messages(/count_tokens)?|/messages|(/chat)?/completions|/embeddings|/responses|/v1/models` +
+var endpoint = regexp.MustCompile(`(/openai/deployments/[^/]+/(chat/)?completions|/openai/deployments/[^/]+/embeddings|/v1/messages(/count_tokens)?|/messages|(/chat)?/completions|/embeddings|/responses|/v1/models` +
 	`|/api/(chat|generate|embed|embeddings|tags)|/models/[^/]*:\w+|/model/[^/]+/(converse|invoke)[\w-]*)/*$`)
+
+func checkBase(base string) error {
+	_, err := parseBase(base)
+	return err
+}
 
 // parseBase checks a base URL and returns it without slashes at its end.
 func parseBase(base string) (string, error) {

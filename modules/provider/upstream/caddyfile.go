@@ -1,12 +1,14 @@
 package upstream
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddy-chat/caddy-chat/modules/advice"
 )
@@ -33,6 +35,17 @@ func Text(name string, value *string) Option {
 	}}
 }
 
+// Checked is Text for a value that can be wrong.
+func Checked(name string, value *string, check func(string) error) Option {
+	text := Text(name, value)
+	return Option{name, func(d *caddyfile.Dispenser) error {
+		if err := text.Unmarshal(d); err != nil {
+			return err
+		}
+		return advice.Check(d, name, *value, check)
+	}}
+}
+
 // Secret is Text for a value that should come from the environment or a file.
 func Secret(name string, value *string) Option {
 	return Option{name, func(d *caddyfile.Dispenser) error {
@@ -46,8 +59,17 @@ func Secret(name string, value *string) Option {
 			return d.Errf("%s: want one argument", name) // ArgErr quotes a part of the secret
 		}
 		advice.Secret(d, name, *value)
-		return nil
+		return advice.Check(d, name, *value, checkValue)
 	}}
+}
+
+// checkValue refuses what cannot be sent in a header, without quoting it: it may be
+// secret.
+func checkValue(value string) error {
+	if !httpguts.ValidHeaderFieldValue(value) {
+		return errors.New("must not contain control characters")
+	}
+	return nil
 }
 
 // UnmarshalBlock reads a provider's block, which has its own options and the
@@ -68,20 +90,27 @@ func (u *Upstream) UnmarshalBlock(d *caddyfile.Dispenser, own ...Option) error {
 		return d.ArgErr()
 	}
 	options := append(slices.Clip(own),
-		Option{"base_url", u.unmarshalBase},
+		Checked("base_url", &u.BaseURL, checkBase),
 		Secret("api_key", &u.APIKey),
 		Option{"header", u.unmarshalHeader},
 		Option{"transport", u.unmarshalTransport},
 		Option{"continue", u.unmarshalContinue},
 	)
+	var transport caddyfile.Dispenser // at that option
 	for d.NextBlock(0) {
 		i := slices.IndexFunc(options, func(o Option) bool { return o.Name == d.Val() })
 		if i < 0 {
-			return d.Errf("unrecognized subdirective '%s': want %s", d.Val(), listed(options))
+			return d.Errf("unrecognized subdirective '%s': want %s%s", d.Val(), listed(options), nearest(d.Val(), options))
+		}
+		if options[i].Name == "transport" {
+			transport = *d
 		}
 		if err := options[i].Unmarshal(d); err != nil {
 			return err
 		}
+	}
+	if err := u.checkTLS(u.BaseURL); err != nil {
+		return transport.WrapErr(err)
 	}
 	return nil
 }
@@ -96,18 +125,16 @@ func listed(options []Option) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-func (u *Upstream) unmarshalBase(d *caddyfile.Dispenser) error {
-	if err := Text("base_url", &u.BaseURL).Unmarshal(d); err != nil {
-		return err
-	}
-	return advice.Check(d, "base_url", u.BaseURL, func(base string) error {
-		_, err := parseBase(base)
-		return err
-	})
-}
-
 // keyHeaders are the headers in which providers take keys.
 var keyHeaders = []string{"Authorization", "Api-Key", "X-Api-Key", "X-Goog-Api-Key", "Cf-Aig-Authorization"}
+
+func nearest(name string, options []Option) string {
+	names := make([]string, len(options))
+	for i, o := range options {
+		names[i] = o.Name
+	}
+	return advice.Nearest(name, names...)
+}
 
 func (u *Upstream) unmarshalHeader(d *caddyfile.Dispenser) error {
 	var name, value string
@@ -116,6 +143,12 @@ func (u *Upstream) unmarshalHeader(d *caddyfile.Dispenser) error {
 	}
 	if u.Headers == nil {
 		u.Headers = make(http.Header)
+	}
+	if !httpguts.ValidHeaderFieldName(name) {
+		return d.Errf("header %q: want a header name such as X-Team", name)
+	}
+	if err := advice.Check(d, "header "+name, value, checkValue); err != nil {
+		return err
 	}
 	u.Headers.Add(name, value)
 	if slices.Contains(keyHeaders, http.CanonicalHeaderKey(name)) {

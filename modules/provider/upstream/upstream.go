@@ -140,19 +140,15 @@ func (u *Upstream) provisionTransport(ctx caddy.Context) error {
 	if len(u.TransportRaw) == 0 {
 		u.TransportRaw = json.RawMessage(`{"protocol":"http"}`)
 	}
-	if gjson.GetBytes(u.TransportRaw, "protocol").Str == "http" {
-		tls := gjson.GetBytes(u.TransportRaw, "tls")
-		secure := strings.HasPrefix(u.base, "https:")
-		switch {
-		case secure && !tls.IsObject():
-			raw, err := sjson.SetRawBytes(u.TransportRaw, "tls", []byte("{}"))
-			if err != nil {
-				return fmt.Errorf("enabling TLS in the transport: %w", err)
-			}
-			u.TransportRaw = raw
-		case !secure && tls.IsObject():
-			return fmt.Errorf("base_url: %q is plain HTTP, but the transport is configured for TLS: want https", u.base)
+	if err := u.checkTLS(u.base); err != nil {
+		return err
+	}
+	if u.isHTTP() && strings.HasPrefix(u.base, "https:") && !u.hasTLS() {
+		raw, err := sjson.SetRawBytes(u.TransportRaw, "tls", []byte("{}"))
+		if err != nil {
+			return fmt.Errorf("enabling TLS in the transport: %w", err)
 		}
+		u.TransportRaw = raw
 	}
 	mod, err := ctx.LoadModule(u, "TransportRaw")
 	if err != nil {
@@ -163,6 +159,18 @@ func (u *Upstream) provisionTransport(ctx caddy.Context) error {
 		return fmt.Errorf("loading the transport: %T makes no HTTP requests", mod)
 	}
 	u.transport = rt
+	return nil
+}
+
+func (u *Upstream) isHTTP() bool { return gjson.GetBytes(u.TransportRaw, "protocol").Str == "http" }
+
+func (u *Upstream) hasTLS() bool { return gjson.GetBytes(u.TransportRaw, "tls").IsObject() }
+
+// checkTLS refuses a transport with TLS for a base URL without.
+func (u *Upstream) checkTLS(base string) error {
+	if u.isHTTP() && u.hasTLS() && strings.HasPrefix(base, "http:") {
+		return fmt.Errorf("base_url: %q is plain HTTP, but the transport is configured for TLS: want https", base)
+	}
 	return nil
 }
 

@@ -296,6 +296,7 @@ func TestBaseURL(t *testing.T) {
 		"https://api.openai.com/v1/chat/completions":                                             "https://api.openai.com/v1",
 		"https://api.openai.com/v1/chat/completions//":                                           "https://api.openai.com/v1",
 		"https://x.openai.azure.com/openai/v1/chat/completions?api-version=1":                    "https://x.openai.azure.com/openai/v1",
+		"https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=1":         "https://x.openai.azure.com",
 		"http://127.0.0.1:8000/v1/completions":                                                   "http://127.0.0.1:8000/v1",
 		"http://[::1]:8000/v1/embeddings/":                                                       "http://[::1]:8000/v1",
 		"https://x.test/v1/responses":                                                            "https://x.test/v1",
