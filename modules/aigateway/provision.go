@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/price"
@@ -168,7 +167,7 @@ func (h *Handler) Validate() error {
 	if err := h.checkNumbers(); err != nil {
 		return err
 	}
-	h.warnOfTenants()
+	h.app.NoteGateway(h)
 	h.warnOfPrices()
 	if h.Tenant == tenantNone {
 		return nil
@@ -216,19 +215,8 @@ func (h *Handler) checkNumbers() error {
 	return nil
 }
 
-// warnOfTenants logs the models and providers that tenants name and this gateway
-// does not have. That is no error, because another gateway may have them.
-func (h *Handler) warnOfTenants() {
-	for _, t := range h.app.Tenancy().All() {
-		for _, name := range append([]string{t.Model}, t.Models...) {
-			if err := h.table.Check(name); err != nil {
-				h.log.Warn("a tenant names a model that this gateway does not have", zap.String("tenant", t.ID), zap.String("model", name))
-			}
-		}
-		for name := range t.Credentials {
-			if h.providers[name] == nil {
-				h.log.Warn("a tenant has a credential for a provider that this gateway does not have", zap.String("tenant", t.ID), zap.String("provider", name))
-			}
-		}
-	}
-}
+// HasModel implements chat.Gateway.
+func (h *Handler) HasModel(name string) bool { return h.table.Check(name) == nil }
+
+// HasProvider implements chat.Gateway.
+func (h *Handler) HasProvider(name string) bool { return h.providers[name] != nil }

@@ -56,6 +56,8 @@ type App struct {
 	tracker  *tracker                   // from Provision to Cleanup, and for the requests after that
 	replaced bool                       // guarded by the tracker
 
+	gateways     []Gateway // noted while the configuration is provisioned
+	warnNames    sync.Once
 	warnNoTenant sync.Once
 	warned       sync.Map
 
@@ -128,6 +130,7 @@ func (a *App) Start() error {
 	}
 	a.hold.Store(hold)
 	a.tracker.open(a)
+	a.warnNames.Do(a.warnOfNames)
 	if a.files != nil {
 		a.watch = a.watchFiles()
 	}
@@ -143,6 +146,7 @@ func (a *App) Stop() error {
 
 // Cleanup lets go of the store, which closes once no request holds it either.
 func (a *App) Cleanup() error {
+	a.warnNames.Do(a.warnOfNames) // a validation ends here, without a start
 	if a.watch != nil {
 		a.watch.stop()
 	}
