@@ -35,8 +35,8 @@ type request struct {
 	reasons bool
 }
 
-// readRequest reads the body and checks only what the gateway uses. The rest is
-// for the provider to check.
+// readRequest reads the body and checks what the gateway uses and what no
+// provider takes. The rest is for the provider to check.
 func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 	body, err := x.ReadBody(h.MaxBody, time.Duration(h.ReadTimeout))
 	if err != nil {
@@ -57,7 +57,10 @@ func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 
 func parseRequest(body []byte) (*request, error) {
 	req := &request{body: body, operation: operationChat, choices: 1}
-	m := membersOf(body)
+	m, err := membersOf(body)
+	if err != nil {
+		return nil, err
+	}
 	if !m.messages.IsArray() || m.messages.Get("#").Int() == 0 {
 		return nil, apierror.InvalidRequest("messages", "required, a list of at least one message")
 	}
@@ -66,7 +69,6 @@ func parseRequest(body []byte) (*request, error) {
 	req.outputCap = outputCap(m, req.choices)
 	req.reasons = m.reasons
 
-	var err error
 	if req.model, err = modelName(m.model); err != nil {
 		return nil, err
 	}
@@ -88,8 +90,8 @@ type members struct {
 	reasons                        bool // a member asks for reasoning
 }
 
-// membersOf finds the members of a body, a JSON object, in one pass.
-func membersOf(body []byte) (m members) {
+// membersOf finds and checks the members of a body, a JSON object, in one pass.
+func membersOf(body []byte) (m members, err error) {
 	gjson.ParseBytes(body).ForEach(func(name, v gjson.Result) bool {
 		switch name.Str {
 		case "messages":
@@ -111,9 +113,10 @@ func membersOf(body []byte) (m members) {
 		default:
 			m.reasons = m.reasons || asksToReason(name.Str, v)
 		}
-		return true
+		err = checkParam(name.Str, v)
+		return err == nil
 	})
-	return m
+	return m, err
 }
 
 // mediaTokens is the estimate for an image or a file, whose size in bytes says
@@ -142,11 +145,8 @@ func inputEstimate(messages gjson.Result) int64 {
 	return provider.EstimateTokens(bytes) + int64(media)*mediaTokens
 }
 
-// choicesOf returns how many answers n asks for, from 1 to 1000.
-func choicesOf(n gjson.Result) int {
-	const most = 1000
-	return int(max(1, min(n.Num, most)))
-}
+// choicesOf returns how many answers n asks for.
+func choicesOf(n gjson.Result) int { return max(1, int(n.Num)) }
 
 // outputCap returns how many output tokens a request allows for all choices
 // together; 0 without a limit.
@@ -157,17 +157,6 @@ func outputCap(m members, choices int) int64 {
 		limit = m.maxTokens
 	}
 	return int64(max(0, min(limit.Num*float64(choices), most)))
-}
-
-// modelName returns the model that a request names, or an empty string.
-func modelName(model gjson.Result) (string, error) {
-	switch {
-	case !model.Exists() || model.Type == gjson.Null:
-		return "", nil
-	case model.Type == gjson.String && model.Str != "":
-		return model.Str, nil
-	}
-	return "", apierror.InvalidRequest("model", "want the name of a model")
 }
 
 func optionalBool(name string, v gjson.Result) (bool, error) {

@@ -46,8 +46,8 @@ func TestAsksToReason(t *testing.T) {
 		if members != "" {
 			body += "," + members
 		}
-		if got := membersOf([]byte(body + "}")).reasons; got != want {
-			t.Errorf("%s: %v, want %v", members, got, want)
+		if got, _ := membersOf([]byte(body + "}")); got.reasons != want {
+			t.Errorf("%s: %v, want %v", members, got.reasons, want)
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	a.status = status
-	a.out.begins(a.header.Get("X-Model-Id"))
+	a.out.begins(a.alias())
 	if status == http.StatusOK && sse.IsStream(a.header) {
 		a.events = sse.NewParser(0)
 	}
@@ -316,10 +316,20 @@ func (a *answer) attempts() int {
 	return 1
 }
 
+// alias returns the name of the model in the answer's header; empty without a
+// valid one.
+func (a *answer) alias() string {
+	name := a.header.Get("X-Model-Id")
+	if !chat.ValidModel(name) {
+		return ""
+	}
+	return name
+}
+
 // modelID returns the name of the model: the alias in the answer's header, else
 // fallback, else the upstream's name in the answer.
 func (a *answer) modelID(fallback string) string {
-	for _, name := range []string{a.header.Get("X-Model-Id"), fallback, a.model} {
+	for _, name := range []string{a.alias(), fallback, a.model} {
 		if name != "" {
 			return name
 		}

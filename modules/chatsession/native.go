@@ -188,8 +188,8 @@ func parseMessage(body []byte, maxChars int) (*message, error) {
 	if m.Stream == nil {
 		m.Stream = new(true)
 	}
-	if m.ModelID != nil && *m.ModelID == "" {
-		return nil, apierror.InvalidRequest("modelId", "want the name of a model, or leave it out")
+	if m.ModelID != nil && !chat.ValidModel(*m.ModelID) {
+		return nil, apierror.InvalidRequest("modelId", chat.WantModel)
 	}
 	if m.UserID != nil && !chat.ValidUser(*m.UserID) {
 		return nil, apierror.InvalidRequest("userId", "want 1 to 128 characters, no control characters")
