@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/tidwall/gjson"
-	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
@@ -19,10 +18,11 @@ var rules = dialect.Rules{
 		"temperature", "top_p", "top_k", "reasoning_effort", "thinking",
 		"user", "safety_identifier", "cache_control",
 	},
-	ToolName:   dialect.ToolNames,
-	UserBegins: true,
-	NoBlanks:   true,
-	Signed:     true,
+	ToolName:     dialect.ToolNames,
+	PlainObjects: true,
+	UserBegins:   true,
+	NoBlanks:     true,
+	Signed:       true,
 }
 
 // body is a request of the Messages API.
@@ -125,15 +125,8 @@ func (t *translation) limit() error {
 func (t *translation) tools() error {
 	for i, f := range t.talk.Tools {
 		made := tool{Name: f.Name, Description: f.Description, InputSchema: f.Parameters}
-		switch {
-		case len(f.Parameters) == 0:
+		if f.Parameters == nil {
 			made.InputSchema = json.RawMessage(`{"type":"object","properties":{}}`)
-		case !gjson.GetBytes(f.Parameters, "type").Exists():
-			schema, err := sjson.SetBytes(f.Parameters, "type", "object")
-			if err != nil {
-				return fmt.Errorf("editing a tool's parameters: %w", err)
-			}
-			made.InputSchema = schema
 		}
 		if f.Strict {
 			t.strict(&made, fmt.Sprintf("tools.%d.function", i))
@@ -153,7 +146,7 @@ func (t *translation) tools() error {
 // strict holds a tool's calls to its schema, if possible.
 func (t *translation) strict(made *tool, path string) {
 	if t.family.structured() {
-		if schema, ok := t.narrow(made.InputSchema, path+".parameters"); ok {
+		if schema, ok := dialect.Narrow(t.req, made.InputSchema, path+".parameters"); ok {
 			made.InputSchema, made.Strict = schema, true
 			return
 		}
@@ -214,7 +207,7 @@ func (t *translation) format() error {
 	case !t.family.structured():
 		return provider.Unsupported(member, "this model does not support schemas for its answers")
 	}
-	schema, ok := t.narrow(f.Schema, member+".json_schema.schema")
+	schema, ok := dialect.Narrow(t.req, f.Schema, member+".json_schema.schema")
 	if !ok {
 		return provider.Unsupported(member, "this provider's schemas must name all members of an object: want properties without additionalProperties")
 	}

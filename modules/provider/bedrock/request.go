@@ -11,11 +11,12 @@ import (
 // rulesOf returns the rules of Converse for a model.
 func rulesOf(model string) dialect.Rules {
 	return dialect.Rules{
-		Members:    []string{"tools", "tool_choice", "response_format", "temperature", "top_p", "stop", "reasoning_effort"},
-		ToolName:   dialect.ToolNames,
-		UserBegins: true,
-		NoBlanks:   true,
-		Signed:     isClaude(model),
+		Members:      []string{"tools", "tool_choice", "response_format", "temperature", "top_p", "stop", "reasoning_effort"},
+		ToolName:     dialect.ToolNames,
+		PlainObjects: true,
+		UserBegins:   true,
+		NoBlanks:     true,
+		Signed:       isClaude(model),
 	}
 }
 
@@ -105,7 +106,9 @@ func (b *Bedrock) body(preq *provider.Request) (encoded []byte, names *dialect.N
 	}
 	out.Messages = m.list
 	out.Tools = tools(preq, c)
-	out.Output = format(preq, c.Format)
+	if out.Output, err = format(preq, c.Format); err != nil {
+		return nil, nil, err
+	}
 	out.reason(preq, c)
 	if out.Inference.empty() {
 		out.Inference = nil
@@ -140,8 +143,12 @@ func (o *inference) empty() bool {
 // tools are the functions that the model may call.
 func tools(preq *provider.Request, c *dialect.Conversation) *toolConfig {
 	var config toolConfig
-	for _, t := range c.Tools {
-		config.add(t.Name, t.Description, t.Parameters, t.Strict)
+	for i, t := range c.Tools {
+		schema, strict := t.Parameters, t.Strict
+		if strict {
+			schema, strict = strictSchema(preq, schema, fmt.Sprintf("tools.%d.function", i))
+		}
+		config.add(t.Name, t.Description, schema, strict)
 	}
 	past := calledTools(c)
 	switch {
@@ -192,14 +199,41 @@ func calledTools(c *dialect.Conversation) []string {
 	return names
 }
 
+// strictSchema returns the schema that a tool's calls are held to. strict is false
+// if they cannot be.
+func strictSchema(preq *provider.Request, schema json.RawMessage, path string) (held json.RawMessage, strict bool) {
+	if !isClaude(preq.Model) || schema == nil {
+		return schema, true
+	}
+	if v, ok := claudeVersion(preq.Model); !ok || v.since(4, 5) {
+		if held, ok := dialect.Narrow(preq, schema, path+".parameters"); ok {
+			return held, true
+		}
+	}
+	preq.Drop(path + ".strict")
+	return schema, false
+}
+
 // format asks for JSON by a schema. Converse has no JSON mode without one.
-func format(preq *provider.Request, f *dialect.Format) *outputConfig {
+func format(preq *provider.Request, f *dialect.Format) (*outputConfig, error) {
+	const member = "response_format"
 	if f == nil {
-		return nil
+		return nil, nil
 	}
-	if f.Schema == nil {
-		preq.Drop("response_format")
-		return nil
+	schema := f.Schema
+	v, known := claudeVersion(preq.Model)
+	switch {
+	case schema == nil:
+		preq.Drop(member)
+		return nil, nil
+	case known && !v.since(4, 5):
+		return nil, provider.Unsupported(member, "this model does not support schemas for its answers")
+	case isClaude(preq.Model):
+		narrowed, ok := dialect.Narrow(preq, schema, member+".json_schema.schema")
+		if !ok {
+			return nil, provider.Unsupported(member, "this provider's schemas must name all members of an object: want properties without additionalProperties")
+		}
+		schema = narrowed
 	}
-	return &outputConfig{textFormat{"json_schema", structure{jsonSchema{string(f.Schema), f.Name}}}}
+	return &outputConfig{textFormat{"json_schema", structure{jsonSchema{string(schema), f.Name}}}}, nil
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -107,8 +109,8 @@ func TestRequestBody(t *testing.T) {
 		},
 		{
 			name: "JSON_by_a_schema", model: claude,
-			in:   `{"messages":[{"role":"user","content":"hi"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"},"strict":true}}}`,
-			want: `{` + asked + `,"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{\"type\":\"object\"}","name":"n"}}}}}`,
+			in:   `{"messages":[{"role":"user","content":"hi"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","properties":{"a":{"type":"string","minLength":1}}},"strict":true}}}`,
+			want: `{` + asked + `,"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"description\":\"(minLength: 1)\"}},\"additionalProperties\":false}","name":"n"}}}}}`, dropped: []string{"response_format.json_schema.schema.minLength"},
 		},
 		{
 			name: "JSON_by_none", model: claude,
@@ -224,6 +226,47 @@ func TestRequestRefused(t *testing.T) {
 				t.Errorf("got %v, want reason %d of %s", err, tc.reason, tc.param)
 			}
 		})
+	}
+}
+
+// TestStrict: Claude's servers hold to a schema only if it is narrow enough.
+func TestStrict(t *testing.T) {
+	const tool = `{"messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"type":"object","properties":{"n":{"type":"integer","minimum":1}}}}}]}`
+	const asked = `{"type":"object","properties":{"n":{"type":"integer","minimum":1}}}`
+	const held = `{"type":"object","properties":{"n":{"type":"integer","description":"(minimum: 1)"}},"additionalProperties":false}`
+	for _, tc := range []struct {
+		model, schema string
+		strict        bool
+		dropped       []string
+	}{
+		{claude, held, true, []string{"tools.0.function.parameters.minimum"}},
+		{"anthropic.claude-3-5-haiku-20241022-v1:0", asked, false, []string{"tools.0.function.strict"}},
+		{nova, asked, true, nil},
+	} {
+		req := request(tc.model, tool)
+		body, _, err := new(Bedrock).body(req)
+		spec := gjson.GetBytes(body, "toolConfig.tools.0.toolSpec")
+		if err != nil || spec.Get("inputSchema.json").Raw != tc.schema || spec.Get("strict").Bool() != tc.strict || !slices.Equal(req.Dropped, tc.dropped) {
+			t.Errorf("%s: %s, dropped %q, %v", tc.model, body, req.Dropped, err)
+		}
+	}
+	_, _, err := new(Bedrock).body(request("anthropic.claude-3-5-haiku-20241022-v1:0", `{"messages":[{"role":"user","content":"hi"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":`+asked+`}}}`))
+	if e, ok := errors.AsType[*provider.Error](err); !ok || e.Reason != provider.ReasonUnsupported || e.Param != "response_format" {
+		t.Errorf("a schema for an old model: %v", err)
+	}
+}
+
+// TestThoughtsOfAnthropic: what Claude has signed at Anthropic goes back to it
+// here.
+func TestThoughtsOfAnthropic(t *testing.T) {
+	const thought = `{"role":"assistant","reasoning_content":"hm","thinking_blocks":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"redacted_thinking","data":"r"}],"tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"1","content":"x"}`
+	for model, dropped := range map[string][]string{claude: nil, nova: {"messages.reasoning_content", "messages.thinking_blocks"}} {
+		req := request(model, `{"messages":[{"role":"user","content":"hi"},`+thought+`]}`)
+		body, _, err := new(Bedrock).body(req)
+		sent := strings.Contains(string(body), `"content":[{"reasoningContent":{"reasoningText":{"text":"hm","signature":"s"}}},{"toolUse":`)
+		if err != nil || sent != (dropped == nil) || !slices.Equal(req.Dropped, dropped) {
+			t.Errorf("%s: %s, dropped %q, %v", model, body, req.Dropped, err)
+		}
 	}
 }
 

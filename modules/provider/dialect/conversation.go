@@ -118,8 +118,8 @@ type ToolCall struct {
 	Raw gjson.Result
 }
 
-// Tool is a function that the model may call. Parameters is a JSON schema, nil
-// if the client sent none.
+// Tool is a function that the model may call. Parameters is the JSON schema of an
+// object, nil if the client sent none.
 type Tool struct {
 	Name        string
 	Description string
@@ -240,8 +240,9 @@ func (c *Conversation) parseTools(req *provider.Request, root gjson.Result) erro
 			continue
 		}
 		seen[tool.Name] = t.Raw
-		if p := f.Get("parameters"); p.IsObject() {
-			tool.Parameters = json.RawMessage(p.Raw)
+		var err error
+		if tool.Parameters, err = c.parameters(req, f.Get("parameters"), path+".function.parameters"); err != nil {
+			return err
 		}
 		c.Tools = append(c.Tools, tool)
 	}

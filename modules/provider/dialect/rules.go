@@ -15,6 +15,10 @@ type Rules struct {
 	// accept any.
 	ToolName *regexp.Regexp
 
+	// PlainObjects says that the servers refuse allOf, anyOf and oneOf at the top
+	// of the schema of a tool's parameters.
+	PlainObjects bool
+
 	// UserBegins says that a conversation must have something to answer, and
 	// that the user has to say it first.
 	UserBegins bool

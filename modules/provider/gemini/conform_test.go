@@ -72,6 +72,8 @@ var bodies = map[string]string{
 	"refusal in the past":  `{"contents":[` + userSays + `,{"role":"model","parts":[{"text":"I will not"}]},` + userSays + `]}`,
 
 	"tools":                           `{"tools":[{"functionDeclarations":[` + weather + `,{"name":"now"}]}]}`,
+	"parameters of several types":     `{"tools":[{"functionDeclarations":[{"name":"now","parametersJsonSchema":{"type":"object","properties":{"a":{"type":["string","null"]}}}}]}]}`,
+	"combined parameters":             `{"tools":[{"functionDeclarations":[{"name":"now","parametersJsonSchema":{"anyOf":[{"properties":{"a":{}}},{"properties":{"b":{}}}],"type":"object"}}]}]}`,
 	"tool_choice auto":                `{` + tools + `,"toolConfig":{"functionCallingConfig":{"mode":"AUTO"}}}`,
 	"tool_choice none":                `{` + tools + `,"toolConfig":{"functionCallingConfig":{"mode":"NONE"}}}`,
 	"tool_choice required":            `{` + tools + `,"toolConfig":{"functionCallingConfig":{"mode":"ANY"}}}`,

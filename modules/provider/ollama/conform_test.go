@@ -62,6 +62,8 @@ var bodies = map[string]string{
 	"refusal in the past":  `{"messages":[` + userSays + `,{"role":"assistant","content":"I will not"},` + userSays + `]}`,
 
 	"tools":                           `{"tools":[` + weather + `,{"type":"function","function":{"name":"now"}}]}`,
+	"parameters of several types":     `{"tools":[{"type":"function","function":{"name":"now","parameters":{"type":"object","properties":{"a":{"type":["string","null"]}}}}}]}`,
+	"combined parameters":             `{"tools":[{"type":"function","function":{"name":"now","parameters":{"anyOf":[{"properties":{"a":{}}},{"properties":{"b":{}}}],"type":"object"}}}]}`,
 	"tool_choice auto":                `{"tools":[` + weather + `]}`,
 	"tool_choice none":                `{}`,
 	"calls and results":               `{"tools":[` + weather + `],"messages":[` + userSays + `,` + calledBoth + `,{"role":"user","content":"so?"}]}`,

@@ -36,6 +36,8 @@ var requestCases = []requestCase{
 	// tools
 	{name: "tools", members: `{"tools":[` + weather + `,{"type":"function","function":{"name":"now"}}]}`, param: "tools"},
 	{name: "strict tool", members: `{"tools":[{"type":"function","function":{"name":"now","strict":true,"parameters":{"type":"object","properties":{},"required":[],"additionalProperties":false}}}]}`, param: "tools.function.strict"},
+	{name: "combined parameters", members: `{"tools":[{"type":"function","function":{"name":"now","parameters":{"anyOf":[{"properties":{"a":{}}},{"properties":{"b":{}}}]}}}]}`, param: "tools.function.parameters"},
+	{name: "parameters of several types", members: `{"tools":[{"type":"function","function":{"name":"now","parameters":{"type":["object","null"],"properties":{"a":{"type":["string","null"]}}}}}]}`, param: "tools.function.parameters"},
 	{name: "custom tool", members: `{"tools":[{"type":"custom","custom":{"name":"sh"}}]}`, param: "tools.type"},
 	{name: "tool_choice auto", members: `{` + tools + `,"tool_choice":"auto"}`, param: "tool_choice"},
 	{name: "tool_choice none", members: `{` + tools + `,"tool_choice":"none"}`, param: "tool_choice"},

@@ -1,4 +1,4 @@
-package anthropic
+package dialect
 
 import (
 	"encoding/json"
@@ -7,10 +7,12 @@ import (
 	"strings"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// constraints are the JSON schema keywords that Anthropic refuses in the
-// schemas it enforces.
+// constraints are the JSON schema keywords that Claude's servers refuse in the
+// schemas they enforce.
 var constraints = []string{
 	"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 	"minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems",
@@ -19,23 +21,23 @@ var constraints = []string{
 	"not", "if", "then", "else",
 }
 
-// formats are the string formats that Anthropic enforces.
+// formats are the string formats that they enforce.
 var formats = []string{
 	"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid",
 }
 
-// narrow turns a schema into one that Anthropic enforces: objects list all
+// Narrow turns a schema into one that Claude's servers enforce: objects list all
 // their members, and unsupported constraints become words in the description,
-// which the request notes as dropped. ok is false if that would leave an object
-// without any members.
-func (t *translation) narrow(schema json.RawMessage, path string) (narrowed json.RawMessage, ok bool) {
+// which the request notes as dropped. path is the schema's place in the body. ok
+// is false if that would leave an object without any members.
+func Narrow(req *provider.Request, schema json.RawMessage, path string) (narrowed json.RawMessage, ok bool) {
 	n := narrower{ok: true}
 	n.schema(gjson.ParseBytes(schema))
 	if !n.ok {
 		return nil, false
 	}
 	for _, name := range n.dropped {
-		t.req.Drop(path + "." + name)
+		req.Drop(path + "." + name)
 	}
 	return json.RawMessage(n.out.String()), true
 }
