@@ -25,7 +25,8 @@ help:
 		$(MAKEFILE_LIST)
 
 run: build ## Build Caddy and serve the quickstart example
-	cd caddyfile-examples/quickstart && \
+	@echo 'The chat page is on http://localhost:8080. Ctrl-C stops the server.'
+	@cd caddyfile-examples/quickstart && \
 		exec ../../bin/caddy run --config Caddyfile
 
 # Most tests wait for a server rather than the processor.

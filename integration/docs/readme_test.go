@@ -43,6 +43,17 @@ func TestReadme(t *testing.T) {
 	t.Run("its_commands_work", func(t *testing.T) { runReadme(t, commands) })
 }
 
+// TestLinks checks the links of the pages outside docs/.
+func TestLinks(t *testing.T) {
+	for _, file := range []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "xcaddy-build/README.md"} {
+		p := readPage(t, filepath.Join("../..", file))
+		checkLinks(t, p)
+		if file == "README.md" && len(linkPattern.FindAllString(p.text, -1)) == 0 {
+			t.Error("the README has no links")
+		}
+	}
+}
+
 func adaptBlock(t testing.TB, code string) {
 	c := &harness.Caddy{T: t, Dir: t.TempDir(), Env: harness.ExampleEnv}
 	if err := os.WriteFile(filepath.Join(c.Dir, "Caddyfile"), []byte(code), 0o600); err != nil {
