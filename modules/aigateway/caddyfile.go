@@ -129,17 +129,18 @@ func (h *Handler) unmarshalShort(d *caddyfile.Dispenser) error {
 
 func checkType(d *caddyfile.Dispenser, typ string) error {
 	if _, err := caddy.GetModule("chat.providers." + typ); err != nil {
-		return d.Errf("'%s' is not a provider type, want one of: %s; a name of your own goes before the type, as in: provider local openai", typ, providerTypes())
+		types := providerTypes()
+		return d.Errf("'%s' is not a provider type, want one of: %s; a name of your own goes before the type, as in: provider local openai%s", typ, strings.Join(types, ", "), advice.Nearest(typ, types...))
 	}
 	return nil
 }
 
-func providerTypes() string {
+func providerTypes() []string {
 	var names []string
 	for _, m := range caddy.GetModules("chat.providers") {
 		names = append(names, m.ID.Name())
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func (h *Handler) unmarshalProvider(d *caddyfile.Dispenser) error {
@@ -244,7 +245,8 @@ func (m *Model) unmarshalTimeout(d *caddyfile.Dispenser) error {
 	name := d.Val()
 	timeout := m.timeout(name)
 	if timeout == nil {
-		return d.Errf("unrecognized subdirective '%s', want one of: to, lb_policy, price, thinks, %s", name, strings.Join(timeoutOptions, ", "))
+		return d.Errf("unrecognized subdirective '%s', want one of: to, lb_policy, price, thinks, %s%s", name, strings.Join(timeoutOptions, ", "),
+			advice.Nearest(name, append([]string{"to", "lb_policy", "price", "thinks"}, timeoutOptions...)...))
 	}
 	var value string
 	if !d.AllArgs(&value) {
@@ -283,7 +285,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, refs *references, name
 		return d.Errf("%s belongs in a provider block, as in: provider openai { %s ... }", name, name)
 	}
 	if !slices.Contains(options, name) {
-		return d.Errf("unrecognized subdirective '%s', want one of: provider, model, passthrough, circuit_breaker, %s", name, strings.Join(options, ", "))
+		return d.Errf("unrecognized subdirective '%s', want one of: provider, model, passthrough, circuit_breaker, %s%s", name, strings.Join(options, ", "),
+			advice.Nearest(name, append([]string{"provider", "model", "passthrough", "circuit_breaker"}, options...)...))
 	}
 	var value string
 	if !d.AllArgs(&value) {

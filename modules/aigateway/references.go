@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
@@ -42,7 +43,7 @@ func (r *references) check(begin *caddyfile.Dispenser, h *Handler) error {
 	providers := slices.Sorted(maps.Keys(h.ProvidersRaw))
 	for _, ref := range r.providers {
 		if !slices.Contains(providers, ref.name) {
-			return ref.at.Errf("%s: no provider is named %s, want one of: %s", ref.option, ref.name, strings.Join(providers, ", "))
+			return ref.at.Errf("%s: no provider is named %s, want one of: %s%s", ref.option, ref.name, strings.Join(providers, ", "), advice.Nearest(ref.name, providers...))
 		}
 	}
 	if err := h.buildTable(providers); err != nil {
@@ -50,14 +51,14 @@ func (r *references) check(begin *caddyfile.Dispenser, h *Handler) error {
 	}
 	for _, ref := range r.models {
 		if err := h.table.Check(ref.name); err != nil {
-			return ref.at.Errf("%s: %w%s", ref.option, err, h.wantedModels())
+			return ref.at.Errf("%s: %w%s", ref.option, err, h.wantedModels(ref.name))
 		}
 	}
 	return nil
 }
 
 // wantedModels ends an error about an unknown model with those that exist.
-func (h *Handler) wantedModels() string {
+func (h *Handler) wantedModels(unknown string) string {
 	if len(h.Models) == 0 {
 		return ""
 	}
@@ -65,5 +66,5 @@ func (h *Handler) wantedModels() string {
 	for i, m := range h.Models {
 		names[i] = m.Name
 	}
-	return fmt.Sprintf(", want one of: %s", strings.Join(names, ", "))
+	return fmt.Sprintf(", want one of: %s%s", strings.Join(names, ", "), advice.Nearest(unknown, names...))
 }

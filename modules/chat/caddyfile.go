@@ -87,7 +87,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unrecognized subdirective '%s', want store, tenant, tenants or budget_warnings", d.Val())
+			return d.Errf("unrecognized subdirective '%s', want store, tenant, tenants or budget_warnings%s", d.Val(), advice.Nearest(d.Val(), "store", "tenant", "tenants", "budget_warnings"))
 		}
 	}
 	return nil
@@ -103,7 +103,7 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 	name := d.Val()
 	if _, err := caddy.GetModule("chat.stores." + name); err != nil {
 		known := storeNames()
-		return d.Errf("unknown store '%s'%s: want %s", name, advice.Nearest(name, known...), strings.Join(known, " or "))
+		return d.Errf("unknown store '%s': want %s%s", name, strings.Join(known, " or "), advice.Nearest(name, known...))
 	}
 	mod, err := caddyfile.UnmarshalModule(d, "chat.stores."+name)
 	if err != nil {
@@ -178,7 +178,7 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen *seenTenants) (*TenantConfig, 
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if !slices.Contains(tenantOptions, name) {
-			return nil, d.Errf("tenant %s: %s: unrecognized subdirective%s, want one of: %s", c.ID, name, advice.Nearest(name, tenantOptions...), strings.Join(tenantOptions, ", "))
+			return nil, d.Errf("tenant %s: %s: unrecognized subdirective, want one of: %s%s", c.ID, name, strings.Join(tenantOptions, ", "), advice.Nearest(name, tenantOptions...))
 		}
 		args := d.RemainingArgs()
 		if len(args) == 0 {

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/limit"
 )
@@ -59,7 +60,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				err = d.ArgErr()
 			}
 		default:
-			err = d.Errf("unrecognized subdirective '%s', want requests, burst, tokens, concurrent, on_store_error or tenant", d.Val())
+			err = d.Errf("unrecognized subdirective '%s', want requests, burst, tokens, concurrent, on_store_error or tenant%s", d.Val(),
+				advice.Nearest(d.Val(), "requests", "burst", "tokens", "concurrent", "on_store_error", "tenant"))
 		}
 		if err != nil {
 			return err

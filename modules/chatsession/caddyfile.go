@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 )
 
@@ -54,7 +55,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		setters := h.setters()
 		set, ok := setters[name]
 		if !ok {
-			return d.Errf("unrecognized subdirective '%s', want one of: %s", name, strings.Join(slices.Sorted(maps.Keys(setters)), ", "))
+			names := slices.Sorted(maps.Keys(setters))
+			return d.Errf("unrecognized subdirective '%s', want one of: %s%s", name, strings.Join(names, ", "), advice.Nearest(name, names...))
 		}
 		var value string
 		if !d.AllArgs(&value) {

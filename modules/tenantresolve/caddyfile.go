@@ -86,7 +86,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			h.Optional = true
 		default:
-			return d.Errf("unrecognized subdirective '%s', want from, user_header, allow_origin or optional", d.Val())
+			return d.Errf("unrecognized subdirective '%s', want from, user_header, allow_origin or optional%s", d.Val(), advice.Nearest(d.Val(), "from", "user_header", "allow_origin", "optional"))
 		}
 	}
 	return nil
@@ -109,7 +109,7 @@ func unmarshalSource(d *caddyfile.Dispenser) (Source, error) {
 		most = len(s.Headers)
 	case record.SourceHost:
 	default:
-		return s, d.Errf("from: '%s'%s: want header, host, api_key or jwt", s.Type, advice.Nearest(s.Type, sources...))
+		return s, d.Errf("from: '%s': want header, host, api_key or jwt%s", s.Type, advice.Nearest(s.Type, sources...))
 	}
 	if len(s.Headers) > most {
 		return s, d.ArgErr()

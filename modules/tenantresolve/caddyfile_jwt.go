@@ -41,7 +41,8 @@ func (c *JWT) unmarshalOption(d *caddyfile.Dispenser) error {
 	case "leeway":
 		return c.unmarshalLeeway(d)
 	default:
-		return d.Errf("unrecognized subdirective '%s', want jwks, secret, public_key, issuer, audience, tenant_claim, user_claim, algorithms or leeway", name)
+		return d.Errf("unrecognized subdirective '%s', want jwks, secret, public_key, issuer, audience, tenant_claim, user_claim, algorithms or leeway%s", name,
+			advice.Nearest(name, "jwks", "secret", "public_key", "issuer", "audience", "tenant_claim", "user_claim", "algorithms", "leeway"))
 	}
 }
 

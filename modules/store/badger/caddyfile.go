@@ -47,7 +47,7 @@ func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			b.SyncWrites = true
 		default:
-			return d.Errf("unrecognized subdirective '%s', want encryption_key or sync_writes", d.Val())
+			return d.Errf("unrecognized subdirective '%s', want encryption_key or sync_writes%s", d.Val(), advice.Nearest(d.Val(), "encryption_key", "sync_writes"))
 		}
 	}
 	return nil
