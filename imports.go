@@ -4,13 +4,12 @@
 package caddychat
 
 import (
-	// the handlers and the app they stand on
+	// the handlers, the app they stand on, and the command caddy chat-health
 	_ "github.com/caddy-chat/caddy-chat/modules/aigateway"
 	_ "github.com/caddy-chat/caddy-chat/modules/chat"
+	_ "github.com/caddy-chat/caddy-chat/modules/chathealth"
 	_ "github.com/caddy-chat/caddy-chat/modules/chatratelimit"
 	_ "github.com/caddy-chat/caddy-chat/modules/chatsession"
-	// the command caddy chat-health
-	_ "github.com/caddy-chat/caddy-chat/modules/chathealth"
 	// providers and stores
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/anthropic"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/bedrock"

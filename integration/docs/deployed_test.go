@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,7 +58,7 @@ func deploy(t testing.TB, d deployment, file string, env ...string) *deployed {
 		s.write(t, path.Dir(d.config)+"/tenants/"+filepath.Base(name), []byte(readText(t, name)), 0o640)
 	}
 	s.Program, s.Config, s.Dir = root+"/usr/local/bin/caddy-chat", root+d.config, root+d.home
-	s.Env = append(env, "HOME="+root+d.home, "XDG_DATA_HOME=", "XDG_CONFIG_HOME=")
+	s.Env = slices.Concat(env, []string{"HOME=" + root + d.home, "XDG_DATA_HOME=", "XDG_CONFIG_HOME="})
 	s.config = s.OnFreePorts(readText(t, file))
 	for _, dir := range append([]string{path.Dir(d.config)}, d.state...) {
 		s.config = strings.ReplaceAll(s.config, dir+"/", root+dir+"/")

@@ -43,7 +43,7 @@ func CheckNamedTenant(h httpcaddyfile.Helper, id string) error {
 	}
 	d := *h.Dispenser // the directive's own stays where it is
 	d.Reset()
-	for before := ""; d.Next() && !(d.Val() == id && (before == "tenant" || before == "tenant_resolve")); {
+	for before := ""; d.Next() && (d.Val() != id || before != "tenant" && before != "tenant_resolve"); {
 		before = d.Val()
 	}
 	return d.Errf("tenant %s: no such tenant is configured%s", id, advice.Nearest(id, ids...))

@@ -3,6 +3,7 @@ package chatsession
 import (
 	"cmp"
 	"encoding/json"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -67,12 +68,12 @@ func walkRoutes(list []chainRoute, follows bool, found func(path string)) {
 }
 
 func walkHandlers(list []chainHandler, follows bool, found func(path string)) {
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].Handler == "chat_session" && !follows {
-			found(cmp.Or(list[i].Path, defaultPath))
+	for _, h := range slices.Backward(list) {
+		if h.Handler == "chat_session" && !follows {
+			found(cmp.Or(h.Path, defaultPath))
 		}
-		walkRoutes(list[i].Routes, follows, found)
-		follows = follows || list[i].hasModel()
+		walkRoutes(h.Routes, follows, found)
+		follows = follows || h.hasModel()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -123,10 +124,7 @@ func respelled(r *rand.Rand, v any) string {
 
 // sentAgain returns a message as a client may send it again.
 func sentAgain(r *rand.Rand, m map[string]any) map[string]any {
-	again := make(map[string]any)
-	for name, v := range m {
-		again[name] = v
-	}
+	again := maps.Clone(m)
 	mark := map[string]any{"type": "ephemeral"}
 	if text, ok := again["content"].(string); ok && r.IntN(2) == 0 {
 		part := map[string]any{"type": "text", "text": text}

@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func TestGate(t *testing.T) {
 		"gates_that_are_off_do_not_stop_a_read": {closed, true, nil, "body"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := httptest.NewRequest("POST", "/", strings.NewReader("body"))
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))
 			var entered []string
 			gate := func(name string, err error) {
 				r.Body = &Gate{r.Body, func() error {

@@ -15,7 +15,8 @@ func (c *Conversation) addReasoning(req *provider.Request, m *Message) {
 			name, m.Reasoning = member, s
 		}
 	}
-	if !(c.rules.Plain && m.Reasoning != "") && !(c.rules.Signed && len(m.Thoughts()) > 0) {
+	plain, signed := c.rules.Plain && m.Reasoning != "", c.rules.Signed && len(m.Thoughts()) > 0
+	if !plain && !signed {
 		if m.Reasoning != "" {
 			req.Drop("messages." + name)
 		}

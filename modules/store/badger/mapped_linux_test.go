@@ -97,7 +97,7 @@ func checkEntry(t *testing.T, disk *kv.DB, key, want string) {
 func randomText(size int) string {
 	text := make([]byte, size)
 	for i := range text {
-		text[i] = byte('a' + rand.IntN(26)) //nolint:gosec // no secret
+		text[i] = byte('a' + rand.IntN(26))
 	}
 	return string(text)
 }
