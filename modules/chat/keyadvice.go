@@ -1,9 +1,11 @@
 package chat
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
@@ -12,6 +14,35 @@ import (
 // maxKeyAdvice bounds the warnings about the keys of one Caddyfile: it may have
 // thousands of tenants with the same mistake.
 const maxKeyAdvice = 20
+
+// hasPlainKeys reports whether a key is written in plain text.
+func (c *TenantConfig) hasPlainKeys() bool {
+	plain := func(key string) bool { return !strings.Contains(key, "{") && !tenant.IsDigest(key) }
+	for _, key := range c.Credentials {
+		if plain(key) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.APIKeys, plain)
+}
+
+// warnOfPlainKeys names the first tenants whose files have keys in plain text.
+func (a *App) warnOfPlainKeys(all []*tenant.Tenant) {
+	var files []string
+	n := 0
+	for _, t := range all {
+		if !t.PlainKeys {
+			continue
+		}
+		if n++; n <= maxKeyAdvice {
+			files = append(files, t.Origin)
+		}
+	}
+	if n > 0 {
+		a.log.Warn("tenant files have keys in plain text: want a placeholder such as {env.NAME}, for api_keys also sha256:<hex>",
+			zap.Strings("files", files), zap.Int("count", n))
+	}
+}
 
 // keyAdvice warns of keys of tenants that are empty, or written in plain text.
 type keyAdvice struct{ given int }

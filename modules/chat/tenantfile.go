@@ -61,6 +61,7 @@ func readTenantFile(name string, repl *caddy.Replacer) (*tenant.Tenant, error) {
 		}
 		return nil, fmt.Errorf("%s:%d: %w", name, line, err)
 	}
+	t.PlainKeys = c.hasPlainKeys()
 	t.Origin = fmt.Sprintf("%s:%d", name, memberLine(data, "id"))
 	return t, nil
 }

@@ -44,6 +44,7 @@ func (a *App) provisionTenants() error {
 		return failed[0].err
 	}
 	a.logFailures(failed)
+	a.warnOfPlainKeys(reg.All())
 	if len(reg.All()) == 0 && validating() {
 		return errNoTenants
 	}

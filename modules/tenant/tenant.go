@@ -65,6 +65,9 @@ type Tenant struct {
 
 	// Origin is where the tenant was configured, for error messages.
 	Origin string
+
+	// PlainKeys says that the tenant's file has a key in plain text.
+	PlainKeys bool
 }
 
 // MayUse says whether a model is on the tenant's allow list.
