@@ -134,9 +134,9 @@ func (c *Conversation) addCalls(m *Message) error {
 		if call.Name == "" {
 			return provider.Invalid(fmt.Sprintf("%s.tool_calls.%d.function.name", m.Path, i), "required, the function's name")
 		}
-		args, ok := argumentsOf(e.Get("function.arguments"))
+		args, ok := Arguments(e.Get("function.arguments"))
 		if !ok {
-			note := fmt.Sprintf("(the arguments of the call of %s are not a JSON object: %s)", call.Name, args)
+			note := BadArguments(call.Name, args)
 			if len(m.Parts) > 0 {
 				note = "\n\n" + note
 			}
@@ -149,8 +149,13 @@ func (c *Conversation) addCalls(m *Message) error {
 	return nil
 }
 
-// argumentsOf returns a call's arguments; ok says that they are a JSON object.
-func argumentsOf(v gjson.Result) (args string, ok bool) {
+// BadArguments says what the arguments of a call were that are not a JSON object.
+func BadArguments(name, arguments string) string {
+	return fmt.Sprintf("(the arguments of the call of %s are not a JSON object: %s)", name, arguments)
+}
+
+// Arguments returns a call's arguments; ok says that they are a JSON object.
+func Arguments(v gjson.Result) (args string, ok bool) {
 	args = v.Raw
 	if v.Type == gjson.String {
 		args = strings.TrimSpace(v.Str)

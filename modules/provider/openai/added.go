@@ -24,7 +24,7 @@ var (
 // blame marks the failure of a stream that the provider refuses because of a member
 // added here. Some servers refuse with status 200, in the stream. preq may be nil.
 func blame(err error, preq *provider.Request) error {
-	if e, ok := errors.AsType[*provider.Error](err); ok && preq != nil {
+	if e, ok := errors.AsType[*provider.Error](err); ok && preq != nil && e.Added == "" {
 		e.Added = refusedAddition(e, preq)
 	}
 	return err

@@ -70,6 +70,11 @@ func Stream(ctx context.Context, s Server, preq *provider.Request) (provider.Str
 }
 
 func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*http.Response, error) {
+	if slices.Contains(preq.Omit, badArguments) {
+		good := *preq
+		good.Body, _ = goodArguments(preq.Body)
+		preq = &good
+	}
 	edit := wholeBody
 	if stream {
 		edit = streamBody
@@ -82,7 +87,8 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 	if err != nil {
 		return nil, err
 	}
-	return s.Do(req)
+	resp, err := s.Do(req)
+	return resp, blameArguments(err, preq)
 }
 
 // streamBody returns the request's body with the upstream model, asking for a
