@@ -51,7 +51,8 @@ type source struct {
 	URL       string `json:"url,omitempty"`
 }
 
-// conversation sets the system prompt and the messages.
+// conversation sets the system prompt, the messages, and the tools that they call
+// or may call.
 func (t *translation) conversation() error {
 	for _, m := range t.talk.SystemMessages {
 		blocks, err := contentOf(&m)
@@ -68,6 +69,7 @@ func (t *translation) conversation() error {
 	if t.req.Continue != "" {
 		t.add(dialect.RoleAssistant, []block{{Type: typeText, Text: t.req.Continue}})
 	}
+	t.tools()
 	return nil
 }
 

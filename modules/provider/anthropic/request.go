@@ -93,7 +93,7 @@ func translate(req *provider.Request, stream bool) (encoded []byte, names *diale
 	// Order matters: thinking depends on the messages and the tool choice, and
 	// sampling on thinking.
 	for _, step := range [...]func() error{
-		t.limit, t.conversation, t.tools, t.toolChoice, t.format, t.think, t.sampling, t.rest,
+		t.limit, t.conversation, t.format, t.think, t.sampling, t.rest,
 	} {
 		if err := step(); err != nil {
 			return nil, nil, err
@@ -122,7 +122,8 @@ func (t *translation) limit() error {
 	return nil
 }
 
-func (t *translation) tools() error {
+// tools sets the tools and which of them the model may call.
+func (t *translation) tools() {
 	for i, f := range t.talk.Tools {
 		made := tool{Name: f.Name, Description: f.Description, InputSchema: f.Parameters}
 		if f.Parameters == nil {
@@ -139,8 +140,9 @@ func (t *translation) tools() error {
 	}
 	if len(t.Tools) == 0 {
 		t.pastTools()
+		return
 	}
-	return nil
+	t.toolChoice()
 }
 
 // strict holds a tool's calls to its schema, if possible.
@@ -172,16 +174,9 @@ func (t *translation) pastTools() {
 	}
 }
 
-func (t *translation) toolChoice() error {
-	choice := t.talk.ToolChoice
-	if len(t.talk.Tools) == 0 {
-		if choice == "required" || choice == "function" {
-			return provider.Invalid("tool_choice", "want tools with it")
-		}
-		return nil
-	}
+func (t *translation) toolChoice() {
 	single := t.talk.ParallelToolCalls != nil && !*t.talk.ParallelToolCalls
-	switch choice {
+	switch choice := t.talk.ToolChoice; choice {
 	case "none":
 		t.ToolChoice = &toolChoice{Type: "none"}
 	case "required":
@@ -193,7 +188,6 @@ func (t *translation) toolChoice() error {
 			t.ToolChoice = &toolChoice{Type: "auto", DisableParallel: single}
 		}
 	}
-	return nil
 }
 
 func (t *translation) format() error {

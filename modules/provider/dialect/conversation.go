@@ -235,7 +235,7 @@ func (c *Conversation) parseTools(req *provider.Request, root gjson.Result) erro
 		if first, ok := seen[tool.Name]; ok {
 			// Providers refuse two tools with one name.
 			if first != t.Raw {
-				req.Drop(path)
+				req.Drop("tools")
 			}
 			continue
 		}
@@ -263,6 +263,9 @@ func (c *Conversation) parseToolChoice(v gjson.Result) error {
 		return provider.Unsupported("tool_choice", "this provider only supports auto, none, required and functions")
 	default:
 		return provider.Invalid("tool_choice", "want auto, none, required or a function")
+	}
+	if len(c.Tools) == 0 && (c.ToolChoice == "required" || c.ToolChoice == "function") {
+		return provider.Invalid("tool_choice", "want tools to choose from")
 	}
 	return nil
 }

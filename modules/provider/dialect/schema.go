@@ -15,6 +15,10 @@ import (
 // combiners are the keywords that combine schemas.
 var combiners = [...]string{"allOf", "anyOf", "oneOf"}
 
+// maxBranches is how many schemas a keyword combines. It bounds the time that
+// references take, which are looked for in the whole document.
+const maxBranches = 100
+
 // parameters returns the schema of a tool's parameters: nil without one, and
 // otherwise that of an object. path is the schema's place in the body.
 func (c *Conversation) parameters(req *provider.Request, v gjson.Result, path string) (json.RawMessage, error) {
@@ -33,7 +37,7 @@ func (c *Conversation) parameters(req *provider.Request, v gjson.Result, path st
 		}
 	}
 	if c.rules.PlainObjects {
-		schema = plainObject(req, schema, path)
+		schema = plainObject(req, schema)
 	}
 	return json.RawMessage(schema), nil
 }
@@ -49,7 +53,7 @@ func isObjectType(v gjson.Result) bool {
 // plainObject takes the combined schemas at the top of one apart: the object has
 // the properties of all of them. Which of them belong together is lost, and the
 // request notes it.
-func plainObject(req *provider.Request, schema, path string) string {
+func plainObject(req *provider.Request, schema string) string {
 	root := gjson.Parse(schema)
 	if !slices.ContainsFunc(combiners[:], func(name string) bool { return member(root, name).Exists() }) {
 		return schema
@@ -59,9 +63,10 @@ func plainObject(req *provider.Request, schema, path string) string {
 	for _, combiner := range combiners {
 		branches := member(root, combiner)
 		if branches.Exists() {
-			req.Drop(path + "." + combiner)
+			req.Drop("tools.function.parameters." + combiner)
 		}
-		for _, b := range branches.Array() {
+		all := branches.Array()
+		for _, b := range all[:min(len(all), maxBranches)] {
 			o.merge(resolved(root, b), combiner == "allOf")
 		}
 	}
@@ -73,13 +78,14 @@ type plainSchema struct {
 	properties []string // with their schemas, as JSON
 	required   []string // as JSON
 	seen       map[string]bool
+	needed     map[string]bool
 }
 
 // merge adds the properties of a schema that the object does not have. all says
 // that it must also have those which the schema requires.
 func (o *plainSchema) merge(v gjson.Result, all bool) {
 	if o.seen == nil {
-		o.seen = make(map[string]bool)
+		o.seen, o.needed = make(map[string]bool), make(map[string]bool)
 	}
 	if properties := member(v, "properties"); properties.IsObject() {
 		properties.ForEach(func(k, p gjson.Result) bool {
@@ -92,7 +98,8 @@ func (o *plainSchema) merge(v gjson.Result, all bool) {
 	}
 	if required := member(v, "required"); all && required.IsArray() {
 		for _, name := range required.Array() {
-			if !slices.Contains(o.required, name.Raw) {
+			if !o.needed[name.Str] {
+				o.needed[name.Str] = true
 				o.required = append(o.required, name.Raw)
 			}
 		}

@@ -2,6 +2,7 @@ package gemini
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"regexp"
 	"strings"
@@ -75,6 +76,9 @@ var rules = dialect.Rules{
 	Google:     true,
 }
 
+// maxStop is how many stop sequences Gemini accepts.
+const maxStop = 5
+
 // newRequest translates a chat completions request.
 func newRequest(req *provider.Request) (*request, error) {
 	c, err := dialect.Parse(req, rules)
@@ -97,6 +101,9 @@ func newRequest(req *provider.Request) (*request, error) {
 	if req.Continue != "" {
 		r.Contents = add(r.Contents, roleModel, part{Text: req.Continue})
 	}
+	if len(c.Stop) > maxStop {
+		return nil, provider.Unsupported("stop", fmt.Sprintf("this provider accepts at most %d stop sequences", maxStop))
+	}
 	if len(c.System) > 0 {
 		r.System = new(content)
 		for _, s := range c.System {
@@ -115,18 +122,16 @@ func newRequest(req *provider.Request) (*request, error) {
 	if r.Generation.Thinking, err = think(req, c.ReasoningEffort); err != nil {
 		return nil, err
 	}
-	return r, r.addTools(req, c)
+	r.addTools(req, c)
+	return r, nil
 }
 
-func (r *request) addTools(req *provider.Request, c *dialect.Conversation) error {
+func (r *request) addTools(req *provider.Request, c *dialect.Conversation) {
 	if p := c.ParallelToolCalls; p != nil && !*p {
 		req.Drop("parallel_tool_calls")
 	}
 	if len(c.Tools) == 0 {
-		if c.ToolChoice == "required" || c.ToolChoice == "function" {
-			return provider.Invalid("tool_choice", "want tools to choose from")
-		}
-		return nil
+		return
 	}
 	var set toolSet
 	for _, t := range c.Tools {
@@ -139,7 +144,7 @@ func (r *request) addTools(req *provider.Request, c *dialect.Conversation) error
 	var calling callingConfig
 	switch c.ToolChoice {
 	case "":
-		return nil
+		return
 	case "auto":
 		calling.Mode = "AUTO"
 	case "none":
@@ -150,7 +155,6 @@ func (r *request) addTools(req *provider.Request, c *dialect.Conversation) error
 		calling = callingConfig{"ANY", []string{c.ToolName}}
 	}
 	r.ToolConfig = &toolConfig{calling}
-	return nil
 }
 
 // budgets are Gemini 2.5's thinking budgets in tokens, as in Google's own

@@ -200,6 +200,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"nothing_said", `{"messages":[{"role":"system","content":""},{"role":"user","content":""}]}`, "messages", provider.ReasonInvalid},
 		{"several_choices", `{"messages":[],"n":2}`, "n", provider.ReasonUnsupported},
 		{"choice_of_no_tools", `{"messages":[{"role":"user","content":"a"}],"tool_choice":"required"}`, "tool_choice", provider.ReasonInvalid},
+		{"too_many_stops", `{"messages":[{"role":"user","content":"a"}],"stop":["1","2","3","4","5","6"]}`, "stop", provider.ReasonUnsupported},
 		{"unknown_effort", `{"messages":[{"role":"user","content":"a"}],"reasoning_effort":"max"}`, "reasoning_effort", provider.ReasonInvalid},
 		{"tool_of_another_type", `{"messages":[],"tools":[{"type":"web_search"}]}`, "tools.0.type", provider.ReasonUnsupported},
 	} {
