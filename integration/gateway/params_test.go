@@ -52,6 +52,14 @@ func TestParams(t *testing.T) {
 			}
 		}
 	}
+	for _, member := range []string{`"dimensions":-1`, `"dimensions":1.5`, `"dimensions":"7"`, `"dimensions":1e300`, `"encoding_format":7`, `"user":{}`} {
+		resp := cl.Do(http.MethodPost, "/v1/embeddings", `{"model":"openai","input":"hi",`+member+`}`)
+		name, _, _ := strings.Cut(strings.TrimPrefix(member, `"`), `"`)
+		f := harness.WantFailure(t, resp, http.StatusBadRequest, "invalid_request")
+		if f.Error.Param == nil || *f.Error.Param != name {
+			t.Errorf("%s: the param is not %s: %+v", member, name, f.Error)
+		}
+	}
 	if n := up.Count(); n != 0 {
 		t.Errorf("the provider was called %d times", n)
 	}

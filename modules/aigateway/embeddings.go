@@ -31,8 +31,15 @@ func parseEmbeddings(body []byte) (*request, error) {
 	default:
 		return nil, apierror.InvalidRequest("input", "required, a text or a list that is not empty")
 	}
-	req := &request{body: body, operation: operationEmbeddings, inputTokens: provider.EstimateTokens(len(input.Raw))}
 	var err error
+	gjson.ParseBytes(body).ForEach(func(name, v gjson.Result) bool {
+		err = checkParam(embeddingParams, name.Str, v)
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	req := &request{body: body, operation: operationEmbeddings, inputTokens: provider.EstimateTokens(len(input.Raw))}
 	req.model, err = modelName(gjson.GetBytes(body, "model"))
 	return req, err
 }

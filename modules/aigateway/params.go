@@ -15,9 +15,10 @@ type param struct {
 	want string
 }
 
-// params are OpenAI's rules, which every provider gets its requests by. They are
-// no stricter, so that what a server of OpenAI's dialect adds to them passes.
-var params = map[string]param{
+// chatParams and embeddingParams are OpenAI's rules for the members of a request,
+// whatever the type of the provider. They are no stricter, so that what a server of
+// OpenAI's dialect adds to them passes.
+var chatParams = map[string]param{
 	"n":                     whole(1, 128),
 	"max_tokens":            whole(1, math.MaxInt64),
 	"max_completion_tokens": whole(1, math.MaxInt64),
@@ -43,15 +44,21 @@ var params = map[string]param{
 	"store":                 {gjson.Result.IsBool, "want true or false"},
 }
 
+var embeddingParams = map[string]param{
+	"dimensions":      whole(1, math.MaxInt32),
+	"encoding_format": aText,
+	"user":            aText,
+}
+
 var (
 	aText    = param{isText, "want a string"}
 	aList    = param{gjson.Result.IsArray, "want a list"}
 	anObject = param{gjson.Result.IsObject, "want an object"}
 )
 
-// checkParam checks one member of a chat completions request. null stands for a
-// member that is not there.
-func checkParam(name string, v gjson.Result) error {
+// checkParam checks one member of a request. null stands for a member that is not
+// there.
+func checkParam(params map[string]param, name string, v gjson.Result) error {
 	p, known := params[name]
 	if !known || v.Type == gjson.Null || p.ok(v) {
 		return nil

@@ -113,7 +113,7 @@ func membersOf(body []byte) (m members, err error) {
 		default:
 			m.reasons = m.reasons || asksToReason(name.Str, v)
 		}
-		err = checkParam(name.Str, v)
+		err = checkParam(chatParams, name.Str, v)
 		return err == nil
 	})
 	return m, err
