@@ -214,7 +214,7 @@ func (c *Caddy) Stop() {
 		select {
 		case <-c.Exit:
 		case <-time.After(Patience):
-			c.Signal(syscall.SIGQUIT) // prints all goroutines
+			c.Signal(syscall.SIGABRT) // prints all goroutines; Caddy catches SIGQUIT
 			<-c.Exit
 			c.T.Errorf("Caddy did not exit:\n%s", c.Log)
 		}
