@@ -86,6 +86,11 @@ func TestHistory(t *testing.T) {
 			"u:hi call(c f {}) call(d f {}) call(e f {}) call(g f {}) result(c f ) result(d f ) result(e f ) result(g f )"},
 		{"arguments that are an object already", hi + "," + assistantCalls(callOf("c", "f", `{"a":1}`)) + "," + resultOf("c", "42"), `u:hi call(c f {"a":1}) result(c f 42)`},
 
+		{"a call without a name", hi + "," + assistantCalls(callOf("c", "", `"{\"a\":1}"`), callOf("d", "f", `"{}"`)) + "," + resultOf("c", "1") + "," + resultOf("d", "2"),
+			"u:hi a:(a call of a tool without a name: {\"a\":1}) call(d f {}) result(d f 2) u:(the result of an earlier tool call)\n1"},
+		{"a custom call", hi + "," + assistantCalls(`{"id":"c","type":"custom","custom":{"name":"sh","input":"ls \"x\""}}`) + "," + resultOf("c", "1"),
+			`u:hi call(c sh {"input":"ls \"x\""}) result(c sh 1)`},
+
 		{"names that are refused", hi + "," + assistantCalls(callOf("c", "7zip_extract", `"{}"`), callOf("d", "a.b", `"{}"`), callOf("e", "a/b", `"{}"`), callOf("g", "a_b", `"{}"`), callOf("h", long, `"{}"`)) +
 			"," + resultOf("c", "") + "," + resultOf("d", "") + "," + resultOf("e", "") + "," + resultOf("g", "") + "," + resultOf("h", ""),
 			"u:hi call(c _7zip_extract {}) call(d a_b_2 {}) call(e a_b_3 {}) call(g a_b {}) call(h " + long[:64] + " {}) result(c _7zip_extract ) result(d a_b_2 ) result(e a_b_3 ) result(g a_b ) result(h " + long[:64] + " )"},

@@ -37,9 +37,7 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 			return provider.Unsupported(path+".audio", "this provider only supports text")
 		}
 		c.addText(&msg, m.Get("refusal").Str)
-		if err := c.addCalls(&msg); err != nil {
-			return err
-		}
+		c.addCalls(&msg)
 		c.addReasoning(req, &msg)
 	case RoleTool:
 		if msg.ToolID = m.Get("tool_call_id").String(); msg.ToolID == "" {
@@ -126,27 +124,37 @@ func parsePart(v gjson.Result, path string) (Part, error) {
 }
 
 // addCalls adds the tool calls of an assistant. Arguments that are not a JSON
-// object, as a cut answer leaves them behind, are replaced by an empty one.
-// Their text stands beside the call, where the model can read it.
-func (c *Conversation) addCalls(m *Message) error {
-	for i, e := range m.Raw.Get("tool_calls").Array() {
+// object, as a cut answer leaves them behind, are replaced by an empty one, and a
+// call without a name by nothing. Their text stands beside the calls, where the
+// model can read it.
+func (c *Conversation) addCalls(m *Message) {
+	for _, e := range m.Raw.Get("tool_calls").Array() {
 		call := ToolCall{ID: e.Get("id").String(), Name: e.Get("function.name").Str, Raw: e}
-		if call.Name == "" {
-			return provider.Invalid(fmt.Sprintf("%s.tool_calls.%d.function.name", m.Path, i), "required, the function's name")
-		}
 		args, ok := Arguments(e.Get("function.arguments"))
+		if custom := e.Get("custom"); custom.IsObject() {
+			// OpenAI's calls with free text; other providers only have functions.
+			call.Name, ok = custom.Get("name").Str, true
+			args = string(provider.Encode(map[string]string{"input": custom.Get("input").Str}))
+		}
+		if call.Name == "" {
+			c.addNote(m, fmt.Sprintf("(a call of a tool without a name: %s)", args))
+			continue
+		}
 		if !ok {
-			note := BadArguments(call.Name, args)
-			if len(m.Parts) > 0 {
-				note = "\n\n" + note
-			}
-			c.addText(m, note)
+			c.addNote(m, BadArguments(call.Name, args))
 			args = "{}"
 		}
 		call.Arguments = json.RawMessage(args)
 		m.ToolCalls = append(m.ToolCalls, call)
 	}
-	return nil
+}
+
+// addNote adds a text apart from what the message says.
+func (c *Conversation) addNote(m *Message, note string) {
+	if len(m.Parts) > 0 {
+		note = "\n\n" + note
+	}
+	c.addText(m, note)
 }
 
 // BadArguments says what the arguments of a call were that are not a JSON object.
