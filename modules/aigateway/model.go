@@ -13,11 +13,6 @@ import (
 // choose returns the targets of a request, by the model that it names, else
 // model_override, else the tenant's model, else the gateway's default.
 func (h *Handler) choose(x *chat.Exchange, model string) (route.Choice, error) {
-	if model != "" {
-		if err := chat.CheckModel(x.Rec.Tenant, "model", model); err != nil {
-			return route.Choice{}, err
-		}
-	}
 	tenantModel := ""
 	if x.Rec.Tenant != nil {
 		tenantModel = x.Rec.Tenant.Model

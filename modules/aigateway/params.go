@@ -7,6 +7,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
 )
 
 // param says which values a member of a request may have.
@@ -105,8 +106,8 @@ func modelName(model gjson.Result) (string, error) {
 	switch {
 	case !model.Exists() || model.Type == gjson.Null:
 		return "", nil
-	case model.Type == gjson.String && model.Str != "":
+	case model.Type == gjson.String && chat.ValidModel(model.Str):
 		return model.Str, nil
 	}
-	return "", apierror.InvalidRequest("model", "want the name of a model")
+	return "", apierror.InvalidRequest("model", chat.WantModel)
 }

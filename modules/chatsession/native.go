@@ -156,11 +156,6 @@ func (h *Handler) readMessage(x *chat.Exchange) (*message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.ModelID != nil {
-		if err := chat.CheckModel(x.Rec.Tenant, "modelId", *m.ModelID); err != nil {
-			return nil, err
-		}
-	}
 	m.body = body
 	x.Rec.Session = *m.SessionID
 	if m.UserID != nil && x.Rec.User == record.Anonymous {
@@ -193,8 +188,8 @@ func parseMessage(body []byte, maxChars int) (*message, error) {
 	if m.Stream == nil {
 		m.Stream = new(true)
 	}
-	if m.ModelID != nil && *m.ModelID == "" {
-		return nil, apierror.InvalidRequest("modelId", "want the name of a model, or leave it out")
+	if m.ModelID != nil && !chat.ValidModel(*m.ModelID) {
+		return nil, apierror.InvalidRequest("modelId", chat.WantModel)
 	}
 	if m.UserID != nil && !chat.ValidUser(*m.UserID) {
 		return nil, apierror.InvalidRequest("userId", "want 1 to 128 characters, no control characters")

@@ -114,11 +114,7 @@ func (h *Handler) readCompletion(x *chat.Exchange) (*sentCompletion, error) {
 	if err != nil {
 		return nil, err
 	}
-	req, err := parseCompletion(body)
-	if err == nil && req.model != "" {
-		err = chat.CheckModel(x.Rec.Tenant, "model", req.model)
-	}
-	return req, err
+	return parseCompletion(body)
 }
 
 // parseCompletion parses a body, one JSON object. It checks only what is stored;
@@ -126,24 +122,30 @@ func (h *Handler) readCompletion(x *chat.Exchange) (*sentCompletion, error) {
 func parseCompletion(body []byte) (*sentCompletion, error) {
 	req := &sentCompletion{body: body}
 	var messages gjson.Result
+	var err error
 	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
 		switch k.Str {
 		case "messages":
 			messages = v
 		case "model":
 			req.model = v.Str
+			if v.Type != gjson.Null && !chat.ValidModel(v.Str) {
+				err = apierror.InvalidRequest("model", chat.WantModel)
+			}
 		case "n":
 			req.n = int(max(0, min(v.Num, maxChoices)))
 		case "stream":
 			req.stream = v.Type == gjson.True
 		}
-		return true
+		return err == nil
 	})
+	if err != nil {
+		return nil, err
+	}
 	if !messages.IsArray() || len(messages.Array()) == 0 {
 		return nil, apierror.InvalidRequest("messages", "required, a list of at least one message")
 	}
 	req.insert = messages.Index + len(messages.Raw) - 1 // the closing bracket
-	var err error
 	messages.ForEach(func(i, m gjson.Result) bool {
 		err = req.add(m, fmt.Sprintf("messages.%d", i.Int()))
 		return err == nil
