@@ -67,8 +67,8 @@ func TestOpenSites(t *testing.T) {
 	}
 	t.Run("at_the_start", func(t *testing.T) {
 		c := harness.Start(t, "", openai, "OPENAI_API_KEY=k")
-		if got, want := openings(c.Log.String()), "[default] [default] [openai]"; got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
+		harness.Eventually(t, "the log has the opening", func() bool {
+			return openings(c.Log.String()) == "[default] [default] [openai]"
+		})
 	})
 }

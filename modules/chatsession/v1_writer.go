@@ -109,6 +109,9 @@ func (w *v1Writer) FlushError() error {
 	if w.stage == stageWaiting || w.isLost() {
 		return nil
 	}
+	if w.keepsAlive() {
+		return w.tolerate(w.stream.Flush())
+	}
 	return w.tolerate(http.NewResponseController(w.ResponseWriter).Flush())
 }
 
@@ -120,7 +123,7 @@ func (w *v1Writer) begin() {
 	w.stage = stageBegun
 	switch {
 	case w.isLost():
-	case w.isGateway() && w.a.events != nil:
+	case w.keepsAlive():
 		w.stream.Begin()
 	default:
 		w.ResponseWriterWrapper.WriteHeader(w.a.status)
@@ -130,6 +133,10 @@ func (w *v1Writer) begin() {
 // isGateway reports whether ai_gateway answers. It writes whole events and
 // returns soon after the end mark.
 func (w *v1Writer) isGateway() bool { return w.t.x.Rec.Call.Provider != "" }
+
+// keepsAlive reports whether keep-alives are sent between the writes, so that all of
+// these go through the stream.
+func (w *v1Writer) keepsAlive() bool { return w.isGateway() && w.a.events != nil }
 
 // TakesChunks implements chat.ChunkTaker.
 func (w *v1Writer) TakesChunks() bool { return w.stage != stageWaiting && w.a.events != nil }
@@ -190,7 +197,7 @@ func (w *v1Writer) forward(b []byte) (int, error) {
 }
 
 func (w *v1Writer) write(b []byte) error {
-	if w.isGateway() && w.a.events != nil {
+	if w.keepsAlive() {
 		return w.stream.Send(b)
 	}
 	_, err := w.ResponseWriter.Write(b) //nolint:gosec // the next handler's answer, with its own Content-Type
