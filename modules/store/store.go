@@ -20,6 +20,9 @@ var (
 	// ErrBusy says that another turn of the session is still running.
 	ErrBusy = errors.New("a turn of this session is still running")
 
+	// ErrLost says that the node that ran a turn is gone.
+	ErrLost = errors.New("the node that ran this turn is gone")
+
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("store is closed")
 

@@ -1,0 +1,113 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// errAnswer says that a script answered with something else than it should.
+var errAnswer = errors.New("redis answered in another form")
+
+// Reserve implements store.Ledger.
+func (d *db) Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []store.Budget) ([]store.Balance, error) {
+	args := append([]string{id, micros(lease)}, budgetArgs(budgets)...)
+	code, list, err := d.ledger(ctx, reserveScript, tenant, args, budgets)
+	if err != nil {
+		return nil, fmt.Errorf("reserving a budget: %w", err)
+	}
+	if code == "exceeded" {
+		return list, store.ErrExceeded
+	}
+	return list, nil
+}
+
+// Settle implements store.Ledger.
+func (d *db) Settle(ctx context.Context, tenant, id string, budgets []store.Budget) ([]store.Balance, error) {
+	_, list, err := d.ledger(ctx, settleScript, tenant, append([]string{id}, budgetArgs(budgets)...), budgets)
+	if err != nil {
+		return nil, fmt.Errorf("settling a budget: %w", err)
+	}
+	return list, nil
+}
+
+// ReleaseHold implements store.Ledger.
+func (d *db) ReleaseHold(ctx context.Context, tenant, id string) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.leave()
+	if err := d.run(ctx, releaseHoldScript, tenant, id).Error(); err != nil {
+		return fmt.Errorf("releasing a hold: %w", err)
+	}
+	return nil
+}
+
+// Balances implements store.Ledger.
+func (d *db) Balances(ctx context.Context, tenant string, budgets []store.Budget) ([]store.Balance, error) {
+	_, list, err := d.ledger(ctx, balancesScript, tenant, budgetArgs(budgets), budgets)
+	if err != nil {
+		return nil, fmt.Errorf("reading budgets: %w", err)
+	}
+	return list, nil
+}
+
+func (d *db) ledger(ctx context.Context, s *rueidis.Lua, tenant string, args []string, budgets []store.Budget) (code string, list []store.Balance, err error) {
+	if err := d.enter(ctx); err != nil {
+		return "", nil, err
+	}
+	defer d.leave()
+	answer, err := d.run(ctx, s, tenant, args...).ToArray()
+	if err != nil {
+		return "", nil, err
+	}
+	if len(answer) != 1+4*len(budgets) {
+		return "", nil, errAnswer
+	}
+	if code, err = answer[0].ToString(); err != nil {
+		return "", nil, err
+	}
+	numbers, err := integers(answer[1:])
+	if err != nil {
+		return "", nil, err
+	}
+	for i, b := range budgets {
+		n := numbers[4*i:]
+		bal := store.Balance{Used: store.Amount(n[0]), Held: store.Amount(n[1])}
+		if b.Window > 0 {
+			bal.Wait, bal.Reset = time.Duration(n[2])*time.Microsecond, time.UnixMicro(n[3])
+		}
+		list = append(list, bal)
+	}
+	return code, list, nil
+}
+
+// budgetArgs writes budgets as the scripts read them.
+func budgetArgs(budgets []store.Budget) []string {
+	args := make([]string, 0, 5*len(budgets))
+	for _, b := range budgets {
+		until := "0"
+		if !b.Until.IsZero() {
+			until = number(b.Until.UnixMicro())
+		}
+		args = append(args, b.Key, number(b.Limit), number(b.Want), until, micros(b.Window))
+	}
+	return args
+}
+
+// integers reads what a script answers as texts or integers.
+func integers(values []rueidis.RedisMessage) ([]int64, error) {
+	list := make([]int64, len(values))
+	for i := range values {
+		var err error
+		if list[i], err = values[i].AsInt64(); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}

@@ -1,0 +1,102 @@
+// Package redis keeps the chat's data in Redis or Valkey, which several Caddy nodes
+// can share. Every operation is one script on the server, by the server's clock; all
+// keys of a tenant are in one hash slot, so that a cluster can carry it out.
+package redis
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+func init() {
+	caddy.RegisterModule(Redis{})
+}
+
+// Redis is a store on a server of Redis 7 or later, or Valkey: a single one, a
+// cluster, or one that sentinels watch.
+type Redis struct {
+	// Where the server is: redis://user:password@host:6379/0, or rediss:// with
+	// TLS. A cluster's further nodes are added by ?addr=host:6379, once each, and
+	// sentinels are named in place of the server, with ?master_set=name.
+	// Placeholders such as {env.REDIS_URL} are replaced once, when the
+	// configuration is loaded. Default: redis://127.0.0.1:6379.
+	URL string `json:"url,omitempty"`
+
+	// What the names of all keys begin with. Default: chat:.
+	Prefix string `json:"prefix,omitempty"`
+
+	option rueidis.ClientOption
+}
+
+// CaddyModule returns the Caddy module information.
+func (Redis) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "chat.stores.redis",
+		New: func() caddy.Module { return new(Redis) },
+	}
+}
+
+// Provision sets the defaults, replaces placeholders and reads the URL. It connects
+// to nothing.
+func (r *Redis) Provision(caddy.Context) error {
+	repl := caddy.NewReplacer()
+	if r.URL == "" {
+		r.URL = "redis://127.0.0.1:6379"
+	}
+	if r.Prefix == "" {
+		r.Prefix = "chat:"
+	}
+	url, err := repl.ReplaceOrErr(r.URL, true, true)
+	if err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	if r.Prefix, err = repl.ReplaceOrErr(r.Prefix, true, true); err != nil {
+		return fmt.Errorf("prefix: %w", err)
+	}
+	if strings.ContainsAny(r.Prefix, "{}") {
+		return fmt.Errorf("prefix: %q: braces name the hash slot, so they cannot be in it", r.Prefix)
+	}
+	r.option, err = parseURL(url)
+	return err
+}
+
+// parseURL never puts the URL into its error, since it may have a password.
+func parseURL(url string) (rueidis.ClientOption, error) {
+	opt, err := rueidis.ParseURL(url)
+	if err != nil || len(opt.InitAddress) == 0 {
+		return opt, fmt.Errorf("url: want redis://user:password@host:6379/0, or rediss:// with TLS")
+	}
+	return opt, nil
+}
+
+// Location names the server, the database and the prefix.
+func (r *Redis) Location() (string, error) {
+	return fmt.Sprintf("redis://%s/%d %s", strings.Join(r.option.InitAddress, ","), r.option.SelectDB, r.Prefix), nil
+}
+
+// Fingerprint tells two configurations of one place apart. It holds nothing that
+// reveals the password.
+func (r *Redis) Fingerprint() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "chat.stores.redis %q %q %q tls=%t", r.option.Username, r.option.Password, r.option.Sentinel.MasterSet, r.option.TLSConfig != nil)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Open connects to the server.
+func (r *Redis) Open(log *zap.Logger) (store.Store, error) {
+	return r.open(log, nil)
+}
+
+// Interface guards
+var (
+	_ caddy.Module      = (*Redis)(nil)
+	_ caddy.Provisioner = (*Redis)(nil)
+)

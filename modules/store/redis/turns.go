@@ -1,0 +1,342 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// turnKey names a session's turns.
+type turnKey struct {
+	tenant string
+	s      store.SessionKey
+}
+
+// owned are the running turns of this node.
+type owned struct {
+	mu    sync.Mutex
+	turns map[turnKey]*ownedTurn
+}
+
+func (o *owned) init() { o.turns = make(map[turnKey]*ownedTurn) }
+
+func (o *owned) get(k turnKey, id string) *ownedTurn {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t := o.turns[k]; t != nil && t.id == id {
+		return t
+	}
+	return nil
+}
+
+// of returns the turn of a session that this node runs, or nil.
+func (o *owned) of(k turnKey) *ownedTurn {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.turns[k]
+}
+
+// add adds a turn that was claimed, unless it is there already.
+func (o *owned) add(k turnKey, id string, lease time.Duration) *ownedTurn {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t := o.turns[k]; t != nil && t.id == id {
+		return t
+	}
+	t := &ownedTurn{key: k, id: id, lease: lease, cancelled: make(chan struct{})}
+	o.turns[k] = t
+	return t
+}
+
+// drop removes a turn, if it is still this one.
+func (o *owned) drop(t *ownedTurn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.turns[t.key] == t {
+		delete(o.turns, t.key)
+	}
+}
+
+func (o *owned) all() []*ownedTurn {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := make([]*ownedTurn, 0, len(o.turns))
+	for _, t := range o.turns {
+		list = append(list, t)
+	}
+	return list
+}
+
+// cancel stops the turn with an id.
+func (o *owned) cancel(id string) {
+	for _, t := range o.all() {
+		if t.id == id {
+			t.stop()
+		}
+	}
+}
+
+// Claim implements store.Turns.
+func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id string, lease time.Duration) (<-chan struct{}, error) {
+	if err := d.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	k := turnKey{tenant, s}
+	code, err := d.run(ctx, claimScript, tenant, session(s), id, d.node, micros(lease)).AsInt64()
+	if err != nil {
+		return nil, fmt.Errorf("claiming a session: %w", err)
+	}
+	if code == 0 {
+		return nil, store.ErrBusy
+	}
+	return d.owned.add(k, id, lease).cancelled, nil
+}
+
+// KeepTurn implements store.Turns.
+func (d *db) KeepTurn(ctx context.Context, tenant string, s store.SessionKey, id string, lease time.Duration) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.leave()
+	t := d.owned.get(turnKey{tenant, s}, id)
+	if t == nil {
+		return store.ErrNotFound
+	}
+	return d.send(ctx, t, lease, -1, nil)
+}
+
+// Publish implements store.Turns. Events are sent in the background, those of some
+// milliseconds together.
+func (d *db) Publish(ctx context.Context, tenant string, s store.SessionKey, id string, evs ...store.Event) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.leave()
+	t := d.owned.get(turnKey{tenant, s}, id)
+	if t == nil {
+		return store.ErrNotFound
+	}
+	return t.add(d, evs)
+}
+
+// FinishTurn implements store.Turns.
+func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, id string, keep time.Duration, last ...store.Event) error {
+	if err := d.enter(ctx); err != nil {
+		return err
+	}
+	defer d.leave()
+	t := d.owned.get(turnKey{tenant, s}, id)
+	if t == nil {
+		return nil
+	}
+	t.sending.Lock()
+	defer t.sending.Unlock()
+	evs := append(t.take(), last...)
+	err := d.send(ctx, t, t.lease, max(keep, 0), evs)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		t.putBack(evs[:len(evs)-len(last)])
+		return fmt.Errorf("finishing a turn: %w", err)
+	}
+	d.owned.drop(t)
+	return nil
+}
+
+// CancelTurn implements store.Turns.
+func (d *db) CancelTurn(ctx context.Context, tenant string, s store.SessionKey) (bool, error) {
+	if err := d.enter(ctx); err != nil {
+		return false, err
+	}
+	defer d.leave()
+	n, err := d.run(ctx, cancelScript, tenant, session(s), d.cancelChannel("")).AsInt64()
+	if err != nil {
+		return false, fmt.Errorf("cancelling a turn: %w", err)
+	}
+	return n == 1, nil
+}
+
+const (
+	// batchTime is how long events gather after others were sent.
+	batchTime = 25 * time.Millisecond
+
+	// maxUnsent is how many bytes of events a turn may gather while the server does
+	// not answer.
+	maxUnsent = 8 << 20
+
+	// eventCost is about what an event takes besides its data.
+	eventCost = 64
+)
+
+// ownedTurn is a running turn of this node.
+type ownedTurn struct {
+	key   turnKey
+	id    string
+	lease time.Duration
+
+	sending sync.Mutex // held while events are sent, so that they stay in order
+
+	mu        sync.Mutex
+	unsent    []store.Event
+	size      int
+	scheduled bool      // a call of flush is on its way
+	sent      time.Time // when events were last sent
+	lost      error     // why nothing is accepted any more
+
+	once      sync.Once
+	cancelled chan struct{}
+}
+
+func (t *ownedTurn) stop() { t.once.Do(func() { close(t.cancelled) }) }
+
+// add takes events, whose data the caller may use again, and has them sent.
+func (t *ownedTurn) add(d *db, evs []store.Event) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lost != nil {
+		return t.lost
+	}
+	for _, ev := range evs {
+		ev.Data = slices.Clone(ev.Data)
+		t.unsent = append(t.unsent, ev)
+		t.size += eventCost + len(ev.Data)
+	}
+	if t.size > maxUnsent {
+		t.lost = errors.New("publishing events: redis does not answer, and too many are waiting")
+		return t.lost
+	}
+	if !t.scheduled && len(t.unsent) > 0 {
+		t.scheduled = true
+		time.AfterFunc(max(batchTime-time.Since(t.sent), 0), func() { t.flush(d) })
+	}
+	return nil
+}
+
+// take returns the events that wait to be sent.
+func (t *ownedTurn) take() []store.Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	evs := t.unsent
+	t.unsent, t.size = nil, 0
+	return evs
+}
+
+// putBack has events sent once more, before those that came meanwhile.
+func (t *ownedTurn) putBack(evs []store.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, ev := range evs {
+		t.size += eventCost + len(ev.Data)
+	}
+	t.unsent = append(evs, t.unsent...)
+}
+
+// retryTime is the pause after a server did not answer.
+const retryTime = 500 * time.Millisecond
+
+// flush sends what waits. If the server does not answer, it is tried again.
+func (t *ownedTurn) flush(d *db) {
+	t.sending.Lock()
+	defer t.sending.Unlock()
+	t.mu.Lock()
+	t.scheduled = false
+	t.mu.Unlock()
+	evs := t.take()
+	if len(evs) == 0 {
+		return
+	}
+	err := d.send(context.Background(), t, t.lease, -1, evs)
+	t.mu.Lock()
+	t.sent = time.Now()
+	t.mu.Unlock()
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		return
+	}
+	t.putBack(evs)
+	select {
+	case <-d.done:
+		return
+	default:
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.scheduled {
+		t.scheduled = true
+		time.AfterFunc(retryTime, func() { t.flush(d) })
+	}
+}
+
+// flushAll sends what waits, before the store is closed.
+func (o *owned) flushAll(d *db) {
+	for _, t := range o.all() {
+		t.flush(d)
+		t.stop()
+	}
+}
+
+// send sends events of a turn, and ends it if keep is not negative.
+func (d *db) send(ctx context.Context, t *ownedTurn, lease, keep time.Duration, evs []store.Event) error {
+	keepFor := "-1"
+	if keep >= 0 {
+		keepFor = micros(keep)
+	}
+	args := append(make([]string, 0, 4+3*len(evs)), session(t.key.s), t.id, micros(lease), keepFor)
+	for _, ev := range evs {
+		args = append(args, number(ev.N), string([]byte{ev.Kind}), rueidis.BinaryString(ev.Data))
+	}
+	code, err := d.run(ctx, publishScript, t.key.tenant, args...).AsInt64()
+	switch {
+	case err != nil:
+		return err
+	case code == 0:
+		t.mu.Lock()
+		t.lost = store.ErrNotFound
+		t.mu.Unlock()
+		t.stop()
+		return store.ErrNotFound
+	case code == 2:
+		t.stop()
+	}
+	return nil
+}
+
+// cancelChannel is where a node hears which of its turns are to stop.
+func (d *db) cancelChannel(node string) string { return string(d.keys) + "cancel:" + node }
+
+// hearCancels stops the turns that are cancelled on other nodes. What it misses while
+// the connection is down, the next renewal of the turn tells.
+func (d *db) hearCancels() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		<-d.done
+		cancel()
+	}()
+	for ctx.Err() == nil {
+		err := d.client.Receive(ctx, d.client.B().Subscribe().Channel(d.cancelChannel(d.node)).Build(), func(m rueidis.PubSubMessage) {
+			d.owned.cancel(m.Message)
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		d.log.Warn("listening for cancelled turns", zap.Error(err))
+		d.pause(retryTime)
+	}
+}
+
+// pause waits, or until the store is closed.
+func (d *db) pause(t time.Duration) {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-d.done:
+	case <-timer.C:
+	}
+}
