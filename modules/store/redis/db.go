@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// callTimeout is how long an operation may take. A request that needs the
-	// store is refused then.
+	// callTimeout is how long an operation may take, and as much again for each
+	// MiB that it sends. A request that needs the store is refused then.
 	callTimeout = 900 * time.Millisecond
 
 	// dialTimeout bounds the first connection, at the start.
@@ -33,6 +33,7 @@ type db struct {
 	log    *zap.Logger
 	now    func() time.Time // nil for the server's clock
 	node   string           // names this open store among the others on the server
+	limit  time.Duration    // of a call: callTimeout
 
 	done   chan struct{} // closed by Close
 	mu     sync.RWMutex  // held for reading by every call
@@ -59,7 +60,7 @@ func (r *Redis) open(log *zap.Logger, now func() time.Time) (*db, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to redis at %s: %w", opt.InitAddress, err)
 	}
-	d := &db{client: client, keys: keyspace(r.Prefix), log: log, now: now, node: rand.Text(), done: make(chan struct{})}
+	d := &db{client: client, keys: keyspace(r.Prefix), log: log, now: now, node: rand.Text(), limit: callTimeout, done: make(chan struct{})}
 	d.owned.init()
 	d.feeds.init()
 	d.slots.init()
@@ -114,7 +115,11 @@ func (d *db) clock() string {
 // run runs a script of a tenant. Its only key is what all keys of the tenant begin
 // with, by which a cluster finds the node.
 func (d *db) run(ctx context.Context, s *rueidis.Lua, tenant string, args ...string) rueidis.RedisResult {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	size := 0
+	for _, a := range args {
+		size += len(a)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.limit*time.Duration(1+size>>20))
 	defer cancel()
 	res := s.Exec(ctx, d.client, []string{d.keys.tenant(tenant)}, append([]string{d.clock()}, args...))
 	d.note(res.Error())

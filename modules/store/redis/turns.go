@@ -22,11 +22,14 @@ type turnKey struct {
 
 // owned are the running turns of this node.
 type owned struct {
-	mu    sync.Mutex
-	turns map[turnKey]*ownedTurn
+	mu       sync.Mutex
+	turns    map[turnKey]*ownedTurn
+	claiming map[*ownedTurn]struct{} // those whose claim is on its way
 }
 
-func (o *owned) init() { o.turns = make(map[turnKey]*ownedTurn) }
+func (o *owned) init() {
+	o.turns, o.claiming = make(map[turnKey]*ownedTurn), make(map[*ownedTurn]struct{})
+}
 
 func (o *owned) get(k turnKey, id string) *ownedTurn {
 	o.mu.Lock()
@@ -44,16 +47,25 @@ func (o *owned) of(k turnKey) *ownedTurn {
 	return o.turns[k]
 }
 
-// add adds a turn that was claimed, unless it is there already.
-func (o *owned) add(k turnKey, id string, lease time.Duration) *ownedTurn {
+// claim calls do for a turn, and adds it if that succeeds. A turn may be cancelled as
+// soon as the server knows it.
+func (o *owned) claim(k turnKey, id string, lease time.Duration, do func() error) (*ownedTurn, error) {
+	t := o.get(k, id)
+	if t != nil {
+		return t, do()
+	}
+	t = &ownedTurn{key: k, id: id, lease: lease, cancelled: make(chan struct{})}
+	o.mu.Lock()
+	o.claiming[t] = struct{}{}
+	o.mu.Unlock()
+	err := do()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if t := o.turns[k]; t != nil && t.id == id {
-		return t
+	delete(o.claiming, t)
+	if err == nil {
+		o.turns[k] = t
 	}
-	t := &ownedTurn{key: k, id: id, lease: lease, cancelled: make(chan struct{})}
-	o.turns[k] = t
-	return t
+	return t, err
 }
 
 // drop removes a turn, if it is still this one.
@@ -77,7 +89,14 @@ func (o *owned) all() []*ownedTurn {
 
 // cancel stops the turn with an id.
 func (o *owned) cancel(id string) {
-	for _, t := range o.all() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for t := range o.claiming {
+		if t.id == id {
+			t.stop()
+		}
+	}
+	for _, t := range o.turns {
 		if t.id == id {
 			t.stop()
 		}
@@ -90,15 +109,20 @@ func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id st
 		return nil, err
 	}
 	defer d.leave()
-	k := turnKey{tenant, s}
-	code, err := d.run(ctx, claimScript, tenant, session(s), id, d.node, micros(lease)).AsInt64()
+	t, err := d.owned.claim(turnKey{tenant, s}, id, lease, func() error {
+		code, err := d.run(ctx, claimScript, tenant, session(s), id, d.node, micros(lease)).AsInt64()
+		if err != nil {
+			return fmt.Errorf("claiming a session: %w", err)
+		}
+		if code == 0 {
+			return store.ErrBusy
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("claiming a session: %w", err)
+		return nil, err
 	}
-	if code == 0 {
-		return nil, store.ErrBusy
-	}
-	return d.owned.add(k, id, lease).cancelled, nil
+	return t.cancelled, nil
 }
 
 // KeepTurn implements store.Turns.
@@ -310,8 +334,8 @@ func (d *db) send(ctx context.Context, t *ownedTurn, lease, keep time.Duration, 
 // cancelChannel is where a node hears which of its turns are to stop.
 func (d *db) cancelChannel(node string) string { return string(d.keys) + "cancel:" + node }
 
-// hearCancels stops the turns that are cancelled on other nodes. What it misses while
-// the connection is down, the next renewal of the turn tells.
+// hearCancels stops the turns that are cancelled on other nodes. What came before the
+// subscription, or while the connection was down, is asked for.
 func (d *db) hearCancels() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -319,8 +343,13 @@ func (d *db) hearCancels() {
 		<-d.done
 		cancel()
 	}()
+	var checking sync.WaitGroup
+	defer checking.Wait()
+	hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) {
+		checking.Go(func() { d.checkOwned(ctx) })
+	})
 	for ctx.Err() == nil {
-		err := d.client.Receive(ctx, d.client.B().Subscribe().Channel(d.cancelChannel(d.node)).Build(), func(m rueidis.PubSubMessage) {
+		err := d.client.Receive(hooked, d.client.B().Subscribe().Channel(d.cancelChannel(d.node)).Build(), func(m rueidis.PubSubMessage) {
 			d.owned.cancel(m.Message)
 		})
 		if ctx.Err() != nil {
@@ -328,6 +357,15 @@ func (d *db) hearCancels() {
 		}
 		d.log.Warn("listening for cancelled turns", zap.Error(err))
 		d.pause(retryTime)
+	}
+}
+
+// checkOwned stops those of this node's turns that were cancelled.
+func (d *db) checkOwned(ctx context.Context) {
+	for _, t := range d.owned.all() {
+		if err := d.send(ctx, t, t.lease, -1, nil); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) {
+			d.log.Warn("asking whether a turn was cancelled", zap.String("turn", t.id), zap.Error(err))
+		}
 	}
 }
 
