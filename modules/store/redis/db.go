@@ -114,15 +114,17 @@ func (d *db) clock() string {
 
 // run runs a script of a tenant. Its only key is what all keys of the tenant begin
 // with, by which a cluster finds the node.
-func (d *db) run(ctx context.Context, s *rueidis.Lua, tenant string, args ...string) rueidis.RedisResult {
+func (d *db) run(parent context.Context, s *rueidis.Lua, tenant string, args ...string) rueidis.RedisResult {
 	size := 0
 	for _, a := range args {
 		size += len(a)
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.limit*time.Duration(1+size>>20))
+	ctx, cancel := context.WithTimeout(parent, d.limit*time.Duration(1+size>>20))
 	defer cancel()
 	res := s.Exec(ctx, d.client, []string{d.keys.tenant(tenant)}, append([]string{d.clock()}, args...))
-	d.note(res.Error())
+	if parent.Err() == nil {
+		d.note(res.Error())
+	}
 	return res
 }
 
