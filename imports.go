@@ -19,5 +19,6 @@ import (
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/ollama"
 	_ "github.com/caddy-chat/caddy-chat/modules/provider/openai"
 	_ "github.com/caddy-chat/caddy-chat/modules/store/badger"
+	_ "github.com/caddy-chat/caddy-chat/modules/store/redis"
 	_ "github.com/caddy-chat/caddy-chat/modules/tenantresolve"
 )

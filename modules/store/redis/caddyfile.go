@@ -1,6 +1,10 @@
 package redis
 
-import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-chat/caddy-chat/modules/advice"
+)
 
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
 //
@@ -12,6 +16,9 @@ func (r *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 	if d.NextArg() {
 		r.URL = d.Val()
+		if err := r.checkURL(d); err != nil {
+			return err
+		}
 	}
 	if d.NextArg() {
 		return d.Err("redis: want one URL at most; further nodes of a cluster are added by ?addr=host:6379")
@@ -26,9 +33,28 @@ func (r *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if !d.AllArgs(&r.Prefix) {
 				return d.ArgErr()
 			}
+			if err := advice.Check(d, "prefix", r.Prefix, checkPrefix); err != nil {
+				return err
+			}
 		default:
-			return d.Errf("unrecognized subdirective '%s'", d.Val())
+			return d.Errf("unrecognized subdirective '%s', want prefix", d.Val())
 		}
+	}
+	return nil
+}
+
+// checkURL checks the URL, and warns of a password in plain text.
+func (r *Redis) checkURL(d *caddyfile.Dispenser) error {
+	check := func(url string) error {
+		_, err := parseURL(url)
+		return err
+	}
+	if err := advice.Check(d, "url", r.URL, check); err != nil {
+		return err
+	}
+	advice.Environment(d, "url", r.URL)
+	if opt, err := parseURL(r.URL); err == nil && opt.Password != "" {
+		advice.Secret(d, "url", r.URL)
 	}
 	return nil
 }

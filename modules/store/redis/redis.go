@@ -6,7 +6,9 @@ package redis
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -61,18 +63,28 @@ func (r *Redis) Provision(caddy.Context) error {
 	if r.Prefix, err = repl.ReplaceOrErr(r.Prefix, true, true); err != nil {
 		return fmt.Errorf("prefix: %w", err)
 	}
-	if strings.ContainsAny(r.Prefix, "{}") {
-		return fmt.Errorf("prefix: %q: braces name the hash slot, so they cannot be in it", r.Prefix)
+	if err := checkPrefix(r.Prefix); err != nil {
+		return fmt.Errorf("prefix: %w", err)
 	}
-	r.option, err = parseURL(url)
-	return err
+	if r.option, err = parseURL(url); err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	return nil
+}
+
+func checkPrefix(prefix string) error {
+	if strings.ContainsAny(prefix, "{}") {
+		return errors.New("want no braces: those in a key name its hash slot")
+	}
+	return nil
 }
 
 // parseURL never puts the URL into its error, since it may have a password.
 func parseURL(url string) (rueidis.ClientOption, error) {
+	scheme, _, _ := strings.Cut(url, "://")
 	opt, err := rueidis.ParseURL(url)
-	if err != nil || len(opt.InitAddress) == 0 {
-		return opt, fmt.Errorf("url: want redis://user:password@host:6379/0, or rediss:// with TLS")
+	if err != nil || !slices.Contains([]string{"redis", "rediss", "unix"}, scheme) || len(opt.InitAddress) == 0 || opt.InitAddress[0] == "" {
+		return opt, errors.New("want redis://user:password@host:6379/0, or rediss:// with TLS")
 	}
 	return opt, nil
 }
