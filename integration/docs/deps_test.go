@@ -25,7 +25,7 @@ func TestMissingTools(t *testing.T) {
 			for name, script := range map[string]string{
 				"id":      "echo " + tc.id,
 				"apt-get": `line=apt-get; for word; do case $word in -*|*=*) ;; *) line="$line $word" ;; esac; done; echo "$line"`,
-				"make":    "", "gcc": "", "curl": "", "openssl": "", "systemd-analyze": "",
+				"make":    "", "gcc": "", "curl": "", "openssl": "", "systemd-analyze": "", "redis-server": "",
 			} {
 				if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
 					t.Fatal(err)

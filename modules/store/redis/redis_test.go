@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/caddy-chat/caddy-chat/modules/store"
+	"github.com/caddy-chat/caddy-chat/modules/store/redis/redistest"
 	"github.com/caddy-chat/caddy-chat/modules/store/storetest"
 )
 
@@ -26,14 +27,17 @@ func openAt(t testing.TB, url, prefix string, now func() time.Time) *db {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.limit = patience // no test depends on how fast the machine is
+	d.limit = time.Minute // no test depends on how fast the machine is
 	t.Cleanup(func() { d.Close() })
 	return d
 }
 
 // TestStore runs the suite of stores against one server, and against a cluster.
 func TestStore(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) string{"standalone": startServer, "cluster": startCluster} {
+	for name, start := range map[string]func(testing.TB) string{
+		"standalone": func(t testing.TB) string { return redistest.Start(t).URL() },
+		"cluster":    redistest.StartCluster,
+	} {
 		t.Run(name, func(t *testing.T) {
 			url := start(t)
 			var n atomic.Int64
