@@ -259,6 +259,13 @@ func ShuttingDown() *Error {
 	return e
 }
 
+// NodeGone is an answer that breaks off because the server that wrote it is gone.
+func NodeGone() *Error {
+	e := AIUnavailable(time.Second)
+	e.Message = "The server that wrote the answer is gone; try again"
+	return e
+}
+
 // AITimeout is a provider that stays silent.
 func AITimeout() *Error {
 	return &Error{Status: http.StatusGatewayTimeout, Code: "ai_timeout", Message: "The AI provider did not answer in time"}

@@ -14,12 +14,13 @@ import (
 // each configuration brings. Labels come from the configuration only, never
 // from a request.
 type metrics struct {
-	requests    *prometheus.CounterVec
-	rejected    *prometheus.CounterVec
-	openStreams *prometheus.GaugeVec
-	storeErrors *prometheus.CounterVec
-	storeBytes  prometheus.GaugeFunc
-	tenantFiles *fileStates
+	requests     *prometheus.CounterVec
+	rejected     *prometheus.CounterVec
+	openStreams  *prometheus.GaugeVec
+	storeErrors  *prometheus.CounterVec
+	storeBytes   prometheus.GaugeFunc
+	storeWaiting prometheus.GaugeFunc
+	tenantFiles  *fileStates
 
 	calls         *prometheus.CounterVec
 	attempts      *prometheus.CounterVec
@@ -59,6 +60,10 @@ func newCollectors() *metrics {
 			Name: "caddy_chat_store_bytes",
 			Help: "Bytes that the open stores take.",
 		}, openStoreBytes),
+		storeWaiting: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "caddy_chat_store_waiting",
+			Help: "Writes that wait until the store's server answers again.",
+		}, openStoreWaiting),
 		tenantFiles: newFileStates("caddy_chat_tenant_files", "Files of the tenants option, by whether the tenants are what they say."),
 
 		calls:         counter("caddy_ai_requests_total", "Model calls answered to clients, by HTTP status.", "tenant", "model", "provider", "code"),
@@ -101,11 +106,20 @@ func openStoreBytes() float64 {
 	return float64(total)
 }
 
+func openStoreWaiting() float64 {
+	total := 0
+	stores.Range(func(_, value any) bool {
+		total += value.(*pooledStore).Waiting()
+		return true
+	})
+	return float64(total)
+}
+
 // newMetrics registers the collectors with a configuration's registry.
 func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 	m := collectors
 	for _, c := range []prometheus.Collector{
-		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes, m.tenantFiles,
+		m.requests, m.rejected, m.openStreams, m.storeErrors, m.storeBytes, m.storeWaiting, m.tenantFiles,
 		m.calls, m.attempts, m.duration, m.firstToken, m.tokens, m.cost, m.skippedChunks, m.circuits, m.cache,
 		m.unpriced, m.budgetUsed, m.budgetWarnings, m.budgetExhausted,
 	} {

@@ -26,6 +26,11 @@ func (h *Handler) follow(x *chat.Exchange) error {
 	defer s.Close()
 	newest, events, err := h.beginFollow(x, s, turn, n)
 	for {
+		if errors.Is(err, store.ErrLost) {
+			if err = h.endLost(x); err == nil {
+				newest, events, err = x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), newest, n)
+			}
+		}
 		if err != nil || len(events) == 0 {
 			return h.endFollow(x, s, n, err)
 		}

@@ -6,16 +6,20 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddy-chat/caddy-chat/modules/store"
+	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
 // options returns how messages are kept, by the tenant's settings or else the
 // directive's. create allows a new session.
 func (t *turn) options(create bool) store.AppendOptions {
-	tn := t.x.Rec.Tenant
+	return t.h.appendOptions(t.x.Rec.Tenant, create)
+}
+
+func (h *Handler) appendOptions(tn *tenant.Tenant, create bool) store.AppendOptions {
 	return store.AppendOptions{
 		Create:      create,
-		Retention:   cmp.Or(tn.Retention, time.Duration(t.h.Retention)),
-		MaxMessages: cmp.Or(tn.MaxMessages, t.h.MaxMessages),
+		Retention:   cmp.Or(tn.Retention, time.Duration(h.Retention)),
+		MaxMessages: cmp.Or(tn.MaxMessages, h.MaxMessages),
 	}
 }
 

@@ -32,7 +32,9 @@ func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, e
 	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	err = t.x.Store.Append(ctx, t.tenant, t.session, t.options(t.begins), m)
+	opts := t.options(t.begins)
+	opts.Turn = t.id
+	err = t.x.Store.Append(ctx, t.tenant, t.session, opts, m)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}

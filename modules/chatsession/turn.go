@@ -62,6 +62,12 @@ func (h *Handler) newTurn(x *chat.Exchange) *turn {
 // shutdown a stream is cut, but a document may finish like any other request.
 func (t *turn) claim(streamed bool) (end func(), err error) {
 	cancelled, err := t.x.Store.Claim(t.x.R.Context(), t.tenant, t.session, t.id, turnLease)
+	if errors.Is(err, store.ErrLost) {
+		if err := t.h.endLost(t.x); err != nil {
+			return nil, t.h.storeError("end a lost turn", err)
+		}
+		cancelled, err = t.x.Store.Claim(t.x.R.Context(), t.tenant, t.session, t.id, turnLease)
+	}
 	if errors.Is(err, store.ErrBusy) {
 		return nil, apierror.SessionBusy()
 	}

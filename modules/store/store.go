@@ -46,6 +46,10 @@ type Store interface {
 	// nothing.
 	Health() error
 
+	// Waiting returns how many writes the store has accepted and not yet done,
+	// because its server does not answer; 0 of an embedded store.
+	Waiting() int
+
 	// Size returns the bytes that the store takes on disk, or in the
 	// server's memory for this prefix; 0 where it cannot be known.
 	Size() int64
@@ -116,6 +120,12 @@ type AppendOptions struct {
 	// MaxMessages is how many messages the session keeps, the newest ones;
 	// zero keeps all.
 	MaxMessages int
+
+	// Turn is the running turn whose end the messages are; empty if they are of
+	// none. If the turn has been ended by EndLost, Append answers ErrNotFound. If the
+	// store's server does not answer, the messages are stored when it does again,
+	// since the client has seen them; they have no Seq then.
+	Turn string
 }
 
 // Range picks messages by sequence number.
@@ -175,6 +185,7 @@ type Turns interface {
 	// Publish and KeepTurn renew, so that a node that dies frees its
 	// sessions; an embedded store dies with its process and needs no lease.
 	// The channel is closed when the turn is cancelled or the claim is lost.
+	// ErrLost says that the node of an earlier turn is gone, which EndLost ends.
 	Claim(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) (cancelled <-chan struct{}, err error)
 
 	// KeepTurn renews the claim of a turn that has nothing to publish.
@@ -190,6 +201,10 @@ type Turns interface {
 	// It may be called twice.
 	FinishTurn(ctx context.Context, tenant string, s SessionKey, turn string, keep time.Duration, last ...Event) error
 
+	// EndLost appends the last events to a turn whose node is gone, ends it and
+	// frees the session. It says whether it was this call that ended the turn.
+	EndLost(ctx context.Context, tenant string, s SessionKey, turn string, keep time.Duration, last ...Event) (bool, error)
+
 	// CancelTurn asks the running turn to stop, and says whether one was
 	// running.
 	CancelTurn(ctx context.Context, tenant string, s SessionKey) (bool, error)
@@ -199,7 +214,8 @@ type Turns interface {
 	// for the next one. If since names another turn than the newest one, n
 	// does not count and the newest turn is read from its start. No events
 	// and no error means that the turn is finished and that all of it has
-	// been read. ErrNotFound says that there is no turn to follow.
+	// been read. ErrNotFound says that there is no turn to follow, and ErrLost
+	// that all of it has been read and its node is gone.
 	Follow(ctx context.Context, tenant string, s SessionKey, since string, n int) (turn string, evs []Event, err error)
 }
 

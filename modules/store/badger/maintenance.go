@@ -76,6 +76,9 @@ func (d *db) collect() {
 	}
 }
 
+// Waiting implements store.Store. Nothing waits for an embedded store.
+func (d *db) Waiting() int { return 0 }
+
 // Size implements store.Store: the bytes that the files take on the disk,
 // which is less than their length, at most five seconds old.
 func (d *db) Size() int64 {

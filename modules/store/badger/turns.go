@@ -265,6 +265,11 @@ func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, 
 	return nil
 }
 
+// EndLost implements store.Turns. No turn outlives the process that runs it.
+func (d *db) EndLost(ctx context.Context, _ string, _ store.SessionKey, _ string, _ time.Duration, _ ...store.Event) (bool, error) {
+	return false, d.turns.check(ctx)
+}
+
 // CancelTurn implements store.Turns.
 func (d *db) CancelTurn(ctx context.Context, tenant string, s store.SessionKey) (bool, error) {
 	ts := d.turns

@@ -43,6 +43,7 @@ type db struct {
 	owned   owned
 	feeds   feeds
 	slots   slots
+	later   later
 	workers sync.WaitGroup
 }
 
@@ -64,6 +65,7 @@ func (r *Redis) open(log *zap.Logger, now func() time.Time) (*db, error) {
 	d.owned.init()
 	d.feeds.init()
 	d.slots.init()
+	d.later.init()
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	defer cancel()
 	if err := d.checkVersion(ctx); err != nil {
@@ -72,6 +74,7 @@ func (r *Redis) open(log *zap.Logger, now func() time.Time) (*db, error) {
 	}
 	d.workers.Go(d.hearCancels)
 	d.workers.Go(d.renewSlots)
+	d.workers.Go(d.writeLater)
 	return d, nil
 }
 
@@ -146,6 +149,9 @@ func (d *db) Health() error {
 	if f := d.failure.Load(); f != nil {
 		return fmt.Errorf("redis: %w", f.err)
 	}
+	if n := d.later.len(); n > 0 {
+		return fmt.Errorf("redis: %d writes wait for it", n)
+	}
 	return nil
 }
 
@@ -164,6 +170,12 @@ func (d *db) Close() error {
 	close(d.done)
 	d.mu.Unlock()
 	d.owned.flushAll(d)
+	for _, k := range d.later.sessions() {
+		d.writeSession(context.Background(), k)
+	}
+	if n := d.later.len(); n > 0 {
+		d.log.Error("lost because redis did not answer before the end", zap.Int("writes", n))
+	}
 	d.feeds.stop()
 	d.client.Close()
 	d.workers.Wait()

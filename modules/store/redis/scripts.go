@@ -47,6 +47,8 @@ var (
 	claimLua string
 	//go:embed lua/publish.lua
 	publishLua string
+	//go:embed lua/end_lost.lua
+	endLostLua string
 	//go:embed lua/cancel.lua
 	cancelLua string
 	//go:embed lua/follow.lua
@@ -64,13 +66,14 @@ var (
 	balancesScript    = script(ledgerLua, balancesLua)
 	cacheGetScript    = script(cacheGetLua)
 	cachePutScript    = script(cachePutLua)
-	appendScript      = script(sessionLua, appendLua)
+	appendScript      = script(sessionLua, turnLua, appendLua)
 	retractScript     = script(sessionLua, retractLua)
 	historyScript     = script(sessionLua, historyLua)
 	sessionsScript    = script(sessionLua, sessionsLua)
 	deleteScript      = script(sessionLua, turnLua, deleteLua)
 	claimScript       = script(turnLua, claimLua)
 	publishScript     = script(turnLua, publishLua)
+	endLostScript     = script(turnLua, endLostLua)
 	cancelScript      = script(turnLua, cancelLua)
 	followScript      = script(turnLua, followLua)
 )

@@ -23,11 +23,31 @@ func (d *db) Append(ctx context.Context, tenant string, s store.SessionKey, opts
 	if len(msgs) == 0 {
 		return nil
 	}
+	k := turnKey{tenant, s}
+	if opts.Turn == "" {
+		d.writeSession(ctx, k) // what came before
+		if d.later.has(k) {
+			return errors.New("appending messages: earlier ones wait for redis to answer")
+		}
+		return d.append(ctx, k, opts, msgs)
+	}
+	size := 0
+	for _, m := range msgs {
+		size += len(m.Content) + len(m.Raw) + 512
+	}
+	return d.orLater(ctx, k, &write{what: "appending messages", bytes: size, do: func(ctx context.Context) error {
+		return d.append(ctx, k, opts, msgs)
+	}})
+}
+
+// append appends messages once, even if an earlier call whose answer got lost has.
+func (d *db) append(ctx context.Context, k turnKey, opts store.AppendOptions, msgs []*store.Message) error {
+	s := k.s
 	create := "0"
 	if opts.Create {
 		create = "1"
 	}
-	args := []string{session(s), s.User, s.ID, create, opts.Title, number(opts.MaxMessages), number(msgs[0].Time.UnixMilli())}
+	args := []string{session(s), s.User, s.ID, create, opts.Title, number(opts.MaxMessages), number(msgs[0].Time.UnixMilli()), msgs[len(msgs)-1].ID, opts.Turn}
 	for _, m := range msgs {
 		expiry := int64(0)
 		if opts.Retention > 0 {
@@ -39,7 +59,7 @@ func (d *db) Append(ctx context.Context, tenant string, s store.SessionKey, opts
 		}
 		args = append(args, number(expiry), number(m.Time.UnixMilli()), record)
 	}
-	first, err := d.run(ctx, appendScript, tenant, args...).AsInt64()
+	first, err := d.run(ctx, appendScript, k.tenant, args...).AsInt64()
 	if rueidis.IsRedisNil(err) {
 		return store.ErrNotFound
 	}

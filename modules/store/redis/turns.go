@@ -114,8 +114,11 @@ func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id st
 		if err != nil {
 			return fmt.Errorf("claiming a session: %w", err)
 		}
-		if code == 0 {
+		switch code {
+		case 0:
 			return store.ErrBusy
+		case 3:
+			return store.ErrLost
 		}
 		return nil
 	})
@@ -165,13 +168,32 @@ func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, 
 	t.sending.Lock()
 	defer t.sending.Unlock()
 	evs := append(t.take(), last...)
-	err := d.send(ctx, t, t.lease, max(keep, 0), evs)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		t.putBack(evs[:len(evs)-len(last)])
-		return fmt.Errorf("finishing a turn: %w", err)
+	size := 0
+	for i := range evs {
+		evs[i].Data = slices.Clone(evs[i].Data)
+		size += eventCost + len(evs[i].Data)
 	}
 	d.owned.drop(t)
+	err := d.orLater(ctx, t.key, &write{what: "finishing a turn", bytes: size, do: func(ctx context.Context) error {
+		return d.send(ctx, t, t.lease, max(keep, 0), evs)
+	}})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("finishing a turn: %w", err)
+	}
 	return nil
+}
+
+// EndLost implements store.Turns.
+func (d *db) EndLost(ctx context.Context, tenant string, s store.SessionKey, id string, keep time.Duration, last ...store.Event) (bool, error) {
+	if err := d.enter(ctx); err != nil {
+		return false, err
+	}
+	defer d.leave()
+	code, err := d.run(ctx, endLostScript, tenant, publishArgs(s, id, 0, keep, last)...).AsInt64()
+	if err != nil {
+		return false, fmt.Errorf("ending a turn whose node is gone: %w", err)
+	}
+	return code == 1, nil
 }
 
 // CancelTurn implements store.Turns.
@@ -307,14 +329,7 @@ func (o *owned) flushAll(d *db) {
 
 // send sends events of a turn, and ends it if keep is not negative.
 func (d *db) send(ctx context.Context, t *ownedTurn, lease, keep time.Duration, evs []store.Event) error {
-	keepFor := "-1"
-	if keep >= 0 {
-		keepFor = micros(keep)
-	}
-	args := append(make([]string, 0, 4+3*len(evs)), session(t.key.s), t.id, micros(lease), keepFor)
-	for _, ev := range evs {
-		args = append(args, number(ev.N), string([]byte{ev.Kind}), rueidis.BinaryString(ev.Data))
-	}
+	args := publishArgs(t.key.s, t.id, lease, keep, evs)
 	code, err := d.run(ctx, publishScript, t.key.tenant, args...).AsInt64()
 	switch {
 	case err != nil:
@@ -329,6 +344,19 @@ func (d *db) send(ctx context.Context, t *ownedTurn, lease, keep time.Duration, 
 		t.stop()
 	}
 	return nil
+}
+
+// publishArgs are the arguments of the scripts that append events to a turn.
+func publishArgs(s store.SessionKey, id string, lease, keep time.Duration, evs []store.Event) []string {
+	keepFor := "-1"
+	if keep >= 0 {
+		keepFor = micros(keep)
+	}
+	args := append(make([]string, 0, 4+3*len(evs)), session(s), id, micros(lease), keepFor)
+	for _, ev := range evs {
+		args = append(args, number(ev.N), string([]byte{ev.Kind}), rueidis.BinaryString(ev.Data))
+	}
+	return args
 }
 
 // cancelChannel is where a node hears which of its turns are to stop.

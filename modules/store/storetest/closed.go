@@ -32,6 +32,7 @@ func closedCalls(x *subject) {
 		"KeepTurn":    func() error { return s.KeepTurn(ctx, tenantA, key(1), "t", time.Minute) },
 		"Publish":     func() error { return s.Publish(ctx, tenantA, key(1), "t", store.Event{N: 1}) },
 		"FinishTurn":  func() error { return s.FinishTurn(ctx, tenantA, key(1), "t", time.Minute) },
+		"EndLost":     func() error { _, err := s.EndLost(ctx, tenantA, key(1), "t", time.Minute); return err },
 		"CancelTurn":  func() error { _, err := s.CancelTurn(ctx, tenantA, key(1)); return err },
 		"Follow":      func() error { _, _, err := s.Follow(ctx, tenantA, key(1), "", 0); return err },
 		"Take":        func() error { _, _, err := s.Take(ctx, tenantA, oneTake("k", 1)); return err },

@@ -1,16 +1,23 @@
 -- Appends messages. ARGV: end of the session's keys, user, id, create, title, max, time
--- of the first message, and then for each message: expiry, time, record.
+-- of the first message, id of the last one, turn, and then for each message: expiry,
+-- time, record. Messages whose last one is the newest already are there. If a turn is
+-- named, it has to run.
 -- Returns the number of the first one, or false without a session.
 local s, id = sessionOf(ARGV[2], ARGV[3]), ARGV[4]
 local max = tonumber(ARGV[7])
+if ARGV[10] ~= '' then
+  local t = read(ARGV[2])
+  if not t or t.id ~= ARGV[10] or not t.running or t.gone then return false end
+end
 if purge(s, id) == 0 then
   if ARGV[5] ~= '1' then return false end
   redis.call('HSET', s.meta, 'title', ARGV[6], 'created', ARGV[8], 'first', 1, 'next', 1, 'latest', 1)
 end
-local meta = redis.call('HMGET', s.meta, 'first', 'next', 'latest')
+local meta = redis.call('HMGET', s.meta, 'first', 'next', 'latest', 'newest')
 local first, start, latest = tonumber(meta[1]), tonumber(meta[2]), tonumber(meta[3])
+if ARGV[9] ~= '' and meta[4] == ARGV[9] then return int(start - (#ARGV - 10) / 3) end
 local seq = start
-for i = 9, #ARGV, 3 do
+for i = 11, #ARGV, 3 do
   local expiry = tonumber(ARGV[i])
   if expiry == 0 or expiry > nowMs then
     redis.call('HSET', s.messages, int(seq), ARGV[i] .. ':' .. ARGV[i + 1] .. ':' .. ARGV[i + 2])
@@ -27,7 +34,7 @@ if max > 0 then
     over, first = over - n, first + 1
   end
 end
-redis.call('HSET', s.meta, 'first', int(first), 'next', int(seq), 'latest', int(latest))
+redis.call('HSET', s.meta, 'first', int(first), 'next', int(seq), 'latest', int(latest), 'newest', ARGV[9])
 redis.call('ZADD', s.list, ARGV[#ARGV - 1], id)
 reclaim(s, latest)
 purge(s, id)

@@ -17,3 +17,34 @@ end
 
 -- wake has followers read.
 local function wake(ending) redis.call('SPUBLISH', turnOf(ending), '') end
+
+-- publish appends the events of the arguments from the sixth on (number, kind, data of
+-- each) to a turn. It renews the lease, ARGV[4], or ends the turn if it is to be kept
+-- for some time, ARGV[5], and not -1.
+local function publish(ending, id)
+  local key, events = turnOf(ending), eventsOf(ending, id)
+  local lease, keepFor = tonumber(ARGV[4]), tonumber(ARGV[5])
+  local last = 0
+  if #ARGV > 5 then
+    local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)
+    if newest[1] then last = tonumber(string.match(newest[1][1], '^%d+')) end
+  end
+  for i = 6, #ARGV, 3 do
+    -- one that is there already was sent by a call whose answer got lost
+    if tonumber(ARGV[i]) > last then
+      redis.call('XADD', events, ARGV[i] .. '-0', 'k', ARGV[i + 1], 'd', ARGV[i + 2])
+    end
+  end
+  if keepFor < 0 then
+    redis.call('HSET', key, 'lease', int(now + lease))
+    keep(key, lease + 3600 * 1000000)
+    keep(events, lease + 3600 * 1000000)
+  elseif keepFor == 0 then
+    redis.call('DEL', key, events)
+  else
+    redis.call('HSET', key, 'running', 0, 'ends', int(now + keepFor))
+    redis.call('PEXPIRE', key, int(keepFor / 1000 + 1000))
+    redis.call('PEXPIRE', events, int(keepFor / 1000 + 1000))
+  end
+  if #ARGV > 5 or keepFor >= 0 then wake(ending) end
+end
