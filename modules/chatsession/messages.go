@@ -9,10 +9,36 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
+// beginning says how a turn with one message begins.
+func (t *turn) beginning(m *store.Message) store.Beginning {
+	m.Time = t.begun
+	b := store.Beginning{Turn: t.id, Lease: turnLease, AppendOptions: t.options(true)}
+	b.Past = store.Range{Limit: *t.h.ContextMessages + 1, Bytes: t.h.maxCompletion()}
+	b.Title = title([]*store.Message{m})
+	return b
+}
+
+// began returns the messages before the one that the turn began with. If the session
+// had it already, it is taken back: it stands there once.
+func (t *turn) began(first *store.Begun, m *store.Message) ([]*store.Message, error) {
+	t.stored = []*store.Message{m}
+	past, err := t.past(1, first)
+	if err != nil {
+		return nil, err
+	}
+	again := repeated(past, t.stored)
+	if again == 0 {
+		return past, nil
+	}
+	t.retract()
+	t.stored = nil
+	return past[:max(0, len(past)-again)], nil
+}
+
 // keep stores the sent messages, except those that the session already has, and
 // returns the messages before them.
 func (t *turn) keep(sent ...*store.Message) (past []*store.Message, err error) {
-	past, err = t.past(len(sent))
+	past, err = t.past(len(sent), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -41,21 +41,17 @@ func (h *Handler) post(x *chat.Exchange, next caddyhttp.Handler) error {
 // say takes a turn under /chat.
 func (h *Handler) say(x *chat.Exchange, m *message, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
-	end, err := t.claim(*m.Stream)
+	question := newMessage(roleUser, *m.Message)
+	past, end, err := t.begin(*m.Stream, question)
 	if err != nil {
 		return err
 	}
 	defer end()
-	return t.take(m, next)
+	return t.take(m, past, question, next)
 }
 
-// take carries out a claimed turn under /chat.
-func (t *turn) take(m *message, next caddyhttp.Handler) error {
-	question := newMessage(roleUser, *m.Message)
-	past, err := t.keep(question)
-	if err != nil {
-		return err
-	}
+// take carries out a turn under /chat that has begun.
+func (t *turn) take(m *message, past []*store.Message, question *store.Message, next caddyhttp.Handler) error {
 	msgs := t.h.prompt(t.x, past, question)
 	t.tokensIn = estimate(msgs)
 	if m.ModelID != nil {

@@ -58,22 +58,50 @@ func (h *Handler) newTurn(x *chat.Exchange) *turn {
 	return &turn{h: h, x: x, id: record.NewID(), begun: time.Now(), tenant: x.Rec.Tenant.ID, session: sessionKey(x)}
 }
 
-// claim makes this the running turn of the session, until end is called. At
-// shutdown a stream is cut, but a document may finish like any other request.
-func (t *turn) claim(streamed bool) (end func(), err error) {
-	cancelled, err := t.x.Store.Claim(t.x.R.Context(), t.tenant, t.session, t.id, turnLease)
+// begin makes this the running turn of the session, until end is called, and stores
+// the sent messages, except those that the session already has. It returns the
+// messages before them.
+func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Message, end func(), err error) {
+	ctx, first := t.x.R.Context(), &store.Begun{}
+	claim := func() (err error) {
+		first.Cancelled, err = t.x.Store.Claim(ctx, t.tenant, t.session, t.id, turnLease)
+		return err
+	}
+	if len(sent) == 1 { // seldom one that the session has
+		claim = func() (err error) {
+			*first, err = t.x.Store.Begin(ctx, t.tenant, t.session, t.beginning(sent[0]), sent...)
+			return err
+		}
+	}
+	err = claim()
 	if errors.Is(err, store.ErrLost) {
 		if err := t.h.endLost(t.x); err != nil {
-			return nil, t.h.storeError("end a lost turn", err)
+			return nil, nil, t.h.storeError("end a lost turn", err)
 		}
-		cancelled, err = t.x.Store.Claim(t.x.R.Context(), t.tenant, t.session, t.id, turnLease)
+		err = claim()
 	}
 	if errors.Is(err, store.ErrBusy) {
-		return nil, apierror.SessionBusy()
+		return nil, nil, apierror.SessionBusy()
 	}
 	if err != nil {
-		return nil, t.h.storeError("claim", err)
+		return nil, nil, t.h.storeError("claim", err)
 	}
+	end = t.running(first.Cancelled, streamed)
+	if len(sent) == 1 {
+		past, err = t.began(first, sent[0])
+	} else {
+		past, err = t.keep(sent...)
+	}
+	if err != nil {
+		end()
+		return nil, nil, err
+	}
+	return past, end, nil
+}
+
+// running runs what a claimed turn needs, until end is called. At shutdown a stream
+// is cut, but a document may finish like any other request.
+func (t *turn) running(cancelled <-chan struct{}, streamed bool) (end func()) {
 	parent, release := t.x.R.Context(), func() {}
 	if t.h.OnDisconnect == disconnectContinue {
 		parent, release = t.x.Outlive()
@@ -86,7 +114,7 @@ func (t *turn) claim(streamed bool) (end func(), err error) {
 		release()
 		watching.Wait() // it uses the store, which is let go of next
 		t.free()
-	}, nil
+	}
 }
 
 // watch renews the claim while the turn runs, and ends the turn if it is

@@ -85,16 +85,12 @@ func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
 func (h *Handler) converse(x *chat.Exchange, req *sentCompletion, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
 	t.asked, t.choices, t.answersTools = req.model, req.n, req.answersTools()
-	end, err := t.claim(req.stream)
+	past, end, err := t.begin(req.stream, req.messages...)
 	if err != nil {
 		return err
 	}
 	defer end()
 
-	past, err := t.keep(req.messages...)
-	if err != nil {
-		return err
-	}
 	var before []*store.Message
 	if !req.system {
 		before = h.system(x)

@@ -41,6 +41,28 @@ func newest(ctx context.Context, x *chat.Exchange, before uint64) iter.Seq2[*sto
 	}
 }
 
+// newestAfter yields a session's messages, the newest first, of which first has some.
+func newestAfter(ctx context.Context, x *chat.Exchange, first *store.Begun) iter.Seq2[*store.Message, error] {
+	if first == nil {
+		return newest(ctx, x, 0)
+	}
+	return func(yield func(*store.Message, error) bool) {
+		for _, m := range slices.Backward(first.Past) {
+			if !yield(&m, nil) {
+				return
+			}
+		}
+		if !first.More {
+			return
+		}
+		for m, err := range newest(ctx, x, first.Past[0].Seq) {
+			if !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
 // messageOf returns a message of the session, or nil if it no longer exists.
 func messageOf(ctx context.Context, x *chat.Exchange, seq uint64, id string) (*store.Message, error) {
 	msgs, _, err := x.Store.History(ctx, x.Rec.Tenant.ID, sessionKey(x), store.Range{Before: seq + 1, Limit: 1})
@@ -56,11 +78,11 @@ func messageOf(ctx context.Context, x *chat.Exchange, seq uint64, id string) (*s
 // past returns the stored messages that may go to the model, oldest first. It
 // reads as many as the context has room for plus the number sent, because the
 // newest ones may be the sent ones. It does not separate tool results from
-// their calls.
-func (t *turn) past(sent int) ([]*store.Message, error) {
+// their calls. first are those that were read already; it may be nil.
+func (t *turn) past(sent int, first *store.Begun) ([]*store.Message, error) {
 	most, room := *t.h.ContextMessages+sent, t.h.maxCompletion()
 	var msgs []*store.Message
-	for m, err := range newest(t.ctx, t.x, 0) {
+	for m, err := range newestAfter(t.ctx, t.x, first) {
 		if errors.Is(err, store.ErrNotFound) {
 			break
 		}

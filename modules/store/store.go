@@ -133,6 +133,7 @@ type Range struct {
 	Before uint64 // only messages with a smaller Seq; 0 for no bound
 	After  uint64 // only messages with a larger Seq; 0 for no bound
 	Limit  int    // at most so many, at least 1: the oldest ones where only After is set, else the newest ones
+	Bytes  int64  // ends with the message that makes them larger than this, about; 0 for no bound
 }
 
 // Cursor is a place in the list of sessions, newest first.
@@ -177,6 +178,24 @@ type Event struct {
 	Data []byte
 }
 
+// Beginning says how a turn begins.
+type Beginning struct {
+	Turn  string
+	Lease time.Duration
+
+	// Past says how many of the newest messages are read, and how large these are.
+	Past Range
+
+	AppendOptions
+}
+
+// Begun is a turn that has begun.
+type Begun struct {
+	Cancelled <-chan struct{} // as of Claim
+	Past      []Message       // oldest first; empty for a new session
+	More      bool            // whether there are older ones
+}
+
 // Turns keeps the one running turn of each session, and its events for
 // clients that come back.
 type Turns interface {
@@ -187,6 +206,11 @@ type Turns interface {
 	// The channel is closed when the turn is cancelled or the claim is lost.
 	// ErrLost says that the node of an earlier turn is gone, which EndLost ends.
 	Claim(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) (cancelled <-chan struct{}, err error)
+
+	// Begin claims the session as Claim does, reads its newest messages up to limit
+	// and bytes, and appends msgs, creating the session if need be: all of it or
+	// nothing, in one round trip to a server.
+	Begin(ctx context.Context, tenant string, s SessionKey, b Beginning, msgs ...*Message) (Begun, error)
 
 	// KeepTurn renews the claim of a turn that has nothing to publish.
 	KeepTurn(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) error

@@ -73,6 +73,15 @@ func (s troubled) Claim(ctx context.Context, tenant string, k store.SessionKey, 
 	return s.Store.Claim(ctx, tenant, k, turn, lease)
 }
 
+func (s troubled) Begin(ctx context.Context, tenant string, k store.SessionKey, b store.Beginning, msgs ...*store.Message) (store.Begun, error) {
+	for _, op := range []string{"claim", "history", "append"} {
+		if troubles(op) {
+			return store.Begun{}, errTrouble
+		}
+	}
+	return s.Store.Begin(ctx, tenant, k, b, msgs...)
+}
+
 func (s troubled) Sessions(ctx context.Context, tenant, user string, after *store.Cursor, limit int) ([]store.Session, bool, error) {
 	if troubles("sessions") {
 		return nil, false, errTrouble

@@ -181,16 +181,17 @@ func (d *db) read(ctx context.Context, txn *kv.Txn, tenant string, m *meta, r st
 	}
 	newestFirst := r.After == 0 || r.Before > 0
 	limit := max(r.Limit, 1)
-	now := d.now().UnixMilli()
+	now, size := d.now().UnixMilli(), int64(0)
 
 	err = eachMessage(txn, tenant, m, from, to, newestFirst, func(seq uint64, expiry int64, value []byte) (bool, error) {
 		if expiry <= now {
 			return true, nil
 		}
-		if len(msgs) == limit {
+		if len(msgs) == limit || r.Bytes > 0 && size > r.Bytes {
 			more = true
 			return false, nil
 		}
+		size += int64(len(value))
 		msg, err := decodeMessage(value)
 		if err != nil {
 			return false, err

@@ -3,6 +3,7 @@ package badger
 import (
 	"container/list"
 	"context"
+	"errors"
 	"sort"
 	"sync"
 	"time"
@@ -174,6 +175,23 @@ func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id st
 	t := &turn{key: k, id: id, running: true, size: 256, cancel: make(chan struct{})}
 	ts.newest[k] = t
 	return t.cancel, nil
+}
+
+// Begin implements store.Turns. Nothing else changes the messages of a session while
+// it is claimed.
+func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b store.Beginning, msgs ...*store.Message) (begun store.Begun, err error) {
+	if begun.Cancelled, err = d.Claim(ctx, tenant, s, b.Turn, b.Lease); err != nil {
+		return begun, err
+	}
+	begun.Past, begun.More, err = d.History(ctx, tenant, s, b.Past)
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		b.Create = true
+		err = d.Append(ctx, tenant, s, b.AppendOptions, msgs...)
+	}
+	if err != nil {
+		return store.Begun{}, errors.Join(err, d.FinishTurn(context.WithoutCancel(ctx), tenant, s, b.Turn, 0))
+	}
+	return begun, nil
 }
 
 // KeepTurn implements store.Turns.

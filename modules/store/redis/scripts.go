@@ -45,6 +45,8 @@ var (
 	turnLua string
 	//go:embed lua/claim.lua
 	claimLua string
+	//go:embed lua/begin.lua
+	beginLua string
 	//go:embed lua/publish.lua
 	publishLua string
 	//go:embed lua/end_lost.lua
@@ -72,6 +74,7 @@ var (
 	sessionsScript    = script(sessionLua, sessionsLua)
 	deleteScript      = script(sessionLua, turnLua, deleteLua)
 	claimScript       = script(turnLua, claimLua)
+	beginScript       = script(sessionLua, turnLua, beginLua)
 	publishScript     = script(turnLua, publishLua)
 	endLostScript     = script(turnLua, endLostLua)
 	cancelScript      = script(turnLua, cancelLua)

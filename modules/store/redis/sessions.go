@@ -47,17 +47,10 @@ func (d *db) append(ctx context.Context, k turnKey, opts store.AppendOptions, ms
 	if opts.Create {
 		create = "1"
 	}
-	args := []string{session(s), s.User, s.ID, create, opts.Title, number(opts.MaxMessages), number(msgs[0].Time.UnixMilli()), msgs[len(msgs)-1].ID, opts.Turn}
-	for _, m := range msgs {
-		expiry := int64(0)
-		if opts.Retention > 0 {
-			expiry = m.Time.Add(opts.Retention).UnixMilli()
-		}
-		record, err := encodeMessage(m)
-		if err != nil {
-			return fmt.Errorf("encoding a message: %w", err)
-		}
-		args = append(args, number(expiry), number(m.Time.UnixMilli()), record)
+	args := []string{session(s), s.User, s.ID, create, opts.Title, number(opts.MaxMessages), msgs[len(msgs)-1].ID, opts.Turn}
+	args, err := appendMessages(args, opts.Retention, msgs)
+	if err != nil {
+		return err
 	}
 	first, err := d.run(ctx, appendScript, k.tenant, args...).AsInt64()
 	if rueidis.IsRedisNil(err) {
@@ -70,6 +63,22 @@ func (d *db) append(ctx context.Context, k turnKey, opts store.AppendOptions, ms
 		m.Seq = uint64(first) + uint64(i)
 	}
 	return nil
+}
+
+// appendMessages adds messages to the arguments of a script.
+func appendMessages(args []string, retention time.Duration, msgs []*store.Message) ([]string, error) {
+	for _, m := range msgs {
+		expiry := int64(0)
+		if retention > 0 {
+			expiry = m.Time.Add(retention).UnixMilli()
+		}
+		record, err := encodeMessage(m)
+		if err != nil {
+			return nil, fmt.Errorf("encoding a message: %w", err)
+		}
+		args = append(args, number(expiry), number(m.Time.UnixMilli()), record)
+	}
+	return args, nil
 }
 
 // encodeMessage writes a message as a JSON object and a line end, and Raw behind
@@ -113,7 +122,7 @@ func (d *db) History(ctx context.Context, tenant string, s store.SessionKey, r s
 		return nil, false, err
 	}
 	defer d.leave()
-	answer, err := d.run(ctx, historyScript, tenant, session(s), s.User, s.ID, seqNumber(r.Before), seqNumber(r.After), number(r.Limit)).ToArray()
+	answer, err := d.run(ctx, historyScript, tenant, session(s), s.User, s.ID, seqNumber(r.Before), seqNumber(r.After), number(r.Limit), number(r.Bytes)).ToArray()
 	if rueidis.IsRedisNil(err) {
 		return nil, false, store.ErrNotFound
 	}

@@ -109,23 +109,87 @@ func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id st
 		return nil, err
 	}
 	defer d.leave()
-	t, err := d.owned.claim(turnKey{tenant, s}, id, lease, func() error {
+	t, err := d.claim(turnKey{tenant, s}, id, lease, func() error {
 		code, err := d.run(ctx, claimScript, tenant, session(s), id, d.node, micros(lease)).AsInt64()
 		if err != nil {
 			return fmt.Errorf("claiming a session: %w", err)
 		}
-		switch code {
-		case 0:
-			return store.ErrBusy
-		case 3:
-			return store.ErrLost
-		}
-		return nil
+		return claimError(code)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return t.cancelled, nil
+}
+
+// Begin implements store.Turns.
+func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b store.Beginning, msgs ...*store.Message) (begun store.Begun, err error) {
+	if err := d.enter(ctx); err != nil {
+		return begun, err
+	}
+	defer d.leave()
+	k := turnKey{tenant, s}
+	d.writeSession(ctx, k) // what came before
+	args := []string{
+		session(s), s.User, s.ID, b.Turn, d.node, micros(b.Lease), number(b.Past.Limit), number(b.Past.Bytes),
+		b.Title, number(b.MaxMessages), msgs[len(msgs)-1].ID,
+	}
+	if args, err = appendMessages(args, b.Retention, msgs); err != nil {
+		return begun, err
+	}
+	var answer []rueidis.RedisMessage
+	t, err := d.claim(k, b.Turn, b.Lease, func() error {
+		var err error
+		if answer, err = d.run(ctx, beginScript, tenant, args...).ToArray(); err != nil {
+			return err
+		}
+		if len(answer) == 0 {
+			return errAnswer
+		}
+		code, err := answer[0].AsInt64()
+		return errors.Join(claimError(code), err)
+	})
+	if err != nil {
+		return store.Begun{}, fmt.Errorf("beginning a turn: %w", err)
+	}
+	if len(answer) < 3 {
+		return store.Begun{}, fmt.Errorf("beginning a turn: %w", errAnswer)
+	}
+	first, err := answer[1].AsInt64()
+	if err == nil {
+		begun.Past, begun.More, err = readHistory(answer[2:])
+	}
+	if err != nil {
+		return store.Begun{}, fmt.Errorf("beginning a turn: %w", err)
+	}
+	for i, m := range msgs {
+		m.Seq = uint64(first) + uint64(i)
+	}
+	slices.Reverse(begun.Past)
+	begun.Cancelled = t.cancelled
+	return begun, nil
+}
+
+// claim calls do, which claims a session for a turn. If its answer got lost, the
+// session may be claimed all the same, and is freed later.
+func (d *db) claim(k turnKey, id string, lease time.Duration, do func() error) (*ownedTurn, error) {
+	t, err := d.owned.claim(k, id, lease, do)
+	if err == nil || errors.Is(err, store.ErrBusy) || errors.Is(err, store.ErrLost) {
+		return t, err
+	}
+	free := func(ctx context.Context) error { return d.send(ctx, t, lease, 0, nil) }
+	return t, errors.Join(err, d.later.put(k, &write{what: "freeing a session", bytes: eventCost, do: free}))
+}
+
+// claimError returns the error that the answer of a claim stands for.
+func claimError(code int64) error {
+	switch code {
+	case 0:
+		return store.ErrBusy
+	case 3:
+		return store.ErrLost
+	}
+	return nil
 }
 
 // KeepTurn implements store.Turns.

@@ -29,6 +29,10 @@ func closedCalls(x *subject) {
 		"Delete":      func() error { return s.Delete(ctx, tenantA, key(1)) },
 		"EraseTenant": func() error { return s.EraseTenant(ctx, tenantA) },
 		"Claim":       func() error { _, err := s.Claim(ctx, tenantA, key(1), "t", time.Minute); return err },
+		"Begin": func() error {
+			_, err := s.Begin(ctx, tenantA, key(1), store.Beginning{Turn: "t", Lease: time.Minute}, x.message("2"))
+			return err
+		},
 		"KeepTurn":    func() error { return s.KeepTurn(ctx, tenantA, key(1), "t", time.Minute) },
 		"Publish":     func() error { return s.Publish(ctx, tenantA, key(1), "t", store.Event{N: 1}) },
 		"FinishTurn":  func() error { return s.FinishTurn(ctx, tenantA, key(1), "t", time.Minute) },

@@ -48,3 +48,22 @@ local function publish(ending, id)
   end
   if #ARGV > 5 or keepFor >= 0 then wake(ending) end
 end
+
+-- claim makes a turn the running one of its session. It returns 1, 0 if another one
+-- runs, or 3 if the node of another one is gone.
+local function claim(ending, id, node, lease)
+  local key, t = turnOf(ending), read(ending)
+  if t and t.running and (t.id ~= id or t.gone) then
+    if not t.lost then return 0 end
+    if not t.gone then return 3 end
+    t = nil
+  end
+  if not (t and t.running) then
+    redis.call('DEL', key)
+    redis.call('HSET', key, 'id', id, 'running', 1)
+  end
+  redis.call('HSET', key, 'node', node, 'lease', int(now + lease))
+  keep(key, lease + 3600 * 1000000)
+  wake(ending)
+  return 1
+end
