@@ -3,6 +3,7 @@ package chat
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -71,6 +72,60 @@ func TestResume(t *testing.T) {
 		if body := harness.ReadAll(t, resp); resp.StatusCode != http.StatusNoContent || body != "" {
 			t.Errorf("after done: %d %s", resp.StatusCode, body)
 		}
+	})
+
+	t.Run("the first event may be named in the query", func(t *testing.T) {
+		session := harness.NewSession()
+		a := ann.Ask(session, "go")
+		call := up.Call()
+		call.Say("one ", "two ", "three ")
+		stream := a.Events()
+		all := stream.Text("one two three ")
+		after := func(query string, header ...string) *harness.Events {
+			return ann.Start(ann.Request(http.MethodGet, "/chat/"+session+"/stream?"+query, nil, header...)).Events()
+		}
+		running := after("after=" + all[1].ID)
+		if ev, ok := running.Next(); !ok || ev.ID != all[2].ID {
+			t.Errorf("after event 2 comes %+v", ev)
+		}
+		call.Say("four")
+		call.Finish("stop")
+		all = append(all, stream.Rest().Events...)
+		harness.WantRest(t, running, all[3:])
+
+		for _, tt := range []struct {
+			query, header string
+			want          []harness.Event
+		}{
+			{"after=" + all[0].ID, "", all[1:]},
+			{"after=" + url.QueryEscape(all[2].ID) + "&limit=1", "", all[3:]},
+			{"after=" + all[0].ID, all[2].ID, all[3:]}, // an EventSource sends the header when it comes back
+			{"after=" + all[2].ID, all[0].ID, all[1:]},
+			{"after=" + all[2].ID, "other-turn:2", all},
+			{"after=" + all[2].ID, "nonsense", all},
+			{"after=" + all[1].ID + "&after=" + all[3].ID, "", all[2:]},
+			{"after=", all[2].ID, all[3:]},
+			{"after=", "", all},
+			{"after=%zz", "", all},
+			{"after=nonsense", "", all},
+			{"after=other-turn:2", "", all},
+			{"after=" + all[0].ID + strings.Repeat("9", 5000), "", all},
+		} {
+			var header []string
+			if tt.header != "" {
+				header = []string{"Last-Event-ID", tt.header}
+			}
+			t.Logf("%.80s %s", tt.query, tt.header)
+			harness.WantRest(t, after(tt.query, header...), tt.want)
+		}
+
+		done := all[len(all)-1].ID
+		resp := ann.Do(http.MethodGet, "/chat/"+session+"/stream?after="+done, nil)
+		if body := harness.ReadAll(t, resp); resp.StatusCode != http.StatusNoContent || body != "" {
+			t.Errorf("after done: %d %s", resp.StatusCode, body)
+		}
+		bob := harness.NewClient(c, "acme", "bob")
+		harness.WantFailure(t, bob.Do(http.MethodGet, "/chat/"+session+"/stream?after="+all[0].ID, nil), 404, "session_not_found")
 	})
 
 	t.Run("a failed or cancelled turn is followed to its end", func(t *testing.T) {

@@ -1,6 +1,7 @@
 package chatsession
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -15,13 +16,13 @@ import (
 )
 
 // follow serves GET /chat/{sessionId}/stream. It sends the events of the newest
-// turn, running or finished, that come after the one that Last-Event-ID names,
-// and ends the stream after the turn's last event.
+// turn, running or finished, that come after the one that the client saw last, and
+// ends the stream after the turn's last event.
 func (h *Handler) follow(x *chat.Exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
 	}
-	turn, n := lastEventID(x.R.Header.Get("Last-Event-ID"))
+	turn, n := lastSeen(x.R)
 	s := h.newEventStream(x.R.Context(), x, turn)
 	defer s.Close()
 	newest, events, err := h.beginFollow(x, s, turn, n)
@@ -87,6 +88,12 @@ func (h *Handler) endFollow(x *chat.Exchange, s *eventStream, n int, err error) 
 	}
 	x.W.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// lastSeen returns the event after which the client goes on. The header wins: an
+// EventSource that reconnects sends it with the address of its first connection.
+func lastSeen(r *http.Request) (turn string, n int) {
+	return lastEventID(cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")))
 }
 
 // lastEventID parses <turn>:<n>. Anything else counts as no id.
