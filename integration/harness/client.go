@@ -137,6 +137,7 @@ type ChatRequest struct {
 	Stream    *bool  `json:"stream,omitempty"`
 	ModelID   string `json:"modelId,omitempty"`
 	UserID    string `json:"userId,omitempty"`
+	Retry     bool   `json:"retry,omitempty"`
 }
 
 // Usage is the usage in done events and documents.

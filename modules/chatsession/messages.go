@@ -38,14 +38,34 @@ func (t *turn) began(first *store.Begun, m *store.Message) ([]*store.Message, er
 // keep stores the sent messages, except those that the session already has, and
 // returns the messages before them.
 func (t *turn) keep(sent ...*store.Message) (past []*store.Message, err error) {
-	past, err = t.past(len(sent), nil)
+	known := len(sent)
+	if t.retry {
+		known++ // a partial answer to them
+	}
+	past, err = t.past(known, nil)
 	if err != nil {
 		return nil, err
+	}
+	if t.retry {
+		past, t.failed = withoutFailed(past, sent)
 	}
 	again := repeated(past, sent)
 	t.begins = len(past) == 0 && len(sent) == 0
 	past = past[:max(0, len(past)-again)]
 	return past, t.store(sent[again:])
+}
+
+// withoutFailed splits the past before its last message, if that is a partial
+// answer to the sent messages.
+func withoutFailed(past, sent []*store.Message) (before []*store.Message, failed *store.Message) {
+	if len(past) <= len(sent) {
+		return past, nil
+	}
+	before, failed = past[:len(past)-1], past[len(past)-1]
+	if failed.Role != roleAssistant || failed.Status != store.StatusPartial || repeated(before, sent) < len(sent) {
+		return past, nil
+	}
+	return before, failed
 }
 
 func (t *turn) store(msgs []*store.Message) error {

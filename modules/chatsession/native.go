@@ -41,6 +41,7 @@ func (h *Handler) post(x *chat.Exchange, next caddyhttp.Handler) error {
 // say takes a turn under /chat.
 func (h *Handler) say(x *chat.Exchange, m *message, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
+	t.retry = *m.Retry
 	question := newMessage(roleUser, *m.Message)
 	past, end, err := t.begin(*m.Stream, question)
 	if err != nil {
@@ -137,6 +138,7 @@ type message struct {
 	Stream    *bool   `json:"stream"`
 	ModelID   *string `json:"modelId"`
 	UserID    *string `json:"userId"`
+	Retry     *bool   `json:"retry"`
 
 	body []byte // the raw JSON
 }
@@ -161,7 +163,7 @@ func (h *Handler) readMessage(x *chat.Exchange) (*message, error) {
 }
 
 // parseMessage parses a body, one JSON object, and checks its fields. SessionID,
-// Message and Stream of the result are not nil.
+// Message, Stream and Retry of the result are not nil.
 func parseMessage(body []byte, maxChars int) (*message, error) {
 	m := new(message)
 	if err := json.Unmarshal(body, m); err != nil {
@@ -184,6 +186,9 @@ func parseMessage(body []byte, maxChars int) (*message, error) {
 	if m.Stream == nil {
 		m.Stream = new(true)
 	}
+	if m.Retry == nil {
+		m.Retry = new(false)
+	}
 	if m.ModelID != nil && !chat.ValidModel(*m.ModelID) {
 		return nil, apierror.InvalidRequest("modelId", chat.WantModel)
 	}
@@ -199,6 +204,7 @@ var fieldTypes = map[string]string{
 	"stream":    "want true or false",
 	"modelId":   "want a string",
 	"userId":    "want a string",
+	"retry":     "want true or false",
 }
 
 // badField turns a decoding error into one that names the field.

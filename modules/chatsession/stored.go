@@ -2,6 +2,7 @@ package chatsession
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, e
 	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
+	if err := t.dropFailed(ctx); err != nil {
+		return nil, err
+	}
 	opts := t.options(t.begins)
 	opts.Turn = t.id
 	err = t.x.Store.Append(ctx, t.tenant, t.session, opts, m)
@@ -42,6 +46,19 @@ func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, e
 		return nil, t.h.storeError("append", err)
 	}
 	return m, nil
+}
+
+// dropFailed deletes the partial answer that the new one replaces. Until then it is
+// kept: the new try may end without any text.
+func (t *turn) dropFailed(ctx context.Context) error {
+	if t.failed == nil {
+		return nil
+	}
+	err := t.x.Store.Retract(ctx, t.tenant, t.session, t.failed.Seq)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return t.h.storeError("retract", err)
+	}
+	return nil
 }
 
 // wireAnswer returns the JSON of an answer for a model, or nil if it is only text.

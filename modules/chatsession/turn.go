@@ -44,6 +44,8 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	retry        bool             // the sent message may be answered again
+	failed       *store.Message   // the partial answer that the new one replaces; may be nil
 	stored       []*store.Message // the sent messages that were new
 	begins       bool             // the answer is the first message of the session
 	answersTools bool             // the sent messages end with the result of a tool
@@ -67,7 +69,8 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 		first.Cancelled, err = t.x.Store.Claim(ctx, t.tenant, t.session, t.id, turnLease)
 		return err
 	}
-	if len(sent) == 1 { // seldom one that the session has
+	single := len(sent) == 1 && !t.retry
+	if single { // seldom one that the session has
 		claim = func() (err error) {
 			*first, err = t.x.Store.Begin(ctx, t.tenant, t.session, t.beginning(sent[0]), sent...)
 			return err
@@ -87,7 +90,7 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 		return nil, nil, t.h.storeError("claim", err)
 	}
 	end = t.running(first.Cancelled, streamed)
-	if len(sent) == 1 {
+	if single {
 		past, err = t.began(first, sent[0])
 	} else {
 		past, err = t.keep(sent...)

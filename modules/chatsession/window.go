@@ -76,11 +76,11 @@ func messageOf(ctx context.Context, x *chat.Exchange, seq uint64, id string) (*s
 }
 
 // past returns the stored messages that may go to the model, oldest first. It
-// reads as many as the context has room for plus the number sent, because the
+// reads as many as the context has room for plus the number known, because the
 // newest ones may be the sent ones. It does not separate tool results from
 // their calls. first are those that were read already; it may be nil.
-func (t *turn) past(sent int, first *store.Begun) ([]*store.Message, error) {
-	most, room := *t.h.ContextMessages+sent, t.h.maxCompletion()
+func (t *turn) past(known int, first *store.Begun) ([]*store.Message, error) {
+	most, room := *t.h.ContextMessages+known, t.h.maxCompletion()
 	var msgs []*store.Message
 	for m, err := range newestAfter(t.ctx, t.x, first) {
 		if errors.Is(err, store.ErrNotFound) {
