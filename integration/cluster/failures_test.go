@@ -137,3 +137,25 @@ func TestSlowServer(t *testing.T) {
 	}
 	all[1].WantLast(session, "one more more more more more ", "complete")
 }
+
+// TestIdleNodeRecovers checks that a node that gets no requests notices that Redis is
+// back.
+func TestIdleNodeRecovers(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	up := harness.NewUpstream(t)
+	node := start(t, server.URL(), 1, up.Sessions(""))[0]
+	ann := harness.NewClient(node, "acme", "ann")
+	status := func() string {
+		var h struct{ Data struct{ Status string } }
+		ann.Call(http.MethodGet, "/v1/health", nil, &h) // which asks no Redis
+		return h.Data.Status
+	}
+	server.Freeze()
+	harness.WantFailure(t, ann.Do(http.MethodGet, "/chat", nil), http.StatusServiceUnavailable, "storage_unavailable")
+	if got := status(); got != "degraded" {
+		t.Errorf("health is %q", got)
+	}
+	server.Thaw()
+	harness.Eventually(t, "the node is well", func() bool { return status() == "ok" })
+}

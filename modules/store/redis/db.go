@@ -75,6 +75,7 @@ func (r *Redis) open(log *zap.Logger, now func() time.Time) (*db, error) {
 	d.workers.Go(d.hearCancels)
 	d.workers.Go(d.renewSlots)
 	d.workers.Go(d.writeLater)
+	d.workers.Go(d.recover)
 	return d, nil
 }
 
@@ -141,6 +142,26 @@ func (d *db) note(err error) {
 	}
 	if !errors.Is(err, context.Canceled) {
 		d.failure.Store(&failure{err})
+	}
+}
+
+// recover asks a server that did not answer whether it does again, so that a node
+// without requests notices, too.
+func (d *db) recover() {
+	ticker := time.NewTicker(retryTime)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-d.done:
+			return
+		case <-ticker.C:
+		}
+		if d.failure.Load() == nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), d.limit)
+		d.note(d.client.Do(ctx, d.client.B().Ping().Build()).Error())
+		cancel()
 	}
 }
 
