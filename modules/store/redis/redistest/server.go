@@ -72,6 +72,26 @@ func (s *Server) Kill() {
 	_ = s.cmd.Wait()
 }
 
+// Command runs a command on the server.
+func (s *Server) Command(words ...string) string {
+	s.t.Helper()
+	client := s.dial()
+	defer client.Close()
+	return command(s.t, client, words...)
+}
+
+// Calls returns how often a command was called.
+func (s *Server) Calls(name string) (n int) {
+	s.t.Helper()
+	for line := range strings.Lines(s.Command("INFO", "commandstats")) {
+		if rest, ok := strings.CutPrefix(line, "cmdstat_"+name+":calls="); ok {
+			calls, _, _ := strings.Cut(rest, ",")
+			n, _ = strconv.Atoi(calls)
+		}
+	}
+	return n
+}
+
 // Freeze has the server answer nothing until Thaw.
 func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
 

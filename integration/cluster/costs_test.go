@@ -1,0 +1,68 @@
+package cluster
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+	"github.com/caddy-chat/caddy-chat/modules/store/redis/redistest"
+)
+
+// TestRoundTrips counts the operations of a request: each is a round trip to the
+// server, and docs/scaling.md has the numbers.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	up := harness.NewUpstream(t)
+	const site = "tenant_resolve\nchat_ratelimit {\n\trequests 1000 1m\n\trequests 10000 1m per tenant\n%s}\nchat_session\n"
+	global := options(server.URL())
+	windows := harness.Start(t, global, fmt.Sprintf(site, "")+up.Gateway())
+	slots := harness.Start(t, global, fmt.Sprintf(site, "\tconcurrent 100\n")+up.Gateway())
+
+	acme, globex, slotted := harness.NewClient(windows, "acme", "ann"), harness.NewClient(windows, "globex", "ann"), harness.NewClient(slots, "acme", "ann")
+	a, g, s := harness.NewSession(), harness.NewSession(), harness.NewSession()
+	v1 := func(c *harness.Client, header ...string) *harness.Pending {
+		return c.StartCompletion(harness.NewQuestion("fast").Streamed(), header...)
+	}
+	for _, test := range []struct {
+		name   string
+		ask    func() *harness.Pending
+		before int // the model is called
+		during int // a part of the answer has come
+		after  int // the answer has ended
+	}{
+		{"a first message", func() *harness.Pending { return acme.Ask(a, "hello") }, 4, 1, 2},
+		{"a further message", func() *harness.Pending { return acme.Ask(a, "hello again") }, 4, 1, 2},
+		{"a message with a budget", func() *harness.Pending { return globex.Ask(g, "hello") }, 6, 1, 3},
+		{"a message with concurrent", func() *harness.Pending { return slotted.Ask(s, "hello") }, 6, 1, 3},
+		{"a message with a key", func() *harness.Pending {
+			return acme.Start(acme.Request(http.MethodPost, "/chat", harness.ChatRequest{SessionID: a, Message: "once"}, "Idempotency-Key", "k"))
+		}, 8, 2, 4},
+		{"v1", func() *harness.Pending { return v1(acme) }, 1, 0, 0},
+		{"v1 with a budget", func() *harness.Pending { return v1(globex) }, 3, 0, 1},
+		{"v1 with a session", func() *harness.Pending { return v1(acme, "X-Session-Id", a) }, 4, 1, 2},
+	} {
+		n := server.Calls("evalsha")
+		want := func(when string, more int) {
+			t.Helper()
+			n += more
+			harness.Eventually(t, fmt.Sprintf("%s: %d operations %s", test.name, more, when), func() bool { return server.Calls("evalsha") >= n })
+			if got := server.Calls("evalsha"); got != n {
+				t.Errorf("%s: %d operations %s, want %d", test.name, got-n+more, when, more)
+				n = got
+			}
+		}
+		asked := test.ask()
+		call := up.Call()
+		want("before the model is called", test.before)
+		call.Say("Hello")
+		want("while it answers", test.during)
+		call.Finish("stop")
+		resp := asked.Answer()
+		if harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: status %d", test.name, resp.StatusCode)
+		}
+		want("after its answer", test.after)
+	}
+}
