@@ -28,6 +28,9 @@ func options(url string) string {
 		tenant globex {
 			budget 1000 tokens/day
 		}
+		tenant initech {
+			budget 1000000 tokens/day
+		}
 	}
 `, url)
 }
