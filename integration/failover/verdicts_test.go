@@ -32,13 +32,15 @@ func deadStreams(w harness.Wire) map[string][]string {
 }
 
 var deadDocuments = map[string]string{
-	"no choice":            ``,
-	"an empty message":     `{"index":0,"message":{"role":"assistant","content":""},"finish_reason":null}`,
-	"finish reason error":  `{"index":0,"message":{"content":""},"finish_reason":"error","error":{"code":502}}`,
-	"text and an error":    `{"index":0,"message":{"content":"Hel"},"finish_reason":"error"}`,
-	"an error in the text": `{"index":0,"message":{"content":"Hel","error":{"message":"upstream-words"}},"finish_reason":"stop"}`,
-	"more than asked for":  `{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"message":{"content":"b"},"finish_reason":"stop"}`,
-	"40,000 choices":       strings.TrimSuffix(strings.Repeat(`{"message":{"content":[{"type":"text","text":"a"}]}},`, 40_000), ","),
+	"no choice":             ``,
+	"an empty message":      `{"index":0,"message":{"role":"assistant","content":""},"finish_reason":null}`,
+	"finish reason error":   `{"index":0,"message":{"content":""},"finish_reason":"error","error":{"code":502}}`,
+	"no message":            `{"index":0,"message":null,"finish_reason":"stop"}`,
+	"finish reason timeout": `{"index":0,"message":{"content":"Hel"},"finish_reason":"timeout"}`,
+	"text and an error":     `{"index":0,"message":{"content":"Hel"},"finish_reason":"error"}`,
+	"an error in the text":  `{"index":0,"message":{"content":"Hel","error":{"message":"upstream-words"}},"finish_reason":"stop"}`,
+	"more than asked for":   `{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"message":{"content":"b"},"finish_reason":"stop"}`,
+	"40,000 choices":        strings.TrimSuffix(strings.Repeat(`{"message":{"content":[{"type":"text","text":"a"}]}},`, 40_000), ","),
 }
 
 // TestDeadAnswers has answers with status 200 that are failures: the target is

@@ -76,7 +76,10 @@ func parseObject(raw []byte) (gjson.Result, bool) {
 // reason are the first choice's, but the output of all choices is counted.
 func (f *Facts) addChoice(c gjson.Result, name string, texts []string) []string {
 	first := c.Get("index").Int() == 0
-	output, finish := c.Get(name), finishOf(c)
+	output, finish := c.Get(name), FinishOf(c)
+	if name == "message" && !output.IsObject() {
+		finish = "" // a document that has no message has not answered
+	}
 	if first && finish != "" {
 		f.FinishReason = finish
 	}

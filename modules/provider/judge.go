@@ -57,7 +57,7 @@ func (j *Judge) End() error {
 // skipped.
 func Lost(event []byte, finished bool) error {
 	switch {
-	case !bytes.HasPrefix(bytes.TrimSpace(event), []byte("{")):
+	case !bytes.HasPrefix(bytes.TrimLeft(event, " \t\r\n\ufeff"), []byte("{")):
 		return nil
 	case finished:
 		return io.EOF
@@ -84,27 +84,16 @@ func JudgeDocument(f *Facts, choices int) error {
 
 // failedFinishes are the finish reasons of answers that failed on their server, in
 // lower case: OpenRouter, Mistral and Text Generation Inference say error, vLLM and
-// SGLang abort, DeepSeek insufficient_system_resource, watsonx cancelled.
+// SGLang abort, DeepSeek insufficient_system_resource, GLM network_error, watsonx
+// cancelled.
 var failedFinishes = map[string]bool{
 	"error": true, "server_error": true, "internal_error": true, "failed": true, "failure": true,
 	"abort": true, "aborted": true, "cancelled": true, "canceled": true, "interrupted": true,
-	"insufficient_system_resource": true,
+	"insufficient_system_resource": true, "timeout": true, "network_error": true, "overloaded": true,
 }
 
 // isFailure reports whether a finish reason says that the answer failed.
 func isFailure(finish string) bool { return failedFinishes[strings.ToLower(finish)] }
-
-// finishOf returns the finish reason of a choice. SGLang also sends objects.
-func finishOf(choice gjson.Result) string {
-	reason := choice.Get("finish_reason")
-	if reason.IsObject() {
-		reason = reason.Get("type")
-	}
-	if reason.Type != gjson.String {
-		return ""
-	}
-	return reason.Str
-}
 
 // failureOf returns the failure that a choice reports: in an error of its own, of
 // its delta or message, or as a finish reason, or nil.

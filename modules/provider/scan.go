@@ -249,11 +249,8 @@ func (p *scan) choice(m member, _ int) bool {
 			return true
 		}
 		reason, ok := p.plain()
-		if !ok || len(reason) == 0 {
-			return ok
-		}
 		p.out.FinishReason, p.out.Finishes = string(reason), 1
-		return !isFailure(p.out.FinishReason)
+		return ok && isFinish(p.out.FinishReason)
 	case memberDelta:
 		p.delta = true
 		return p.members((*scan).add)

@@ -99,8 +99,13 @@ func (m *mender) chunk(raw []byte) (mended []byte, ok bool) {
 
 func (m *mender) choice(e *editor, c gjson.Result) {
 	state, begins := m.of(c.Get("index").Int())
-	if c.Get("finish_reason").String() != "" {
-		state.finished = true
+	reason := provider.FinishOf(c)
+	state.finished = state.finished || reason != ""
+	switch sent := c.Get("finish_reason"); {
+	case reason != "" && (sent.Type != gjson.String || sent.Str != reason):
+		e.set(c, "finish_reason", reason)
+	case reason == "" && sent.Exists() && sent.Type != gjson.Null:
+		e.setRaw(c, "finish_reason", "null")
 	}
 	delta := c.Get("delta")
 	begins = begins && delta.Get("role").Str == ""
@@ -108,7 +113,7 @@ func (m *mender) choice(e *editor, c gjson.Result) {
 	case !delta.IsObject() && begins:
 		e.setRaw(c, "delta", `{"role":"assistant"}`)
 	case !delta.IsObject():
-		e.setRaw(c, "delta", state.calls.lastDelta(c.Get("finish_reason").String()))
+		e.setRaw(c, "delta", state.calls.lastDelta(reason))
 	case begins:
 		e.set(delta, "role", "assistant")
 	}
@@ -117,7 +122,7 @@ func (m *mender) choice(e *editor, c gjson.Result) {
 	if v := delta.Get("tool_calls"); v.IsArray() {
 		list, changed = state.calls.mend(v)
 	}
-	if rest := state.calls.rest(c.Get("finish_reason").String()); changed || rest != "" {
+	if rest := state.calls.rest(reason); changed || rest != "" {
 		e.setRaw(delta, "tool_calls", joinLists(list, rest))
 	}
 	call := delta.Get("function_call")
@@ -238,8 +243,9 @@ func mendCompletion(raw []byte, root gjson.Result) []byte {
 		if call := message.Get("function_call"); call.IsObject() {
 			mendWholeArguments(e, call)
 		}
-		if c.IsObject() && c.Get("finish_reason").String() == "" {
-			e.set(c, "finish_reason", finishReason(calls.IsArray() && calls.Get("#").Int() > 0))
+		reason := cmp.Or(provider.FinishOf(c), finishReason(calls.IsArray() && calls.Get("#").Int() > 0))
+		if sent := c.Get("finish_reason"); c.IsObject() && (sent.Type != gjson.String || sent.Str != reason) {
+			e.set(c, "finish_reason", reason)
 		}
 	}
 	return e.bytes()

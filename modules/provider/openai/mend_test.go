@@ -37,8 +37,18 @@ func TestMendedStreams(t *testing.T) {
 	}{
 		{
 			"what is OpenAI's stays",
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}`), chunkOf(called, ""), done},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}`), chunkOf(called, "")},
+		},
+		{
+			"a call that never has arguments",
 			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f"}}`), chunkOf(called, ""), done},
-			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f"}}`), chunkOf(called, "")},
+			[]string{chunkOf(role, ""), calls(`{"index":0,"id":"a","type":"function","function":{"name":"f"}}`), chunkOf(`{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]},"finish_reason":"tool_calls"}`, "")},
+		},
+		{
+			"finish reasons of other servers",
+			[]string{chunkOf(role, ""), chunkOf(`{"index":0,"delta":{"content":"a"},"finish_reason":""}`, ""), chunkOf(`{"index":0,"delta":{},"finish_reason":"MAX_TOKENS"}`, ""), done},
+			[]string{chunkOf(role, ""), chunkOf(`{"index":0,"delta":{"content":"a"},"finish_reason":null}`, ""), chunkOf(`{"index":0,"delta":{},"finish_reason":"length"}`, "")},
 		},
 		{
 			"a first chunk without the role",
@@ -175,7 +185,12 @@ func TestMendedCompletions(t *testing.T) {
 		{
 			"tool calls without reason and type",
 			`{"finish_reason":null,"message":{"tool_calls":[{"id":"a","function":{"name":"f"}}]}}`, "tool_calls",
-			`{"finish_reason":"tool_calls","message":{"tool_calls":[{"id":"a","function":{"name":"f"},"type":"function"}]}}`,
+			`{"finish_reason":"tool_calls","message":{"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"},"type":"function"}]}}`,
+		},
+		{
+			"a finish reason that is no text",
+			`{"finish_reason":7,"message":{"content":"a"}}`, "stop",
+			`{"finish_reason":"stop","message":{"content":"a"}}`,
 		},
 		{
 			"arguments that are no strings",

@@ -20,7 +20,7 @@ type calls struct {
 // sentCall is what the client has of a call.
 type sentCall struct {
 	id, arguments bool
-	empty         bool // the arguments have begun, but there is nothing in them
+	empty         bool // it is a function's, and its arguments have nothing in them
 }
 
 // mend returns the tool_calls of a delta as clients expect them, which add up
@@ -103,7 +103,7 @@ func (c *calls) part(v gjson.Result, first bool) string {
 	}
 	mendArguments(&e, v, p.Arguments)
 	sent.arguments = sent.arguments || p.Arguments != ""
-	sent.empty = !sent.arguments && (sent.empty || v.Get("function.arguments").Exists())
+	sent.empty = !sent.arguments && (sent.empty || v.Get("function").IsObject())
 	if p.Begins {
 		mendType(&e, v)
 	}
@@ -162,9 +162,9 @@ func mendWholeArguments(e *editor, call gjson.Result) {
 }
 
 // wholeArguments returns arguments that can be parsed. ok says that those in the
-// answer can be, or that there are none.
+// answer can be.
 func wholeArguments(v gjson.Result) (args string, ok bool) {
-	if !v.Exists() || v.Type == gjson.String && strings.TrimSpace(v.Str) != "" {
+	if v.Type == gjson.String && strings.TrimSpace(v.Str) != "" {
 		return "", true
 	}
 	if args = provider.ArgumentsOf(v); strings.TrimSpace(args) == "" {
