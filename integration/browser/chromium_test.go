@@ -8,11 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
@@ -65,18 +67,30 @@ func startChromium(t testing.TB) context.Context {
 	return ctx
 }
 
-// tab is the window of one visitor, which shares nothing with other tabs.
+// tab is a window of a visitor, who shares nothing with other visitors.
 type tab struct {
 	t       testing.TB
 	ctx     context.Context
 	console *harness.LogBuffer // the developer console
+	close   func()
 }
 
-// newTab opens a window. The test fails if the page throws an exception or violates
-// its content security policy.
+// newTab opens a window of a new visitor. The test fails if the page throws an
+// exception or violates its content security policy.
 func newTab(t testing.TB, chromium context.Context) *tab {
 	t.Helper()
-	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
+	return openTab(t, chromium, chromedp.WithNewBrowserContext())
+}
+
+// another opens a window of the same visitor, whose pages share what they store.
+func (p *tab) another() *tab {
+	p.t.Helper()
+	return openTab(p.t, p.ctx)
+}
+
+func openTab(t testing.TB, parent context.Context, options ...chromedp.ContextOption) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent, options...)
 	p := &tab{t: t, ctx: ctx, console: new(harness.LogBuffer)}
 	messages := chromedp.Console(ctx)
 	read := make(chan struct{})
@@ -89,12 +103,15 @@ func newTab(t testing.TB, chromium context.Context) *tab {
 			fmt.Fprintln(p.console, m)
 		}
 	}()
-	t.Cleanup(func() {
-		if t.Failed() {
-			p.keepScreenshot()
-		}
+	p.close = sync.OnceFunc(func() {
 		cancel()
 		<-read
+	})
+	t.Cleanup(func() {
+		if t.Failed() && ctx.Err() == nil {
+			p.keepScreenshot()
+		}
+		p.close()
 		for line := range strings.Lines(p.console.String()) {
 			if strings.HasPrefix(line, "exception:") || strings.Contains(line, "Content Security Policy") {
 				t.Errorf("the console says: %s", line)
@@ -203,6 +220,29 @@ func (p *tab) prefer(scheme string) {
 		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 		})
+		return err
+	}))
+}
+
+// networkConditions are the parameters of a command that cdproto leaves out because
+// it is deprecated. Only this one also changes what the page knows of its network.
+type networkConditions struct {
+	Offline            bool `json:"offline"`
+	Latency            int  `json:"latency"`
+	DownloadThroughput int  `json:"downloadThroughput"`
+	UploadThroughput   int  `json:"uploadThroughput"`
+}
+
+var emulateNetworkConditions = cdp.Command[networkConditions, struct{}]{Method: "Network.emulateNetworkConditions"}
+
+// offline takes the network away from the page, or gives it back.
+func (p *tab) offline(is bool) {
+	p.t.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		if _, err := cdp.Call(ctx, target, network.Enable, network.EnableParams{}); err != nil {
+			return err
+		}
+		_, err := cdp.Call(ctx, target, emulateNetworkConditions, networkConditions{Offline: is, DownloadThroughput: -1, UploadThroughput: -1})
 		return err
 	}))
 }
