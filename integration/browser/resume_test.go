@@ -184,6 +184,7 @@ func TestResume(t *testing.T) {
 		call.Say("two ")
 		p.waitForNotice("The connection was lost.")
 		r.recover()
+		r.sever() // the idle ones, each of which the page would try
 		p.waitForMessages("streaming", "user: question", "assistant: one two ")
 		call.Say("three")
 		call.Finish("stop")
@@ -214,6 +215,7 @@ func TestResume(t *testing.T) {
 		p.waitForNotice("The server cannot be reached.")
 		p.waitForComposer("question")
 		r.recover()
+		r.sever() // the idle ones, each of which the page would try
 		call.Say("one ")
 		p.waitForMessages("streaming", "user: question", "assistant: one ")
 		p.waitForComposer("")

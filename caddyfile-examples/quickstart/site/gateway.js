@@ -55,24 +55,28 @@ export class Failure extends Error {
 // nothing has closed it: a phone that changes networks hears of no end.
 const silence = 2500 * (Number(document.documentElement.dataset.keepAlive) || 15);
 
+// Only a message may have to wait for the model before its answer begins. A browser
+// keeps idle connections, and after a dead one should soon try the next.
+const soon = Math.min(silence, 10_000);
+
 // Pulse watches one connection, and calls dead when it is.
 class Pulse {
 	#dead;
 	#timer = 0;
 	#heard = 0;
 
-	constructor(dead) {
+	constructor(dead, patience) {
 		this.#dead = dead;
 		addEventListener("online", this);
 		document.addEventListener("visibilitychange", this);
-		this.beat();
+		this.beat(patience);
 	}
 
 	// beat notes that something has arrived.
-	beat() {
+	beat(patience = silence) {
 		this.#heard = Date.now();
 		clearTimeout(this.#timer);
-		this.#timer = setTimeout(this.#dead, silence);
+		this.#timer = setTimeout(this.#dead, patience);
 	}
 
 	// A network that comes back is another one. And the timers of a page that sleeps
@@ -92,7 +96,7 @@ class Pulse {
 // throws a Failure for every other.
 async function request(method, path, { body, headers, signal } = {}) {
 	const controller = new AbortController();
-	const pulse = new Pulse(() => controller.abort());
+	const pulse = new Pulse(() => controller.abort(), method === "POST" ? silence : soon);
 	let response;
 	try {
 		response = await fetch(path, {
@@ -111,6 +115,7 @@ async function request(method, path, { body, headers, signal } = {}) {
 		pulse.stop();
 		throw new Failure("network");
 	}
+	pulse.beat();
 	if (response.ok) return { response, pulse };
 	const answer = await response.json().catch(() => null);
 	pulse.stop();
