@@ -20,6 +20,7 @@ import (
 // exampleTests holds a test for each example. TestExamples fails for an example
 // without one.
 var exampleTests = map[string]func(*testing.T){
+	"cluster":        tryCluster,
 	"existing-site":  tryExistingSite,
 	"fallbacks":      tryFallbacks,
 	"ollama":         tryOllama,

@@ -24,6 +24,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/openai"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 	"github.com/caddy-chat/caddy-chat/modules/store/badger"
+	"github.com/caddy-chat/caddy-chat/modules/store/redis"
 	"github.com/caddy-chat/caddy-chat/modules/tenantresolve"
 )
 
@@ -40,6 +41,7 @@ func TestDocsName(t *testing.T) {
 	t.Run("every option", func(t *testing.T) {
 		for name, configs := range map[string][]any{
 			"chat.md":           {chat.App{}, chat.TenantConfig{}, badger.Badger{}},
+			"store_redis.md":    {redis.Redis{}},
 			"tenant_resolve.md": {tenantresolve.Handler{}, tenantresolve.Source{}, tenantresolve.JWT{}},
 			"chat_ratelimit.md": {chatratelimit.Handler{}},
 			"chat_session.md":   {chatsession.Handler{}},
