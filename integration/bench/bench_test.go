@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -91,6 +92,22 @@ func TestEverythingIsMeasured(t *testing.T) {
 	chart, err := os.ReadFile(strings.TrimSuffix(page, ".md") + ".svg")
 	if err != nil || strings.Count(string(chart), "<rect") != len(charted)*4 {
 		t.Errorf("the chart, %v:\n%s", err, chart)
+	}
+}
+
+// TestOnRedis measures the contenders whose data is on a server, where there is one.
+func TestOnRedis(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("redis-server is not installed")
+	}
+	c := tiny(t, skeleton(t))
+	c.contenders, c.scenarios, c.parts = list{plain, "chain_redis", "chat_redis"}, list{"short", "burst"}, nil
+	if err := c.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(c.out)
+	if err != nil || !strings.Contains(string(page), "chat_redis") || strings.Contains(string(page), "NaN") {
+		t.Errorf("%v, the page:\n%s", err, page)
 	}
 }
 

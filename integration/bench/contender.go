@@ -13,8 +13,9 @@ type contender struct {
 	conf string // its text, see fill
 	chat bool   // whether requests are POST /chat
 
-	tenants  int // how many are configured; 0 means one
-	messages int // how many are in the store when it starts
+	redis    string // the program of the server that keeps its data; empty for Badger
+	tenants  int    // how many are configured; 0 means one
+	messages int    // how many are in the store when it starts
 }
 
 const (
@@ -22,7 +23,7 @@ const (
 	plain  = "reverse_proxy" // the base of all comparisons
 )
 
-// ours are the contenders with the gateway.
+// ours are the contenders with the gateway, but for those on Redis.
 var ours = []string{"ai_gateway", "chain", "chat"}
 
 // contenders lists all contenders that are installed.
@@ -41,11 +42,18 @@ func contenders(caddy string) []contender {
 	}
 	chat := ofCaddy("chat", caddy, chainSite)
 	chat.chat = true
-	return append(all,
-		ofCaddy("ai_gateway", caddy, aloneSite),
-		ofCaddy("chain", caddy, chainSite),
-		chat,
-	)
+	chain := ofCaddy("chain", caddy, chainSite)
+	all = append(all, ofCaddy("ai_gateway", caddy, aloneSite), chain, chat)
+	if redis, err := exec.LookPath("redis-server"); err == nil {
+		all = append(all, chain.on(redis), chat.on(redis))
+	}
+	return all
+}
+
+// on returns the contender with its data on Redis.
+func (c contender) on(redis string) contender {
+	c.name, c.redis = c.name+"_redis", redis
+	return c
 }
 
 func ofCaddy(name, caddy, site string) contender {

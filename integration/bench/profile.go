@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/integration/bench/load"
@@ -15,7 +14,7 @@ import (
 
 // profile writes CPU and allocation profiles of a Caddy under load.
 func profile(ctx context.Context, p *proxy, s scenario, plan load.Plan, dir string, d time.Duration) error {
-	if !slices.Contains(ours, p.name) && p.name != plain {
+	if p.file != "Caddyfile" {
 		return nil // not a Caddy
 	}
 	plan.Duration = d + time.Second // the load covers the profiles

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,9 +14,11 @@ import (
 // proxy is a running contender.
 type proxy struct {
 	contender
-	*process        // nil without a proxy
-	addr     string // for clients
-	admin    string // of Caddy
+	*process          // nil without a proxy
+	addr     string   // for clients
+	admin    string   // of Caddy
+	store    string   // the arguments of Caddy's option
+	server   *process // the server that has its data, or nil
 	started  time.Duration
 }
 
@@ -24,7 +27,7 @@ func (c contender) start(ctx context.Context, upstream string) (*proxy, error) {
 	if c.exe == "" {
 		return &proxy{contender: c, addr: upstream}, nil
 	}
-	p := &proxy{contender: c}
+	p := &proxy{contender: c, store: "badger data"}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return nil, err
@@ -34,6 +37,11 @@ func (c contender) start(ctx context.Context, upstream string) (*proxy, error) {
 	}
 	if p.admin, err = freeAddr(); err != nil {
 		return nil, err
+	}
+	if c.redis != "" {
+		if err := p.serveRedis(ctx, dir); err != nil {
+			return nil, fmt.Errorf("starting redis: %w", err)
+		}
 	}
 	conf := p.fill(upstream)
 	if err := os.WriteFile(filepath.Join(dir, c.file), []byte(conf), 0o600); err != nil {
@@ -60,6 +68,27 @@ func (p *proxy) launch(ctx context.Context, dir string) (err error) {
 		return fmt.Errorf("start: %w", err)
 	}
 	p.started = time.Since(begun)
+	return nil
+}
+
+// serveRedis starts the server that keeps the proxy's data in memory.
+func (p *proxy) serveRedis(ctx context.Context, dir string) error {
+	addr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	if p.server, err = run(dir, nil, p.redis, "--bind", host, "--port", port, "--save", ""); err != nil {
+		return err
+	}
+	if err := p.server.serving(ctx, addr); err != nil {
+		p.server.stop()
+		return err
+	}
+	p.store = "redis redis://" + addr
 	return nil
 }
 
@@ -98,6 +127,9 @@ func (p *proxy) close() {
 		return
 	}
 	p.stop()
+	if p.server != nil {
+		p.server.stop()
+	}
 	_ = os.RemoveAll(p.dir)
 }
 

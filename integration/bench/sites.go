@@ -107,7 +107,7 @@ http {
 func (p *proxy) fill(upstream string) string {
 	chat, tenant := "", "tenant none"
 	if strings.Contains(p.conf, "tenant_resolve") {
-		chat, tenant = chatOptions(max(1, p.tenants)), ""
+		chat, tenant = chatOptions(p.store, max(1, p.tenants)), ""
 	}
 	var aliases strings.Builder
 	for _, model := range models() {
@@ -120,9 +120,9 @@ func (p *proxy) fill(upstream string) string {
 }
 
 // chatOptions has tenants with limits and budgets that refuse no request.
-func chatOptions(tenants int) string {
+func chatOptions(store string, tenants int) string {
 	var b strings.Builder
-	b.WriteString("chat {\n\t\tstore badger data\n")
+	fmt.Fprintf(&b, "chat {\n\t\tstore %s\n", store)
 	for i := range tenants {
 		fmt.Fprintf(&b, "\t\ttenant "+load.TenantID+" {\n\t\t\trequests 100000000 1m\n\t\t\tbudget 1000000000000 tokens/month\n\t\t}\n", i)
 	}
