@@ -357,15 +357,13 @@ func (t *ownedTurn) flush(d *db) {
 	defer t.sending.Unlock()
 	t.mu.Lock()
 	t.scheduled = false
+	t.sent = time.Now() // and not after it: events that come meanwhile are the next batch
 	t.mu.Unlock()
 	evs := t.take()
 	if len(evs) == 0 {
 		return
 	}
 	err := d.send(context.Background(), t, t.lease, -1, evs)
-	t.mu.Lock()
-	t.sent = time.Now()
-	t.mu.Unlock()
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		return
 	}
