@@ -21,7 +21,7 @@ func TestFinishOf(t *testing.T) {
 
 func TestLost(t *testing.T) {
 	for event, lost := range map[string]bool{
-		`{"choices":[`: true, " \t{": true, "\ufeff{\"choices\":[]}": true,
+		`{"choices":[`: true, "\t{": true, "\ufeff{\"choices\":[]}": true,
 		"": false, "ping": false, "<html>": false, "[1]": false, "\ufeff": false,
 	} {
 		if err := Lost([]byte(event), false); (err != nil) != lost {

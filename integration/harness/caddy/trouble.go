@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,10 +75,8 @@ func (s troubled) Claim(ctx context.Context, tenant string, k store.SessionKey, 
 }
 
 func (s troubled) Begin(ctx context.Context, tenant string, k store.SessionKey, b store.Beginning, msgs ...*store.Message) (store.Begun, error) {
-	for _, op := range []string{"claim", "history", "append"} {
-		if troubles(op) {
-			return store.Begun{}, errTrouble
-		}
+	if slices.ContainsFunc([]string{"claim", "history", "append"}, troubles) {
+		return store.Begun{}, errTrouble
 	}
 	return s.Store.Begin(ctx, tenant, k, b, msgs...)
 }

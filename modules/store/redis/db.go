@@ -83,7 +83,10 @@ func (r *Redis) open(log *zap.Logger, now func() time.Time) (*db, error) {
 func (d *db) checkVersion(ctx context.Context) error {
 	// sharded channels came with Redis 7
 	err := d.client.Do(ctx, d.client.B().Arbitrary("PUBSUB", "SHARDNUMSUB").Build()).Error()
-	if e, ok := rueidis.IsRedisErr(err); ok && !strings.HasPrefix(e.Error(), "NOPERM") {
+	if e, ok := rueidis.IsRedisErr(err); ok {
+		if strings.HasPrefix(e.Error(), "NOPERM") {
+			return nil // the user may not ask, and is not known to need it
+		}
 		return errors.New("the server is too old: want Redis 7 or later, or Valkey")
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package redis
 
 import (
 	_ "embed"
+	"strings"
 
 	"github.com/redis/rueidis"
 )
@@ -82,9 +83,5 @@ var (
 )
 
 func script(parts ...string) *rueidis.Lua {
-	text := clockLua
-	for _, p := range parts {
-		text += p
-	}
-	return rueidis.NewLuaScript(text)
+	return rueidis.NewLuaScript(clockLua + strings.Join(parts, ""))
 }

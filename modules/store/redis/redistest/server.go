@@ -44,7 +44,7 @@ func (s *Server) URL() string { return "redis://" + s.Addr }
 // Restart starts the server again after Kill.
 func (s *Server) Restart() {
 	s.t.Helper()
-	s.cmd = exec.Command("redis-server", s.args...)
+	s.cmd = exec.CommandContext(context.Background(), "redis-server", s.args...) //nolint:gosec // the test's own arguments
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("starting redis-server, of Debian's package of that name: %v", err)
 	}
@@ -116,7 +116,7 @@ func StartCluster(t testing.TB) (url string) {
 		bus := freePort(t)
 		server := Start(t, "--cluster-enabled", "yes", "--cluster-port", bus)
 		node := server.dial()
-		defer node.Close()
+		t.Cleanup(node.Close)
 		command(t, node, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/size), strconv.Itoa((i+1)*slots/size-1))
 		nodes, addrs = append(nodes, node), append(addrs, server.Addr)
 		if i > 0 {
@@ -144,7 +144,7 @@ func command(t testing.TB, c rueidis.Client, words ...string) string {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
