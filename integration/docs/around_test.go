@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
+	"github.com/caddy-chat/caddy-chat/modules/store/redis/redistest"
 )
 
 // TestSitesAround checks what the examples do to the rest of their sites, and to
@@ -33,7 +34,11 @@ func TestSitesAround(t *testing.T) {
 // startAround runs an example at the URL of the result, whatever its host name.
 func startAround(t testing.TB, name string) *harness.Caddy {
 	t.Helper()
-	if name != "production" {
+	switch name {
+	case "cluster":
+		return harness.StartExample(t, name, "store redis {env.REDIS_URL}", "store redis "+redistest.Start(t).URL())
+	case "production":
+	default:
 		return harness.StartExample(t, name)
 	}
 	port := harness.FreePort(t)

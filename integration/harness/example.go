@@ -19,6 +19,7 @@ var ExampleEnv = []string{
 	"CHAT_STORE_KEY=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
 	"ACME_KEY=acme-key",
 	"GLOBEX_KEY=globex-key",
+	"REDIS_URL=redis://127.0.0.1:6379",
 }
 
 // CaddyfileOf returns the absolute path of an example's Caddyfile.
