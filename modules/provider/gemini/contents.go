@@ -59,16 +59,19 @@ const noSignature = "skip_thought_signature_validator"
 // calls without a signature.
 func contents(messages []dialect.Message, signed bool) ([]content, error) {
 	var list []content
+	var files []part // of tool results; all results have to come first
 	for i := range messages {
 		m := &messages[i]
 		if m.Role == dialect.RoleTool {
-			p, err := responsePart(m)
+			more, err := filesOf(m)
 			if err != nil {
 				return nil, err
 			}
-			list = add(list, roleUser, p)
+			list = add(list, roleUser, part{Response: &functionResponse{m.ToolID, m.ToolName, result{m.Text()}}})
+			files = append(files, more...)
 			continue
 		}
+		list, files = add(list, roleUser, files...), nil
 		role := roleUser
 		if m.Role == dialect.RoleAssistant {
 			role = roleModel
@@ -90,16 +93,19 @@ func contents(messages []dialect.Message, signed bool) ([]content, error) {
 			list = add(list, role, p)
 		}
 	}
-	return list, nil
+	return add(list, roleUser, files...), nil
 }
 
-// add adds a part to a turn: roles must alternate.
-func add(list []content, role string, p part) []content {
-	if n := len(list); n > 0 && list[n-1].Role == role {
-		list[n-1].Parts = append(list[n-1].Parts, p)
+// add adds parts to a turn: roles must alternate.
+func add(list []content, role string, parts ...part) []content {
+	if len(parts) == 0 {
 		return list
 	}
-	return append(list, content{role, []part{p}})
+	if n := len(list); n > 0 && list[n-1].Role == role {
+		list[n-1].Parts = append(list[n-1].Parts, parts...)
+		return list
+	}
+	return append(list, content{role, parts})
 }
 
 func newPart(p dialect.Part) (part, error) {
@@ -114,11 +120,19 @@ func newPart(p dialect.Part) (part, error) {
 	return part{Data: &blob{p.MediaType, p.Data}}, nil
 }
 
-func responsePart(m *dialect.Message) (part, error) {
+// filesOf returns the parts of a tool's result that are not text, such as a
+// screenshot. The result of a function is JSON, which has no place for them.
+func filesOf(m *dialect.Message) ([]part, error) {
+	var files []part
 	for _, p := range m.Parts {
-		if p.Kind != dialect.PartText {
-			return part{}, provider.Unsupported(p.Path, "this provider's tools only return text")
+		if p.Kind == dialect.PartText {
+			continue
 		}
+		file, err := newPart(p)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
 	}
-	return part{Response: &functionResponse{m.ToolID, m.ToolName, result{m.Text()}}}, nil
+	return files, nil
 }

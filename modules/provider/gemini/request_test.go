@@ -44,6 +44,14 @@ func TestRequest(t *testing.T) {
 			want: `{"contents":[{"role":"user","parts":[{"text":"a"},{"text":"b"}]},{"role":"model","parts":[{"text":"c"},{"text":"d"}]},{"role":"user","parts":[{"text":"e"}]}]}`,
 		},
 		{
+			name: "an_image_of_a_tool",
+			in: `{"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}},{"id":"d","function":{"name":"g","arguments":"{}"}}]},` +
+				`{"role":"tool","tool_call_id":"c","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]},{"role":"tool","tool_call_id":"d","content":"two"},{"role":"user","content":"b"}]}`,
+			want: `{"contents":[{"role":"user","parts":[{"text":"a"}]},{"role":"model","parts":[{"functionCall":{"id":"c","name":"f","args":{}}},{"functionCall":{"id":"d","name":"g","args":{}}}]},
+				{"role":"user","parts":[{"functionResponse":{"id":"c","name":"f","response":{"result":""}}},{"functionResponse":{"id":"d","name":"g","response":{"result":"two"}}},
+				{"inlineData":{"mimeType":"image/png","data":"AAAA"}},{"text":"b"}]}]}`,
+		},
+		{
 			name: "images_audio_and_files",
 			in: `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}},
 				{"type":"input_audio","input_audio":{"data":"BBBB","format":"mp3"}},
@@ -195,7 +203,6 @@ func TestRefusedRequests(t *testing.T) {
 		{"file_by_id", `{"messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"f"}}]}]}`, "messages.0.content.0.file.file_id", provider.ReasonUnsupported},
 		{"audio_without_data", `{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"format":"wav"}}]}]}`, "messages.0.content.0", provider.ReasonInvalid},
 		{"unknown_part", `{"messages":[{"role":"user","content":[{"type":"video"}]}]}`, "messages.0.content.0.type", provider.ReasonInvalid},
-		{"image_of_a_tool", `{"messages":[{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f"}}]},{"role":"tool","tool_call_id":"c","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}]}`, "messages.1.content.0", provider.ReasonUnsupported},
 		{"no_messages", `{"messages":[]}`, "messages", provider.ReasonInvalid},
 		{"nothing_said", `{"messages":[{"role":"system","content":""},{"role":"user","content":""}]}`, "messages", provider.ReasonInvalid},
 		{"several_choices", `{"messages":[],"n":2}`, "n", provider.ReasonUnsupported},

@@ -128,6 +128,7 @@ var histories = []struct {
 	{"names that are refused", user + "," + callsAs(callAs("c", "7zip_extract", `"{}"`), callAs("d", "a.b/c d", `"{}"`), callAs("e", "天気", `"{}"`), callAs("g", strings.Repeat("n", 200), `"{}"`)) +
 		"," + resultAs("c", "one") + "," + resultAs("d", "two") + "," + resultAs("e", "three") + "," + resultAs("g", "four"), map[string]int{"one": 0, "two": 1, "three": 2, "four": 3}, nil},
 	{"reasoning of another model", user + `,{"role":"assistant","content":"so","reasoning_content":"hm"},` + user, nil, []string{"so"}},
+	{"an image in a result", user + "," + callsAs(callAs("c", "f", `"{}"`), callAs("d", "g", `"{}"`)) + `,{"role":"tool","tool_call_id":"c","content":[{"type":"text","text":"one"},{"type":"image_url","image_url":{"url":"data:image/png;base64,` + pixel + `"}}]},` + resultAs("d", "two"), map[string]int{"one": 0, "two": 1}, nil},
 	{"a type of image that is called otherwise", `{"role":"user","content":[{"type":"text","text":"look"},{"type":"image_url","image_url":{"url":"data:IMAGE/JPG;base64,` + pixel + `"}}]}`, nil, []string{"look"}},
 }
 
