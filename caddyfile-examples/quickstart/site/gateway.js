@@ -207,7 +207,7 @@ async function* readLines(body, pulse) {
 const longestPause = 30_000;
 
 // Pauses are the growing pauses between two attempts to connect. They end early when
-// there is reason to hope: the network is back, or somebody looks.
+// there is reason to hope: the network is back, or the page is looked at.
 export class Pauses {
 	#first;
 	#next;

@@ -255,7 +255,7 @@ func (f *feed) newest() int {
 	return f.events[len(f.events)-1].N
 }
 
-// run reads whenever it is woken, until the turn ends or nobody follows it.
+// run reads whenever it is woken, until the turn ends or has no followers.
 func (f *feed) run(d *db) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

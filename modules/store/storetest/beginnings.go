@@ -1,0 +1,58 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// beginning reads up to three messages.
+func beginning(turn string) store.Beginning {
+	return store.Beginning{Turn: turn, Lease: time.Minute, Past: store.Range{Limit: 3}, AppendOptions: store.AppendOptions{Title: turn}}
+}
+
+func turnBegins(x *subject) {
+	for i, want := range [][]string{nil, {"1"}, {"1", "2"}, {"1", "2", "3"}, {"2", "3", "4"}} {
+		m := x.message(fmt.Sprint(i + 1))
+		turn := fmt.Sprint("t", i)
+		begun, err := x.Begin(x.ctx, tenantA, key(1), beginning(turn), m)
+		x.ok(err)
+		x.equal("past", contents(begun.Past), want)
+		if begun.More != (i == 4) || m.Seq != uint64(i+1) {
+			x.Errorf("turn %d: more %v, seq %d", i, begun.More, m.Seq)
+		}
+		x.wantErr(x.FinishTurn(x.ctx, tenantA, key(1), turn, time.Minute), nil)
+	}
+	x.wantContents(tenantA, key(1), "1", "2", "3", "4", "5")
+	list, _ := x.list(tenantA, user, nil, 1)
+	if list[0].Title != "t0" {
+		x.Errorf("title is %q", list[0].Title)
+	}
+	b := beginning("large")
+	b.Past = store.Range{Limit: 10, Bytes: 1}
+	begun, err := x.Begin(x.ctx, tenantA, key(1), b, x.message("6"))
+	x.ok(err)
+	x.equal("past", contents(begun.Past), []string{"5"})
+	if !begun.More {
+		x.Error("no more where there is")
+	}
+	_, err = x.CancelTurn(x.ctx, tenantA, key(1))
+	x.ok(err)
+	x.wantCancelled(begun.Cancelled)
+}
+
+func turnCannotBegin(x *subject) {
+	x.append(tenantA, key(1), create, "1")
+	x.claim(key(1), "t1")
+	_, err := x.Begin(x.ctx, tenantA, key(1), beginning("t2"), x.message("2"))
+	x.wantErr(err, store.ErrBusy)
+	ctx, cancel := context.WithCancel(x.ctx)
+	cancel()
+	_, err = x.Begin(ctx, tenantA, key(2), beginning("t3"), x.message("2"))
+	x.wantErr(err, context.Canceled)
+	x.wantContents(tenantA, key(1), "1")
+	x.wantNoSession(tenantA, key(2))
+	x.claim(key(2), "t4")
+}
