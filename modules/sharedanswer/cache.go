@@ -100,7 +100,11 @@ func (c *Cache) wait(x *Request, f *flight, calls bool) (begun bool, err error) 
 	err = f.wait(x.R.Context(), w)
 	learn(x, f, calls, true)
 	if errors.Is(err, errGone) {
-		err = apierror.Cancelled(ctx)
+		// A context wakes those who wait for it before it ends its children, so that
+		// ctx may not have ended yet.
+		if err = apierror.Cancelled(x.R.Context()); x.R.Context().Err() == nil {
+			err = apierror.Cancelled(ctx)
+		}
 	}
 	if err == nil || w.header == nil {
 		return w.header != nil, err
