@@ -97,8 +97,11 @@ func TestEverythingIsMeasured(t *testing.T) {
 
 // TestOnRedis measures the contenders whose data is on a server, where there is one.
 func TestOnRedis(t *testing.T) {
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("redis-server is not installed")
+	switch _, err := exec.LookPath("redis-server"); {
+	case err != nil && os.Getenv("CI") == "true":
+		t.Fatal("redis-server is not installed")
+	case err != nil:
+		t.Skip("redis-server is not installed: apt-get install redis-server")
 	}
 	c := tiny(t, skeleton(t))
 	c.contenders, c.scenarios, c.parts = list{plain, "chain_redis", "chat_redis"}, list{"short", "burst"}, nil

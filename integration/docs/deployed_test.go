@@ -34,7 +34,7 @@ func deploy(t testing.TB, d deployment, file string, env ...string) *deployed {
 	s := &deployed{root: root, uid: os.Getuid(), Caddy: &harness.Caddy{T: t}}
 	s.chmodParents(t)
 	if s.uid == 0 {
-		s.uid = 65534 // nobody's, but not root's
+		s.uid = 65534 // any user but root
 		s.Attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.uid), Gid: uint32(s.uid)}}
 	}
 	for _, dir := range []string{path.Dir(d.config), path.Dir(d.config) + "/tenants"} {

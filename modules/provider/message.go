@@ -96,7 +96,7 @@ func (m *Message) Size() int { return m.size }
 // Forget removes everything but the calls.
 func (m *Message) Forget() { m.members, m.size = nil, 0 }
 
-// Member returns the JSON of a member, or nil if there is none or it is null.
+// Member returns the JSON of a member, or nil if it is missing or null.
 func (m *Message) Member(name string) []byte {
 	v := m.members[name]
 	if v == nil {

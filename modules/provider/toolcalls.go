@@ -105,7 +105,7 @@ func (c *toolCall) set(name string, v gjson.Result) int {
 	return len(v.Raw) - len(old)
 }
 
-// AppendJSON appends the calls as a list, or nothing if there is none. It leaves
+// AppendJSON appends the calls as a list, or nothing without calls. It leaves
 // out those whose answer broke off before the name.
 func (c *ToolCalls) AppendJSON(b []byte) []byte {
 	begin := len(b)
