@@ -30,11 +30,16 @@ func NewDecoder(r io.Reader, maxEvent int) *Decoder {
 	return &Decoder{r: r, p: NewParser(maxEvent)}
 }
 
+// KeepRaw has events carry their bytes as they were sent. The Raw of all events,
+// one after the other, is the stream, but for a byte order mark at its beginning and
+// comments behind the last event. Call it before Next.
+func (d *Decoder) KeepRaw() { d.p.raw = true }
+
 // Next returns the next event as soon as its bytes have been read, and io.EOF
 // after the last one. It returns an event whose blank line is missing at the
 // end of the stream, see Parser.Flush. If reading fails it drops such an event
-// and returns the reader's error. The event's Data is valid until the next
-// call.
+// and returns the reader's error. The event's Data and Raw are valid until
+// the next call.
 func (d *Decoder) Next() (Event, error) {
 	for {
 		ev, ok, err := d.p.Next()

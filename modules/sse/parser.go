@@ -19,6 +19,10 @@ const (
 	// many short lines would search all bytes.
 	searchBlock = 512
 
+	// keepComments is how many bytes of comments are kept for the Raw of the event
+	// behind them.
+	keepComments = 64 << 10
+
 	// keepBuffer is the largest buffer, in bytes, that is kept for the next
 	// event.
 	keepBuffer = 1 << 20
@@ -42,6 +46,10 @@ type Event struct {
 
 	// Data is the event's data lines, joined by LF. It may be empty.
 	Data []byte
+
+	// Raw is the event as it was sent, with the comments before it. It is empty
+	// unless the decoder keeps it, see Decoder.KeepRaw.
+	Raw []byte
 }
 
 // Parser splits a stream that is fed to it into events, as the WHATWG HTML
@@ -58,6 +66,9 @@ type Parser struct {
 	buf  []byte
 	pos  int // everything before it was parsed
 	scan int // there is no line end between pos and here, so it is not searched again
+
+	raw   bool // events have their Raw
+	start int  // where the pending event begins, if raw
 
 	started bool // the first line was parsed, and a byte order mark with it
 	skipLF  bool // the last line ended with CR: an LF now belongs to it
@@ -97,16 +108,21 @@ func (p *Parser) read(r io.Reader) (int, error) {
 }
 
 // compact makes room for more bytes. The rest moves to the front only if it is
-// no longer than what was parsed, so that each byte is moved once on average.
+// no longer than what is done with, so that each byte is moved once on average.
 func (p *Parser) compact() {
-	rest := p.buf[p.pos:]
+	done := p.pos
+	if p.raw {
+		done = p.start
+	}
+	rest := p.buf[done:]
 	switch {
 	case len(rest) == 0 && cap(p.buf) > keepBuffer:
-		p.buf, p.pos, p.scan = nil, 0, 0
-	case len(rest) <= p.pos:
+		p.buf, p.pos, p.scan, p.start = nil, 0, 0, 0
+	case len(rest) <= done:
 		p.buf = append(p.buf[:0], rest...)
-		p.scan -= p.pos
-		p.pos = 0
+		p.scan -= done
+		p.pos -= done
+		p.start = 0
 	}
 }
 
@@ -122,6 +138,7 @@ func (p *Parser) Next() (Event, bool, error) {
 		}
 		if len(line) > 0 {
 			p.field(line)
+			p.bound()
 			continue
 		}
 		if ev, ok := p.dispatch(); ok {
@@ -149,6 +166,9 @@ func (p *Parser) Flush() (Event, bool, error) {
 		return Event{}, false, p.err
 	}
 	ev, ok := p.dispatch()
+	if len(ev.Raw) > 0 {
+		ev.Raw = append(ev.Raw, "\n\n"...) // the blank line that is missing
+	}
 	return ev, ok, nil
 }
 
@@ -166,13 +186,7 @@ func (p *Parser) reset() {
 
 // line returns the next complete line without its end.
 func (p *Parser) line() ([]byte, bool) {
-	if p.skipLF && p.pos < len(p.buf) {
-		p.skipLF = false
-		if p.buf[p.pos] == '\n' {
-			p.pos++
-			p.scan = p.pos
-		}
-	}
+	p.restOfEnd()
 
 	end := lineEnd(p.buf[p.scan:])
 	if end < 0 {
@@ -191,7 +205,20 @@ func (p *Parser) line() ([]byte, bool) {
 	}
 	p.skipLF = p.buf[end] == '\r'
 	p.pos, p.scan = end+1, end+1
+	p.restOfEnd()
 	return p.trimBOM(line), true
+}
+
+// restOfEnd skips the LF of a CRLF, if it has come already.
+func (p *Parser) restOfEnd() {
+	if !p.skipLF || p.pos == len(p.buf) {
+		return
+	}
+	p.skipLF = false
+	if p.buf[p.pos] == '\n' {
+		p.pos++
+		p.scan = p.pos
+	}
 }
 
 // lineEnd returns the index of the first CR or LF in b, or -1.
@@ -218,7 +245,9 @@ func (p *Parser) trimBOM(line []byte) []byte {
 		return line
 	}
 	p.started = true
-	return bytes.TrimPrefix(line, bom)
+	rest := bytes.TrimPrefix(line, bom)
+	p.start += len(line) - len(rest)
+	return rest
 }
 
 // field parses a line that is not blank.
@@ -268,8 +297,22 @@ func (p *Parser) dispatch() (Event, bool) {
 	}
 	p.typed = false
 	if !p.hasData {
+		if p.pos-p.start > keepComments {
+			p.start = p.pos
+		}
 		return Event{}, false
 	}
 	p.given = true
+	if p.raw {
+		ev.Raw = p.buf[p.start:p.pos]
+		p.start = p.pos
+	}
 	return ev, true
+}
+
+// bound ends a stream whose event never does, because its lines are comments.
+func (p *Parser) bound() {
+	if p.raw && p.pos-p.start > keepComments+2*p.max {
+		p.err = ErrTooLong
+	}
 }

@@ -1,0 +1,128 @@
+// Package form reads multipart forms and writes them with another value for one
+// field. It knows nothing of HTTP or Caddy.
+package form
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"strings"
+)
+
+// maxValue is the largest value of the replaced field, in bytes.
+const maxValue = 4 << 10
+
+// FieldError says what is wrong with a field.
+type FieldError struct{ Field, Want string }
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Want }
+
+// Form is a form that has been written anew part by part: whoever gets it sees the same
+// fields as this package, however it reads names, quotes and boundaries. The contents of
+// the parts are unchanged.
+type Form struct {
+	field string // the one that is replaced
+	value string // the sender's
+
+	text bytes.Buffer // without the field's value
+	out  *multipart.Writer
+	hole int // where in the text the value belongs; -1 without a field
+}
+
+// Read reads the form that body holds, with a boundary as in its Content-Type. The value
+// of the named field can be replaced; a form without it gets it at its end. A form that
+// is cut off is io.ErrUnexpectedEOF, one that has the field twice a *FieldError.
+func Read(body io.Reader, boundary, field string) (*Form, error) {
+	f := &Form{field: field, hole: -1}
+	f.out = multipart.NewWriter(&f.text)
+	parts := multipart.NewReader(body, boundary)
+	for {
+		p, err := parts.NextPart()
+		if err == io.EOF { //nolint:errorlint // an io.EOF that is wrapped is a form without an end
+			break
+		}
+		if err == nil {
+			err = f.add(p)
+		}
+		if err != nil {
+			if _, ok := errors.AsType[*FieldError](err); ok {
+				return nil, err
+			}
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, fmt.Errorf("reading the form: %w", err)
+		}
+	}
+	if f.hole < 0 {
+		f.open()
+	}
+	_ = f.out.Close() // a buffer takes everything
+	return f, nil
+}
+
+// add adds a part. A name that differs from the field's only in case counts as the same,
+// because some servers take it for that.
+func (f *Form) add(p *multipart.Part) error {
+	switch {
+	case p.FormName() == "":
+		return &FieldError{"body", "every part of the form needs a name"}
+	case !strings.EqualFold(p.FormName(), f.field):
+		return f.copy(p)
+	case f.hole >= 0:
+		return &FieldError{f.field, "want it once"}
+	}
+	value, err := io.ReadAll(io.LimitReader(p, maxValue+1))
+	if err != nil {
+		return err
+	}
+	if len(value) > maxValue {
+		return &FieldError{f.field, fmt.Sprintf("must not exceed %d bytes", maxValue)}
+	}
+	f.value = string(value)
+	f.open()
+	return nil
+}
+
+// open writes the field without its value.
+func (f *Form) open() {
+	_, _ = f.out.CreateFormField(f.field) // a buffer takes everything
+	f.hole = f.text.Len()
+}
+
+func (f *Form) copy(p *multipart.Part) error {
+	header := map[string][]string{"Content-Disposition": {disposition(p)}}
+	if typ := p.Header.Get("Content-Type"); typ != "" {
+		header["Content-Type"] = []string{typ}
+	}
+	part, _ := f.out.CreatePart(header) // a buffer takes everything
+	_, err := io.Copy(part, p)
+	return err
+}
+
+// disposition returns a part's Content-Disposition in the form in which all browsers
+// write it.
+func disposition(p *multipart.Part) string {
+	if name := p.FileName(); name != "" {
+		return multipart.FileContentDisposition(p.FormName(), name)
+	}
+	return strings.TrimSuffix(multipart.FileContentDisposition(p.FormName(), ""), `; filename=""`)
+}
+
+// ContentType returns the Content-Type of the form as it is written.
+func (f *Form) ContentType() string { return f.out.FormDataContentType() }
+
+// Value returns the value that the sender gave the field; empty without one.
+func (f *Form) Value() string { return f.value }
+
+// Len returns the length of the form without the field's value.
+func (f *Form) Len() int { return f.text.Len() }
+
+// With returns the form with a value for the field, and its length. It does not copy the
+// form.
+func (f *Form) With(value string) (body io.Reader, length int64) {
+	text := f.text.Bytes()
+	return io.MultiReader(bytes.NewReader(text[:f.hole]), strings.NewReader(value), bytes.NewReader(text[f.hole:])), int64(len(text) + len(value))
+}
