@@ -183,7 +183,7 @@ func (h *HeldCall) Finish(reason string) {
 	h.T.Helper()
 	h.End(func(c *Call) {
 		if c.Streams() {
-			c.Send(c.Wire.Finish(reason), c.Usage(UpstreamTokensIn, UpstreamTokensOut), EndMark)
+			c.Send(c.Wire.Finish(reason) + c.Usage(UpstreamTokensIn, UpstreamTokensOut) + EndMark) // one write, so that they arrive together
 			return
 		}
 		Document(200, c.Completion(`{"role":"assistant","content":`+Quote(h.said.String())+`}`, reason, UsageOf(UpstreamTokensIn, UpstreamTokensOut)))(c)

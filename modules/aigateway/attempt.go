@@ -39,7 +39,8 @@ type attempt struct {
 	span   trace.Span
 	stream provider.Stream
 
-	// The answer: a stream or a document.
+	// The answer: a stream, a document, or one that passes through.
+	relayed  *relayed
 	source   source
 	document *provider.Completion
 
@@ -93,6 +94,9 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 // begin makes the call, and returns once a stream has content or a document is
 // complete.
 func (a *attempt) begin() error {
+	if a.c.req.relayTo != "" {
+		return a.beginRelay()
+	}
 	if !a.c.req.stream {
 		return a.callDocument()
 	}
@@ -108,6 +112,9 @@ func (a *attempt) begin() error {
 func (a *attempt) open() error {
 	if d := a.c.stallTimeout(); d > 0 {
 		a.stall = newStallWatch(a.cancel, d, a.c.rescuedBy)
+	}
+	if a.preq.Refused != nil {
+		return a.cause(a.preq.Refused)
 	}
 	a.preq.BeforeRead = a.beforeRead
 	s, err := a.provider().Stream(a.ctx, a.preq)
@@ -228,13 +235,21 @@ func (a *attempt) logCircuit(message string, more ...zap.Field) {
 // a provider may repeat. If the attempt was cancelled, the cause takes
 // precedence over the error that it led to.
 func (a *attempt) cause(err error) error {
-	if pe, ok := errors.AsType[*provider.Error](err); ok {
-		if p, ok := a.provider().(provider.Keeper); ok {
-			pe.Message, pe.Param, pe.Code = p.Hide(a.preq, pe.Message), p.Hide(a.preq, pe.Param), p.Hide(a.preq, pe.Code)
-		}
-	}
+	err = hidden(a.provider(), a.preq, err)
 	if cause := context.Cause(a.ctx); cause != nil && !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// hidden returns a failure without the secrets that the provider may have repeated.
+func hidden(from provider.Provider, preq *provider.Request, err error) error {
+	pe, ok := errors.AsType[*provider.Error](err)
+	if !ok {
+		return err
+	}
+	if p, ok := from.(provider.Keeper); ok {
+		pe.Message, pe.Param, pe.Code = p.Hide(preq, pe.Message), p.Hide(preq, pe.Param), p.Hide(preq, pe.Code)
 	}
 	return err
 }
@@ -254,6 +269,9 @@ func (a *attempt) over(err error) {
 	if a.stream != nil {
 		a.c.h.app.SkippedChunks(a.hop.Target.Provider, a.stream.Skipped())
 		_ = a.stream.Close()
+	}
+	if a.relayed != nil {
+		_ = a.relayed.Body.Close()
 	}
 	a.result = a.resultOf(err)
 	switch {

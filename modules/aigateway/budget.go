@@ -76,7 +76,7 @@ func (c *call) reserve() error {
 		Windows:   rec.TokenWindows,
 		Input:     c.req.inputTokens,
 		OutputCap: c.req.outputCap,
-		NoOutput:  c.req.operation == operationEmbeddings,
+		NoOutput:  c.req.hasNoOutput(),
 	}
 	// a target that costs more than what is left is skipped
 	for _, hop := range c.order {

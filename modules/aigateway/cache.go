@@ -16,12 +16,12 @@ func (h *Handler) cached(x *chat.Exchange, req *request, choice route.Choice) er
 		return h.call(x, req, choice)
 	}
 	e := sharedanswer.Entry{
-		Key:   sharedanswer.KeyOf("cache", h.fingerprint, record.Path(x.R), choice.Name, choice.Primary.String(), string(req.body)),
+		Key:   sharedanswer.KeyOf("cache", h.fingerprint, record.Path(x.R), choice.Name, choice.Primary.String(), string(req.sent()), req.sentHeader()),
 		TTL:   time.Duration(h.Cache),
 		Fresh: strings.Contains(strings.ToLower(strings.Join(x.R.Header.Values("Cache-Control"), ",")), "no-cache"),
 	}
 	x.SetHeader(sharedanswer.HeaderCache, chat.CacheMiss)
-	asks := &sharedanswer.Request{Exchange: x, Stream: req.stream, KeepAlive: time.Duration(h.KeepAlive)}
+	asks := &sharedanswer.Request{Exchange: x, Stream: req.stream, KeepAlive: h.keepAlive(req), Frame: h.frame(x, req)}
 	hit, err := h.answers.Answer(asks, e, func(x *chat.Exchange) error { return h.call(x, req, choice) })
 	result := chat.CacheMiss
 	switch {

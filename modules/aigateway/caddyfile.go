@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
@@ -73,6 +74,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := h.unmarshalShort(d); err != nil {
 		return err
 	}
+	once := make(advice.Once)
 	for d.NextBlock(0) {
 		var err error
 		switch name := d.Val(); name {
@@ -83,8 +85,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "passthrough":
 			h.unmarshalPassthrough(d, refs)
 		case "circuit_breaker":
+			once.Warn(d)
 			err = h.unmarshalBreaker(d)
 		default:
+			once.Warn(d)
 			err = h.unmarshalOption(d, refs, name)
 		}
 		if err != nil {
@@ -180,7 +184,11 @@ func (h *Handler) unmarshalModel(d *caddyfile.Dispenser, refs *references) error
 	if err := route.CheckAlias(m.Name); err != nil {
 		return d.Errf("model %s: %w", m.Name, err)
 	}
+	once := make(advice.Once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() != "to" {
+			once.Warn(d)
+		}
 		switch d.Val() {
 		case "to":
 			if err := m.unmarshalTo(d, refs); err != nil {
@@ -372,6 +380,9 @@ func (h *Handler) unmarshalBreaker(d *caddyfile.Dispenser) error {
 func checkPath(s string) error {
 	if !strings.HasPrefix(s, "/") {
 		return fmt.Errorf("%q: want a path such as /health", s)
+	}
+	if _, taken := endpoints[record.CleanPath(s)]; taken && record.CleanPath(s) != pathHealth {
+		return fmt.Errorf("%q: want a path such as /health, and not one of an API", s)
 	}
 	return nil
 }

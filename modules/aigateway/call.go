@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +56,7 @@ const (
 	stageWaiting stage = iota // nothing has been sent
 	stageBegun                // the header was written
 	stageFailed               // the failure was reported within the stream
+	stageTorn                 // the answer ends without its end
 )
 
 // call answers a request with one model call.
@@ -65,10 +67,19 @@ func (h *Handler) call(x *chat.Exchange, req *request, choice route.Choice) erro
 	if err := c.reserve(); err != nil {
 		return err
 	}
+	if before := x.Rec.BeforeCall; before != nil {
+		if err := before(); err != nil {
+			c.settle(err)
+			return err
+		}
+	}
 	var err error
-	if req.stream {
+	switch {
+	case req.relayTo != "":
+		err = c.relay()
+	case req.stream:
 		err = c.stream()
-	} else {
+	default:
 		err = c.document()
 	}
 	c.settle(err)
@@ -107,6 +118,9 @@ func (c *call) answered(err error) error {
 	if err == nil || c.stage == stageFailed {
 		return nil
 	}
+	if c.stage == stageTorn {
+		return http.ErrAbortHandler
+	}
 	c.x.SetHeader("X-Ai-Attempts", strconv.Itoa(c.info.Attempts))
 	return err
 }
@@ -115,15 +129,19 @@ func (c *call) answered(err error) error {
 func (c *call) providerRequest(target route.Target) *provider.Request {
 	rec := c.x.Rec
 	preq := &provider.Request{
-		Model:   target.Model,
-		Body:    c.req.body,
-		TraceID: rec.TraceID,
+		Model:      target.Model,
+		Body:       c.req.body,
+		Form:       c.req.form,
+		TraceID:    rec.TraceID,
+		Translated: rec.Translated || c.req.translated,
+		Dropped:    slices.Clone(c.req.dropped),
 		Labels: provider.Labels{
 			TenantID:  rec.TenantID(),
 			SessionID: rec.Session,
 			Route:     c.choice.Name,
 		},
 	}
+	c.throughDoor(preq, target)
 	if rec.User != record.Anonymous {
 		preq.Labels.UserID = rec.User
 	}

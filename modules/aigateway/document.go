@@ -20,7 +20,7 @@ func (c *call) document() error {
 	}
 	a.over(nil)
 	c.answers(a)
-	body := c.withUsage(a.document.Body)
+	body := c.documentOf(a.document)
 	c.begin()
 	h := c.x.W.Header()
 	h.Set("Content-Type", "application/json")
@@ -31,11 +31,24 @@ func (c *call) document() error {
 	return nil
 }
 
+// documentOf returns a document in the API that the client has asked.
+func (c *call) documentOf(d *provider.Completion) []byte {
+	switch {
+	case d.Native != nil:
+		return d.Native
+	case c.req.door != nil:
+		return c.req.door.Document(c.withUsage(d.Body))
+	}
+	return c.withUsage(d.Body)
+}
+
 // callDocument makes a call for a document. If a budget may have to end the
 // answer, the call is streamed and the document assembled here.
 func (a *attempt) callDocument() error {
 	var err error
 	switch {
+	case a.preq.Refused != nil:
+		err = a.preq.Refused
 	case a.c.req.operation == operationEmbeddings:
 		a.document, err = a.embed()
 	case !a.c.meter.hold.Bounded() && !slices.Contains(a.preq.Omit, "stream"):

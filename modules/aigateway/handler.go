@@ -26,8 +26,9 @@ func init() {
 const tenantNone = "none"
 
 // Handler is an OpenAI-compatible gateway. It serves /v1/chat/completions,
-// /v1/embeddings, /v1/models and /v1/health, and passes everything else on; what no
-// other handler answers under /v1 is a 404. It chooses a model, calls the model's
+// /v1/embeddings, /v1/models and /v1/health, passes some of OpenAI's other APIs
+// through, and passes everything else on; what no other handler answers under /v1 is
+// a 404. It chooses a model, calls the model's
 // provider and answers in OpenAI's format, whatever API the provider has.
 type Handler struct {
 	// The tenant of requests that did not pass tenant_resolve, or "none" to

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -8,6 +9,9 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/door/responses"
+	"github.com/caddy-chat/caddy-chat/modules/form"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -17,6 +21,24 @@ type request struct {
 	model        string
 	stream       bool
 	includeUsage bool
+
+	// door is the call of a client with another API, whose request body is a
+	// translation of; native is the request as it came. Both are nil for OpenAI's
+	// chat completions and embeddings.
+	door   door.Call
+	native *provider.Native
+
+	// form is the request in place of a body; nil for those with one.
+	form *form.Form
+
+	// translated says that the body was of another API, whose members dropped are left
+	// out of it.
+	translated bool
+	dropped    []string
+
+	// relayTo is OpenAI's path, behind its base URL, of a request whose answer
+	// passes through; empty for others.
+	relayTo string
 
 	// choices is n, the number of answers asked for; 1 by default.
 	choices int
@@ -33,6 +55,24 @@ type request struct {
 
 	// reasons says that the client asks for reasoning.
 	reasons bool
+}
+
+// sent returns the body as the client sent it.
+func (r *request) sent() []byte {
+	if r.native != nil {
+		return r.native.Body
+	}
+	return r.body
+}
+
+// sentHeader returns those headers that a provider may answer the body differently for.
+func (r *request) sentHeader() string {
+	if r.native == nil || len(r.native.Header) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	_ = r.native.Header.Write(&b) // in the order of their names; a Builder never fails
+	return b.String()
 }
 
 // readRequest reads the body and checks what the gateway uses and what no
@@ -58,6 +98,13 @@ func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 func parseRequest(body []byte) (*request, error) {
 	req := &request{body: body, operation: operationChat, choices: 1}
 	m, err := membersOf(body)
+	if err == nil && responses.Shaped(m.messages, m.input, m.tools) {
+		if req.body, req.dropped, err = responses.Completion(body); err != nil {
+			return nil, apierror.FromProvider(err)
+		}
+		req.translated = !m.messages.Exists()
+		m, err = membersOf(req.body)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +131,8 @@ func parseRequest(body []byte) (*request, error) {
 
 // members are the members of a body that the gateway reads.
 type members struct {
-	messages, tools, model, n      gjson.Result
+	messages, input                gjson.Result
+	tools, model, n                gjson.Result
 	stream, streamOptions          gjson.Result
 	maxTokens, maxCompletionTokens gjson.Result
 	reasons                        bool // a member asks for reasoning
@@ -96,6 +144,8 @@ func membersOf(body []byte) (m members, err error) {
 		switch name.Str {
 		case "messages":
 			m.messages = v
+		case "input":
+			m.input = v
 		case "tools":
 			m.tools = v
 		case "model":

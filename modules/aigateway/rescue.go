@@ -114,6 +114,9 @@ func (c *call) resume(place int, continued bool, begun string, body []byte) (sou
 	if err != nil {
 		return source{}, err
 	}
+	if a.preq.Native != nil {
+		a.preq.Native, a.preq.Translated = nil, true // what comes is compared with chat completions
+	}
 	s := c.out.sent.again(a)
 	if continued {
 		a.preq.Continue, a.preq.Body = begun, body

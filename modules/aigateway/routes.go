@@ -9,7 +9,10 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door/messages"
+	"github.com/caddy-chat/caddy-chat/modules/door/responses"
 	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 )
 
 // endpoint is one of the handler's routes.
@@ -24,19 +27,39 @@ const (
 )
 
 var endpoints = map[string]endpoint{
-	"/v1/chat/completions": {http.MethodPost, (*Handler).completions},
-	"/v1/embeddings":       {http.MethodPost, (*Handler).embeddings},
-	pathModels:             {http.MethodGet, (*Handler).models},
-	pathHealth:             {http.MethodGet, (*Handler).health},
+	sharedanswer.CompletionsPath: {http.MethodPost, (*Handler).completions},
+	"/v1/embeddings":             {http.MethodPost, (*Handler).embeddings},
+	"/v1/messages":               {http.MethodPost, through(messages.Door{})},
+	"/v1/responses":              {http.MethodPost, through(responses.Door{})},
+	"/v1/messages/count_tokens":  {http.MethodPost, (*Handler).countTokens},
+	"/v1/completions":            {http.MethodPost, (*Handler).relay},
+	"/v1/moderations":            {http.MethodPost, (*Handler).relay},
+	"/v1/rerank":                 {http.MethodPost, (*Handler).relay},
+	"/v1/images/generations":     {http.MethodPost, (*Handler).relay},
+	"/v1/audio/speech":           {http.MethodPost, (*Handler).relay},
+	"/v1/audio/transcriptions":   {http.MethodPost, (*Handler).relayForm},
+	"/v1/audio/translations":     {http.MethodPost, (*Handler).relayForm},
+	"/v1/images/edits":           {http.MethodPost, (*Handler).relayForm},
+	"/v1/images/variations":      {http.MethodPost, (*Handler).relayForm},
+	pathModels:                   {http.MethodGet, (*Handler).models},
+	pathHealth:                   {http.MethodGet, (*Handler).health},
+}
+
+// IsHealth implements chat.Gateway.
+func (h *Handler) IsHealth(path string) bool {
+	return path == pathHealth || h.HealthPath != "" && path == record.CleanPath(h.HealthPath)
 }
 
 // match returns the route of a clean path.
 func (h *Handler) match(path string) (endpoint, bool) {
-	if h.HealthPath != "" && path == record.CleanPath(h.HealthPath) {
+	if h.IsHealth(path) {
 		path = pathHealth
 	}
 	if strings.HasPrefix(path, pathModels+"/") {
 		return endpoint{http.MethodGet, (*Handler).model}, true
+	}
+	if _, ok := sharedanswer.TurnOf(path); ok {
+		return endpoint{http.MethodGet, (*Handler).resume}, true
 	}
 	e, ok := endpoints[path]
 	return e, ok

@@ -39,9 +39,9 @@ func begins(a *attempt, in chunks) (source, error) {
 			return s, err
 		}
 		c := *chunk
-		c.Raw = slices.Clone(chunk.Raw)
+		c.Raw, c.Native = slices.Clone(chunk.Raw), slices.Clone(chunk.Native)
 		s.head = append(s.head, &c)
-		if held += len(c.Raw); held > maxHeld {
+		if held += len(c.Raw) + len(c.Native); held > maxHeld {
 			break
 		}
 	}
@@ -115,7 +115,7 @@ func (c *call) pump(src *source) error {
 // interrupted flushes the chunks before err, and returns err. chunk was read but
 // not written; nil if reading failed.
 func (c *call) interrupted(chunk *provider.Chunk, err error) error {
-	if chunk != nil {
+	if chunk != nil && chunk.Native == nil {
 		c.out.shape(chunk.Raw)
 	}
 	_ = c.out.flush() // if the client is gone, this has cancelled the call
@@ -132,14 +132,20 @@ func (a *attempt) beforeRead() {
 }
 
 // cut ends a stream that failed. Once the answer has begun, it sends an error
-// frame without [DONE], so that the answer does not look complete. A provider
-// that began to answer has accepted the request, so a reason that blames the
-// request is not passed on.
+// frame without [DONE], so that the answer does not look complete.
 func (c *call) cut(err error) error {
-	err = c.failed(err)
 	if c.stage == stageWaiting {
-		return err
+		return c.failed(err)
 	}
+	e := c.reported(err)
+	c.out.fail(e)
+	return e
+}
+
+// reported returns the failure to be reported within a stream. A provider that began to
+// answer has accepted the request, so a reason that blames the request is not passed on.
+func (c *call) reported(err error) *apierror.Error {
+	err = c.failed(err)
 	e := apierror.From(err)
 	switch reasonOf(err) {
 	case provider.ReasonInvalid, provider.ReasonContextLength, provider.ReasonModel:
@@ -147,6 +153,5 @@ func (c *call) cut(err error) error {
 	}
 	c.x.Rec.ErrorCode = e.Code
 	c.stage = stageFailed
-	c.out.fail(e)
 	return e
 }

@@ -16,6 +16,10 @@ import (
 const (
 	operationChat       = "chat"
 	operationEmbeddings = "embeddings"
+	operationModeration = "moderation"
+	operationRerank     = "rerank"
+	operationText       = "text_completion"
+	operationGenerate   = "generate_content" // images and sound
 )
 
 // startSpan starts the span of an attempt, by OpenTelemetry's conventions for

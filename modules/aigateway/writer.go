@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -17,6 +18,7 @@ type chunkWriter struct {
 	c      *call
 	stream *chat.Stream
 	taker  chat.ChunkTaker // nil to write events
+	door   door.Stream     // writes the events of another API; nil for OpenAI's
 	buf    []byte          // events to be flushed
 	taken  bool            // the taker has chunks to be flushed
 
@@ -27,13 +29,27 @@ type chunkWriter struct {
 }
 
 func newChunkWriter(c *call) *chunkWriter {
+	var events door.Stream
+	if d := c.req.door; d != nil {
+		events = d.Stream()
+	}
 	return &chunkWriter{
 		c:      c,
-		stream: c.x.NewStream(c.ctx, chat.KeepAlive{Interval: time.Duration(c.h.KeepAlive)}),
+		stream: c.x.NewStream(c.ctx, c.h.keepAlive(c.req)),
+		door:   events,
 		// a second answer would interleave several choices in another way
 		sent:    sent{fixed: c.req.choices > 1 || !*c.h.Rescue},
 		choices: make(map[int64]bool, 1),
 	}
+}
+
+// keepAlive returns how the stream of an answer is kept alive.
+func (h *Handler) keepAlive(r *request) chat.KeepAlive {
+	k := chat.KeepAlive{Interval: time.Duration(h.KeepAlive)}
+	if r.door != nil {
+		k.Event = r.door.Ping()
+	}
+	return k
 }
 
 // write adds a chunk without its usage, which finish sends in a chunk of its
@@ -41,6 +57,9 @@ func newChunkWriter(c *call) *chunkWriter {
 func (w *chunkWriter) write(chunk *provider.Chunk) error {
 	w.begin()
 	w.sent.note(chunk)
+	if chunk.Native != nil {
+		return w.add(chunk) // it has its usage, and is no template
+	}
 	if chunk.Choices > 0 {
 		w.last = w.last[:0]
 	}
@@ -70,16 +89,20 @@ func (w *chunkWriter) begin() {
 	}
 	w.c.begin()
 	w.stream.Begin()
-	if k := w.c.x.ChunkTaker(); k != nil && k.TakesChunks() {
+	if k := w.c.x.ChunkTaker(); w.door == nil && k != nil && k.TakesChunks() {
 		w.taker = k
 	}
 }
 
 // add adds a chunk unchanged.
 func (w *chunkWriter) add(chunk *provider.Chunk) error {
-	if w.taker != nil {
+	switch {
+	case w.taker != nil:
 		w.taken = true
 		return w.fails(w.taker.TakeChunk(chunk))
+	case w.door != nil:
+		w.buf = w.door.Chunk(w.buf, chunk)
+		return nil
 	}
 	w.buf = sse.AppendEvent(w.buf, "", "", chunk.Raw)
 	return nil
@@ -130,6 +153,10 @@ func (w *chunkWriter) shape(raw []byte) {
 // finish sends the usage, if the client asked for it, and the end mark.
 func (w *chunkWriter) finish() error {
 	w.begin()
+	if w.door != nil {
+		w.buf = w.door.End(w.buf, w.c.used())
+		return w.flush()
+	}
 	if w.c.req.includeUsage {
 		usage := w.usage
 		if a := w.c.answering; a.carried > 0 || a.uncounted() > 0 || a.usage != nil && a.usage.Estimated {
@@ -174,8 +201,17 @@ func (w *chunkWriter) fail(e *apierror.Error) {
 		return
 	}
 	apierror.Log(w.c.h.log, w.c.x.Rec, e)
-	_ = w.stream.Send(apierror.OpenAIFrame(e, w.c.x.Rec.TraceID)) // the client may have gone
+	_ = w.stream.Send(w.frame(e)) // the client may have gone
 	w.stream.Stop()
+}
+
+// frame returns the events that report a failure.
+func (w *chunkWriter) frame(e *apierror.Error) []byte {
+	traceID := w.c.x.Rec.TraceID
+	if w.door == nil {
+		return apierror.OpenAIFrame(e, traceID)
+	}
+	return w.door.Fail(nil, apierror.FailureFor(w.c.req.door.API(), e, traceID))
 }
 
 func (w *chunkWriter) close() { w.stream.Close() }

@@ -15,6 +15,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -169,20 +171,22 @@ func write(w http.ResponseWriter, r *http.Request, rec *record.Record, e *Error)
 	if rec != nil {
 		traceID = rec.TraceID
 	}
-	return WriteJSON(w, e.Status, bodyOf(r, e, traceID))
+	status, body := shapeOf(r, e, traceID)
+	return WriteJSON(w, status, body)
 }
 
-// bodyOf returns the failure in the shape of the API that a client uses, by the
+// shapeOf returns the failure in the shape of the API that a client uses, by the
 // path that it asked for or by what handle_path has left of it.
-func bodyOf(r *http.Request, e *Error, traceID string) any {
-	asked, now := record.Path(originalRequest(r)), record.Path(r)
+func shapeOf(r *http.Request, e *Error, traceID string) (status int, body any) {
 	switch {
-	case isAnthropic(r, asked) || isAnthropic(r, now):
-		return anthropic(e, traceID)
-	case record.IsV1(asked) || record.IsV1(now):
-		return openAI(e, traceID)
+	case ForAnthropic(r) && e.Status == http.StatusServiceUnavailable:
+		return statusOverloaded, anthropic(e, traceID)
+	case ForAnthropic(r):
+		return e.Status, anthropic(e, traceID)
+	case record.IsV1(record.Path(originalRequest(r))), record.IsV1(record.Path(r)):
+		return e.Status, openAI(e, traceID)
 	default:
-		return failure{Error: detail{e.Code, e.Message}, TraceID: traceID}
+		return e.Status, failure{Error: detail{e.Code, e.Message}, TraceID: traceID}
 	}
 }
 
@@ -200,6 +204,15 @@ func openAI(e *Error, traceID string) any {
 func OpenAIFrame(e *Error, traceID string) []byte {
 	doc, _ := json.Marshal(openAI(e, traceID)) // cannot fail
 	return sse.AppendEvent(nil, "", "", doc)
+}
+
+// FailureFor returns a failure as the streams of an API report it.
+func FailureFor(api provider.API, e *Error, traceID string) door.Failure {
+	f := door.Failure{Type: openAIType(e), Code: cmp.Or(e.ProviderCode, e.Code), Message: e.Message, TraceID: traceID}
+	if api == provider.APIMessages {
+		f.Type = anthropicType(e)
+	}
+	return f
 }
 
 func openAIType(e *Error) string {

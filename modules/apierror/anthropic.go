@@ -3,6 +3,8 @@ package apierror
 import (
 	"net/http"
 	"strings"
+
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 type anthropicFailure struct {
@@ -23,10 +25,18 @@ const headerAnthropic = "Anthropic-Version"
 // that OpenAI's API has too.
 func SpeaksAnthropic(r *http.Request) bool { return r.Header.Get(headerAnthropic) != "" }
 
-// isAnthropic reports whether a request for a path is one of Anthropic's API.
+// ForAnthropic reports whether a request is one of Anthropic's API, by the path that
+// the client asked for or by what handle_path has left of it.
+func ForAnthropic(r *http.Request) bool {
+	return isAnthropic(r, record.Path(originalRequest(r))) || isAnthropic(r, record.Path(r))
+}
+
 func isAnthropic(r *http.Request, path string) bool {
 	return below(path, "/v1/messages") || below(path, "/v1/models") && SpeaksAnthropic(r)
 }
+
+// statusOverloaded is what Anthropic's API answers when it is overloaded.
+const statusOverloaded = 529
 
 func below(path, route string) bool {
 	return path == route || strings.HasPrefix(path, route+"/")

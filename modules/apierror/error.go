@@ -182,6 +182,11 @@ func NotFound() *Error {
 	return &Error{Status: http.StatusNotFound, Code: "not_found", Message: "There is nothing at this path"}
 }
 
+// ResponseNotFound is a response of the Responses API that is not kept.
+func ResponseNotFound() *Error {
+	return &Error{Status: http.StatusNotFound, Code: "not_found", Message: "There is no such response"}
+}
+
 // MethodNotAllowed is a method that a route does not support.
 func MethodNotAllowed(allow string) *Error {
 	return &Error{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "Use " + allow, Allow: allow}
@@ -207,6 +212,13 @@ func FieldTooLarge(field string, limit int64) *Error {
 // UnsupportedMediaType is a body that is not JSON.
 func UnsupportedMediaType() *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Send the body as Content-Type: application/json"}
+}
+
+// NotAForm is a body that is not a form where one is wanted.
+func NotAForm() *Error {
+	e := UnsupportedMediaType()
+	e.Message = "Send the body as Content-Type: multipart/form-data"
+	return e
 }
 
 // CompressedBody is a body that is compressed.

@@ -39,10 +39,13 @@ type account struct {
 	period string       // empty for a window
 	ends   time.Time    // of the period
 	held   store.Amount // by the call
+	left   store.Amount // beside what is used and held, when the ledger was last asked
 	ledger store.Budget // without what is wanted
 }
 
 func (a *account) isWindow() bool { return a.ledger.Window > 0 }
+
+func (a *account) isMoney() bool { return a.unit == tenant.UnitUSD }
 
 // accountsOf are the counters of a call that begins now. Where two of them
 // are the same, the smaller limit counts.
@@ -95,7 +98,7 @@ func budgetAccount(b tenant.Budget, now time.Time) account {
 
 // amount is what a usage is in the account's unit.
 func (a *account) amount(p price.Price, u provider.Usage) store.Amount {
-	if a.unit == tenant.UnitUSD {
+	if a.isMoney() {
 		return micros(p.Cost(u))
 	}
 	return store.Amount(u.Total())

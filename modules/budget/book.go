@@ -100,7 +100,7 @@ func (b *Book) Open(ctx context.Context, ledger store.Ledger, a Admission) (*Hol
 	}
 	h := &Hold{
 		book: b, ledger: ledger, id: a.ID, model: a.Model, outputCap: a.OutputCap, noOutput: a.NoOutput,
-		accounts: accounts, price: a.Price,
+		accounts: accounts, price: a.Price, margin: leastStep / 4,
 		expect: provider.Usage{Input: a.Input, Output: a.OutputCap},
 	}
 	if a.Tenant != nil {

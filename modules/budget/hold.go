@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/price"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
-	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
 // Hold is what one call has reserved. All its methods may be called on nil,
@@ -41,6 +41,10 @@ type Hold struct {
 	renewal *time.Timer     // set off when the lease is to be renewed
 	wakesAt time.Time       // when renewal goes off, zero where it is not running
 	keep    context.Context // Keep's, nil before it
+
+	// margin is how many tokens before the end of what is held it grows, so
+	// that a ledger that fails for a moment does not end the answer.
+	margin int64
 
 	// tight says that there was no room for a whole step: what is held is
 	// used up before the ledger is asked again.
@@ -100,9 +104,11 @@ func (h *Hold) Used(ctx context.Context, u provider.Usage) error {
 		return nil
 	}
 	wants := h.kept(now)
+	step := h.step(u)
 	for i := range h.accounts {
-		wants[i] = max(wants[i], h.accounts[i].amount(h.price, h.ahead(u, step(u))))
+		wants[i] = max(wants[i], h.accounts[i].amount(h.price, h.ahead(u, step)))
 	}
+	h.margin = step / 4
 	if err := h.growTo(ctx, now, wants); err != nil {
 		if h.short(u) != nil || !now.Before(h.until) {
 			return fmt.Errorf("growing a reservation: %w", err)
@@ -127,13 +133,36 @@ func (h *Hold) let(u provider.Usage) {
 
 // hasRoom says whether a figure needs no growth.
 func (h *Hold) hasRoom(u provider.Usage) bool {
-	return h.short(u) == nil && (h.tight || h.short(h.ahead(u, step(u)/2)) == nil)
+	return h.short(u) == nil && (h.tight || h.short(h.ahead(u, h.margin)) == nil)
 }
 
-// step is by how many tokens a hold grows: more for a long answer, so that
-// it takes few steps, and few at first, so that a short one holds little in
-// vain.
-func step(u provider.Usage) int64 { return min(max(u.Output/4, 32), 1024) }
+const (
+	leastStep = 64
+	mostStep  = 2048
+)
+
+// step is by how many tokens a hold grows: by as many as the answer has, so
+// that a long one takes few steps and a short one holds little in vain. Where
+// little was left when the ledger was last asked the steps are small, since
+// other calls need the room.
+func (h *Hold) step(u provider.Usage) int64 {
+	n := min(max(u.Output, leastStep), mostStep)
+	for n > leastStep && h.crowds(h.ahead(u, n)) {
+		n /= 2
+	}
+	return max(n, leastStep)
+}
+
+// crowds says whether growing to a usage takes more than a sixteenth of what
+// a budget had left.
+func (h *Hold) crowds(u provider.Usage) bool {
+	for i := range h.accounts {
+		if a := &h.accounts[i]; !a.isWindow() && a.amount(h.price, u)-a.held > a.left/16 {
+			return true
+		}
+	}
+	return false
+}
 
 // ahead is a usage with so much more output, but no more than the call may
 // have: others need the room.
@@ -222,7 +251,9 @@ func (h *Hold) reserve(ctx context.Context, now time.Time, wants, limits []store
 		return balances, err
 	}
 	for i := range h.accounts {
-		h.accounts[i].held = wants[i]
+		a := &h.accounts[i]
+		a.held = wants[i]
+		a.left = a.ledger.Limit - balances[i].Used - balances[i].Held
 	}
 	h.renewAt, h.until = now.Add(renewAfter), now.Add(lease)
 	return balances, nil
@@ -301,12 +332,15 @@ func (h *Hold) Reprice(ctx context.Context, p price.Price) error {
 		return nil
 	}
 	now, old := time.Now(), h.price
+	if p == old && now.Before(h.renewAt) || !slices.ContainsFunc(h.accounts, func(a account) bool { return a.isMoney() }) {
+		return nil // as for the first target, whose price was reserved for
+	}
 	h.covered.Store(nil)
 	h.used.Output = h.output.Load()
 	h.price = p
 	wants, least := h.kept(now), h.kept(now)
 	for i := range h.accounts {
-		if a := &h.accounts[i]; a.unit == tenant.UnitUSD {
+		if a := &h.accounts[i]; a.isMoney() {
 			wants[i] = max(a.first(p, h.expect), a.amount(p, h.used))
 			least[i] = max(a.first(p, h.least), a.amount(p, h.used))
 		}

@@ -27,12 +27,23 @@ func TestUsed(t *testing.T) {
 				t.Fatalf("%d are used and %d held", 10+2*out, b.Held)
 			}
 		}
-		if n := d.ledger.asked("reserve"); n > 100 {
+		if n := d.ledger.asked("reserve"); n > 14 {
 			t.Errorf("10,000 tokens took %d calls of the ledger", n)
 		}
 		d.settle(h, tokens(10, 9999))
 		d.want(dayKey, 10_009, 0)
 		d.want(usdKey, 20_008, 0)
+	})
+	in(t, "the less is left, the less is held ahead", func(t *testing.T) {
+		d := newDesk(t, "20000 tokens/day")
+		h := d.mustOpen(0, 0)
+		for out := range int64(19_000) {
+			must(t, h.Used(t.Context(), tokens(0, out)))
+			ahead := d.ledger.of(dayKey).Held - store.Amount(out)
+			if left := 20_000 - store.Amount(out); out > 1000 && ahead > max(left/8, leastStep) {
+				t.Fatalf("%d are held in vain where %d are left", ahead, left)
+			}
+		}
 	})
 	in(t, "no more is held than the cap allows", func(t *testing.T) {
 		d := newDesk(t, "100000 tokens/day")
@@ -301,6 +312,16 @@ func TestReprice(t *testing.T) {
 		}
 		must(t, h.Reprice(t.Context(), dear))
 		d.want(usdKey, 0, 21_000)
+	})
+	in(t, "a target that costs the same needs nothing of the ledger", func(t *testing.T) {
+		d := newDesk(t, "0.01 usd/day")
+		h := d.mustOpen(100, 200)
+		must(t, h.Reprice(t.Context(), h.price))
+		d.acme = acme(t, "1000 tokens/day") // costs nothing in tokens
+		must(t, d.mustOpen(100, 200).Reprice(t.Context(), dear))
+		if n := d.ledger.asked("reserve"); n != 2 {
+			t.Errorf("two calls took %d reservations", n)
+		}
 	})
 	in(t, "what does not fit changes nothing", func(t *testing.T) {
 		d := newDesk(t, "0.001 usd/day")

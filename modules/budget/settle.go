@@ -8,7 +8,6 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
-	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
 // Receipt is what a settled call did to its tenant's budgets.
@@ -90,7 +89,7 @@ func (h *Hold) spent(u provider.Usage, costUSD float64) []store.Amount {
 	list := make([]store.Amount, len(h.accounts))
 	for i, a := range h.accounts {
 		list[i] = store.Amount(u.Total())
-		if a.unit == tenant.UnitUSD {
+		if a.isMoney() {
 			list[i] = micros(costUSD)
 		}
 	}

@@ -57,6 +57,7 @@ type App struct {
 	replaced bool                       // guarded by the tracker
 
 	gateways     []Gateway // noted while the configuration is provisioned
+	sessions     []string  // their paths, noted as well
 	warnNames    sync.Once
 	warnNoTenant sync.Once
 	warned       sync.Map

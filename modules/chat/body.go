@@ -21,31 +21,37 @@ const DefaultReadTimeout = 30 * time.Second
 // readers see the same members, whichever duplicate they would pick. It waits no
 // longer than timeout for the whole of it. Errors are *apierror.Error.
 func (x *Exchange) ReadBody(limit int64, timeout time.Duration) ([]byte, error) {
-	if b, ok := x.R.Body.(*checkedBody); ok && int64(len(b.all)) <= limit {
-		return b.all, nil
-	}
-	enter := record.OpenGates(x.R)
-	if err := checkHeader(x.R); err != nil {
-		return nil, err
-	}
-	if x.R.ContentLength > limit {
-		return nil, apierror.PayloadTooLarge(limit)
-	}
-	x.Rec.BodyRead = true
-	body, err := x.readAll(limit, timeout)
+	body, gates, err := x.ReadGated(limit, timeout)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkObject(body); err != nil {
-		return nil, err
+	return body, gates.Enter()
+}
+
+// ReadGated is ReadBody for a caller that passes the body's gates itself.
+func (x *Exchange) ReadGated(limit int64, timeout time.Duration) ([]byte, record.Gates, error) {
+	if b, ok := x.R.Body.(*checkedBody); ok && int64(len(b.all)) <= limit {
+		return b.all, nil, nil
 	}
-	return body, enter()
+	gates := record.OpenGates(x.R)
+	if err := checkHeader(x.R); err != nil {
+		return nil, nil, err
+	}
+	if x.R.ContentLength > limit {
+		return nil, nil, apierror.PayloadTooLarge(limit)
+	}
+	x.Rec.BodyRead = true
+	body, err := x.readAll(limit, timeout)
+	if err == nil {
+		err = checkObject(body)
+	}
+	return body, gates, err
 }
 
 // checkHeader refuses a body that cannot be JSON before it is read.
 func checkHeader(r *http.Request) error {
-	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return apierror.CompressedBody()
+	if err := checkCoding(r); err != nil {
+		return err
 	}
 	if r.ContentLength == 0 {
 		return apierror.BadJSON("it is empty")
@@ -56,13 +62,15 @@ func checkHeader(r *http.Request) error {
 	return nil
 }
 
-func (x *Exchange) readAll(limit int64, timeout time.Duration) ([]byte, error) {
-	// Not every connection has deadlines. Without one Caddy's own idle timeout
-	// is left.
-	rc := http.NewResponseController(x.W)
-	if rc.SetReadDeadline(time.Now().Add(timeout)) == nil {
-		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+func checkCoding(r *http.Request) error {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return apierror.CompressedBody()
 	}
+	return nil
+}
+
+func (x *Exchange) readAll(limit int64, timeout time.Duration) ([]byte, error) {
+	defer x.readWithin(timeout)()
 	var buf bytes.Buffer
 	if n := x.R.ContentLength; n > 0 {
 		buf.Grow(int(min(n, maxAhead)) + bytes.MinRead)
@@ -74,6 +82,16 @@ func (x *Exchange) readAll(limit int64, timeout time.Duration) ([]byte, error) {
 		return nil, apierror.PayloadTooLarge(limit)
 	}
 	return buf.Bytes(), nil
+}
+
+// readWithin bounds how long the body is waited for, until end is called. Not every
+// connection has deadlines. Without one Caddy's own idle timeout is left.
+func (x *Exchange) readWithin(timeout time.Duration) (end func()) {
+	rc := http.NewResponseController(x.W)
+	if rc.SetReadDeadline(time.Now().Add(timeout)) != nil {
+		return func() {}
+	}
+	return func() { _ = rc.SetReadDeadline(time.Time{}) }
 }
 
 // checkedBody is a body that needs no check by ReadBody.

@@ -50,13 +50,13 @@ func TestReadBodyLength(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{}`))
 	r.Header.Set("Content-Type", "application/json")
 	r.ContentLength = 1 << 40
-	n := testing.AllocsPerRun(1, func() {
+	n := testing.AllocsPerRun(100, func() {
 		r.Body = io.NopCloser(strings.NewReader(`{}`))
 		if _, err := read(r, 1<<41); err != nil {
 			t.Fatal(err)
 		}
 	})
-	if n > 20 {
+	if n > 40 { // the race detector has some of its own
 		t.Errorf("%v allocations", n)
 	}
 }

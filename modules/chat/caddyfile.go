@@ -64,9 +64,13 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	seen := seenTenants{names: make(map[string]seenTenant)}
+	once := make(advice.Once)
 	for d.NextBlock(0) {
 		switch d.Val() {
 		case "store":
+			if err := once.Add(d); err != nil {
+				return err
+			}
 			if err := a.unmarshalStore(d); err != nil {
 				return err
 			}
@@ -83,6 +87,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			a.Tenants = append(a.Tenants, globs...)
 		case "budget_warnings":
+			if err := once.Add(d); err != nil {
+				return err
+			}
 			if err := a.unmarshalBudgetWarnings(d); err != nil {
 				return err
 			}
@@ -94,9 +101,6 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
-	if a.StoreRaw != nil {
-		return d.Err("store may stand once")
-	}
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
@@ -125,9 +129,6 @@ func storeNames() []string {
 }
 
 func (a *App) unmarshalBudgetWarnings(d *caddyfile.Dispenser) error {
-	if a.BudgetWarnings != nil {
-		return d.Err("budget_warnings may stand once")
-	}
 	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return d.ArgErr()
@@ -175,10 +176,15 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen *seenTenants) (*TenantConfig, 
 		return nil, err
 	}
 	model := *d // moves to the option, which may come before models
+	once := make(advice.Once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if !slices.Contains(tenantOptions, name) {
 			return nil, d.Errf("tenant %s: %s: unrecognized subdirective, want one of: %s%s", c.ID, name, strings.Join(tenantOptions, ", "), advice.Nearest(name, tenantOptions...))
+		}
+		switch name {
+		case "model", "system", "retention", "max_messages":
+			once.Warn(d)
 		}
 		args := d.RemainingArgs()
 		if len(args) == 0 {

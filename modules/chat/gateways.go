@@ -1,10 +1,13 @@
 package chat
 
 import (
+	"net/http"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
 
@@ -12,6 +15,9 @@ import (
 type Gateway interface {
 	HasModel(name string) bool
 	HasProvider(name string) bool
+
+	// IsHealth reports whether a clean path is that of its health.
+	IsHealth(path string) bool
 }
 
 // NoteGateway notes a gateway that was provisioned.
@@ -48,6 +54,36 @@ func (a *App) warnOfNames() {
 	if given > maxNameWarnings {
 		a.log.Warn("more tenants name models or providers that no ai_gateway has", zap.Int("more", given-maxNameWarnings))
 	}
+}
+
+// AsksHealth reports whether a request asks for a gateway's health, which says that the
+// store fails.
+func (a *App) AsksHealth(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	path := record.Path(r)
+	return a.anyGateway(func(g Gateway) bool { return g.IsHealth(path) })
+}
+
+// NoteSessions notes the path of a chat_session that was provisioned.
+func (a *App) NoteSessions(path string) { a.sessions = append(a.sessions, path) }
+
+// CallsNoModel reports whether a request only reads, follows, cancels or deletes what a
+// gateway or a chat_session has.
+func (a *App) CallsNoModel(r *http.Request) bool {
+	path := record.Path(r)
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete:
+	case http.MethodPost:
+		if !strings.HasSuffix(path, "/cancel") {
+			return false
+		}
+	default:
+		return false
+	}
+	below := func(root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
+	return len(a.gateways)+len(a.sessions) > 0 && below("/v1") || slices.ContainsFunc(a.sessions, below)
 }
 
 func (a *App) anyGateway(has func(Gateway) bool) bool { return slices.ContainsFunc(a.gateways, has) }

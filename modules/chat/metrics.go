@@ -191,7 +191,7 @@ func (a *App) Called(tenant, model, code string, c record.Call, took time.Durati
 			return m.firstToken.WithLabelValues(tenant, model, c.Provider)
 		}).Observe(c.TTFT.Seconds())
 	}
-	for i, n := range [...]int64{c.Usage.Input, c.Usage.Output, c.Usage.Cached, c.Usage.Reasoning} {
+	for i, n := range [...]int64{c.Usage.Input, c.Usage.Output, c.Usage.Cached, c.Usage.Written, c.Usage.Reasoning} {
 		if n > 0 {
 			s.tokens[i].get(func() prometheus.Counter {
 				return m.tokens.WithLabelValues(tenant, model, c.Provider, tokenTypes[i])

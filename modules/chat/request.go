@@ -29,8 +29,11 @@ func (a *App) Enter(w http.ResponseWriter, r *http.Request) (x *Exchange, done f
 	rec := record.Begin(r)
 	rec.SetHeader(w, record.HeaderTrace, rec.TraceID)
 	r.Header.Set(record.HeaderTrace, rec.TraceID)
-	if record.IsV1(record.Path(r)) {
-		// where OpenAI's clients look for it
+	// where the clients of the APIs look for it
+	switch {
+	case apierror.ForAnthropic(r):
+		rec.SetHeader(w, "Request-Id", rec.TraceID)
+	case record.IsV1(record.Path(r)):
 		rec.SetHeader(w, "X-Request-Id", rec.TraceID)
 	}
 	e := &entered{wrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}

@@ -82,7 +82,7 @@ type callSeries struct {
 	cost       lazy[prometheus.Counter]
 }
 
-var tokenTypes = [...]string{"input", "output", "cached", "reasoning"}
+var tokenTypes = [...]string{"input", "output", "cached", "written", "reasoning"}
 
 // addSeries sets up the children of what every request counts.
 func (m *metrics) addSeries() {

@@ -24,9 +24,10 @@ type Stream struct {
 	unhook func() // undoes CutShort
 }
 
-// KeepAlive says when a silent stream sends a comment.
+// KeepAlive says when a silent stream sends a sign of life.
 type KeepAlive struct {
 	Interval time.Duration // 0 sends none
+	Event    []byte        // what is sent; nil for a comment
 
 	// Begins lets a keep-alive begin the answer, after which the handler must
 	// report failures as events. Otherwise keep-alives wait for the first event.
@@ -43,11 +44,15 @@ func (x *Exchange) NewStream(ctx context.Context, k KeepAlive) *Stream {
 		return s
 	}
 	s.unhook = CutShort(ctx, x.W, x.R)
+	event := k.Event
+	if event == nil {
+		event = keepAliveComment
+	}
 	s.beats = sse.NewHeartbeat(k.Interval, func() error {
 		if !s.begun && !k.Begins {
 			return nil
 		}
-		return s.write(keepAliveComment)
+		return s.write(event)
 	})
 	return s
 }
@@ -98,7 +103,9 @@ func (s *Stream) begin() {
 	}
 	h := s.x.W.Header()
 	maps.Copy(h, s.header)
-	h.Set("Content-Type", sse.MediaType)
+	if !sse.IsStream(h) { // else as a next handler has set it, such as with a charset
+		h.Set("Content-Type", sse.MediaType)
+	}
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Accel-Buffering", "no")
 	h.Del("Content-Length")

@@ -42,6 +42,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
+	once := make(advice.Once)
 	for d.NextBlock(0) {
 		var err error
 		switch d.Val() {
@@ -54,8 +55,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "concurrent":
 			err = addRule(d, "concurrent", &h.Concurrent, d.RemainingArgs(), false)
 		case "on_store_error":
-			err = h.unmarshalOnStoreError(d)
+			if err = once.Add(d); err == nil {
+				err = h.unmarshalOnStoreError(d)
+			}
 		case "tenant":
+			once.Warn(d)
 			if !d.AllArgs(&h.Tenant) {
 				err = d.ArgErr()
 			}

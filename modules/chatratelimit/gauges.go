@@ -49,11 +49,16 @@ type gauges struct {
 }
 
 // gaugesFor makes one take of each scope of the plan, so that a request is
-// granted or refused as a whole. prefix sets the keys apart.
-func gaugesFor(r *http.Request, rec *record.Record, p *plan, prefix string) *gauges {
+// granted or refused as a whole. prefix sets the keys apart, and slots says whether the
+// request takes any.
+func gaugesFor(r *http.Request, rec *record.Record, p *plan, prefix string, slots bool) *gauges {
 	g := &gauges{plan: p, takes: make([]store.Take, len(p.takes))}
+	later := bodyToCome(r)
 	for i, t := range p.takes {
-		g.takes[i] = store.Take{Key: prefix + scopeKey(r, rec, t.scope), Windows: t.windows, Slots: t.slots}
+		g.takes[i] = store.Take{Key: prefix + scopeKey(r, rec, t.scope), Windows: t.windows, Later: later}
+		if slots {
+			g.takes[i].Slots = t.slots
+		}
 	}
 	if p.tokens == 0 {
 		return g
@@ -107,40 +112,24 @@ func addressKey(ip string) string {
 	return prefix.String()
 }
 
-// closed lets nothing through, and with it no other take of its request.
-var closed = store.Take{Key: "closed", Windows: []store.Window{{Limit: 0, Length: time.Second}}}
-
 // ask counts the request, unless a token window has nothing left. The tokens
 // themselves are counted by the handler that makes the model call.
 func (g *gauges) ask(ctx context.Context, s store.Store, tenantID string) (granted bool, err error) {
-	takes := g.takes
-	if len(g.tokens) > 0 {
-		budgets := make([]store.Budget, len(g.tokens))
-		for i, w := range g.tokens {
-			budgets[i] = w.Budget()
-			budgets[i].Want = 1
-		}
-		if g.spent, err = s.Balances(ctx, tenantID, budgets); err != nil {
-			return false, err
-		}
-		if g.spentUp() {
-			takes = append(slices.Clip(takes), closed)
-		}
+	if len(g.tokens) == 0 {
+		g.results, granted, err = s.Take(ctx, tenantID, g.takes)
+		return granted, err
 	}
-	g.results, granted, err = s.Take(ctx, tenantID, takes)
+	budgets := make([]store.Budget, len(g.tokens))
+	for i, w := range g.tokens {
+		budgets[i] = w.Budget()
+		budgets[i].Want = 1
+	}
+	g.results, g.spent, granted, err = s.TakeWithin(ctx, tenantID, g.takes, budgets)
 	return granted, err
 }
 
-func (g *gauges) spentUp() bool {
-	for i := range g.plan.windows {
-		if w := &g.plan.windows[i]; w.isTokens() && g.state(w).Remaining == 0 {
-			return true
-		}
-	}
-	return false
-}
-
-func (g *gauges) holdsSlots() bool {
+// asksSlots says whether the request holds slots, now or when its body is there.
+func (g *gauges) asksSlots() bool {
 	return slices.ContainsFunc(g.takes, func(t store.Take) bool { return t.Slots > 0 })
 }
 

@@ -47,8 +47,9 @@ type Handler struct {
 	// nothing else. Default: none.
 	Tokens []string `json:"tokens,omitempty"`
 
-	// How many requests may run at once, such as "10" or "50 per tenant".
-	// Default: any number.
+	// How many requests may run at once, such as "10" or "50 per tenant". Those
+	// that read, follow, cancel or delete what there is do not count. Default: any
+	// number.
 	Concurrent []string `json:"concurrent,omitempty"`
 
 	// What happens to a request while the store cannot be asked: deny or
@@ -132,7 +133,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	g := h.gauges(r, rec)
 	release, granted, err := h.take(r, rec.Tenant.ID, g)
 	if err != nil {
-		if err := h.withoutStore(err); err != nil {
+		if err := h.withoutStore(err); err != nil && !h.app.AsksHealth(r) {
 			return apierror.Answer(h.log, w, r, err)
 		}
 		return next.ServeHTTP(w, r)
@@ -152,10 +153,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // to it: no request counts twice.
 func (h *Handler) gauges(r *http.Request, rec *record.Record) *gauges {
 	rec.Limiters++
+	slots := !h.app.CallsNoModel(r) // who has none left may still follow and cancel what holds them
 	if rec.Limiters == 1 {
-		return gaugesFor(r, rec, h.plans.of(rec.Tenant, h.rules), "")
+		return gaugesFor(r, rec, h.plans.of(rec.Tenant, h.rules), "", slots)
 	}
-	return gaugesFor(r, rec, h.plans.own, strconv.Itoa(rec.Limiters)+":")
+	return gaugesFor(r, rec, h.plans.own, strconv.Itoa(rec.Limiters)+":", slots)
 }
 
 // take counts the request. The release of a refused one does nothing.
@@ -168,16 +170,12 @@ func (h *Handler) take(r *http.Request, tenantID string, g *gauges) (release fun
 		endLease()
 		return nil, false, err
 	}
-	if !granted || !g.holdsSlots() {
+	if !granted || !g.asksSlots() {
 		endLease()
 		return func() {}, granted, nil
 	}
-	sl := h.newSlots(r.Context(), s, tenantID, g.takes)
-	sl.awaitBody(r)
-	return func() {
-		sl.end()
-		endLease()
-	}, true, nil
+	sl := h.newSlots(r, s, endLease, tenantID, g.takes)
+	return sl.Stay(), true, nil
 }
 
 // withoutStore returns what a request is answered for which the store could not be

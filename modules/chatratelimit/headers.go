@@ -26,23 +26,60 @@ func (g *gauges) setHeaders(w http.ResponseWriter, r *http.Request, rec *record.
 	if !record.IsV1(record.Path(r)) {
 		return
 	}
-	if tight := g.tightestOf(false); tight != nil {
-		s := g.state(tight)
-		rec.SetHeader(w, "X-Ratelimit-Limit-Requests", tight.limit)
-		rec.SetHeader(w, "X-Ratelimit-Remaining-Requests", strconv.FormatInt(s.Remaining, 10))
-		rec.SetHeader(w, "X-Ratelimit-Reset-Requests", untilReset(s, now))
+	names := &openAINames
+	if apierror.ForAnthropic(r) {
+		names = &anthropicNames
 	}
-	if tight := g.tightestOf(true); tight != nil {
-		s := g.state(tight)
-		rec.SetHeader(w, "X-Ratelimit-Limit-Tokens", tight.limit)
-		rec.SetHeader(w, "X-Ratelimit-Remaining-Tokens", strconv.FormatInt(s.Remaining, 10))
-		rec.SetHeader(w, "X-Ratelimit-Reset-Tokens", untilReset(s, now))
+	for _, tokens := range [...]bool{false, true} {
+		if tight := g.tightestOf(tokens); tight != nil {
+			names.of(tokens).set(w, rec, tight.limit, g.state(tight), now)
+		}
 	}
 }
 
+// apiNames are the headers by which an API tells a client its limits, and how it writes
+// when a window is free again.
+type apiNames struct {
+	requests, tokens windowNames
+}
+
+type windowNames struct {
+	limit, remaining, reset string
+	until                   func(reset, now time.Time) string
+}
+
+var (
+	openAINames = apiNames{
+		windowNames{"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests", untilReset},
+		windowNames{"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens", untilReset},
+	}
+	anthropicNames = apiNames{
+		windowNames{"Anthropic-Ratelimit-Requests-Limit", "Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Requests-Reset", timeOfReset},
+		windowNames{"Anthropic-Ratelimit-Tokens-Limit", "Anthropic-Ratelimit-Tokens-Remaining", "Anthropic-Ratelimit-Tokens-Reset", timeOfReset},
+	}
+)
+
+func (n *apiNames) of(tokens bool) *windowNames {
+	if tokens {
+		return &n.tokens
+	}
+	return &n.requests
+}
+
+func (n *windowNames) set(w http.ResponseWriter, rec *record.Record, limit string, s store.WindowState, now time.Time) {
+	rec.SetHeader(w, n.limit, limit)
+	rec.SetHeader(w, n.remaining, strconv.FormatInt(s.Remaining, 10))
+	rec.SetHeader(w, n.reset, n.until(s.Reset, now))
+}
+
 // untilReset is how OpenAI writes when a window is free again.
-func untilReset(s store.WindowState, now time.Time) string {
-	return max(s.Reset.Sub(now), 0).Round(time.Millisecond).String()
+func untilReset(reset, now time.Time) string {
+	return max(reset.Sub(now), 0).Round(time.Millisecond).String()
+}
+
+// timeOfReset is how Anthropic writes it: in whole seconds, and never too early.
+func timeOfReset(reset, _ time.Time) string {
+	return reset.Add(time.Second - 1).UTC().Truncate(time.Second).Format(time.RFC3339)
 }
 
 // setSlotHeaders describes a limit on concurrent requests, for want of any

@@ -47,7 +47,7 @@ func arrive(t *testing.T, s store.Store, user string, l tenant.Limits) (g *gauge
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, make(map[string]any)))
 	rec := record.Begin(r)
 	rec.User = user
-	g = gaugesFor(r, rec, newPlan(l), "")
+	g = gaugesFor(r, rec, newPlan(l), "", true)
 	granted, err := g.ask(t.Context(), s, "acme")
 	if err != nil {
 		t.Fatal(err)

@@ -50,6 +50,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	once := make(advice.Once)
 	for d.NextBlock(0) {
 		name := d.Val()
 		setters := h.setters()
@@ -58,6 +59,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			names := slices.Sorted(maps.Keys(setters))
 			return d.Errf("unrecognized subdirective '%s', want one of: %s%s", name, strings.Join(names, ", "), advice.Nearest(name, names...))
 		}
+		once.Warn(d)
 		var value string
 		if !d.AllArgs(&value) {
 			return d.ArgErr()

@@ -7,7 +7,7 @@ func (h *Handler) cancel(x *chat.Exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
 	}
-	running, err := x.Store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x))
+	running, err := x.Store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), "")
 	if err != nil {
 		return h.storeError("cancel", err)
 	}

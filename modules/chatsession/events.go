@@ -1,6 +1,7 @@
 package chatsession
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"time"
@@ -8,14 +9,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
 // The kinds of a turn's events. The data of a text event is the bare text, that
-// of the others JSON.
+// of an error and of the end JSON.
 const (
 	eventText  = 't'
+	eventRaw   = 'r' // of a stream under /v1: as its client gets it, without the id
 	eventError = 'e'
 	eventDone  = 'd'
 )
@@ -25,6 +28,8 @@ const (
 type eventStream struct {
 	*chat.Stream
 	x      *chat.Exchange
+	v1     bool // the client gets the events of /v1, and of one turn alone
+	chunks chunkReader
 	id     []byte // the turn's id and a colon
 	events []byte // scratch
 	data   []byte // scratch
@@ -52,18 +57,27 @@ func (s *eventStream) of(turn string) { s.id = append(append(s.id[:0], turn...),
 // send writes events with one write and one flush. It ignores errors, because
 // the turn may continue without its client.
 func (s *eventStream) send(events ...store.Event) {
-	s.Begin()
-	if s.x.ClientGone() {
-		return
-	}
 	s.events = sse.Reuse(s.events)
 	for _, ev := range events {
 		s.events = s.append(s.events, ev)
+	}
+	if s.v1 && len(s.events) == 0 {
+		return
+	}
+	s.Begin()
+	if s.x.ClientGone() {
+		return
 	}
 	_ = s.Send(s.events)
 }
 
 func (s *eventStream) append(dst []byte, ev store.Event) []byte {
+	if s.v1 {
+		if ev.Kind != eventRaw {
+			return dst
+		}
+		return append(appendID(dst, s.id, ev.N), ev.Data...)
+	}
 	name := ""
 	data := ev.Data
 	switch ev.Kind {
@@ -71,15 +85,60 @@ func (s *eventStream) append(dst []byte, ev store.Event) []byte {
 		name = "error"
 	case eventDone:
 		name = "done"
+	case eventRaw:
+		text := s.chunks.text(ev.Data)
+		if text == "" {
+			return dst
+		}
+		data = s.piece([]byte(text))
 	default:
-		s.data = append(sse.Reuse(s.data), s.prefix...)
-		s.data, _ = jsontext.AppendQuote(s.data, ev.Data) // invalid UTF-8 is replaced
-		s.data = append(s.data, s.suffix...)
-		data = s.data
+		data = s.piece(ev.Data)
 	}
-	dst = append(append(dst, "id: "...), s.id...)
-	dst = append(strconv.AppendInt(dst, int64(ev.N), 10), '\n')
-	return sse.AppendEvent(dst, "", name, data)
+	return sse.AppendEvent(appendID(dst, s.id, ev.N), "", name, data)
+}
+
+// piece returns the data of a piece of text. It is valid until the next call.
+func (s *eventStream) piece(text []byte) []byte {
+	s.data = append(sse.Reuse(s.data), s.prefix...)
+	s.data, _ = jsontext.AppendQuote(s.data, text) // invalid UTF-8 is replaced
+	s.data = append(s.data, s.suffix...)
+	return s.data
+}
+
+// appendID appends the line with an event's id. of is the turn's id and a colon.
+func appendID(dst, of []byte, n int) []byte {
+	dst = append(append(dst, "id: "...), of...)
+	return append(strconv.AppendInt(dst, int64(n), 10), '\n')
+}
+
+// chunkReader reads the text in the events of a stream under /v1.
+type chunkReader struct {
+	scan   provider.Scanner
+	halves provider.Halves
+}
+
+func (r *chunkReader) text(event []byte) string {
+	data := dataOf(event)
+	if !r.halves.Open() {
+		if c, ok := r.scan.Scan(data); ok {
+			return c.Text
+		}
+	}
+	f, _ := provider.ParseChunk(r.halves.Join(data))
+	return f.Text
+}
+
+// dataOf returns the data of one event.
+func dataOf(event []byte) []byte {
+	const end = "\n\n"
+	data, ok := bytes.CutPrefix(event, []byte("data: "))
+	if i := bytes.IndexByte(data, '\n'); ok && i == len(data)-len(end) {
+		return data[:i]
+	}
+	p := sse.NewParser(0)
+	p.Feed(event)
+	ev, _, _ := p.Next()
+	return ev.Data
 }
 
 // appendString appends s as a JSON string, with invalid UTF-8 replaced.

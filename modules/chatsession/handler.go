@@ -33,8 +33,8 @@ func init() {
 // any server with that API. The answer is streamed to the client and stored.
 //
 // A POST to /v1/chat/completions with an X-Session-Id is given the session's
-// history and stored in the same way, but its answer is passed on unchanged. All
-// other requests are passed on.
+// history and stored in the same way, but its answer is passed on, and a GET of
+// its turn resumes it. All other requests are passed on.
 type Handler struct {
 	// The tenant of requests that did not pass tenant_resolve. Default: such
 	// requests are refused.
@@ -132,6 +132,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	app.NoteSessions(h.Path)
 	h.app, h.keys = app, sharedanswer.NewIdempotency(app, h.log)
 	h.warnOfNothingBehind(ctx)
 	return nil
@@ -153,15 +154,22 @@ func (h *Handler) Validate() error {
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (err error) {
 	path, ok := h.subpath(record.Path(r))
-	if !ok && !remembers(r) {
+	turn, resumes := h.resumes(r)
+	keeps := stores(r)
+	if !ok && !resumes && !keeps && !remembers(r) {
 		return next.ServeHTTP(w, r)
 	}
 	x, done := h.app.Enter(w, r)
 	defer func() { done(err) }()
 
-	if ok {
+	switch {
+	case ok:
 		err = h.serve(x, path, next)
-	} else {
+	case keeps:
+		err = h.serveResponses(x, next)
+	case resumes:
+		err = h.serveResume(x, turn, next)
+	default:
 		err = h.serveCompletion(x, next)
 	}
 	if other, ok := errors.AsType[nextError](err); ok {
@@ -221,6 +229,31 @@ func (h *Handler) serveCompletion(x *chat.Exchange, next caddyhttp.Handler) erro
 	}
 	defer release()
 	return h.complete(x, next)
+}
+
+// serveResume answers a request for the rest of a chat completion, or returns why it
+// could not. Without a tenant there is no session, so the next handler answers.
+func (h *Handler) serveResume(x *chat.Exchange, turn string, next caddyhttp.Handler) error {
+	if x.Rec.Tenant == nil && h.Tenant == "" {
+		return h.passOn(x, next)
+	}
+	if err := x.RequireTenant(h.Tenant); err != nil {
+		return err
+	}
+	release, err := h.lease(x, "")
+	if err != nil {
+		return err
+	}
+	defer release()
+	return h.resume(x, turn, next)
+}
+
+// passOn lets the next handler answer.
+func (h *Handler) passOn(x *chat.Exchange, next caddyhttp.Handler) error {
+	if err := next.ServeHTTP(x.W, x.R); err != nil {
+		return nextError{err}
+	}
+	return nil
 }
 
 // lease records the session and leases the store, until release is called.

@@ -65,11 +65,23 @@ func (h *Handler) history(x *chat.Exchange) error {
 	if err != nil {
 		return err
 	}
-	page := historyPage{SessionID: x.Rec.Session, Messages: []shownMessage{}}
+	page, err := h.messages(x, before, limit)
+	if err == nil && before == 0 && page.unanswered() && h.endedLost(x) {
+		page, err = h.messages(x, before, limit)
+	}
+	if err != nil {
+		return err
+	}
+	return x.OK(page)
+}
+
+// messages returns a page of the session's messages.
+func (h *Handler) messages(x *chat.Exchange, before uint64, limit int) (*historyPage, error) {
+	page := &historyPage{SessionID: x.Rec.Session, Messages: []shownMessage{}}
 	var oldest uint64
 	for m, err := range newest(x.R.Context(), x, before) {
 		if err != nil {
-			return h.storeError("history", err)
+			return nil, h.storeError("history", err)
 		}
 		if len(page.Messages) == limit {
 			page.NextBefore = strconv.FormatUint(oldest, 10)
@@ -78,7 +90,17 @@ func (h *Handler) history(x *chat.Exchange) error {
 		page.Messages, oldest = append(page.Messages, shown(m)), m.Seq
 	}
 	slices.Reverse(page.Messages)
-	return x.OK(page)
+	return page, nil
+}
+
+// unanswered reports whether the newest message is not a whole answer. Only then may
+// a turn be running whose node is gone, and the store has to be asked.
+func (p *historyPage) unanswered() bool {
+	if len(p.Messages) == 0 {
+		return true
+	}
+	last := p.Messages[len(p.Messages)-1]
+	return last.Role != roleAssistant || last.Status != store.StatusComplete
 }
 
 func shown(m *store.Message) shownMessage {
@@ -113,6 +135,9 @@ func (h *Handler) list(x *chat.Exchange) error {
 		return x.OK(sessionPage{Sessions: []shownSession{}})
 	}
 	list, more, err := x.Store.Sessions(x.R.Context(), x.Rec.Tenant.ID, x.Rec.User, after, limit)
+	if err == nil && h.endedLostOf(x, list) {
+		list, more, err = x.Store.Sessions(x.R.Context(), x.Rec.Tenant.ID, x.Rec.User, after, limit)
+	}
 	if err != nil {
 		return h.storeError("sessions", err)
 	}
@@ -135,7 +160,7 @@ func (h *Handler) remove(x *chat.Exchange) error {
 	if err := h.exists(x); err != nil {
 		return err
 	}
-	if _, err := x.Store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)); err != nil {
+	if _, err := x.Store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), ""); err != nil {
 		return h.storeError("cancel", err)
 	}
 	if err := x.Store.Delete(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)); err != nil {

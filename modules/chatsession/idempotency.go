@@ -11,13 +11,19 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
+	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
 // answered is the note of a recorded answer: the message that it is in the
-// history. The answer is replayed only while that message exists.
+// history, or the response in the background that has begun. The answer is replayed
+// only while that exists.
 type answered struct {
-	Seq uint64 `json:"seq"`
-	ID  string `json:"id"`
+	Seq      uint64 `json:"seq,omitempty"`
+	ID       string `json:"id,omitempty"`
+	Response string `json:"response,omitempty"`
+
+	// Session is empty in notes of earlier versions.
+	Session string `json:"session,omitempty"`
 }
 
 // once answers a request with an Idempotency-Key. Only the first one with a key
@@ -25,16 +31,26 @@ type answered struct {
 func (h *Handler) once(x *chat.Exchange, k *sharedanswer.KeyedRequest, turn sharedanswer.Answer) error {
 	k.Exchange = x
 	k.Continue = h.OnDisconnect == disconnectContinue
-	k.Stands = func(ctx context.Context, note []byte) (bool, error) { return stands(ctx, x, note) }
+	k.Stands = func(ctx context.Context, note []byte) (bool, error) { return h.stands(ctx, x, note) }
 	k.Failure = failureOf
 	return h.keys.Serve(k, turn)
 }
 
-// stands reports whether the message of a note is still in the history.
-func stands(ctx context.Context, x *chat.Exchange, note []byte) (bool, error) {
+// stands reports whether what a note names still exists.
+func (h *Handler) stands(ctx context.Context, x *chat.Exchange, note []byte) (bool, error) {
 	var a answered
 	if err := json.Unmarshal(note, &a); err != nil {
 		return false, fmt.Errorf("reading the note of a recorded answer: %w", err)
+	}
+	if a.Session != "" {
+		x.Rec.Session = a.Session
+	}
+	if a.Response != "" {
+		_, err := h.keptByID(x, a.Response)
+		if errors.Is(err, store.ErrNotFound) {
+			return false, nil
+		}
+		return err == nil, err
 	}
 	m, err := messageOf(ctx, x, a.Seq, a.ID)
 	return m != nil, err
@@ -52,16 +68,16 @@ func failureOf(err error) *apierror.Error {
 // keepAnswer marks the turn's answer to be stored under its Idempotency-Key, if
 // it has one.
 func (t *turn) keepAnswer(a *answer, e ending, started bool) {
-	recorder, ok := t.x.W.(*sharedanswer.Recorder)
-	if ok && e.message != nil && t.stands(a, e, started) {
-		recorder.Note(provider.Encode(answered{e.message.Seq, e.message.ID}))
+	recorder := sharedanswer.RecorderOf(t.x.W)
+	if recorder != nil && e.message != nil && t.stands(a, e, started) {
+		recorder.Note(provider.Encode(answered{Seq: e.message.Seq, ID: e.message.ID, Session: t.session.ID}))
 	}
 }
 
 // holdEnd holds the end of the answer back until it is stored under its
 // Idempotency-Key.
 func (t *turn) holdEnd() {
-	if recorder, ok := t.x.W.(*sharedanswer.Recorder); ok {
+	if recorder := sharedanswer.RecorderOf(t.x.W); recorder != nil {
 		recorder.Hold()
 	}
 }

@@ -9,43 +9,37 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// beginning says how a turn with one message begins.
-func (t *turn) beginning(m *store.Message) store.Beginning {
-	m.Time = t.begun
-	b := store.Beginning{Turn: t.id, Lease: turnLease, AppendOptions: t.options(true)}
-	b.Past = store.Range{Limit: *t.h.ContextMessages + 1, Bytes: t.h.maxCompletion()}
-	b.Title = title([]*store.Message{m})
-	return b
+// beginning says how a turn with these messages begins, and how many of what it reads
+// may be among them.
+func (t *turn) beginning(sent []*store.Message) (b store.Beginning, known int) {
+	known = len(sent)
+	if t.retry {
+		known++ // a partial answer to them
+	}
+	for _, m := range sent {
+		m.Time = t.begun
+	}
+	b = store.Beginning{Turn: t.id, Lease: turnLease, AppendOptions: t.options(true)}
+	b.Past = store.Range{Limit: max(1, *t.h.ContextMessages+known), Bytes: t.h.maxCompletion()}
+	return b, known
 }
 
 // began returns the messages before the one that the turn began with. If the session
 // had it already, it is taken back: it stands there once.
-func (t *turn) began(first *store.Begun, m *store.Message) ([]*store.Message, error) {
+func (t *turn) began(past []*store.Message, m *store.Message) []*store.Message {
 	t.stored = []*store.Message{m}
-	past, err := t.past(1, first)
-	if err != nil {
-		return nil, err
-	}
 	again := repeated(past, t.stored)
 	if again == 0 {
-		return past, nil
+		return past
 	}
 	t.retract()
 	t.stored = nil
-	return past[:max(0, len(past)-again)], nil
+	return past[:max(0, len(past)-again)]
 }
 
 // keep stores the sent messages, except those that the session already has, and
 // returns the messages before them.
-func (t *turn) keep(sent ...*store.Message) (past []*store.Message, err error) {
-	known := len(sent)
-	if t.retry {
-		known++ // a partial answer to them
-	}
-	past, err = t.past(known, nil)
-	if err != nil {
-		return nil, err
-	}
+func (t *turn) keep(past, sent []*store.Message) ([]*store.Message, error) {
 	if t.retry {
 		past, t.failed = withoutFailed(past, sent)
 	}
@@ -75,9 +69,6 @@ func (t *turn) store(msgs []*store.Message) error {
 	}
 	if len(msgs) == 0 {
 		return nil
-	}
-	for _, m := range msgs {
-		m.Time = t.begun
 	}
 	opts.Title = title(msgs)
 	if err := t.x.Store.Append(t.ctx, t.tenant, t.session, opts, msgs...); err != nil {

@@ -32,6 +32,9 @@ func (h *Handler) post(x *chat.Exchange, next caddyhttp.Handler) error {
 	if key == "" {
 		return h.say(x, m, next)
 	}
+	if err := m.gates.Enter(); err != nil {
+		return err
+	}
 	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{m.body}}
 	k.Stream = *m.Stream
 	k.Frame = func(e *apierror.Error) []byte { return failureFrame(e, x.Rec.TraceID) }
@@ -41,7 +44,7 @@ func (h *Handler) post(x *chat.Exchange, next caddyhttp.Handler) error {
 // say takes a turn under /chat.
 func (h *Handler) say(x *chat.Exchange, m *message, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
-	t.retry = *m.Retry
+	t.retry, t.gates = *m.Retry, m.gates
 	question := newMessage(roleUser, *m.Message)
 	past, end, err := t.begin(*m.Stream, question)
 	if err != nil {
@@ -140,13 +143,14 @@ type message struct {
 	UserID    *string `json:"userId"`
 	Retry     *bool   `json:"retry"`
 
-	body []byte // the raw JSON
+	body  []byte       // the raw JSON
+	gates record.Gates // to be passed when the turn begins
 }
 
 // readMessage reads and checks the body, and sets the session and the user in
 // the record.
 func (h *Handler) readMessage(x *chat.Exchange) (*message, error) {
-	body, err := x.ReadBody(h.MaxBody, time.Duration(h.ReadTimeout))
+	body, gates, err := x.ReadGated(h.MaxBody, time.Duration(h.ReadTimeout))
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +158,7 @@ func (h *Handler) readMessage(x *chat.Exchange) (*message, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.body = body
+	m.body, m.gates = body, gates
 	x.Rec.Session = *m.SessionID
 	if m.UserID != nil && x.Rec.User == record.Anonymous {
 		x.Rec.User = *m.UserID

@@ -3,6 +3,7 @@ package chatsession
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +21,7 @@ type output struct {
 	ctx     context.Context // for Publish; outlives the client and the turn
 	stream  *eventStream    // nil if the answer is one document
 	pending []store.Event
+	raws    bool // the events are those of a stream under /v1, and texts are among them
 	gap     bool // an event could not be published: the next ones are not, either
 	n       int
 	ttft    time.Duration
@@ -45,10 +47,18 @@ func (o *output) begins(model string) {
 
 // text adds a piece of the answer.
 func (o *output) text(s string) {
-	if o.n == 0 {
+	if o.ttft == 0 {
 		o.ttft = time.Since(o.t.begun)
 	}
+	if o.raws {
+		return
+	}
 	o.pending = append(o.pending, o.number(eventText, []byte(s)))
+}
+
+// raw adds an event of a stream under /v1, which must not change until flush.
+func (o *output) raw(event []byte) {
+	o.pending = append(o.pending, o.number(eventRaw, event))
 }
 
 // number returns the turn's next event.
@@ -89,15 +99,24 @@ func (o *output) publish() {
 // published returns the last events as those who follow the turn get them: an
 // answer of which they miss a piece does not end as if it were whole.
 func (o *output) published(last []store.Event, u usage) []store.Event {
-	if !o.gap || len(last) > 1 {
+	told := slices.ContainsFunc(last, func(ev store.Event) bool { return ev.Kind == eventError })
+	if !o.gap || told {
 		return last
 	}
-	n := last[0].N
-	e := apierror.StorageUnavailable(nil)
-	return []store.Event{
-		{N: n, Kind: eventError, Data: provider.Encode(errorEvent{e.Code, e.Message, o.t.x.Rec.TraceID})},
-		{N: n + 1, Kind: eventDone, Data: provider.Encode(doneEvent{true, finishError, u})},
+	return failed(last[0].N, o.raws, apierror.StorageUnavailable(nil), u, o.t.x.Rec.TraceID)
+}
+
+// failed returns the events from number n on that end a turn with a failure.
+func failed(n int, raws bool, e *apierror.Error, u usage, traceID string) (last []store.Event) {
+	add := func(kind byte, data []byte) {
+		last = append(last, store.Event{N: n + len(last), Kind: kind, Data: data})
 	}
+	if raws {
+		add(eventRaw, apierror.OpenAIFrame(e, traceID))
+	}
+	add(eventError, provider.Encode(errorEvent{e.Code, e.Message, traceID}))
+	add(eventDone, provider.Encode(doneEvent{true, finishError, u}))
+	return last
 }
 
 // stop closes the stream.

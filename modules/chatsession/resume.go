@@ -9,9 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -23,14 +26,40 @@ func (h *Handler) follow(x *chat.Exchange) error {
 		return err
 	}
 	turn, n := lastSeen(x.R)
-	s := h.newEventStream(x.R.Context(), x, turn)
+	return h.followFrom(x, h.newEventStream(x.R.Context(), x, turn), turn, n)
+}
+
+// resume serves GET /v1/chat/completions/{turn}, which is follow for the chunks of one
+// turn. What is no turn of a session is for the next handler.
+func (h *Handler) resume(x *chat.Exchange, turn string, next caddyhttp.Handler) error {
+	s, err := x.Store.FindTurn(x.R.Context(), x.Rec.Tenant.ID, x.Rec.User, turn)
+	if errors.Is(err, store.ErrNotFound) {
+		return h.passOn(x, next)
+	}
+	if err != nil {
+		return h.storeError("find", err)
+	}
+	x.Rec.Session = s.ID
+	n, err := sharedanswer.LastSeen(x.R, turn)
+	if err != nil {
+		return err
+	}
+	stream := h.newEventStream(x.R.Context(), x, turn)
+	stream.v1 = true
+	return h.followFrom(x, stream, turn, n)
+}
+
+func (h *Handler) followFrom(x *chat.Exchange, s *eventStream, turn string, n int) error {
 	defer s.Close()
 	newest, events, err := h.beginFollow(x, s, turn, n)
 	for {
 		if errors.Is(err, store.ErrLost) {
-			if err = h.endLost(x); err == nil {
+			if err = h.endLost(x, sessionKey(x)); err == nil {
 				newest, events, err = x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), newest, n)
 			}
+		}
+		if err == nil && s.v1 && (newest != turn || len(events) > 0 && events[0].Kind == eventText) {
+			err = store.ErrNotFound
 		}
 		if err != nil || len(events) == 0 {
 			return h.endFollow(x, s, n, err)
@@ -40,6 +69,9 @@ func (h *Handler) follow(x *chat.Exchange) error {
 		s.send(events...)
 		last := events[len(events)-1]
 		if n = last.N; last.Kind == eventDone || x.R.Method == http.MethodHead {
+			if !s.Stop() {
+				x.W.WriteHeader(http.StatusNoContent)
+			}
 			return nil
 		}
 		newest, events, err = x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), turn, n)
@@ -71,6 +103,11 @@ func (h *Handler) beginFollow(x *chat.Exchange, s *eventStream, turn string, n i
 func (h *Handler) endFollow(x *chat.Exchange, s *eventStream, n int, err error) error {
 	started, gone := s.Stop(), apierror.Ended(x.R.Context())
 	switch {
+	case gone != nil && started && s.v1:
+		x.Rec.ErrorCode = gone.Code
+		apierror.Log(h.log, x.Rec, gone)
+		_ = s.Send(apierror.OpenAIFrame(gone, x.Rec.TraceID)) // without an id: it is none of the turn's
+		return nil
 	case gone != nil && started:
 		x.Rec.ErrorCode = gone.Code
 		apierror.Log(h.log, x.Rec, gone)
@@ -80,8 +117,15 @@ func (h *Handler) endFollow(x *chat.Exchange, s *eventStream, n int, err error) 
 		return nil
 	case gone != nil:
 		return gone
+	case started && err != nil && !errors.Is(err, store.ErrNotFound) && !x.ClientGone():
+		// it ends without done, so that the client comes back
+		apierror.Log(h.log, x.Rec, apierror.From(h.storeError("follow", err)))
+		return nil
 	case started, x.ClientGone():
 		return nil
+	}
+	if errors.Is(err, store.ErrNotFound) && s.v1 {
+		return apierror.NotFound()
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return h.storeError("follow", err)

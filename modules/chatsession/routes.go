@@ -56,17 +56,16 @@ func match(path, method string) (route, string, error) {
 		method = http.MethodGet // the server leaves the body out
 	}
 	rt, ok := methods[method]
-	if !ok {
+	named, valid := canonicalID(id)
+	switch {
+	case !ok && shape != "*" && !valid:
+		return 0, "", apierror.NotFound() // such as OpenAI's completions, without /v1
+	case !ok:
 		return 0, "", apierror.MethodNotAllowed(allowed(methods))
-	}
-	if shape == "*" {
-		return rt, "", nil
-	}
-	id, ok = canonicalID(id)
-	if !ok {
+	case shape != "*" && !valid:
 		return 0, "", apierror.SessionNotFound()
 	}
-	return rt, id, nil
+	return rt, named, nil
 }
 
 func allowed(methods map[string]route) string {

@@ -91,6 +91,9 @@ func (t *turn) conclude(a *answer, o *output) ending {
 			e.finish, e.failure, e.unstored = finishError, apierror.From(err), true
 		}
 	}
+	if t.kept != nil {
+		t.kept.ended(e)
+	}
 	if e.failure != nil && e.failure.Status < http.StatusInternalServerError && a.empty() && apierror.Ended(t.ctx) == nil {
 		t.retract()
 	}

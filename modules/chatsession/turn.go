@@ -3,6 +3,7 @@ package chatsession
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -44,6 +45,8 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	gates        record.Gates     // to be passed when the turn begins
+	kept         *keptResponse    // nil unless the answer is a response that is kept
 	retry        bool             // the sent message may be answered again
 	failed       *store.Message   // the partial answer that the new one replaces; may be nil
 	stored       []*store.Message // the sent messages that were new
@@ -64,21 +67,23 @@ func (h *Handler) newTurn(x *chat.Exchange) *turn {
 // the sent messages, except those that the session already has. It returns the
 // messages before them.
 func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Message, end func(), err error) {
-	ctx, first := t.x.R.Context(), &store.Begun{}
-	claim := func() (err error) {
-		first.Cancelled, err = t.x.Store.Claim(ctx, t.tenant, t.session, t.id, turnLease)
-		return err
-	}
+	var first store.Begun
+	b, known := t.beginning(sent)
+	var stored []*store.Message
 	single := len(sent) == 1 && !t.retry
 	if single { // seldom one that the session has
-		claim = func() (err error) {
-			*first, err = t.x.Store.Begin(ctx, t.tenant, t.session, t.beginning(sent[0]), sent...)
+		stored, b.Title = sent, title(sent)
+	}
+	claim := func() error {
+		return t.gates.EnterWith(func(takes []store.Take) (err error) {
+			b.Takes = takes
+			first, err = t.x.Store.Begin(t.x.R.Context(), t.tenant, t.session, b, stored...)
 			return err
-		}
+		})
 	}
 	err = claim()
 	if errors.Is(err, store.ErrLost) {
-		if err := t.h.endLost(t.x); err != nil {
+		if err := t.h.endLost(t.x, t.session); err != nil {
 			return nil, nil, t.h.storeError("end a lost turn", err)
 		}
 		err = claim()
@@ -86,14 +91,20 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 	if errors.Is(err, store.ErrBusy) {
 		return nil, nil, apierror.SessionBusy()
 	}
+	if e, ok := errors.AsType[*apierror.Error](err); ok {
+		return nil, nil, e // a gate is closed
+	}
 	if err != nil {
 		return nil, nil, t.h.storeError("claim", err)
 	}
 	end = t.running(first.Cancelled, streamed)
-	if single {
-		past, err = t.began(first, sent[0])
-	} else {
-		past, err = t.keep(sent...)
+	past, err = t.past(known, &first)
+	switch {
+	case err != nil:
+	case single:
+		past = t.began(past, sent[0])
+	default:
+		past, err = t.keep(past, sent)
 	}
 	if err != nil {
 		end()
@@ -130,12 +141,22 @@ func (t *turn) watch(cancelled <-chan struct{}) {
 		case <-t.ctx.Done():
 			return
 		case <-cancelled:
-			t.cancel(errCancelled)
+			t.cancel(t.whyCancelled())
 			return
 		case <-renew.C:
 			t.renew()
 		}
 	}
+}
+
+// whyCancelled returns why a turn is cancelled: a client has asked for it, or the store has
+// lost the claim.
+func (t *turn) whyCancelled() error {
+	err := t.x.Store.KeepTurn(t.ctx, t.tenant, t.session, t.id, turnLease)
+	if errors.Is(err, store.ErrLost) {
+		return apierror.StorageUnavailable(fmt.Errorf("the claim of a turn is lost: %w", err))
+	}
+	return errCancelled
 }
 
 func (t *turn) renew() {

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door/responses"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
@@ -23,11 +23,13 @@ const maxMessage = 10 << 20
 // maxChoices is how many choices of a chat completion are told apart.
 const maxChoices = 1000
 
-// remembers reports whether a request is a chat completions request with a
-// session.
-func remembers(r *http.Request) bool {
-	_, named := r.Header[headerSession]
-	return named && record.Path(r) == completionsPath && r.Method == http.MethodPost
+// resumes returns the turn that a request under /v1 asks for the rest of, and whether
+// it does. Answers that end with their clients are not resumed.
+func (h *Handler) resumes(r *http.Request) (turn string, ok bool) {
+	if h.OnDisconnect != disconnectContinue || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return "", false
+	}
+	return sharedanswer.TurnOf(record.Path(r))
 }
 
 // sessionOf returns the session in the header of a chat completions request.
@@ -56,15 +58,20 @@ type sentCompletion struct {
 	messages []*store.Message
 	system   bool
 
+	// translated says that the body was of another API, whose members dropped are left
+	// out of it.
+	translated bool
+	dropped    []string
+
 	// insert is the offset in the body where the history goes: behind the
 	// leading system messages. between says that messages follow there.
 	insert  int
 	between bool
 }
 
-// complete serves POST /v1/chat/completions with a session.
+// complete serves a POST under /v1 with a session.
 func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
-	req, err := h.readCompletion(x)
+	c, err := h.converses(x, next)
 	if err != nil {
 		return err
 	}
@@ -73,17 +80,22 @@ func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
 		return err
 	}
 	if key == "" {
-		return h.converse(x, req, next)
+		return c.turn(x)
 	}
-	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{req.body, []byte(x.Rec.Session)}}
-	k.Stream = req.stream
-	return h.once(x, k, func(x *chat.Exchange) error { return h.converse(x, req, next) })
+	if err := c.gates.Enter(); err != nil {
+		return err
+	}
+	return h.once(x, c.keyed(x, key), c.turn)
 }
 
 // converse takes a turn: it puts the history in front of the sent messages, and
 // stores the answer on its way to the client.
-func (h *Handler) converse(x *chat.Exchange, req *sentCompletion, next caddyhttp.Handler) error {
-	t := h.newTurn(x)
+func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) error {
+	t, req := h.newTurn(x), c.req
+	if t.kept = c.kept; c.kept != nil {
+		t.id = c.turnID
+	}
+	t.gates = c.gates
 	t.asked, t.choices, t.answersTools = req.model, req.n, req.answersTools()
 	past, end, err := t.begin(req.stream, req.messages...)
 	if err != nil {
@@ -104,25 +116,20 @@ func (h *Handler) converse(x *chat.Exchange, req *sentCompletion, next caddyhttp
 	return w.end(serveNext(next, w, t.request(req.with(before))))
 }
 
-// readCompletion reads and checks the body.
-func (h *Handler) readCompletion(x *chat.Exchange) (*sentCompletion, error) {
-	body, err := x.ReadBody(h.maxCompletion(), time.Duration(h.ReadTimeout))
-	if err != nil {
-		return nil, err
-	}
-	return parseCompletion(body)
-}
-
 // parseCompletion parses a body, one JSON object. It checks only what is stored;
 // the rest is for the next handler to check.
 func parseCompletion(body []byte) (*sentCompletion, error) {
 	req := &sentCompletion{body: body}
-	var messages gjson.Result
+	var messages, input, tools gjson.Result
 	var err error
 	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
 		switch k.Str {
 		case "messages":
 			messages = v
+		case "input":
+			input = v
+		case "tools":
+			tools = v
 		case "model":
 			req.model = v.Str
 			if v.Type != gjson.Null && !chat.ValidModel(v.Str) {
@@ -137,6 +144,16 @@ func parseCompletion(body []byte) (*sentCompletion, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if responses.Shaped(messages, input, tools) {
+		if body, req.dropped, err = responses.Completion(body); err != nil {
+			return nil, apierror.FromProvider(err)
+		}
+		dropped := req.dropped
+		if req, err = parseCompletion(body); err == nil {
+			req.dropped, req.translated = dropped, !messages.Exists()
+		}
+		return req, err
 	}
 	if !messages.IsArray() || len(messages.Array()) == 0 {
 		return nil, apierror.InvalidRequest("messages", "required, a list of at least one message")

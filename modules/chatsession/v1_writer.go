@@ -11,12 +11,10 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
-	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 // v1Writer is the ResponseWriter of a chat completion with a session. It passes
-// the answer on to the client unchanged, and parses it on the way. It holds the
+// the answer on to the client, a stream's events with ids, and parses it on the way. It holds the
 // end back until the answer is stored and the session free, so that a client
 // that has seen the end can send its next message at once.
 type v1Writer struct {
@@ -26,7 +24,10 @@ type v1Writer struct {
 	o      *output      // for clients that follow the turn
 	stream *chat.Stream // to the client, for events of ai_gateway
 
-	events []byte // chunks to be flushed
+	id     []byte // the turn's id and a colon; empty if the events get no ids
+	events []byte // to be flushed
+	last   []byte // the event that ends the stream, as the next handler wrote it
+	frame  []byte // the event that reports a failure in its place
 	held   []byte // the end of the answer, or what may be its end
 	stage  stage
 	ending *ending // set once the answer is settled
@@ -50,7 +51,12 @@ const (
 func newV1Writer(t *turn, o *output) *v1Writer {
 	a := newAnswer(o)
 	a.header = t.x.W.Header()
+	var id []byte
+	if t.h.OnDisconnect == disconnectContinue {
+		id = []byte(t.id + ":")
+	}
 	return &v1Writer{
+		id:                    id,
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: t.x.W},
 		t:                     t,
 		a:                     a,
@@ -73,30 +79,22 @@ func (w *v1Writer) WriteHeader(status int) {
 	}
 	w.a.WriteHeader(status)
 	if w.a.events != nil {
+		w.o.raws = true
 		w.begin()
 	}
 }
 
 func (w *v1Writer) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.a.Write(b) // a failure to parse it is no failure to write it
-	switch {
-	case w.stage == stageFailed:
-		return 0, errUnstored
-	case w.a.events == nil:
+	if w.a.events == nil {
+		_, _ = w.a.Write(b) // a failure to parse it is no failure to write it
 		return w.hold(b)
-	case w.ending != nil, !w.a.done && !w.a.broken:
-		return w.forward(b)
-	case w.isGateway():
-		// its usage is known only after it has returned
-		w.held = append(w.held, b...)
-		return len(b), nil
 	}
-	if e := w.settle(); e.unstored {
-		w.tell(e.failure)
-		return 0, errUnstored
+	w.a.events.Feed(b)
+	if err := w.takeEvents(w.a.events.Next); err != nil {
+		return 0, err
 	}
-	return w.forward(b)
+	return len(b), nil
 }
 
 // ReadFrom implements io.ReaderFrom.
@@ -136,28 +134,7 @@ func (w *v1Writer) isGateway() bool { return w.t.x.Rec.Call.Provider != "" }
 
 // keepsAlive reports whether keep-alives are sent between the writes, so that all of
 // these go through the stream.
-func (w *v1Writer) keepsAlive() bool { return w.isGateway() && w.a.events != nil }
-
-// TakesChunks implements chat.ChunkTaker.
-func (w *v1Writer) TakesChunks() bool { return w.stage != stageWaiting && w.a.events != nil }
-
-// TakeChunk implements chat.ChunkTaker.
-func (w *v1Writer) TakeChunk(c *provider.Chunk) error {
-	if w.stage == stageFailed {
-		return errUnstored
-	}
-	_ = w.a.TakeChunk(c) // as in Write
-	w.events = sse.AppendEvent(w.events, "", "", c.Raw)
-	return nil
-}
-
-// FlushChunks implements chat.ChunkTaker.
-func (w *v1Writer) FlushChunks() error {
-	w.o.flush()
-	_, err := w.forward(w.events)
-	w.events = sse.Reuse(w.events)
-	return err
-}
+func (w *v1Writer) keepsAlive() bool { return w.a.events != nil }
 
 // hold sends the part of a document that was held back, and holds b instead.
 func (w *v1Writer) hold(b []byte) (int, error) {
@@ -204,8 +181,19 @@ func (w *v1Writer) write(b []byte) error {
 	return err
 }
 
+// keeps returns the writer that keeps the answer as a response, or nil.
+func (w *v1Writer) keeps() *doorWriter {
+	if d, ok := w.t.x.W.(*doorWriter); ok && d.kept != nil {
+		return d
+	}
+	return nil
+}
+
 // isLost reports whether the client is gone and the answer continues.
 func (w *v1Writer) isLost() bool {
+	if w.keeps() != nil {
+		return false // the response is kept, whoever reads it
+	}
 	if w.t.h.OnDisconnect == disconnectContinue && w.t.x.ClientGone() {
 		w.lost = true
 	}
@@ -222,12 +210,19 @@ func (w *v1Writer) tolerate(err error) error {
 	return err
 }
 
-// settle stores the answer and frees the session.
+// settle stores the answer and frees the session, or has it freed once the response is
+// kept, so that those who follow the turn find the response at its end.
 func (w *v1Writer) settle() ending {
 	e := w.t.conclude(w.a, w.o)
 	w.ending = &e
 	w.t.keepAnswer(w.a, e, true)
-	w.t.free(w.o.published(w.t.lastEvents(w.o, e), e.usage)...)
+	last := append(w.endEvents(e), w.t.lastEvents(w.o, e)...)
+	free := func() { w.t.free(w.o.published(last, e.usage)...) }
+	if d := w.keeps(); d != nil {
+		d.free = free
+	} else {
+		free()
+	}
 	if rec := w.t.x.Rec; e.failure != nil && rec.ErrorCode == "" {
 		rec.ErrorCode = e.failure.Code
 		if w.handed == nil { // else tell or the caller logs it
@@ -257,13 +252,18 @@ func (w *v1Writer) tell(failure *apierror.Error) {
 	if w.handed != nil {
 		apierror.Log(w.t.h.log, w.t.x.Rec, failure)
 	}
-	_, _ = w.forward(apierror.OpenAIFrame(failure, w.t.x.Rec.TraceID))
-	_ = w.FlushError()
+	if w.frame == nil { // the turn has ended before
+		w.frame = apierror.OpenAIFrame(failure, w.t.x.Rec.TraceID)
+	}
+	_, _ = w.forward(w.frame)
 }
 
 // end completes the answer after the next handler has returned err. It returns
 // the error that is still to be answered.
 func (w *v1Writer) end(err error) error {
+	if w.a.events != nil {
+		_ = w.takeEvents(w.a.events.Flush) // the client may have gone
+	}
 	if w.ending == nil {
 		w.a.end(err)
 		w.keepStatus(err)
@@ -286,22 +286,13 @@ func (w *v1Writer) end(err error) error {
 		_ = w.release() // the client may have gone
 	}
 	if errors.Is(context.Cause(w.t.ctx), errAnswered) {
-		return w.endMark() // the next handler was aborted by this one
+		return nil // the next handler was aborted by this one
 	}
 	if errors.Is(err, errAborted) {
 		panic(http.ErrAbortHandler)
 	}
 	if err != nil {
 		return nextError{err}
-	}
-	return nil
-}
-
-// endMark sends the end mark that the upstream did not send.
-func (w *v1Writer) endMark() error {
-	if !w.a.done {
-		_, _ = w.forward(sse.AppendEvent(nil, "", "", []byte(provider.EndMark))) // the client may have gone
-		_ = w.FlushError()
 	}
 	return nil
 }
@@ -337,6 +328,5 @@ func (w *v1Writer) fail(failure *apierror.Error) error {
 var (
 	_ http.ResponseWriter = (*v1Writer)(nil)
 	_ apierror.Taker      = (*v1Writer)(nil)
-	_ chat.ChunkTaker     = (*v1Writer)(nil)
 	_ io.ReaderFrom       = (*v1Writer)(nil)
 )

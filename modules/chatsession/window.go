@@ -43,9 +43,6 @@ func newest(ctx context.Context, x *chat.Exchange, before uint64) iter.Seq2[*sto
 
 // newestAfter yields a session's messages, the newest first, of which first has some.
 func newestAfter(ctx context.Context, x *chat.Exchange, first *store.Begun) iter.Seq2[*store.Message, error] {
-	if first == nil {
-		return newest(ctx, x, 0)
-	}
 	return func(yield func(*store.Message, error) bool) {
 		for _, m := range slices.Backward(first.Past) {
 			if !yield(&m, nil) {
@@ -78,7 +75,7 @@ func messageOf(ctx context.Context, x *chat.Exchange, seq uint64, id string) (*s
 // past returns the stored messages that may go to the model, oldest first. It
 // reads as many as the context has room for plus the number known, because the
 // newest ones may be the sent ones. It does not separate tool results from
-// their calls. first are those that were read already; it may be nil.
+// their calls. first are those that were read already.
 func (t *turn) past(known int, first *store.Begun) ([]*store.Message, error) {
 	most, room := *t.h.ContextMessages+known, t.h.maxCompletion()
 	var msgs []*store.Message

@@ -76,7 +76,7 @@ func (e *entry) slotFree(t store.Take) bool {
 
 // add counts one request.
 func (e *entry) add(now int64, t store.Take) {
-	if t.Slots > 0 {
+	if t.HoldsSlot() {
 		e.slots++
 	}
 	if len(t.Windows) > 0 {

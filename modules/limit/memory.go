@@ -168,13 +168,17 @@ func (m *Memory) take(now int64, tenant string, takes []store.Take) ([]store.Tak
 		if granted {
 			s.commit(t)
 		}
+		inUse := s.entry.slots
+		if granted && t.Slots > 0 && t.Later {
+			inUse++
+		}
 		from := len(states)
 		for _, w := range t.Windows {
 			states = append(states, s.entry.state(now, s.at, w))
 		}
 		results[i] = store.Taken{
 			Windows:  states[from:len(states):len(states)],
-			InUse:    s.entry.slots,
+			InUse:    inUse,
 			SlotFree: free,
 		}
 	}
@@ -190,7 +194,7 @@ func (m *Memory) take(now int64, tenant string, takes []store.Take) ([]store.Tak
 
 // uses says whether a granted take leaves anything to remember.
 func uses(t store.Take) bool {
-	return len(t.Windows) > 0 || t.Slots > 0
+	return len(t.Windows) > 0 || t.HoldsSlot()
 }
 
 // find looks up the entry of a spot, or makes one that is not in the shard
@@ -232,7 +236,7 @@ func (m *Memory) reserve(n int64) bool {
 func (m *Memory) Release(_ context.Context, tenant string, takes []store.Take) error {
 	now := m.now().UnixNano()
 	for _, t := range takes {
-		if t.Slots > 0 {
+		if t.HoldsSlot() {
 			m.release(now, key{tenant, t.Key})
 		}
 	}

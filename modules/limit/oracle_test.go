@@ -57,10 +57,14 @@ func (o *oracle) take(now int64, tenant string, takes []store.Take) ([]store.Tak
 		if granted && len(t.Windows) > 0 {
 			o.events[k] = append(o.events[k], at)
 		}
+		inUse := o.slots[k]
 		if granted && t.Slots > 0 {
-			o.slots[k]++
+			inUse++
+			if t.HoldsSlot() {
+				o.slots[k]++
+			}
 		}
-		results[i] = store.Taken{Windows: []store.WindowState{}, InUse: o.slots[k], SlotFree: free[i]}
+		results[i] = store.Taken{Windows: []store.WindowState{}, InUse: inUse, SlotFree: free[i]}
 		for _, w := range t.Windows {
 			results[i].Windows = append(results[i].Windows, o.state(k, now, at, w))
 		}
@@ -91,7 +95,7 @@ func (o *oracle) state(k key, now, at int64, w store.Window) store.WindowState {
 
 func (o *oracle) release(tenant string, takes []store.Take) {
 	for _, t := range takes {
-		if k := (key{tenant, t.Key}); t.Slots > 0 && o.slots[k] > 0 {
+		if k := (key{tenant, t.Key}); t.HoldsSlot() && o.slots[k] > 0 {
 			o.slots[k]--
 		}
 	}
@@ -156,7 +160,7 @@ func (s *schedule) takes() []store.Take {
 			}
 		}
 		if s.rnd.IntN(2) == 0 {
-			t.Slots = s.slots[k]
+			t.Slots, t.Later = s.slots[k], s.rnd.IntN(3) == 0
 		}
 		takes = append(takes, t)
 	}

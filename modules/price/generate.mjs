@@ -63,7 +63,10 @@ function names(match) {
 }
 
 function rates(prices, pick) {
-	const r = { input: pick(prices.input_mtok), cached: pick(prices.cache_read_mtok), output: pick(prices.output_mtok) };
+	const r = {
+		input: pick(prices.input_mtok), cached: pick(prices.cache_read_mtok),
+		written: pick(prices.cache_write_mtok), writtenForAnHour: pick(prices.cache_write_1h_mtok), output: pick(prices.output_mtok),
+	};
 	return Object.fromEntries(Object.entries(r).filter(([, v]) => v !== undefined));
 }
 

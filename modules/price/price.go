@@ -3,7 +3,11 @@
 // price that an operator gives wins over them.
 package price
 
-import "github.com/caddy-chat/caddy-chat/modules/provider"
+import (
+	"cmp"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
 
 // Price is what a million tokens cost, in US dollars.
 type Price struct {
@@ -14,22 +18,27 @@ type Price struct {
 	// not known, and Input counts.
 	Cached float64
 
+	// Written and ForAnHour are the prices of input that the provider writes to its
+	// cache, and of input that it keeps there for an hour; 0 where there is none, and
+	// Input or Written counts.
+	Written   float64
+	ForAnHour float64
+
 	// Long is the price of a call with more than LongAbove input tokens; nil
 	// where that costs the same.
 	Long      *Price
 	LongAbove int64
 }
 
-// Cost is what a call costs, in US dollars. What it takes to write a
-// provider's cache is not counted apart: usage does not say.
+// Cost is what a call costs, in US dollars.
 func (p Price) Cost(u provider.Usage) float64 {
 	if p.Long != nil && u.Input > p.LongAbove {
 		p = *p.Long
 	}
-	cached := p.Cached
-	if cached == 0 {
-		cached = p.Input
-	}
-	fresh := float64(u.Input - u.Cached)
-	return rounded((fresh*p.Input + float64(u.Cached)*cached + float64(u.Output)*p.Output) / 1e6)
+	written := cmp.Or(p.Written, p.Input)
+	return rounded((float64(u.Input-u.Cached-u.Written)*p.Input +
+		float64(u.Cached)*cmp.Or(p.Cached, p.Input) +
+		float64(u.Written-u.ForAnHour)*written +
+		float64(u.ForAnHour)*cmp.Or(p.ForAnHour, written) +
+		float64(u.Output)*p.Output) / 1e6)
 }

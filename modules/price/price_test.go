@@ -15,6 +15,7 @@ func TestCost(t *testing.T) {
 	plain := Price{Input: 2, Output: 8}
 	cached := Price{Input: 2, Output: 8, Cached: 0.5}
 	long := Price{Input: 2, Output: 8, Cached: 0.5, LongAbove: 200_000, Long: &Price{Input: 4, Output: 12, Cached: 1}}
+	written := Price{Input: 2, Output: 8, Cached: 0.2, Written: 2.5, ForAnHour: 4}
 	for _, tt := range []struct {
 		name  string
 		price Price
@@ -27,6 +28,9 @@ func TestCost(t *testing.T) {
 		{"reasoning is output", plain, provider.Usage{Output: 500_000, Reasoning: 400_000}, 4},
 		{"cached input at its price", cached, provider.Usage{Input: 1_000_000, Cached: 400_000}, 1.4},
 		{"cached input whose price is not known", plain, provider.Usage{Input: 1_000_000, Cached: 400_000}, 2},
+		{"written input at its price", written, provider.Usage{Input: 1_000_000, Cached: 500_000, Written: 400_000}, 1.3},
+		{"input written for an hour", written, provider.Usage{Input: 1_000_000, Written: 400_000, ForAnHour: 300_000}, 2.65},
+		{"written input whose price is not known", cached, provider.Usage{Input: 1_000_000, Written: 400_000, ForAnHour: 300_000}, 2},
 		{"not yet long", long, provider.Usage{Input: 200_000, Cached: 100_000, Output: 1000}, 0.258},
 		{"long", long, provider.Usage{Input: 200_001, Cached: 100_001, Output: 1000}, 0.512001},
 	} {

@@ -137,12 +137,16 @@ type entry struct {
 }
 
 type rates struct {
-	Input  float64 `json:"input"`
-	Cached float64 `json:"cached"`
-	Output float64 `json:"output"`
+	Input     float64 `json:"input"`
+	Cached    float64 `json:"cached"`
+	Written   float64 `json:"written"`
+	ForAnHour float64 `json:"writtenForAnHour"`
+	Output    float64 `json:"output"`
 }
 
-func (r rates) price() Price { return Price{Input: r.Input, Cached: r.Cached, Output: r.Output} }
+func (r rates) price() Price {
+	return Price{Input: r.Input, Cached: r.Cached, Written: r.Written, ForAnHour: r.ForAnHour, Output: r.Output}
+}
 
 // table is the price lists by vendor. They are read when they are first
 // asked for.

@@ -50,6 +50,10 @@ type CallPart struct {
 // Len returns the number of calls.
 func (t *CallTracker) Len() int { return len(t.calls) }
 
+// Ended reports whether the arguments of a call are a whole JSON object, behind which
+// nothing can follow.
+func (t *CallTracker) Ended(at int) bool { return at < len(t.calls) && t.calls[at].args.whole }
+
 // Part places a part of a tool call. first says that the part is the first one of
 // its chunk. Parts of more calls than can be told apart are placed behind the last
 // one.

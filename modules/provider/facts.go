@@ -229,7 +229,10 @@ func parseUsage(v gjson.Result) *Usage {
 	if in.Type != gjson.Number && out.Type != gjson.Number {
 		return nil
 	}
-	u := &Usage{Input: TokenCount(in), Output: TokenCount(out)}
+	u := Usage{Input: TokenCount(in), Output: TokenCount(out)}
+	u.Written = max(
+		TokenCount(v.Get("prompt_tokens_details.cache_write_tokens")),
+		TokenCount(v.Get("cache_creation_input_tokens")))
 	u.Cached = max(
 		TokenCount(v.Get("prompt_tokens_details.cached_tokens")),
 		TokenCount(v.Get("prompt_cache_hit_tokens")),
@@ -242,11 +245,8 @@ func parseUsage(v gjson.Result) *Usage {
 	if u.Reasoning > 0 && TokenCount(v.Get("total_tokens")) == u.Input+u.Output+u.Reasoning {
 		u.Output += u.Reasoning
 	}
-	// Some proxies report parts that are larger than the whole, which would
-	// make a price negative.
-	u.Cached = min(u.Cached, u.Input)
-	u.Reasoning = min(u.Reasoning, u.Output)
-	return u
+	u = u.consistent()
+	return &u
 }
 
 // maxTokenCount bounds token counts, so that their sums cannot overflow.

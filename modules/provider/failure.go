@@ -250,6 +250,8 @@ func reasonOf(status int, e reported) Reason {
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return ReasonCredentials
+	case status == http.StatusNotFound && e.param == "input":
+		return ReasonInvalid // it refers to what is not there; the model is
 	case status == http.StatusNotFound:
 		return ReasonModel
 	case status == http.StatusTooManyRequests:
@@ -308,7 +310,20 @@ func (e reported) reason() Reason {
 			return ReasonInvalid
 		}
 	}
+	if e.badInput() {
+		return ReasonInvalid
+	}
 	return ReasonUnavailable
+}
+
+// badInput reports whether a code of OpenAI's Responses is about the input, which is at
+// fault at any time and any target.
+func (e reported) badInput() bool {
+	switch e.code {
+	case "empty_image_file", "failed_to_download_image", "unsupported_image_media_type":
+		return true
+	}
+	return strings.HasPrefix(e.code, "invalid_") || strings.HasPrefix(e.code, "image_")
 }
 
 // badKey reports whether the key was refused, which Google does with status 400.
@@ -321,13 +336,14 @@ func (e reported) filtered() bool {
 	for _, s := range [...]string{e.code, e.typ} {
 		switch strings.ToLower(s) {
 		case "content_filter", "content_policy_violation", "responsibleaipolicyviolation", "content_filtered",
-			"moderation_blocked", "data_inspection_failed", "sensitive_content", "prohibited_content":
+			"moderation_blocked", "data_inspection_failed", "sensitive_content", "prohibited_content",
+			"bio_policy", "cyber_policy", "image_content_policy_violation":
 			return true
 		}
 	}
 	return containsAny(e.message,
 		"content management policy", "content policy", "content_policy", "content filter",
-		"responsible ai", "responsibleai", "safety system", "usage policies", "inappropriate content",
+		"responsible ai", "responsibleai", "safety system", "usage policies", "usage policy", "inappropriate content",
 		"blocked due to security configurations", "blocked due to dlp policy")
 }
 

@@ -13,6 +13,8 @@ func TestOwnWords(t *testing.T) {
 		param  string
 	}{
 		{"OpenAI", 400, `{"error":{"message":"Invalid value: 'x'.","type":"invalid_request_error","param":"messages[0].role","code":"invalid_value"}}`, "invalid_value", "messages[0].role"},
+		{"OpenAI, an item that is not there", 404, `{"error":{"message":"Item with id 'rs_1' not found. Items are not persisted when ` + "`store`" + ` is set to false.","type":"invalid_request_error","param":"input","code":null}}`, "", "input"},
+		{"OpenAI, no room for reasoning as text", 400, `{"error":{"message":"Invalid 'input[2].content': array too long. Expected an array with maximum length 0, but got an array with length 1 instead.","type":"invalid_request_error","param":"input[2].content","code":"array_above_max_length"}}`, "array_above_max_length", "input[2].content"},
 		{"OpenAI, neither", 400, `{"error":{"message":"no","type":"invalid_request_error","param":null,"code":null}}`, "", ""},
 		{"vLLM repeats the status", 400, `{"object":"error","message":"no","type":"BadRequestError","param":"top_p","code":400}`, "", "top_p"},
 		{"vLLM, nested", 400, `{"error":{"message":"no","type":"BadRequestError","param":"top_p","code":400}}`, "", "top_p"},

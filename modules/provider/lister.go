@@ -14,6 +14,13 @@ type Lister interface {
 	Models(ctx context.Context, req *Request) ([]string, error)
 }
 
+// Counter is a provider that can count the tokens of a request.
+type Counter interface {
+	// CountTokens returns how many tokens the request's Native has, which is in
+	// Anthropic's API. Of the rest only Model, APIKey and TraceID count.
+	CountTokens(ctx context.Context, req *Request) (int64, error)
+}
+
 // maxModelChars is the longest name of a model.
 const maxModelChars = 256
 

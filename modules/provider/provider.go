@@ -4,14 +4,16 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
-	"slices"
 	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/form"
 )
 
 // Provider calls the models of one provider. It is safe for concurrent use.
@@ -35,6 +37,30 @@ type Embedder interface {
 	Embed(ctx context.Context, req *Request) (*Completion, error)
 }
 
+// API is the name of an API that clients use in place of chat completions.
+type API string
+
+// The APIs.
+const (
+	APIMessages  API = "messages"  // Anthropic's
+	APIResponses API = "responses" // OpenAI's
+)
+
+// Native is a request in another API than chat completions, as its client sent it.
+// A provider that has this API sends it on as it came, with the upstream model in
+// it: prompt caches depend on the bytes.
+type Native struct {
+	API    API
+	Body   []byte      // one JSON object without duplicate names
+	Header http.Header // the API's own headers, such as Anthropic-Beta
+}
+
+// Speaker is a provider with other APIs than chat completions.
+type Speaker interface {
+	// Speaks reports whether the provider takes requests of an API as they come.
+	Speaks(API) bool
+}
+
 // Keeper is a provider with secrets. Its server may repeat them in an error
 // message, where only the provider can recognize them.
 type Keeper interface {
@@ -56,6 +82,21 @@ type Request struct {
 	// Body is the client's chat completions request: one JSON object without
 	// duplicate names. Adapters must not change it in place.
 	Body []byte
+
+	// Form is the request in place of Body, for Relay; nil if it is not a form.
+	Form *form.Form
+
+	// Native is the request as it came, if the provider speaks its API and the
+	// answer is to be passed on as it comes; else nil. Body says the same.
+	Native *Native
+
+	// Refused is why the request cannot be made of this provider: it is in another
+	// API's words, which the provider does not speak. Nil if it can.
+	Refused error
+
+	// Translated says that a door has made Body of another API's request, so that
+	// members which are not of chat completions are not the client's wish.
+	Translated bool
 
 	// APIKey replaces the configured key, unless it is empty.
 	APIKey string
@@ -82,15 +123,11 @@ type Request struct {
 
 	// Dropped lists the members of the body that the adapter left out because
 	// the provider does not support them. They are reported to the client.
-	Dropped []string
+	Dropped Dropped
 }
 
 // Drop records that a member of the body was left out.
-func (r *Request) Drop(name string) {
-	if !slices.Contains(r.Dropped, name) {
-		r.Dropped = append(r.Dropped, name)
-	}
-}
+func (r *Request) Drop(name string) { r.Dropped.Add(name) }
 
 // Labels say whose call a call is. Each may be empty.
 type Labels struct {
@@ -105,6 +142,10 @@ type Completion struct {
 	// Body is a chat.completion object.
 	Body []byte
 	Facts
+
+	// Native is the document as the provider sent it, if the request had a Native;
+	// Body is then empty.
+	Native []byte
 }
 
 // Stream reads an answer chunk by chunk.
@@ -126,6 +167,10 @@ type Chunk struct {
 	// Raw is the chunk's JSON, on one line.
 	Raw []byte
 	Facts
+
+	// Native holds whole events as the provider sent them, if the request had a
+	// Native; Raw is then empty.
+	Native []byte
 
 	// Regular says that Raw can be sent unchanged: it is a
 	// chat.completion.chunk with one choice, index 0, whose delta has only a
@@ -183,11 +228,30 @@ type Facts struct {
 	Usage *Usage
 }
 
+// AddText adds visible text.
+func (f *Facts) AddText(s string) {
+	f.Text += s
+	f.addOutput(s)
+}
+
+// AddReasoning adds readable reasoning.
+func (f *Facts) AddReasoning(s string) {
+	f.Reasoning += s
+	f.addOutput(s)
+}
+
+func (f *Facts) addOutput(s string) {
+	f.Content = f.Content || s != ""
+	f.OutputBytes += len(s)
+}
+
 // Usage counts tokens.
 type Usage struct {
 	Input     int64 // prompt tokens, cached ones included
 	Output    int64 // completion tokens, reasoning included
-	Cached    int64 // of Input
+	Cached    int64 // of Input, read from a prompt cache
+	Written   int64 // of Input, written to a prompt cache
+	ForAnHour int64 // of Written, to be kept for an hour
 	Reasoning int64 // of Output
 
 	// Estimated says that some counts come from EstimateTokens, not from the
@@ -225,7 +289,8 @@ const (
 	// ReasonCredentials is a 401 or 403: the key was refused.
 	ReasonCredentials
 
-	// ReasonModel is a 404: the provider does not have the model.
+	// ReasonModel is a 404: the provider does not have the model. Not so a 404 for what
+	// the input refers to, which is ReasonInvalid.
 	ReasonModel
 
 	// ReasonContentFiltered is a request that was refused for its content.
@@ -308,7 +373,11 @@ func Invalid(param, want string) *Error {
 }
 
 // Encode returns the JSON of v, a type of ours that cannot fail to encode.
+// What it holds of somebody else's JSON keeps its spelling.
 func Encode(v any) []byte {
-	b, _ := json.Marshal(v)
-	return b
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

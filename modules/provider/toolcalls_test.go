@@ -246,3 +246,21 @@ func FuzzToolCalls(f *testing.F) {
 		}
 	})
 }
+
+// TestEnded has the parts of two calls, and whether each is a whole object behind them.
+func TestEnded(t *testing.T) {
+	var c CallTracker
+	for _, step := range []struct {
+		part string
+		want [2]bool
+	}{
+		{`{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":\"}"}}`, [2]bool{}},
+		{`{"index":1,"id":"b","function":{"name":"g","arguments":"{}"}}`, [2]bool{false, true}},
+		{`{"index":0,"function":{"arguments":"\"}"}}`, [2]bool{true, true}},
+	} {
+		c.Part(gjson.Parse(step.part), true)
+		if got := [2]bool{c.Ended(0), c.Ended(1)}; got != step.want {
+			t.Errorf("behind %s: %v, want %v", step.part, got, step.want)
+		}
+	}
+}

@@ -31,7 +31,15 @@ func (u Usage) Checked(s Spent) (checked Usage, ok bool) {
 		u.Output, ok = EstimateTokens(s.OutputBytes), false
 	}
 	u.Estimated = u.Estimated || !ok
+	return u.consistent(), ok
+}
+
+// consistent returns a usage whose parts are no larger than the whole, as some proxies
+// report them. They would make a price negative.
+func (u Usage) consistent() Usage {
 	u.Cached = min(u.Cached, u.Input)
+	u.Written = min(u.Written, u.Input-u.Cached)
+	u.ForAnHour = min(u.ForAnHour, u.Written)
 	u.Reasoning = min(u.Reasoning, u.Output)
-	return u, ok
+	return u
 }

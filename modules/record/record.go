@@ -69,6 +69,14 @@ type Record struct {
 	// Turn is set by the handler that keeps the conversation.
 	Turn *Turn
 
+	// Translated says that a handler has made the chat completions request of
+	// another API's request.
+	Translated bool
+
+	// BeforeCall is called before a model is asked, which an error prevents; nil for
+	// nothing.
+	BeforeCall func() error
+
 	// Call is what is known of the model call. SetCall changes it.
 	Call Call
 
@@ -132,9 +140,14 @@ func Begin(r *http.Request) *Record {
 		User:    Anonymous,
 		headers: make([]header, 0, headerRoom),
 	}
+	Put(r, rec)
+	return rec
+}
+
+// Put makes rec the record of a request that has none.
+func Put(r *http.Request, rec *Record) {
 	caddyhttp.SetVar(r.Context(), varKey, rec)
 	rec.providePlaceholders(r)
-	return rec
 }
 
 // TenantID returns the tenant's id, empty without a tenant.
@@ -173,6 +186,7 @@ func (rec *Record) Fork() *Record {
 		Limiters:      rec.Limiters,
 		TokenWindows:  rec.TokenWindows,
 		Turn:          rec.Turn,
+		Translated:    rec.Translated,
 		Call:          rec.CallSoFar(),
 	}
 }

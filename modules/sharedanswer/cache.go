@@ -89,7 +89,7 @@ func (c *Cache) wait(x *Request, f *flight, calls bool) (begun bool, err error) 
 	// keeps a client that does not read from delaying that.
 	ctx, cancel := chat.CallContext(x.R.Context(), x.Stream)
 	defer cancel(nil)
-	w := &client{x: x, log: c.log, stream: x.NewStream(ctx, chat.KeepAlive{Interval: x.KeepAlive})}
+	w := &client{x: x, log: c.log, stream: x.NewStream(ctx, x.KeepAlive)}
 	defer w.stream.Close()
 	w.onBegin = func() {
 		learn(x, f, calls, false)

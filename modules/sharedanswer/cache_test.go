@@ -23,7 +23,7 @@ func TestCacheKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got := httptest.NewRecorder()
 		x := app.NewExchange(got, httptest.NewRequest(http.MethodPost, "/", nil), new(record.Record))
-		asks := &Request{Exchange: x, Stream: true, KeepAlive: interval, Frame: func(*apierror.Error) []byte { return []byte("cut") }}
+		asks := &Request{Exchange: x, Stream: true, KeepAlive: chat.KeepAlive{Interval: interval}, Frame: func(*apierror.Error) []byte { return []byte("cut") }}
 		hit, err := NewCache(app, zap.NewNop()).Answer(asks, Entry{Key: "k"}, func(x *chat.Exchange) error {
 			time.Sleep(2 * interval) // a failure may still have a status of its own
 			x.W.Header().Set("Content-Type", "text/event-stream")

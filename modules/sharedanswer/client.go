@@ -6,7 +6,6 @@ package sharedanswer
 import (
 	"net/http"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -24,9 +23,8 @@ type Request struct {
 	*chat.Exchange
 	Stream bool // whether the request asks for a stream
 
-	// KeepAlive is how long a shared stream may be silent before a comment is
-	// sent; 0 sends none.
-	KeepAlive time.Duration
+	// KeepAlive is how a shared stream is kept alive while it is silent.
+	KeepAlive chat.KeepAlive
 
 	// Frame returns the events that report a failure within a stream of the
 	// requested API. Default: OpenAI's error frame.
@@ -41,6 +39,8 @@ type client struct {
 	onBegin func()       // called before the header is sent; may be nil
 	header  http.Header  // of the answer; nil until it has begun
 	events  bool         // the answer is a stream
+
+	failureID string // of the event that reports a failure; may be empty
 }
 
 // begin sends the header. It copies the values, since handlers in front may
@@ -89,7 +89,7 @@ func (c *client) tell(e *apierror.Error) {
 	if !c.events {
 		panic(http.ErrAbortHandler)
 	}
-	_ = c.write(c.frame(e)) // the client may have gone
+	_ = c.write(frameWithID(c.failureID, c.frame(e))) // the client may have gone
 }
 
 func (c *client) frame(e *apierror.Error) []byte {

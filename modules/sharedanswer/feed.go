@@ -28,6 +28,15 @@ type end struct {
 	// Left says that all clients had left and nothing was stored. A later
 	// request then leads an answer of its own.
 	Left bool `json:"left,omitempty"`
+
+	// FailureID is the id of the event that reports the failure; empty if the
+	// events have none.
+	FailureID string `json:"failureId,omitempty"`
+}
+
+// event returns the end as the event with this number.
+func (e end) event(n int) store.Event {
+	return store.Event{N: n, Kind: eventEnd, Data: provider.Encode(e)}
 }
 
 // feed publishes an answer to its followers, as events of the turn that has
@@ -36,13 +45,14 @@ type feed struct {
 	k    *keyed
 	ctx  context.Context // outlives the client
 	turn string
-	n    int   // events published
-	size int   // bytes of the body published
-	err  error // why nothing more is published
+	keep time.Duration // how long its events can be read after its end
+	n    int           // events published
+	size int           // bytes of the body published
+	err  error         // why nothing more is published
 }
 
 func (k *keyed) newFeed(turn string) *feed {
-	return &feed{k: k, ctx: context.WithoutCancel(k.x.R.Context()), turn: turn}
+	return &feed{k: k, ctx: context.WithoutCancel(k.x.R.Context()), turn: turn, keep: eventsTTL}
 }
 
 func (f *feed) event(kind byte, data []byte) store.Event {
@@ -50,13 +60,8 @@ func (f *feed) event(kind byte, data []byte) store.Event {
 	return store.Event{N: f.n, Kind: kind, Data: data}
 }
 
-// open publishes which request is answered.
-func (f *feed) open() error {
-	if err := f.publish(eventRequest, f.k.sum[:]); err != nil {
-		return f.k.storeError("publish", err)
-	}
-	return nil
-}
+// request returns the first event, which says which request is answered.
+func (f *feed) request() store.Event { return f.event(eventRequest, f.k.sum[:]) }
 
 // head publishes the head of the answer.
 func (f *feed) head(h head) {
@@ -94,7 +99,7 @@ func (f *feed) finish(e end, last ...store.Event) {
 		// the followers do not have all of the answer
 		e.Failed, last = cmp.Or(e.Failed, apierror.AIError()), nil
 	}
-	f.free(eventsTTL, append(last, f.event(eventEnd, provider.Encode(e)))...)
+	f.free(f.keep, append(last, f.event(eventEnd, provider.Encode(e)))...)
 }
 
 // abandon frees the key and leaves nothing to follow.

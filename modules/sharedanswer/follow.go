@@ -38,6 +38,7 @@ func (f *follower) finish(a *recording, rest []byte) {
 	case err != nil:
 		f.tell(apierror.From(apierror.Cancelled(f.ctx)))
 	case a.Failure != nil:
+		f.failureID = a.FailureID
 		f.tell(a.Failure)
 	}
 }
@@ -45,7 +46,7 @@ func (f *follower) finish(a *recording, rest []byte) {
 // follow sends the answer of the running turn. If it returns false and no error,
 // the key has become free or the answer is stored.
 func (k *keyed) follow() (answered bool, err error) {
-	turn, evs, err := k.next("", 0)
+	turn, evs, err := k.next(k.x.R.Context(), "", 0)
 	if err != nil || len(evs) == 0 {
 		return false, err
 	}
@@ -76,10 +77,19 @@ func (k *keyed) newFollower(turn string) (f *follower, stop func()) {
 
 // next waits for the events after number n of a turn. It returns none if the
 // turn has ended or the store has dropped it.
-func (k *keyed) next(turn string, n int) (string, []store.Event, error) {
-	newest, evs, err := k.x.Store.Follow(k.x.R.Context(), k.tenant, k.claim, turn, n)
+func (k *keyed) next(ctx context.Context, turn string, n int) (string, []store.Event, error) {
+	newest, evs, err := k.x.Store.Follow(ctx, k.tenant, k.claim, turn, n)
+	if errors.Is(err, store.ErrLost) {
+		if err := k.endLost(newest, n); err != nil {
+			return "", nil, err
+		}
+		newest, evs, err = k.x.Store.Follow(ctx, k.tenant, k.claim, turn, n)
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil, nil
+	}
+	if err != nil && ctx.Err() != nil {
+		return "", nil, apierror.Cancelled(ctx)
 	}
 	if err != nil {
 		return "", nil, k.storeError("follow", err)
@@ -106,7 +116,7 @@ func (f *follower) follow(evs []store.Event) (answered bool, err error) {
 			return f.fail(apierror.Cancelled(f.ctx))
 		}
 		var newest string
-		newest, evs, err = f.k.next(f.turn, evs[len(evs)-1].N)
+		newest, evs, err = f.k.next(f.k.x.R.Context(), f.turn, evs[len(evs)-1].N)
 		if err != nil {
 			return f.fail(err)
 		}
@@ -146,6 +156,7 @@ func (f *follower) end(e end) (answered bool, err error) {
 	rec := f.k.x.Rec
 	rec.SetCall(record.Call{Model: rec.CallSoFar().Model, Attempts: e.Attempts})
 	if e.Failed != nil {
+		f.failureID = e.FailureID
 		return f.fail(e.Failed)
 	}
 	return true, nil
@@ -168,7 +179,11 @@ func (f *follower) lost() (answered bool, err error) {
 	if f.header == nil {
 		return false, nil
 	}
-	a, err := f.k.stored()
+	value, err := f.k.x.Store.CacheGet(f.k.x.R.Context(), f.k.tenant, f.k.key)
+	if err != nil {
+		return f.fail(apierror.AIError().Because(errBrokenOff))
+	}
+	a, err := f.k.stored(value)
 	if err != nil || a == nil || a.Turn != f.turn || len(a.body) < f.sent {
 		return f.fail(apierror.AIError().Because(errBrokenOff))
 	}

@@ -31,13 +31,17 @@ const (
 	// its end. Later they find it under its key.
 	eventsTTL = 10 * time.Second
 
+	// resumeWindow is the same for a numbered stream, whose clients resume
+	// without the key.
+	resumeWindow = 5 * time.Minute
+
 	// claimRetry is the pause between two attempts to claim a key.
 	claimRetry = 20 * time.Millisecond
 )
 
-// claimUser owns the claims of keys. No user can have this name, because names
-// have no control characters.
-const claimUser = "\x00idempotency"
+// claimUser returns the name under which the claims of a user's keys are. No user
+// can have it, because names have no control characters.
+func claimUser(user string) string { return "\x00idempotency " + user }
 
 // Idempotency answers a request once, however often it is sent with the same
 // Idempotency-Key. The first request claims the key in the store and leads. Its
@@ -60,6 +64,9 @@ type KeyedRequest struct {
 	// Same is what all requests with the key must have in common, such as the
 	// body.
 	Same [][]byte
+
+	// Numbered gives the events of a stream ids, by which Resume goes on.
+	Numbered bool
 
 	// Continue lets the answer finish without any client. Otherwise it ends
 	// when the last request that waits for it has left.
@@ -97,7 +104,7 @@ func (d *Idempotency) keyed(x *KeyedRequest) *keyed {
 		x:           x,
 		tenant:      cmp.Or(x.Rec.TenantID(), noTenant),
 		key:         key,
-		claim:       store.SessionKey{User: claimUser, ID: id.String()},
+		claim:       store.SessionKey{User: claimUser(x.Rec.User), ID: id.String()},
 		sum:         sumOf(x.Same),
 	}
 }
@@ -106,30 +113,42 @@ func (d *Idempotency) keyed(x *KeyedRequest) *keyed {
 // request leads, or by leading. If a leader fails, the next request leads.
 func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 	k := d.keyed(x)
+	over := false
 	for {
-		a, err := k.stored()
-		if err != nil {
-			return err
-		}
-		if a != nil {
-			k.replay(a)
-			return nil
-		}
-		turn := record.NewID()
-		cancelled, err := x.Store.Claim(x.R.Context(), k.tenant, k.claim, turn, keyLease)
-		if err == nil {
-			return k.lead(turn, cancelled, answer)
-		}
-		if !errors.Is(err, store.ErrBusy) {
+		f := k.newFeed(record.NewID())
+		value, cancelled, err := x.Store.ClaimKey(x.R.Context(), k.tenant, k.claim,
+			store.KeyClaim{Turn: f.turn, Lease: keyLease, Key: k.key, Over: over, First: f.request()})
+		switch {
+		case errors.Is(err, store.ErrLost):
+			if err := k.takeOver(); err != nil {
+				return err
+			}
+		case errors.Is(err, store.ErrBusy):
+			if answered, err := k.follow(); answered || err != nil {
+				return err
+			}
+			// The key of a tenant that is being erased is busy and has nothing to
+			// follow, so do not spin.
+			if err := pause(x.R.Context(), claimRetry); err != nil {
+				return err
+			}
+		case err != nil:
 			return k.storeError("claim", err)
-		}
-		if answered, err := k.follow(); answered || err != nil {
-			return err
-		}
-		// The key of a tenant that is being erased is busy and has nothing to
-		// follow, so do not spin.
-		if err := pause(x.R.Context(), claimRetry); err != nil {
-			return err
+		default:
+			a, err := k.stored(value)
+			if cancelled != nil && a == nil && err == nil {
+				return k.lead(f, cancelled, answer)
+			}
+			if cancelled != nil {
+				f.abandon()
+			}
+			if a != nil {
+				k.replay(a)
+			}
+			if a != nil || err != nil {
+				return err
+			}
+			over = true // the value does not stand
 		}
 	}
 }
@@ -144,28 +163,13 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // lead makes the answer for a key that this request has claimed.
-func (k *keyed) lead(turn string, cancelled <-chan struct{}, answer Answer) error {
-	f := k.newFeed(turn)
-	// it may have been answered before the claim
-	a, err := k.stored()
-	if a != nil || err != nil {
-		f.abandon()
-		if err == nil {
-			k.replay(a)
-		}
-		return err
-	}
-	leave, err := k.attend(turn)
+func (k *keyed) lead(f *feed, cancelled <-chan struct{}, answer Answer) error {
+	leave, err := k.attend(f.turn)
 	if err != nil {
 		f.abandon()
 		return err
 	}
-	if err := f.open(); err != nil {
-		leave(false)
-		f.abandon()
-		return err
-	}
-	r, stop := k.detach(turn, cancelled, leave)
+	r, stop := k.detach(f.turn, cancelled, leave)
 	defer stop()
 	w := k.newRecorder(f)
 	err = w.record(func() error { return answer(k.x.Recorded(w, r)) })
@@ -219,15 +223,11 @@ func (k *keyed) watch(ctx context.Context, turn string, cancelled <-chan struct{
 	}
 }
 
-// stored returns the answer under the key, or nil if there is none to replay.
-func (k *keyed) stored() (*recording, error) {
-	ctx := k.x.R.Context()
-	value, err := k.x.Store.CacheGet(ctx, k.tenant, k.key)
-	if errors.Is(err, store.ErrNotFound) {
+// stored returns the answer that is the value under the key, or nil if there is none to
+// replay.
+func (k *keyed) stored(value []byte) (*recording, error) {
+	if value == nil {
 		return nil, nil
-	}
-	if err != nil {
-		return nil, k.storeError("cache", err)
 	}
 	a, err := decodeRecording(value)
 	if err != nil {
@@ -240,7 +240,7 @@ func (k *keyed) stored() (*recording, error) {
 	if k.x.Stands == nil {
 		return a, nil
 	}
-	stands, err := k.x.Stands(ctx, a.Note)
+	stands, err := k.x.Stands(k.x.R.Context(), a.Note)
 	if err != nil {
 		return nil, k.storeError("history", err)
 	}

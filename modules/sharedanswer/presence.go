@@ -66,7 +66,7 @@ func (k *keyed) release(slot []store.Take) {
 func (k *keyed) cancelTurn() {
 	ctx, cancel := k.storeContext()
 	defer cancel()
-	if _, err := k.x.Store.CancelTurn(ctx, k.tenant, k.claim); err != nil {
+	if _, err := k.x.Store.CancelTurn(ctx, k.tenant, k.claim, ""); err != nil {
 		k.presenceFailed("cancel", err)
 	}
 }

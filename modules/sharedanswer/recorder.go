@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -23,7 +24,8 @@ type Recorder struct {
 	feed   *feed
 	client *client
 
-	header http.Header // as it is being made
+	header  http.Header // as it is being made
+	numbers *numbers    // nil if the events get no ids here
 
 	// mu guards what follows, because keep-alives come from another goroutine.
 	mu    sync.Mutex
@@ -36,6 +38,20 @@ type Recorder struct {
 	held    []byte // to be sent once the answer is stored
 	gone    bool   // the client cannot be written to
 	failure *apierror.Error
+}
+
+// RecorderOf returns the recorder of what is written to w; nil without one.
+func RecorderOf(w http.ResponseWriter) *Recorder {
+	for {
+		if r, ok := w.(*Recorder); ok {
+			return r
+		}
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return nil
+		}
+		w = u.Unwrap()
+	}
 }
 
 func (k *keyed) newRecorder(f *feed) *Recorder {
@@ -59,6 +75,14 @@ func (w *Recorder) Hold() {
 	w.holding = true
 }
 
+// FailsAs sets the id of the event that reports the failure, if the handler has given
+// the events their ids.
+func (w *Recorder) FailsAs(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.client.failureID = id
+}
+
 // Header implements http.ResponseWriter. It has only the answer's own headers,
 // without those that belong to the leader's request alone.
 func (w *Recorder) Header() http.Header { return w.header }
@@ -79,6 +103,10 @@ func (w *Recorder) begin(status int) {
 		return
 	}
 	w.begun = head{Status: status, Header: w.header.Clone()}
+	if w.k.x.Numbered && sse.IsStream(w.header) {
+		w.numbers = &numbers{turn: w.feed.turn}
+		w.feed.keep = resumeWindow
+	}
 	if !w.holding {
 		w.feed.head(w.begun)
 		w.client.begin(w.begun.Status, w.begun.Header)
@@ -97,13 +125,17 @@ func (w *Recorder) Write(p []byte) (int, error) {
 	case w.gone && w.long && w.feed.err != nil:
 		return 0, errTooLong
 	}
-	w.remember(p)
+	events := p
+	if w.numbers != nil {
+		events = w.numbers.add(p)
+	}
+	w.remember(events)
 	if w.holding {
-		w.held = append(w.held, p...)
+		w.held = append(w.held, events...)
 		return len(p), nil
 	}
-	w.feed.body(p)
-	w.send(p)
+	w.feed.body(events)
+	w.send(events)
 	return len(p), nil
 }
 
@@ -119,7 +151,7 @@ func (w *Recorder) send(p []byte) {
 	if w.gone {
 		return
 	}
-	_, err := w.k.x.W.Write(p)
+	_, err := w.k.x.W.Write(p) //nolint:gosec // the answer of a handler behind, with its own Content-Type
 	w.gone = err != nil
 }
 
@@ -170,10 +202,13 @@ func (w *Recorder) end(err error, left bool) error {
 	if failure == nil && err != nil {
 		failure = w.k.failureOf(err)
 	}
+	if failure != nil && w.numbers != nil {
+		w.client.failureID = w.numbers.next()
+	}
 	a := w.recording(failure)
 	stored := a != nil && w.k.keep(a)
 	attempts := w.k.x.Rec.CallSoFar().Attempts
-	w.feed.finish(end{Failed: failure, Attempts: attempts, Left: left && !stored}, w.lastEvents()...)
+	w.feed.finish(end{Failed: failure, FailureID: w.client.failureID, Attempts: attempts, Left: left && !stored}, w.lastEvents()...)
 	w.release()
 	switch {
 	case failure == nil:
@@ -205,7 +240,7 @@ func (w *Recorder) recording(failure *apierror.Error) *recording {
 		return nil
 	}
 	a := &recording{head: w.begun, sum: w.k.sum, body: w.body}
-	a.Turn, a.Note, a.Failure = w.feed.turn, w.note, failure
+	a.Turn, a.Note, a.Failure, a.FailureID = w.feed.turn, w.note, failure, w.client.failureID
 	return a
 }
 

@@ -26,6 +26,8 @@ type head struct {
 	Turn    string          `json:"turn,omitempty"`    // of the leader
 	Note    []byte          `json:"note,omitempty"`    // for KeyedRequest.Stands
 	Failure *apierror.Error `json:"failure,omitempty"` // why the answer is not complete
+
+	FailureID string `json:"failureId,omitempty"` // see end
 }
 
 var errNoRecording = errors.New("not a recorded answer")

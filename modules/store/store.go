@@ -17,6 +17,9 @@ var (
 	// this tenant and user.
 	ErrNotFound = errors.New("not found")
 
+	// ErrNoSlot says that as many requests run as may run at once.
+	ErrNoSlot = errors.New("no slot is free")
+
 	// ErrBusy says that another turn of the session is still running.
 	ErrBusy = errors.New("a turn of this session is still running")
 
@@ -41,6 +44,10 @@ type Store interface {
 	Limiter
 	Ledger
 	Cache
+
+	// TakeWithin takes as Take does, if every budget has room for its Want, and tells
+	// their balances, in the order of budgets. It reserves nothing.
+	TakeWithin(ctx context.Context, tenant string, takes []Take, budgets []Budget) (results []Taken, balances []Balance, granted bool, err error)
 
 	// Health returns why the store cannot be relied on, or nil. It waits for
 	// nothing.
@@ -100,6 +107,7 @@ type Session struct {
 	CreatedAt time.Time // of the session
 	UpdatedAt time.Time // of its newest message
 	Messages  int       // how many are kept and not expired
+	Lost      bool      // as Turns.Lost
 }
 
 // AppendOptions are the rules under which messages are kept.
@@ -183,10 +191,23 @@ type Beginning struct {
 	Turn  string
 	Lease time.Duration
 
+	// Takes are slots that the turn takes, or ErrNoSlot is the answer. They have no
+	// windows, and are given back to Release.
+	Takes []Take
+
 	// Past says how many of the newest messages are read, and how large these are.
 	Past Range
 
 	AppendOptions
+}
+
+// KeyClaim is a claim that a cached value stands in the way of.
+type KeyClaim struct {
+	Turn  string
+	Lease time.Duration
+	Key   string // of the value
+	Over  bool   // claims although there is a value
+	First Event
 }
 
 // Begun is a turn that has begun.
@@ -194,6 +215,15 @@ type Begun struct {
 	Cancelled <-chan struct{} // as of Claim
 	Past      []Message       // oldest first; empty for a new session
 	More      bool            // whether there are older ones
+}
+
+// Ending says how a turn ends whose node is gone.
+type Ending struct {
+	Turn string
+	Keep time.Duration // how long its events can be read
+	Last []Event
+
+	AppendOptions
 }
 
 // Turns keeps the one running turn of each session, and its events for
@@ -207,12 +237,19 @@ type Turns interface {
 	// ErrLost says that the node of an earlier turn is gone, which EndLost ends.
 	Claim(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) (cancelled <-chan struct{}, err error)
 
-	// Begin claims the session as Claim does, reads its newest messages up to limit
-	// and bytes, and appends msgs, creating the session if need be: all of it or
-	// nothing, in one round trip to a server.
+	// ClaimKey claims a session as Claim does and appends the turn's first event, all in
+	// one round trip to a server. If a value is cached under the key, it returns that
+	// instead, and no channel; or both, if the claim is over it.
+	ClaimKey(ctx context.Context, tenant string, s SessionKey, c KeyClaim) (value []byte, cancelled <-chan struct{}, err error)
+
+	// Begin claims the session as Claim does, takes slots, reads the session's newest
+	// messages, and appends msgs, if any, creating the session if need be: all of it
+	// or nothing, in one round trip to a server.
 	Begin(ctx context.Context, tenant string, s SessionKey, b Beginning, msgs ...*Message) (Begun, error)
 
-	// KeepTurn renews the claim of a turn that has nothing to publish.
+	// KeepTurn renews the claim of a turn that has nothing to publish. ErrLost says
+	// that the claim is lost, and ErrNotFound alone that the turn has ended, or its
+	// session was deleted.
 	KeepTurn(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) error
 
 	// Publish appends events to the running turn, in order. Followers see all
@@ -225,13 +262,18 @@ type Turns interface {
 	// It may be called twice.
 	FinishTurn(ctx context.Context, tenant string, s SessionKey, turn string, keep time.Duration, last ...Event) error
 
-	// EndLost appends the last events to a turn whose node is gone, ends it and
-	// frees the session. It says whether it was this call that ended the turn.
-	EndLost(ctx context.Context, tenant string, s SessionKey, turn string, keep time.Duration, last ...Event) (bool, error)
+	// Lost reports whether the node that ran the session's turn is gone, so that
+	// EndLost may end it.
+	Lost(ctx context.Context, tenant string, s SessionKey) (bool, error)
 
-	// CancelTurn asks the running turn to stop, and says whether one was
-	// running.
-	CancelTurn(ctx context.Context, tenant string, s SessionKey) (bool, error)
+	// EndLost appends the last events to a turn whose node is gone, ends it and
+	// frees the session, and appends msgs to the session if that still exists: all
+	// of it or nothing. It says whether it was this call that ended the turn.
+	EndLost(ctx context.Context, tenant string, s SessionKey, e Ending, msgs ...*Message) (bool, error)
+
+	// CancelTurn asks the running turn to stop, if it is this one or turn is empty,
+	// and says whether it was running.
+	CancelTurn(ctx context.Context, tenant string, s SessionKey, turn string) (bool, error)
 
 	// Follow returns the events of the session's newest turn that come after
 	// number n. If the turn is still running and has no more yet, Follow waits
@@ -241,6 +283,10 @@ type Turns interface {
 	// been read. ErrNotFound says that there is no turn to follow, and ErrLost
 	// that all of it has been read and its node is gone.
 	Follow(ctx context.Context, tenant string, s SessionKey, since string, n int) (turn string, evs []Event, err error)
+
+	// FindTurn returns the session of a user whose newest turn this is, as long
+	// as Follow finds that turn. Otherwise it answers ErrNotFound.
+	FindTurn(ctx context.Context, tenant, user, turn string) (SessionKey, error)
 }
 
 // Take asks one key of a limiter for one request: every window must have
@@ -256,7 +302,14 @@ type Take struct {
 	// Slots is how many requests of this key may run at once; 0 for no
 	// bound. A granted take holds its slot until Release.
 	Slots int64
+
+	// Later asks whether a slot is free without taking it: the request takes
+	// one when it needs it.
+	Later bool
 }
+
+// HoldsSlot says whether a granted take has a slot to give back.
+func (t Take) HoldsSlot() bool { return t.Slots > 0 && !t.Later }
 
 // Window is one sliding window: at most Limit in any interval of this length.
 // With a limit of 0 it refuses, which shows the states of the others without
@@ -276,7 +329,7 @@ type WindowState struct {
 // Taken is the answer to one Take.
 type Taken struct {
 	Windows  []WindowState // in the order of Take.Windows
-	InUse    int64         // slots in use, this one's included where it was granted
+	InUse    int64         // slots in use, this one's included where it was granted, taken or not yet
 	SlotFree bool          // false where no slot was free
 }
 
@@ -290,64 +343,6 @@ type Limiter interface {
 
 	// Release gives back the slots that a granted Take holds.
 	Release(ctx context.Context, tenant string, takes []Take) error
-}
-
-// Amount is what a budget counts: tokens, or US dollars in millionths.
-type Amount int64
-
-// Budget is one counter that a reservation must fit. It counts for good, up to
-// Until, or slides: then what was settled counts for Window from that moment
-// on, and what is held counts while it is held. In no interval of length
-// Window is more settled than Limit, but for what a call used beyond its
-// reservation.
-type Budget struct {
-	// Key names the counter, with its period or the length of its window,
-	// such as "tokens/day/2026-11-22". A key is always asked for with the
-	// same Window, and once in a call.
-	Key string
-
-	Limit  Amount        // 0 for no bound: counted only
-	Want   Amount        // how much is asked for
-	Until  time.Time     // when the counter may be forgotten; not of one that slides
-	Window time.Duration // 0 for a counter that does not slide
-}
-
-// Balance is the state of one counter.
-type Balance struct {
-	Used Amount // settled, and not yet out of the window
-	Held Amount // reserved and not yet settled
-
-	// Wait is how long until Want fits beside what is held now, 0 where it
-	// does; only of a counter that slides. When a hold ends is not known: if
-	// holds are in the way, Wait is at most until all that was settled is
-	// free.
-	Wait time.Duration
-
-	// Reset is when all of a counter that slides is free again, at the
-	// earliest: what is held counts as if it were settled now.
-	Reset time.Time
-}
-
-// Ledger keeps what tenants have used. A reservation is a lease: one that is
-// neither settled nor renewed in time frees itself.
-type Ledger interface {
-	// Reserve holds every budget's Want under id, or none: ErrExceeded where
-	// used, held and wanted pass a limit. Calling it again with the same id
-	// replaces the hold, which is how it grows, and renews the lease. The
-	// balances come in the order of budgets, also with ErrExceeded, when an
-	// earlier hold of this id stays as it was and is among what is held. It
-	// may answer ErrFull for a new key when too many counters slide.
-	Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []Budget) ([]Balance, error)
-
-	// Settle replaces the hold by what was really used, Want of each budget,
-	// whether or not that fits. It counts once for an id.
-	Settle(ctx context.Context, tenant, id string, budgets []Budget) ([]Balance, error)
-
-	// ReleaseHold drops the hold; nothing was used.
-	ReleaseHold(ctx context.Context, tenant, id string) error
-
-	// Balances reads counters, in the order of budgets.
-	Balances(ctx context.Context, tenant string, budgets []Budget) ([]Balance, error)
 }
 
 // Cache keeps values for a time.

@@ -55,6 +55,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	once := make(advice.Once)
 	for d.NextBlock(0) {
 		switch d.Val() {
 		case "from":
@@ -68,6 +69,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			h.From = append(h.From, s)
 		case "user_header":
+			once.Warn(d)
 			if !d.AllArgs(&h.UserHeader) {
 				return d.ArgErr()
 			}

@@ -13,7 +13,12 @@ import (
 func unmarshalJWT(d *caddyfile.Dispenser) (*JWT, error) {
 	c := new(JWT)
 	begin := *d // its line is the one to name if the block lacks something
+	once := make(advice.Once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch d.Val() {
+		case "tenant_claim", "user_claim", "leeway":
+			once.Warn(d)
+		}
 		if err := c.unmarshalOption(d); err != nil {
 			return nil, err
 		}

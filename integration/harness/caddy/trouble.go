@@ -53,6 +53,13 @@ func (s troubled) Take(ctx context.Context, tenant string, takes []store.Take) (
 	return s.Store.Take(ctx, tenant, takes)
 }
 
+func (s troubled) TakeWithin(ctx context.Context, tenant string, takes []store.Take, budgets []store.Budget) ([]store.Taken, []store.Balance, bool, error) {
+	if troubles("take") || troubles("balances") {
+		return nil, nil, false, errTrouble
+	}
+	return s.Store.TakeWithin(ctx, tenant, takes, budgets)
+}
+
 func (s troubled) Append(ctx context.Context, tenant string, k store.SessionKey, opts store.AppendOptions, msgs ...*store.Message) error {
 	if troubles("append") {
 		return errTrouble
@@ -72,6 +79,13 @@ func (s troubled) Claim(ctx context.Context, tenant string, k store.SessionKey, 
 		return nil, errTrouble
 	}
 	return s.Store.Claim(ctx, tenant, k, turn, lease)
+}
+
+func (s troubled) ClaimKey(ctx context.Context, tenant string, k store.SessionKey, c store.KeyClaim) ([]byte, <-chan struct{}, error) {
+	if troubles("claim") {
+		return nil, nil, errTrouble
+	}
+	return s.Store.ClaimKey(ctx, tenant, k, c)
 }
 
 func (s troubled) Begin(ctx context.Context, tenant string, k store.SessionKey, b store.Beginning, msgs ...*store.Message) (store.Begun, error) {

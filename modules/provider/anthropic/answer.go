@@ -41,6 +41,7 @@ type part struct {
 type counts struct {
 	seen                         bool
 	input, cacheRead, cacheWrite int64
+	forAnHour                    int64 // of cacheWrite
 	output, thinking             int64
 }
 
@@ -222,11 +223,12 @@ func (r *reply) signed() []dialect.ThinkingBlock {
 // add takes over the counts in usage, which are totals so far.
 func (c *counts) add(usage gjson.Result) {
 	for name, n := range map[string]*int64{
-		"input_tokens":                          &c.input,
-		"cache_read_input_tokens":               &c.cacheRead,
-		"cache_creation_input_tokens":           &c.cacheWrite,
-		"output_tokens":                         &c.output,
-		"output_tokens_details.thinking_tokens": &c.thinking,
+		"input_tokens":                             &c.input,
+		"cache_read_input_tokens":                  &c.cacheRead,
+		"cache_creation_input_tokens":              &c.cacheWrite,
+		"cache_creation.ephemeral_1h_input_tokens": &c.forAnHour,
+		"output_tokens":                            &c.output,
+		"output_tokens_details.thinking_tokens":    &c.thinking,
 	} {
 		if v := usage.Get(name); v.Type == gjson.Number {
 			c.seen = true
@@ -237,9 +239,11 @@ func (c *counts) add(usage gjson.Result) {
 
 func (c *counts) openAI() *provider.Usage {
 	u := &provider.Usage{
-		Input:  c.input + c.cacheRead + c.cacheWrite,
-		Output: c.output,
-		Cached: c.cacheRead,
+		Input:     c.input + c.cacheRead + c.cacheWrite,
+		Output:    c.output,
+		Cached:    c.cacheRead,
+		Written:   c.cacheWrite,
+		ForAnHour: min(c.forAnHour, c.cacheWrite),
 	}
 	u.Reasoning = min(c.thinking, u.Output)
 	return u

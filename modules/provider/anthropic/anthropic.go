@@ -22,6 +22,9 @@ func init() {
 const (
 	defaultBase = "https://api.anthropic.com"
 	version     = "2023-06-01"
+
+	versionHeader = "Anthropic-Version"
+	betaHeader    = "Anthropic-Beta"
 )
 
 // Anthropic calls Claude, or any server with Anthropic's Messages API. The base
@@ -37,10 +40,17 @@ const (
 // becomes a thinking budget of at most half the limit. Anthropic's own
 // `thinking`, `top_k` and `cache_control` are carried over. Signed thinking
 // goes to the client and comes back in the message's `thinking_blocks`.
+//
+// Requests of the Messages API itself, and the answers to them, pass as they come.
 type Anthropic struct {
 	upstream.Upstream
 
+	// Whether requests without any mark for the prompt cache get two: at the end of
+	// the system prompt, and at that of the conversation. Default: false.
+	CachePrompts *bool `json:"cache_prompts,omitempty"`
+
 	path string
+	beta []string // the operator's values of Anthropic-Beta
 }
 
 // CaddyModule returns the Caddy module information.
@@ -56,6 +66,7 @@ func (a *Anthropic) Provision(ctx caddy.Context) error {
 	if err := a.Upstream.Provision(ctx, defaultBase); err != nil {
 		return err
 	}
+	a.beta = a.TakeHeader(betaHeader)
 	a.path = "/v1/messages"
 	if strings.HasSuffix(a.Base(), "/v1") {
 		a.path = "/messages"
@@ -79,6 +90,9 @@ func (a *Anthropic) Continues(model string) bool {
 
 // Complete makes a call and returns the whole answer.
 func (a *Anthropic) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
+	if req.Native != nil {
+		return a.completeNative(ctx, req)
+	}
 	resp, names, err := a.call(ctx, req, false)
 	if err != nil {
 		return nil, err
@@ -89,6 +103,9 @@ func (a *Anthropic) Complete(ctx context.Context, req *provider.Request) (*provi
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (a *Anthropic) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
+	if req.Native != nil {
+		return a.streamNative(ctx, req)
+	}
 	resp, names, err := a.call(ctx, req, true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
@@ -102,12 +119,20 @@ func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream boo
 	if err != nil {
 		return nil, nil, err
 	}
+	resp, err = a.post(ctx, preq, body, stream)
+	return resp, names, err
+}
+
+// post sends a request to the Messages API.
+func (a *Anthropic) post(ctx context.Context, preq *provider.Request, body []byte, stream bool) (*http.Response, error) {
+	if a.CachePrompts != nil && *a.CachePrompts {
+		body = marked(body)
+	}
 	req, err := a.request(ctx, preq, a.path, body, stream)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	resp, err = a.Do(req)
-	return resp, names, err
+	return a.Do(req)
 }
 
 // Models asks for the models of the API.
@@ -134,7 +159,7 @@ func (a *Anthropic) request(ctx context.Context, preq *provider.Request, path st
 	if key != "" {
 		req.Header.Set("X-Api-Key", key)
 	}
-	req.Header.Set("Anthropic-Version", version)
+	a.setAPI(req.Header, preq.Native)
 	return req, nil
 }
 
@@ -148,9 +173,10 @@ func (a *Anthropic) request(ctx context.Context, preq *provider.Request, path st
 //	        ...
 //	    }
 //	    continue  on|off
+//	    cache_prompts on|off
 //	}
 func (a *Anthropic) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return a.UnmarshalBlock(d)
+	return a.UnmarshalBlock(d, upstream.OnOff("cache_prompts", &a.CachePrompts))
 }
 
 // Interface guards
@@ -160,4 +186,5 @@ var (
 	_ provider.Provider     = (*Anthropic)(nil)
 	_ provider.Lister       = (*Anthropic)(nil)
 	_ provider.Continuer    = (*Anthropic)(nil)
+	_ provider.Speaker      = (*Anthropic)(nil)
 )

@@ -155,9 +155,9 @@ func TestCaddyfile(t *testing.T) {
 			Want: `{"base_url":"http://127.0.0.1:1/v1","api_key":"{env.KEY}","headers":{"Anthropic-Beta":["x"]},"transport":{"dial_timeout":2000000000,"protocol":"http"},"continue":false}`,
 		},
 		{Name: "nothing", In: `anthropic`, Want: `{}`},
-		{Name: "unknown", In: "anthropic {\n version x\n}", Err: "unrecognized subdirective 'version': want base_url"},
+		{Name: "unknown", In: "anthropic {\n version x\n}", Err: "unrecognized subdirective 'version': want cache_prompts, base_url"},
 		{Name: "argument", In: "anthropic x", Err: "wrong argument count"},
-		{Name: "twice", In: "anthropic {\n api_key a\n api_key b\n}", Err: "api_key is already set"},
+		{Name: "twice", In: "anthropic {\n api_key a\n api_key b\n}", Err: "api_key is given twice"},
 		{Name: "neither on nor off", In: "anthropic {\n continue maybe\n}", Err: "want on or off"},
 	})
 }

@@ -14,6 +14,7 @@ type object = providertest.Object
 
 func TestConform(t *testing.T) {
 	providertest.Conform(t, providertest.Dialect{
+		Column:     "anthropic",
 		New:        func(t testing.TB, u upstream.Upstream) provider.Provider { return newAnthropic(t, u) },
 		Model:      haiku,
 		Path:       "/v1/messages",

@@ -36,6 +36,7 @@ type block struct {
 	Input        json.RawMessage `json:"input,omitempty"`
 	ToolUseID    string          `json:"tool_use_id,omitempty"`
 	Content      []block         `json:"content,omitempty"` // of a tool's result
+	IsError      bool            `json:"is_error,omitempty"`
 	Thinking     *string         `json:"thinking,omitempty"`
 	Signature    string          `json:"signature,omitempty"`
 	Data         string          `json:"data,omitempty"`
@@ -82,7 +83,7 @@ func (t *translation) message(m *dialect.Message) error {
 	switch m.Role {
 	case dialect.RoleTool:
 		t.add(dialect.RoleUser, []block{{
-			Type: typeToolResult, ToolUseID: m.ToolID, Content: content, CacheControl: cacheControl(m.Raw),
+			Type: typeToolResult, ToolUseID: m.ToolID, Content: content, IsError: m.Raw.Get("is_error").Bool(), CacheControl: cacheControl(m.Raw),
 		}})
 	case dialect.RoleAssistant:
 		for _, c := range m.ToolCalls {

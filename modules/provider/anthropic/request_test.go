@@ -48,6 +48,13 @@ func TestMessages(t *testing.T) {
 				`{"role":"user","content":[{"type":"tool_result","tool_use_id":"c1","content":[{"type":"text","text":"42"}]},{"type":"text","text":"and"},{"type":"text","text":"hi"}]}]`,
 		},
 		{
+			"a tool that has failed",
+			hi + `,` + called + `,{"role":"tool","tool_call_id":"c1","content":"42","is_error":true}`,
+			``,
+			`[` + userHi + `,{"role":"assistant","content":[` + useA + `]},` +
+				`{"role":"user","content":[{"type":"tool_result","tool_use_id":"c1","content":[{"type":"text","text":"42"}],"is_error":true}]}]`,
+		},
+		{
 			"empty messages and parts go",
 			`{"role":"user","content":""},` + hi + `,{"role":"assistant","content":" \n"},{"role":"assistant","content":null},{"role":"user","content":[{"type":"text","text":""},{"type":"text","text":" "}]},{"role":"user","content":[]}`,
 			``,

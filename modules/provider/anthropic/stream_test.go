@@ -57,7 +57,7 @@ func TestStream(t *testing.T) {
 	choice := func(delta, finish string) string {
 		return head + `{"index":0,"delta":` + delta + `,"finish_reason":` + finish + `}]}`
 	}
-	usage := head + `],"usage":{"prompt_tokens":3210,"completion_tokens":5,"total_tokens":3215,"prompt_tokens_details":{"cached_tokens":200},"completion_tokens_details":{"reasoning_tokens":2}}}`
+	usage := head + `],"usage":{"prompt_tokens":3210,"completion_tokens":5,"total_tokens":3215,"prompt_tokens_details":{"cached_tokens":200,"cache_write_tokens":3000},"completion_tokens_details":{"reasoning_tokens":2}}}`
 	for _, tc := range []struct {
 		name string
 		in   []string
@@ -91,7 +91,7 @@ func TestStream(t *testing.T) {
 				choice(`{"tool_calls":[{"index":1,"id":"toolu_2","type":"function","function":{"name":"g","arguments":""}}]}`, "null"),
 				choice(`{"tool_calls":[{"index":1,"function":{"arguments":"{\"b\":2}"}}]}`, "null"),
 				choice(`{}`, `"tool_calls"`),
-				head + `],"usage":{"prompt_tokens":3210,"completion_tokens":1,"total_tokens":3211,"prompt_tokens_details":{"cached_tokens":200}}}`,
+				head + `],"usage":{"prompt_tokens":3210,"completion_tokens":1,"total_tokens":3211,"prompt_tokens_details":{"cached_tokens":200,"cache_write_tokens":3000}}}`,
 			},
 		},
 		{

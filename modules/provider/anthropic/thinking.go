@@ -40,7 +40,7 @@ func (t *translation) think() error {
 	case native.IsObject():
 		member = "thinking"
 		t.Thinking = json.RawMessage(native.Raw)
-		if effort != "" {
+		if effort != "" && !t.req.Translated { // a door says the same twice
 			t.req.Drop("reasoning_effort")
 		}
 	case native.Exists() && native.Type != gjson.Null:

@@ -103,11 +103,13 @@ func usageOf(v gjson.Result) *provider.Usage {
 	if v.Get("inputTokens").Type != gjson.Number && v.Get("outputTokens").Type != gjson.Number {
 		return nil
 	}
-	cached := provider.TokenCount(v.Get("cacheReadInputTokens"))
+	cached, written := provider.TokenCount(v.Get("cacheReadInputTokens")), provider.TokenCount(v.Get("cacheWriteInputTokens"))
 	return &provider.Usage{
-		Input:  provider.TokenCount(v.Get("inputTokens")) + cached + provider.TokenCount(v.Get("cacheWriteInputTokens")),
-		Output: provider.TokenCount(v.Get("outputTokens")),
-		Cached: cached,
+		Input:     provider.TokenCount(v.Get("inputTokens")) + cached + written,
+		Output:    provider.TokenCount(v.Get("outputTokens")),
+		Cached:    cached,
+		Written:   written,
+		ForAnHour: min(provider.TokenCount(v.Get(`cacheDetails.#(ttl=="1h").inputTokens`)), written),
 	}
 }
 

@@ -352,7 +352,7 @@ func TestCaddyfile(t *testing.T) {
 		{Name: "argument", In: "bedrock x", Err: "wrong argument count"},
 		{Name: "no value", In: "bedrock {\n region\n}", Err: "wrong argument count"},
 		{Name: "two values", In: "bedrock {\n region a b\n}", Err: "wrong argument count"},
-		{Name: "twice", In: "bedrock {\n region a\n region b\n}", Err: "region is already set"},
-		{Name: "common option twice", In: "bedrock {\n api_key a\n api_key b\n}", Err: "api_key is already set"},
+		{Name: "twice", In: "bedrock {\n region a\n region b\n}", Err: "region is given twice"},
+		{Name: "common option twice", In: "bedrock {\n api_key a\n api_key b\n}", Err: "api_key is given twice"},
 	})
 }

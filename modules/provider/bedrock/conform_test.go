@@ -15,6 +15,7 @@ type object = providertest.Object
 func TestConform(t *testing.T) {
 	clearEnv(t)
 	providertest.Conform(t, providertest.Dialect{
+		Column: "bedrock",
 		New: func(t testing.TB, u upstream.Upstream) provider.Provider {
 			return providertest.Provisioned(t, &Bedrock{Upstream: u, Region: "us-east-1"})
 		},

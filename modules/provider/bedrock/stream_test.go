@@ -74,7 +74,7 @@ var answers = []streamed{
 			event("messageStop", `{"stopReason":"max_tokens"}`),
 			event("metadata", `{"usage":{"inputTokens":2,"outputTokens":74,"cacheReadInputTokens":1000,"cacheWriteInputTokens":300,"totalTokens":1376}}`),
 		},
-		want: providertest.Expected{Text: "Hello!", Reasoning: "They say hello.", Finish: "length", Usage: &providertest.Usage{Prompt: 1302, Completion: 74, Total: 1376, CacheHit: 1000}},
+		want: providertest.Expected{Text: "Hello!", Reasoning: "They say hello.", Finish: "length", Usage: &providertest.Usage{Prompt: 1302, Completion: 74, Total: 1376, CacheHit: 1000, CacheWrite: 300}},
 	},
 	{
 		name: "tools",

@@ -229,7 +229,7 @@ func TestCaddyfile(t *testing.T) {
 		{Name: "domain_of_its_own", In: "cloudflare {\n base_url https://ai.example.com/compat\n gateway_id prod\n}", Want: `{"base_url":"https://ai.example.com/compat","gateway_id":"prod"}`},
 		{Name: "no_account", In: "cloudflare {\n gateway_id prod\n}", Err: "account_id is required"},
 		{Name: "nothing", In: "cloudflare", Err: "account_id is required"},
-		{Name: "twice", In: "cloudflare {\n account_id a\n account_id b\n}", Err: "account_id is already set"},
+		{Name: "twice", In: "cloudflare {\n account_id a\n account_id b\n}", Err: "account_id is given twice"},
 		{Name: "no_value", In: "cloudflare {\n gateway_id\n}", Err: "wrong argument count"},
 		{Name: "argument", In: "cloudflare x", Err: "wrong argument count"},
 		{Name: "unknown", In: "cloudflare {\n account x\n}", Err: "unrecognized subdirective 'account': want account_id, gateway_id, base_url"},

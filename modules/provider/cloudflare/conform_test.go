@@ -11,6 +11,7 @@ import (
 
 func TestConform(t *testing.T) {
 	d := providertest.OpenAI()
+	d.Column = "cloudflare"
 	d.Headers = http.Header{"Cf-Aig-Metadata": {`{"tenantId":"tenant-1","traceId":"trace-1","sessionId":"session-1","userId":"user-1","route":"alias"}`}}
 	d.Continued = `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Once upon"}]}`
 	t.Run("workers", func(t *testing.T) {

@@ -120,9 +120,14 @@ func appendUsage(b []byte, u provider.Usage) []byte {
 	b = strconv.AppendInt(b, u.Output, 10)
 	b = append(b, `,"total_tokens":`...)
 	b = strconv.AppendInt(b, u.Total(), 10)
-	if u.Cached > 0 {
+	if u.Cached > 0 || u.Written > 0 {
 		b = append(b, `,"prompt_tokens_details":{"cached_tokens":`...)
-		b = append(strconv.AppendInt(b, u.Cached, 10), '}')
+		b = strconv.AppendInt(b, u.Cached, 10)
+		if u.Written > 0 {
+			b = append(b, `,"cache_write_tokens":`...) // as OpenRouter has it; OpenAI does not count them
+			b = strconv.AppendInt(b, u.Written, 10)
+		}
+		b = append(b, '}')
 	}
 	if u.Reasoning > 0 {
 		b = append(b, `,"completion_tokens_details":{"reasoning_tokens":`...)

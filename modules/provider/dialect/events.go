@@ -19,6 +19,7 @@ type Events struct {
 	ctx  context.Context
 	body io.ReadCloser
 	dec  *sse.Decoder // nil until the first bytes show what the body is
+	raw  bool
 	end  bool
 }
 
@@ -26,6 +27,9 @@ type Events struct {
 func NewEvents(ctx context.Context, resp *http.Response) *Events {
 	return &Events{ctx: ctx, body: resp.Body}
 }
+
+// KeepRaw has the events of a stream carry their Raw. Call it before Next.
+func (e *Events) KeepRaw() { e.raw = true }
 
 // Next returns the next event that has data, valid until the following call.
 // Pass its error to Ended.
@@ -47,6 +51,9 @@ func (e *Events) Next() (sse.Event, error) {
 			return sse.Event{}, upstream.NoStream()
 		}
 		e.dec = sse.NewDecoder(rest, upstream.MaxEvent)
+		if e.raw {
+			e.dec.KeepRaw()
+		}
 	}
 	for {
 		ev, err := e.dec.Next()

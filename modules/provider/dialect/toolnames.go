@@ -88,20 +88,32 @@ func plain(s string) string {
 // unique keeps names apart. The zero unique has none yet.
 type unique struct {
 	taken map[string]bool
-	last  map[string]int // the number that was put behind a name last
+	last  map[stem]int // the number that was put behind a stem last
 }
 
-// take returns the name, with a number behind it if the name itself was taken
-// before.
+// stem is what is left of a name before a number of so many digits. Many long names may
+// have the same.
+type stem struct {
+	text   string
+	digits int
+}
+
+// take returns the name, with the least number behind it that makes it another if the
+// name itself was taken before.
 func (u *unique) take(name string) string {
 	if u.taken == nil {
-		u.taken, u.last = make(map[string]bool), make(map[string]int)
+		u.taken, u.last = make(map[string]bool), make(map[stem]int)
 	}
 	free := name
-	for n := max(2, u.last[name]+1); u.taken[free]; n++ {
-		number := "_" + strconv.Itoa(n)
-		free = name[:min(len(name), maxName-len(number))] + number
-		u.last[name] = n
+	for n := 2; u.taken[free]; n++ {
+		number := strconv.Itoa(n)
+		s := stem{name[:min(len(name), maxName-len("_")-len(number))], len(number)}
+		if last := u.last[s]; last >= n {
+			n = last // all up to it are taken
+			continue
+		}
+		free = s.text + "_" + number
+		u.last[s] = n
 	}
 	u.taken[free] = true
 	return free

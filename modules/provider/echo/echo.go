@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-chat/caddy-chat/modules/advice"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 )
@@ -76,9 +77,11 @@ func (e *Echo) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	once := make(advice.Once)
 	for d.NextBlock(0) {
 		switch d.Val() {
 		case "delay":
+			once.Warn(d)
 			var value string
 			if !d.AllArgs(&value) {
 				return d.ArgErr()

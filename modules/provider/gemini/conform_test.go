@@ -14,6 +14,7 @@ type object = providertest.Object
 
 func TestConform(t *testing.T) {
 	providertest.Conform(t, providertest.Dialect{
+		Column:     "gemini",
 		New:        func(t testing.TB, u upstream.Upstream) provider.Provider { return newGemini(t, u) },
 		Model:      "gemini-2.5-flash",
 		Path:       "/models/{model}:generateContent",

@@ -39,7 +39,7 @@ func TestCaddyfile(t *testing.T) {
 		{Name: "nothing", In: `gemini`, Want: `{}`},
 		{Name: "unknown", In: "gemini {\n project x\n}", Err: "unrecognized subdirective 'project': want base_url"},
 		{Name: "argument", In: "gemini x", Err: "wrong argument count"},
-		{Name: "twice", In: "gemini {\n api_key a\n api_key b\n}", Err: "api_key is already set"},
+		{Name: "twice", In: "gemini {\n api_key a\n api_key b\n}", Err: "api_key is given twice"},
 		{Name: "no_switch", In: "gemini {\n continue maybe\n}", Err: "want on or off"},
 	})
 }

@@ -14,6 +14,7 @@ type object = providertest.Object
 
 func TestConform(t *testing.T) {
 	providertest.Conform(t, providertest.Dialect{
+		Column:     "ollama",
 		New:        func(t testing.TB, u upstream.Upstream) provider.Provider { return newOllama(t, u) },
 		Path:       chatPath,
 		StreamPath: chatPath,

@@ -218,7 +218,7 @@ func TestCaddyfile(t *testing.T) {
 		{Name: "nothing", In: "ollama", Want: `{}`},
 		{Name: "unknown", In: "ollama {\n host x\n}", Err: "unrecognized subdirective 'host': want base_url"},
 		{Name: "argument", In: "ollama x", Err: "wrong argument count"},
-		{Name: "twice", In: "ollama {\n base_url http://a\n base_url http://b\n}", Err: "base_url is already set"},
+		{Name: "twice", In: "ollama {\n base_url http://a\n base_url http://b\n}", Err: "base_url is given twice"},
 	})
 }
 

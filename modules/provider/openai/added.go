@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
 )
 
 // The members that a request for a stream gets here.
@@ -36,14 +37,14 @@ func refusedAddition(e *provider.Error, preq *provider.Request) string {
 	if e.Reason != provider.ReasonInvalid {
 		return ""
 	}
-	m, _, err := membersOf(preq.Body)
+	m, _, err := splice.MembersOf(preq.Body)
 	if err != nil {
 		return ""
 	}
-	if addsOptions(m.streamOptions, e) && !slices.Contains(preq.Omit, streamOptions) {
+	if addsOptions(m.StreamOptions, e) && !slices.Contains(preq.Omit, streamOptions) {
 		return streamOptions
 	}
-	if m.stream.Type != gjson.True && e.Mentions(namesStream) {
+	if m.Stream.Type != gjson.True && e.Mentions(namesStream) {
 		return streamMember
 	}
 	return ""

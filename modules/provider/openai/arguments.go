@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
 )
 
 // badArguments stands in Request.Omit for arguments of tool calls that are not a
@@ -73,11 +74,11 @@ func (e *editor) say(m gjson.Result, text string) {
 	switch {
 	case content.IsArray():
 		end := content.Index + len(content.Raw) - 1 // the closing bracket
-		part := `{"type":"text","text":` + quoted(text) + "}"
+		part := `{"type":"text","text":` + splice.Quoted(text) + "}"
 		if !isEmpty(content) {
 			part = "," + part
 		}
-		e.edits = append(e.edits, edit{end, end, part})
+		e.edits = append(e.edits, splice.Edit{From: end, To: end, Value: part})
 		return
 	case content.Type == gjson.String && content.Str != "":
 		text = content.Str + "\n\n" + text

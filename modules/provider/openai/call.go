@@ -8,13 +8,12 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
@@ -75,6 +74,11 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 		good.Body, _ = goodArguments(preq.Body)
 		preq = &good
 	}
+	if preq.Translated {
+		plain := *preq
+		plain.Body = withoutExtensions(preq)
+		preq = &plain
+	}
 	edit := wholeBody
 	if stream {
 		edit = streamBody
@@ -88,43 +92,43 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 		return nil, err
 	}
 	resp, err := s.Do(req)
-	return resp, blameArguments(err, preq)
+	return resp, blameArguments(blameEffort(err, preq), preq)
 }
 
 // streamBody returns the request's body with the upstream model, asking for a
 // stream with usage.
 func streamBody(preq *provider.Request) ([]byte, error) {
-	m, body, err := membersOf(preq.Body)
+	m, body, err := splice.MembersOf(preq.Body)
 	if err != nil {
 		return nil, err
 	}
-	e := splicer{body: body}
-	e.set(m.model, "model", quoted(preq.Model))
-	if m.stream.Type != gjson.True {
-		e.set(m.stream, "stream", "true")
+	e := splice.Of(body)
+	e.Set(m.Model, "model", splice.Quoted(preq.Model))
+	if m.Stream.Type != gjson.True {
+		e.Set(m.Stream, "stream", "true")
 	}
-	switch options := m.streamOptions; {
+	switch options := m.StreamOptions; {
 	case slices.Contains(preq.Omit, streamOptions):
 	case !options.IsObject():
-		e.set(options, "stream_options", `{"include_usage":true}`)
+		e.Set(options, "stream_options", `{"include_usage":true}`)
 	case options.Get("include_usage").Type != gjson.True:
 		with, err := sjson.Set(options.Raw, "include_usage", true)
 		if err != nil {
 			return nil, err
 		}
-		e.set(options, "stream_options", with)
+		e.Set(options, "stream_options", with)
 	}
-	return e.bytes(), nil
+	return e.Bytes(), nil
 }
 
 // wholeBody returns the request's body with the upstream model and without stream
 // and stream_options, since some servers refuse the latter without a stream.
 func wholeBody(preq *provider.Request) ([]byte, error) {
-	m, body, err := membersOf(preq.Body)
+	m, body, err := splice.MembersOf(preq.Body)
 	for _, member := range [...]struct {
 		name  string
 		value gjson.Result
-	}{{"stream", m.stream}, {"stream_options", m.streamOptions}} {
+	}{{"stream", m.Stream}, {"stream_options", m.StreamOptions}} {
 		if err == nil && member.value.Exists() {
 			body, err = sjson.DeleteBytes(body, member.name)
 		}
@@ -132,86 +136,7 @@ func wholeBody(preq *provider.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return withModel(body, preq.Model)
-}
-
-// withModel returns a body with another model.
-func withModel(body []byte, model string) ([]byte, error) {
-	m, body, err := membersOf(body)
-	if err != nil {
-		return nil, err
-	}
-	e := splicer{body: body}
-	e.set(m.model, "model", quoted(model))
-	return e.bytes(), nil
-}
-
-// members are the members of a request that may be changed.
-type members struct {
-	model, stream, streamOptions gjson.Result
-}
-
-// membersOf returns the members of a request, and its body without names that
-// differ from "model" only in case. Servers written in Go would accept "Model" for
-// it, which is a way around a list of allowed models.
-func membersOf(body []byte) (m members, rest []byte, err error) {
-	var others []string
-	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
-		switch {
-		case k.Str == "model":
-			m.model = v
-		case k.Str == "stream":
-			m.stream = v
-		case k.Str == "stream_options":
-			m.streamOptions = v
-		case len(k.Str) == len("model") && strings.EqualFold(k.Str, "model"):
-			others = append(others, k.Str)
-		}
-		return true
-	})
-	if len(others) == 0 {
-		return m, body, nil
-	}
-	for _, name := range others {
-		if body, err = sjson.DeleteBytes(body, name); err != nil {
-			return m, nil, err
-		}
-	}
-	return membersOf(body)
-}
-
-func quoted(s string) string {
-	b, _ := jsontext.AppendQuote(nil, s)
-	return string(b)
-}
-
-// splicer replaces and adds values in a body. All other bytes stay the same.
-type splicer struct {
-	body  []byte
-	edits []edit
-	added []byte
-}
-
-// set replaces an old value or, if there is none, adds a member at the end.
-func (s *splicer) set(old gjson.Result, name, value string) {
-	if old.Exists() {
-		s.edits = append(s.edits, edit{old.Index, old.Index + len(old.Raw), value})
-		return
-	}
-	s.added = append(append(append(s.added, `,"`...), name...), `":`...)
-	s.added = append(s.added, value...)
-}
-
-func (s *splicer) bytes() []byte {
-	end := bytes.LastIndexByte(s.body, '}')
-	added := s.added
-	if len(added) > 0 && bytes.HasSuffix(bytes.TrimRight(s.body[:end], " \t\r\n"), []byte{'{'}) {
-		added = added[1:] // no comma before the first member
-	}
-	if len(added) > 0 {
-		s.edits = append(s.edits, edit{end, end, string(added)})
-	}
-	return splice(s.body, s.edits)
+	return splice.Model(body, preq.Model)
 }
 
 // completion checks a whole answer, and returns it mended.

@@ -17,15 +17,20 @@ const begun = `{
 func TestConform(t *testing.T) {
 	t.Run("openai", func(t *testing.T) {
 		d := providertest.OpenAI()
-		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider { return newOpenAI(t, u) }
+		d.Column = "openai"
+		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider {
+			return providertest.Provisioned(t, &OpenAI{Upstream: u, Responses: new(true)})
+		}
+		d.ResponsesPath = "/responses"
 		d.Continued = begun
 		providertest.Conform(t, d)
 	})
 	t.Run("azure", func(t *testing.T) {
 		d := providertest.OpenAI()
 		d.New = func(t testing.TB, u upstream.Upstream) provider.Provider {
-			return providertest.Provisioned(t, &OpenAI{Upstream: u, Azure: new(Azure)})
+			return providertest.Provisioned(t, &OpenAI{Upstream: u, Azure: new(Azure), Responses: new(true)})
 		}
+		d.ResponsesPath = "/openai/v1/responses"
 		d.Path, d.StreamPath, d.EmbedPath = "/openai/v1/chat/completions", "/openai/v1/chat/completions", "/openai/v1/embeddings"
 		d.Keys = providertest.KeyIn("Api-Key", "")
 		d.Continued = begun

@@ -2,10 +2,11 @@ package openai
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
 )
 
 // editor edits a JSON document. The edits are gathered and applied in one pass, so
@@ -14,20 +15,14 @@ import (
 type editor struct {
 	raw   []byte
 	root  gjson.Result
-	edits []edit
-}
-
-// edit replaces the bytes from one offset to another.
-type edit struct {
-	from, to int
-	value    string
+	edits []splice.Edit
 }
 
 func newEditor(raw []byte) *editor { return &editor{raw: raw, root: gjson.ParseBytes(raw)} }
 
 // set sets a member of an object in the document to a string.
 func (e *editor) set(object gjson.Result, name, value string) {
-	e.setRaw(object, name, quoted(value))
+	e.setRaw(object, name, splice.Quoted(value))
 }
 
 // setRaw sets a member of an object in the document to a JSON value, and adds a new
@@ -38,7 +33,7 @@ func (e *editor) setRaw(object gjson.Result, name, value string) {
 		return
 	}
 	if old := object.Get(name); old.Exists() {
-		e.edits = append(e.edits, edit{old.Index, old.Index + len(old.Raw), value})
+		e.edits = append(e.edits, splice.Edit{From: old.Index, To: old.Index + len(old.Raw), Value: value})
 		return
 	}
 	end := object.Index + len(object.Raw) - 1 // the closing brace
@@ -46,12 +41,12 @@ func (e *editor) setRaw(object gjson.Result, name, value string) {
 	if !isEmpty(object) || e.addsAt(end) {
 		member = "," + member
 	}
-	e.edits = append(e.edits, edit{end, end, member})
+	e.edits = append(e.edits, splice.Edit{From: end, To: end, Value: member})
 }
 
 // addsAt reports whether the latest edit adds something at an offset.
 func (e *editor) addsAt(offset int) bool {
-	return len(e.edits) > 0 && e.edits[len(e.edits)-1].from == offset
+	return len(e.edits) > 0 && e.edits[len(e.edits)-1].From == offset
 }
 
 func isEmpty(object gjson.Result) bool {
@@ -71,7 +66,7 @@ func (e *editor) remove(object gjson.Result, name string) {
 		} else { // the last member takes the comma before it along
 			from = bytes.LastIndexByte(e.raw[:from], ',')
 		}
-		e.edits = append(e.edits, edit{from, to, ""})
+		e.edits = append(e.edits, splice.Edit{From: from, To: to, Value: ""})
 		return false
 	})
 }
@@ -82,7 +77,7 @@ func (e *editor) rename(object gjson.Result, name, to string) {
 		if k.Str != name {
 			return true
 		}
-		e.edits = append(e.edits, edit{k.Index, k.Index + len(k.Raw), `"` + to + `"`})
+		e.edits = append(e.edits, splice.Edit{From: k.Index, To: k.Index + len(k.Raw), Value: `"` + to + `"`})
 		return false
 	})
 }
@@ -92,22 +87,5 @@ func (e *editor) bytes() []byte {
 	if len(e.edits) == 0 {
 		return e.raw
 	}
-	return splice(e.raw, e.edits)
-}
-
-// splice applies edits, which must not overlap. Those at the same offset keep their
-// order.
-func splice(raw []byte, edits []edit) []byte {
-	slices.SortStableFunc(edits, func(a, b edit) int { return a.from - b.from })
-	size := len(raw)
-	for _, e := range edits {
-		size += len(e.value)
-	}
-	out := make([]byte, 0, size)
-	at := 0
-	for _, e := range edits {
-		out = append(append(out, raw[at:e.from]...), e.value...)
-		at = e.to
-	}
-	return append(out, raw[at:]...)
+	return splice.Apply(e.raw, e.edits)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
@@ -17,7 +18,7 @@ const embedPath = "/embeddings"
 
 // Embed makes a call of a server's embeddings API.
 func Embed(ctx context.Context, s Server, preq *provider.Request) (*provider.Completion, error) {
-	body, err := withModel(preq.Body, preq.Model)
+	body, err := splice.Model(preq.Body, preq.Model)
 	if err != nil {
 		return nil, fmt.Errorf("editing the request: %w", err)
 	}

@@ -33,6 +33,10 @@ type OpenAI struct {
 
 	// Azure makes this Azure OpenAI. The base URL is then required.
 	Azure *Azure `json:"azure,omitempty"`
+
+	// Whether the server has the Responses API, so that requests of it pass as they
+	// come. Default: whether it is OpenAI at its own address.
+	Responses *bool `json:"responses,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -58,6 +62,9 @@ func (o *OpenAI) Provision(ctx caddy.Context) error {
 func (o *OpenAI) checkAzure(base string) error {
 	if o.Azure == nil {
 		return nil
+	}
+	if o.Responses != nil && *o.Responses && o.Azure.APIVersion != "" {
+		return errors.New("responses: only in Azure's v1 API: want azure without a version")
 	}
 	if base == "" {
 		return errors.New("base_url: required by azure: want https://NAME.openai.azure.com")
@@ -97,6 +104,9 @@ func (o *OpenAI) NewRequest(ctx context.Context, preq *provider.Request, path st
 
 // Complete makes a call and returns the whole answer.
 func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
+	if req.Native != nil {
+		return o.completeResponse(ctx, req)
+	}
 	begun, err := o.prepared(req)
 	if err != nil {
 		return nil, err
@@ -110,6 +120,9 @@ func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (o *OpenAI) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
+	if req.Native != nil {
+		return o.streamResponse(ctx, req)
+	}
 	begun, err := o.prepared(req)
 	if err != nil {
 		return nil, err
@@ -149,7 +162,7 @@ func (o *OpenAI) Continues(model string) bool {
 
 // prepared returns a request as the server accepts it.
 func (o *OpenAI) prepared(req *provider.Request) (*provider.Request, error) {
-	fit, err := o.withoutReasoning(req)
+	fit, err := o.withoutReasoning(o.fitted(req))
 	if err != nil {
 		return nil, err
 	}
@@ -175,6 +188,7 @@ func (o *OpenAI) isDeepSeekBeta() bool {
 //
 //	openai {
 //	    azure     [<api version>]
+//	    responses on|off
 //	    base_url  <url>
 //	    api_key   <key>
 //	    header    <name> <value>
@@ -185,7 +199,11 @@ func (o *OpenAI) isDeepSeekBeta() bool {
 //	}
 func (o *OpenAI) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	begin := *d
-	if err := o.UnmarshalBlock(d, upstream.Option{Name: "azure", Unmarshal: o.unmarshalAzure}); err != nil {
+	err := o.UnmarshalBlock(d,
+		upstream.Option{Name: "azure", Unmarshal: o.unmarshalAzure},
+		upstream.OnOff("responses", &o.Responses),
+	)
+	if err != nil {
 		return err
 	}
 	begin.Next() // the line of the provider's name
@@ -202,6 +220,7 @@ var (
 	_ provider.Provider     = (*OpenAI)(nil)
 	_ provider.Embedder     = (*OpenAI)(nil)
 	_ provider.Lister       = (*OpenAI)(nil)
+	_ provider.Relayer      = (*OpenAI)(nil)
 	_ provider.Continuer    = (*OpenAI)(nil)
 	_ Server                = (*OpenAI)(nil)
 	_ Server                = (*upstream.Upstream)(nil)

@@ -235,11 +235,15 @@ func TestCaddyfile(t *testing.T) {
 		{Name: "azure", In: "openai {\n azure\n base_url https://x.openai.azure.com\n}", Want: `{"base_url":"https://x.openai.azure.com","azure":{}}`},
 		{Name: "azure's version", In: "openai {\n azure 2025-04-01-preview\n base_url {env.AZURE}\n}", Want: `{"base_url":"{env.AZURE}","azure":{"api_version":"2025-04-01-preview"}}`},
 		{Name: "azure's version misspelt", In: "openai {\n azure v1\n}", Err: `azure: "v1": want an API version such as 2024-10-21, or none for the v1 API, at Testfile:2`},
-		{Name: "azure twice", In: "openai {\n azure\n azure\n}", Err: "azure is already set"},
+		{Name: "responses", In: "openai {\n responses on\n base_url http://a.test/v1\n}", Want: `{"base_url":"http://a.test/v1","responses":true}`},
+		{Name: "responses off", In: "openai {\n responses off\n}", Want: `{"responses":false}`},
+		{Name: "responses misspelt", In: "openai {\n responses yes\n}", Err: `responses: "yes": want on or off, at Testfile:2`},
+		{Name: "responses of an old Azure", In: "openai {\n azure 2024-10-21\n responses on\n base_url https://x.openai.azure.com\n}", Err: "responses: only in Azure's v1 API: want azure without a version, at Testfile:1"},
+		{Name: "azure twice", In: "openai {\n azure\n azure\n}", Err: "azure is given twice"},
 		{Name: "two versions of azure", In: "openai {\n azure 2024-10-21 2024-10-21\n}", Err: "wrong argument count"},
-		{Name: "unknown", In: "openai {\n key x\n}", Err: "unrecognized subdirective 'key': want azure, base_url"},
+		{Name: "unknown", In: "openai {\n key x\n}", Err: "unrecognized subdirective 'key': want azure, responses, base_url"},
 		{Name: "argument", In: "openai x", Err: "wrong argument count"},
-		{Name: "twice", In: "openai {\n api_key a\n api_key b\n}", Err: "api_key is already set"},
+		{Name: "twice", In: "openai {\n api_key a\n api_key b\n}", Err: "api_key is given twice"},
 		{Name: "no transport of that name", In: "openai {\n transport x\n}", Err: "http.reverse_proxy.transport.x"},
 	})
 }

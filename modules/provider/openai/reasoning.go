@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
 )
 
 // reasoningMembers are the members of an assistant's message that hold reasoning,
@@ -59,9 +60,9 @@ func withoutReasoning(preq *provider.Request, own string) (*provider.Request, er
 	if !changed {
 		return preq, nil
 	}
-	body := splicer{body: preq.Body}
-	body.set(messages, "messages", mapped)
+	body := splice.Of(preq.Body)
+	body.Set(messages, "messages", mapped)
 	fit := *preq
-	fit.Body = body.bytes()
+	fit.Body = body.Bytes()
 	return &fit, nil
 }

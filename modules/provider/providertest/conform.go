@@ -34,6 +34,9 @@ func Conform(t *testing.T, d Dialect) {
 		{"failures", failures},
 		{"keys", keys},
 		{"paths", paths},
+		{"doors", doors},
+		{"natives", natives},
+		{"page", page},
 		{"embeddings", embeddings},
 		{"at_once", atOnce},
 	} {

@@ -17,6 +17,9 @@ type Dialect struct {
 	// New makes a provider with these options.
 	New func(t testing.TB, u upstream.Upstream) provider.Provider
 
+	// Column is the type's name in the table of docs/apis.md; empty without one.
+	Column string
+
 	// Model is the requested model. Default: some-model.
 	Model string
 
@@ -75,6 +78,10 @@ type Dialect struct {
 	// the model's context and to one that violates a content policy; empty if
 	// it has no such answer.
 	TooLong, Filtered Refusal
+
+	// ResponsesPath is the path of OpenAI's Responses API, if the provider passes its
+	// requests on as they come; empty otherwise.
+	ResponsesPath string
 
 	// EmbedPath is the path of calls for embeddings, and Embeddings writes the
 	// answer to the body asked; nil if the provider has none.

@@ -66,6 +66,7 @@ type Usage struct {
 	Completion    int64  `json:"completion_tokens"`
 	Total         int64  `json:"total_tokens"`
 	CacheHit      int64  `json:"prompt_cache_hit_tokens"`
+	CacheWrite    int64  `json:"cache_write_tokens"`
 	PromptDetails detail `json:"prompt_tokens_details"`
 	OutputDetails detail `json:"completion_tokens_details"`
 }
@@ -97,11 +98,13 @@ var native = map[string]func(*Recording){
 		r.Expected.Usage.Completion = last("output_tokens")
 		r.Expected.Usage.Total = r.Expected.Usage.Prompt + r.Expected.Usage.Completion
 		r.Expected.Usage.PromptDetails.Cached = cached
+		r.Expected.Usage.PromptDetails.Written = last("cache_creation_input_tokens")
 	},
 }
 
 type detail struct {
 	Cached    int64 `json:"cached_tokens"`
+	Written   int64 `json:"cache_write_tokens"`
 	Reasoning int64 `json:"reasoning_tokens"`
 }
 

@@ -154,6 +154,7 @@ func (u *Usage) check(t testing.TB, got *provider.Usage) {
 		Input:     u.Prompt,
 		Output:    u.Completion,
 		Cached:    min(max(u.CacheHit, u.PromptDetails.Cached), u.Prompt),
+		Written:   max(u.CacheWrite, u.PromptDetails.Written),
 		Reasoning: u.OutputDetails.Reasoning,
 	}
 	if u.Total == want.Input+want.Output+want.Reasoning {

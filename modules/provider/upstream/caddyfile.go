@@ -21,12 +21,9 @@ type Option struct {
 	Unmarshal func(d *caddyfile.Dispenser) error
 }
 
-// Text is an option that takes one argument and may be set once.
+// Text is an option that takes one argument.
 func Text(name string, value *string) Option {
 	return Option{name, func(d *caddyfile.Dispenser) error {
-		if *value != "" {
-			return d.Errf("%s is already set", name)
-		}
 		if !d.AllArgs(value) {
 			return d.ArgErr()
 		}
@@ -46,12 +43,24 @@ func Checked(name string, value *string, check func(string) error) Option {
 	}}
 }
 
+// OnOff is an option that is on or off; nil stands for the default.
+func OnOff(name string, value **bool) Option {
+	return Option{name, func(d *caddyfile.Dispenser) error {
+		var text string
+		if !d.AllArgs(&text) {
+			return d.ArgErr()
+		}
+		if text != "on" && text != "off" {
+			return d.Errf("%s: %q: want on or off", name, text)
+		}
+		*value = new(text == "on")
+		return nil
+	}}
+}
+
 // Secret is Text for a value that should come from the environment or a file.
 func Secret(name string, value *string) Option {
 	return Option{name, func(d *caddyfile.Dispenser) error {
-		if *value != "" {
-			return d.Errf("%s is already set", name)
-		}
 		if !d.NextArg() {
 			return d.ArgErr()
 		}
@@ -94,9 +103,10 @@ func (u *Upstream) UnmarshalBlock(d *caddyfile.Dispenser, own ...Option) error {
 		Secret("api_key", &u.APIKey),
 		Option{"header", u.unmarshalHeader},
 		Option{"transport", u.unmarshalTransport},
-		Option{"continue", u.unmarshalContinue},
+		OnOff("continue", &u.Continue),
 	)
 	var transport caddyfile.Dispenser // at that option
+	once := make(advice.Once)
 	for d.NextBlock(0) {
 		i := slices.IndexFunc(options, func(o Option) bool { return o.Name == d.Val() })
 		if i < 0 {
@@ -104,6 +114,11 @@ func (u *Upstream) UnmarshalBlock(d *caddyfile.Dispenser, own ...Option) error {
 		}
 		if options[i].Name == "transport" {
 			transport = *d
+		}
+		if options[i].Name != "header" {
+			if err := once.Add(d); err != nil {
+				return err
+			}
 		}
 		if err := options[i].Unmarshal(d); err != nil {
 			return err
@@ -160,9 +175,6 @@ func (u *Upstream) unmarshalHeader(d *caddyfile.Dispenser) error {
 }
 
 func (u *Upstream) unmarshalTransport(d *caddyfile.Dispenser) error {
-	if u.TransportRaw != nil {
-		return d.Err("transport is already set")
-	}
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
@@ -176,20 +188,5 @@ func (u *Upstream) unmarshalTransport(d *caddyfile.Dispenser) error {
 		return d.Errf("transport %s: %T makes no HTTP requests", name, mod)
 	}
 	u.TransportRaw = caddyconfig.JSONModuleObject(rt, "protocol", name, nil)
-	return nil
-}
-
-func (u *Upstream) unmarshalContinue(d *caddyfile.Dispenser) error {
-	var value string
-	if u.Continue != nil {
-		return d.Err("continue is already set")
-	}
-	if !d.AllArgs(&value) {
-		return d.ArgErr()
-	}
-	if value != "on" && value != "off" {
-		return d.Errf("continue: %q: want on or off", value)
-	}
-	u.Continue = new(value == "on")
 	return nil
 }

@@ -134,6 +134,14 @@ func (u *Upstream) SetHeaders(req *http.Request) {
 	}
 }
 
+// TakeHeader takes the configured values of a header. The provider then sets it itself,
+// because calls add to it.
+func (u *Upstream) TakeHeader(name string) []string {
+	values := u.headers[name]
+	delete(u.headers, name)
+	return values
+}
+
 // Failure turns the error of a broken connection into the failure of a call:
 // the context's cause if ctx has ended, else an unavailable provider.
 func Failure(ctx context.Context, err error) error {
@@ -144,8 +152,9 @@ func Failure(ctx context.Context, err error) error {
 }
 
 const (
-	// maxErrorBody is how many bytes of an error's body are read.
-	maxErrorBody = 64 << 10
+	// maxErrorBody is how many bytes of an error's body are read. Some repeat the
+	// request in front of the code that tells what to do.
+	maxErrorBody = 1 << 20
 
 	// errorBodyTimeout is how long reading an error's body may take: the status
 	// alone is enough to go on.

@@ -23,11 +23,12 @@ func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 
+	once := make(advice.Once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
 		case "encryption_key":
-			if b.EncryptionKey != "" {
-				return d.Err("encryption_key is given twice")
+			if err := once.Add(d); err != nil {
+				return err
 			}
 			if !d.NextArg() {
 				return d.ArgErr()

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	kv "github.com/dgraph-io/badger/v4"
@@ -21,6 +22,26 @@ func (d *db) Take(ctx context.Context, tenant string, takes []store.Take) ([]sto
 	defer d.leave()
 	return d.limits.Take(ctx, tenant, takes)
 }
+
+// TakeWithin implements store.Limiter.
+func (d *db) TakeWithin(ctx context.Context, tenant string, takes []store.Take, budgets []store.Budget) (results []store.Taken, balances []store.Balance, granted bool, err error) {
+	if balances, err = d.Balances(ctx, tenant, budgets); err != nil {
+		return nil, nil, false, err
+	}
+	asked := takes
+	for i, b := range budgets {
+		if b.Limit > 0 && balances[i].Used+balances[i].Held+b.Want > b.Limit {
+			asked = append(slices.Clip(takes), closed)
+			break
+		}
+	}
+	results, granted, err = d.Take(ctx, tenant, asked)
+	return results[:min(len(results), len(takes))], balances, granted, err
+}
+
+// closed lets nothing through, and with it no other take of its request. Callers' keys
+// have no control characters.
+var closed = store.Take{Key: "\x00closed", Windows: []store.Window{{Limit: 0, Length: time.Second}}}
 
 // Release implements store.Limiter.
 func (d *db) Release(ctx context.Context, tenant string, takes []store.Take) error {

@@ -25,11 +25,15 @@ type turns struct {
 
 	mu       sync.Mutex
 	newest   map[turnKey]*turn
-	finished list.List // of *turn, in the order in which they finished
-	bytes    int       // of the finished ones
+	byID     map[turnID]*turn // of the newest ones
+	finished list.List        // of *turn, in the order in which they finished
+	bytes    int              // of the finished ones
 }
 
 type turnKey struct{ tenant, user, id string }
+
+// turnID names a turn of a user.
+type turnID struct{ tenant, user, turn string }
 
 type turn struct {
 	key     turnKey
@@ -51,7 +55,7 @@ type turn struct {
 }
 
 func newTurns(now func() time.Time, done <-chan struct{}) *turns {
-	return &turns{now: now, done: done, newest: make(map[turnKey]*turn)}
+	return &turns{now: now, done: done, newest: make(map[turnKey]*turn), byID: make(map[turnID]*turn)}
 }
 
 // check says whether a call may go on.
@@ -87,11 +91,16 @@ func (ts *turns) getRunning(k turnKey, id string) *turn {
 
 func (ts *turns) forget(t *turn) {
 	delete(ts.newest, t.key)
+	if ts.byID[t.name()] == t {
+		delete(ts.byID, t.name())
+	}
 	if t.place != nil {
 		ts.finished.Remove(t.place)
 		ts.bytes -= t.size
 	}
 }
+
+func (t *turn) name() turnID { return turnID{t.key.tenant, t.key.user, t.id} }
 
 func (t *turn) stop() {
 	if !t.cancelled {
@@ -173,25 +182,45 @@ func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id st
 		ts.forget(t)
 	}
 	t := &turn{key: k, id: id, running: true, size: 256, cancel: make(chan struct{})}
-	ts.newest[k] = t
+	ts.newest[k], ts.byID[t.name()] = t, t
 	return t.cancel, nil
 }
 
 // Begin implements store.Turns. Nothing else changes the messages of a session while
 // it is claimed.
 func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b store.Beginning, msgs ...*store.Message) (begun store.Begun, err error) {
-	if begun.Cancelled, err = d.Claim(ctx, tenant, s, b.Turn, b.Lease); err != nil {
+	if begun.Cancelled, err = d.claimWith(ctx, tenant, s, b); err != nil {
 		return begun, err
 	}
 	begun.Past, begun.More, err = d.History(ctx, tenant, s, b.Past)
-	if err == nil || errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	if err == nil && len(msgs) > 0 {
 		b.Create = true
 		err = d.Append(ctx, tenant, s, b.AppendOptions, msgs...)
 	}
 	if err != nil {
-		return store.Begun{}, errors.Join(err, d.FinishTurn(context.WithoutCancel(ctx), tenant, s, b.Turn, 0))
+		ctx := context.WithoutCancel(ctx)
+		return store.Begun{}, errors.Join(err, d.FinishTurn(ctx, tenant, s, b.Turn, 0), d.Release(ctx, tenant, b.Takes))
 	}
 	return begun, nil
+}
+
+// claimWith takes the slots of a turn and claims its session.
+func (d *db) claimWith(ctx context.Context, tenant string, s store.SessionKey, b store.Beginning) (<-chan struct{}, error) {
+	_, granted, err := d.Take(ctx, tenant, b.Takes)
+	if err == nil && !granted {
+		err = store.ErrNoSlot
+	}
+	if err != nil {
+		return nil, err
+	}
+	cancelled, err := d.Claim(ctx, tenant, s, b.Turn, b.Lease)
+	if err != nil {
+		return nil, errors.Join(err, d.Release(context.WithoutCancel(ctx), tenant, b.Takes))
+	}
+	return cancelled, nil
 }
 
 // KeepTurn implements store.Turns.
@@ -283,13 +312,18 @@ func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, 
 	return nil
 }
 
-// EndLost implements store.Turns. No turn outlives the process that runs it.
-func (d *db) EndLost(ctx context.Context, _ string, _ store.SessionKey, _ string, _ time.Duration, _ ...store.Event) (bool, error) {
+// Lost implements store.Turns. No turn outlives the process that runs it.
+func (d *db) Lost(ctx context.Context, _ string, _ store.SessionKey) (bool, error) {
+	return false, d.turns.check(ctx)
+}
+
+// EndLost implements store.Turns: Lost finds none.
+func (d *db) EndLost(ctx context.Context, _ string, _ store.SessionKey, _ store.Ending, _ ...*store.Message) (bool, error) {
 	return false, d.turns.check(ctx)
 }
 
 // CancelTurn implements store.Turns.
-func (d *db) CancelTurn(ctx context.Context, tenant string, s store.SessionKey) (bool, error) {
+func (d *db) CancelTurn(ctx context.Context, tenant string, s store.SessionKey, id string) (bool, error) {
 	ts := d.turns
 	if err := ts.check(ctx); err != nil {
 		return false, err
@@ -298,7 +332,7 @@ func (d *db) CancelTurn(ctx context.Context, tenant string, s store.SessionKey) 
 	defer ts.mu.Unlock()
 
 	t := ts.newest[turnKey{tenant, s.User, s.ID}]
-	if t == nil || !t.running || t.gone {
+	if t == nil || !t.running || t.gone || id != "" && id != t.id {
 		return false, nil
 	}
 	t.stop()
@@ -335,6 +369,21 @@ func (d *db) Follow(ctx context.Context, tenant string, s store.SessionKey, sinc
 			return "", nil, store.ErrClosed
 		}
 	}
+}
+
+// FindTurn implements store.Turns.
+func (d *db) FindTurn(ctx context.Context, tenant, user, id string) (store.SessionKey, error) {
+	ts := d.turns
+	if err := ts.check(ctx); err != nil {
+		return store.SessionKey{}, err
+	}
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t := ts.byID[turnID{tenant, user, id}]
+	if t == nil || t.gone || ts.get(t.key) != t {
+		return store.SessionKey{}, store.ErrNotFound
+	}
+	return store.SessionKey{User: user, ID: t.key.id}, nil
 }
 
 // after returns the events after a number. Without any, it returns a channel

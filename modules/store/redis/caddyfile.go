@@ -24,11 +24,12 @@ func (r *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("redis: want one URL at most; further nodes of a cluster are added by ?addr=host:6379")
 	}
 
+	once := make(advice.Once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
 		case "prefix":
-			if r.Prefix != "" {
-				return d.Err("prefix is given twice")
+			if err := once.Add(d); err != nil {
+				return err
 			}
 			if !d.AllArgs(&r.Prefix) {
 				return d.ArgErr()
@@ -53,7 +54,7 @@ func (r *Redis) checkURL(d *caddyfile.Dispenser) error {
 		return err
 	}
 	advice.Environment(d, "url", r.URL)
-	if opt, err := parseURL(r.URL); err == nil && opt.Password != "" {
+	if p, err := parseURL(r.URL); err == nil && p.password+p.sentinelPassword != "" {
 		advice.Secret(d, "url", r.URL)
 	}
 	return nil

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -36,39 +35,31 @@ type db struct {
 	limit  time.Duration    // of a call: callTimeout
 
 	done   chan struct{} // closed by Close
+	hears  chan struct{} // closed once the node hears of cancelled turns
 	mu     sync.RWMutex  // held for reading by every call
 	closed bool
 
-	failure atomic.Pointer[failure]
-	owned   owned
-	feeds   feeds
-	slots   slots
-	later   later
-	workers sync.WaitGroup
+	failure  atomic.Pointer[failure]
+	answered atomic.Int64 // since when it answers again, in nanoseconds
+	owned    owned
+	feeds    feeds
+	slots    slots
+	later    later
+	workers  sync.WaitGroup
 }
-
-// failure is the last error of the connection.
-type failure struct{ err error }
 
 // open opens the store. A test may set a clock.
 func (r *Redis) open(log *zap.Logger, now func() time.Time) (*db, error) {
-	opt := r.option
-	opt.ClientName = "caddy-chat"
-	opt.DisableCache = true
-	opt.Dialer.Timeout = dialTimeout
-	opt.ConnWriteTimeout = dialTimeout
-	client, err := rueidis.NewClient(opt)
+	client, err := rueidis.NewClient(r.option)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to redis at %s: %w", opt.InitAddress, err)
+		return nil, fmt.Errorf("connecting to redis at %s: %w", strings.Join(r.place.addrs, ", "), r.place.explain(err))
 	}
-	d := &db{client: client, keys: keyspace(r.Prefix), log: log, now: now, node: rand.Text(), limit: callTimeout, done: make(chan struct{})}
+	d := &db{client: client, keys: keyspace(r.Prefix), log: log, now: now, node: rand.Text(), limit: callTimeout, done: make(chan struct{}), hears: make(chan struct{})}
 	d.owned.init()
 	d.feeds.init()
 	d.slots.init()
 	d.later.init()
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	defer cancel()
-	if err := d.checkVersion(ctx); err != nil {
+	if err := d.checkAtStart(); err != nil {
 		client.Close()
 		return nil, err
 	}
@@ -77,22 +68,6 @@ func (r *Redis) open(log *zap.Logger, now func() time.Time) (*db, error) {
 	d.workers.Go(d.writeLater)
 	d.workers.Go(d.recover)
 	return d, nil
-}
-
-// checkVersion refuses servers that cannot run the scripts.
-func (d *db) checkVersion(ctx context.Context) error {
-	// sharded channels came with Redis 7
-	err := d.client.Do(ctx, d.client.B().Arbitrary("PUBSUB", "SHARDNUMSUB").Build()).Error()
-	if e, ok := rueidis.IsRedisErr(err); ok {
-		if strings.HasPrefix(e.Error(), "NOPERM") {
-			return nil // the user may not ask, and is not known to need it
-		}
-		return errors.New("the server is too old: want Redis 7 or later, or Valkey")
-	}
-	if err != nil {
-		return fmt.Errorf("asking redis for its version: %w", err)
-	}
-	return nil
 }
 
 // enter begins a call, which ends with leave unless an error is returned.
@@ -119,8 +94,7 @@ func (d *db) clock() string {
 	return strconv.FormatInt(d.now().UnixMicro(), 10)
 }
 
-// run runs a script of a tenant. Its only key is what all keys of the tenant begin
-// with, by which a cluster finds the node.
+// run runs a script of a tenant. A cluster finds the node by the keys that it declares.
 func (d *db) run(parent context.Context, s *rueidis.Lua, tenant string, args ...string) rueidis.RedisResult {
 	size := 0
 	for _, a := range args {
@@ -128,55 +102,11 @@ func (d *db) run(parent context.Context, s *rueidis.Lua, tenant string, args ...
 	}
 	ctx, cancel := context.WithTimeout(parent, d.limit*time.Duration(1+size>>20))
 	defer cancel()
-	res := s.Exec(ctx, d.client, []string{d.keys.tenant(tenant)}, append([]string{d.clock()}, args...))
+	res := s.Exec(ctx, d.client, d.keys.declared(tenant), append([]string{d.clock()}, args...))
 	if parent.Err() == nil {
-		d.note(res.Error())
+		d.note(tenant, res.Error())
 	}
 	return res
-}
-
-// note remembers whether the server can be reached.
-func (d *db) note(err error) {
-	if _, ok := rueidis.IsRedisErr(err); err == nil || ok {
-		if d.failure.Load() != nil {
-			d.failure.Store(nil)
-		}
-		return
-	}
-	if !errors.Is(err, context.Canceled) {
-		d.failure.Store(&failure{err})
-	}
-}
-
-// recover asks a server that did not answer whether it does again, so that a node
-// without requests notices, too.
-func (d *db) recover() {
-	ticker := time.NewTicker(retryTime)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-d.done:
-			return
-		case <-ticker.C:
-		}
-		if d.failure.Load() == nil {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), d.limit)
-		d.note(d.client.Do(ctx, d.client.B().Ping().Build()).Error())
-		cancel()
-	}
-}
-
-// Health implements store.Store.
-func (d *db) Health() error {
-	if f := d.failure.Load(); f != nil {
-		return fmt.Errorf("redis: %w", f.err)
-	}
-	if n := d.later.len(); n > 0 {
-		return fmt.Errorf("redis: %d writes wait for it", n)
-	}
-	return nil
 }
 
 // Size implements store.Store. The server does not know it for a prefix.

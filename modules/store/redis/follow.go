@@ -29,6 +29,11 @@ func (d *db) Follow(ctx context.Context, tenant string, s store.SessionKey, sinc
 		return "", nil, err
 	}
 	r, err := d.readTurn(ctx, k, since, n, false)
+	for n > 0 && unreachable(err) && ctx.Err() == nil {
+		// one who has read a part waits for the rest, as the followers of a feed do
+		d.pause(retryTime)
+		r, err = d.readTurn(ctx, k, since, n, false)
+	}
 	if err != nil {
 		return "", nil, err
 	}
@@ -38,9 +43,22 @@ func (d *db) Follow(ctx context.Context, tenant string, s store.SessionKey, sinc
 	if len(r.events) > 0 || r.state != turnRunning {
 		return r.turn, r.events, r.err()
 	}
-	f := d.feeds.begin(d, k, r.turn, n)
+	f, err := d.feed(ctx, k, r.turn, n)
+	if err != nil {
+		return "", nil, err
+	}
 	evs, err := f.wait(ctx, d, n)
 	return r.turn, evs, err
+}
+
+// feed returns a feed with all events after n. A closed store begins none, which
+// Close would not wait for.
+func (d *db) feed(ctx context.Context, k turnKey, turn string, n int) (*feed, error) {
+	if err := d.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	return d.feeds.begin(d, k, turn, n), nil
 }
 
 // sendOwn sends the events of a turn that this node runs, so that a follower here
@@ -95,6 +113,9 @@ func (d *db) readTurn(ctx context.Context, k turnKey, since string, n int, only 
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading a turn: %w", err)
+	}
+	if r.state == turnLost && !d.renewed() {
+		r.state = turnRunning
 	}
 	return r, nil
 }

@@ -17,6 +17,7 @@ import (
 //	u:<user>              a user's sessions by time (sorted set)
 //	t:<id>:<user>         the newest turn of a session (hash)
 //	e:<id>:<user>:<turn>  its events (stream)
+//	i:<turn>:<user>       the id of its session
 //	l:<key>  q:<key>  k:<key>   a limiter's requests, demand and slots
 //	c:<key>  h:<key>  a:<key>   a budget's counter, its holds' ends and amounts
 //	w:<key>               what slides of a budget (sorted set)
@@ -25,6 +26,15 @@ import (
 type keyspace string
 
 func (p keyspace) tenant(tenant string) string { return string(p) + "{" + tenant + "}:" }
+
+// declared are the keys that a script declares: what a tenant's keys begin with, and one
+// that never exists. While a cluster moves their slot, no server has all keys of the
+// tenant. With a single key it would let the new one run the script, which would miss
+// what has not come yet; for two that are not there it answers TRYAGAIN.
+func (p keyspace) declared(tenant string) []string {
+	root := p.tenant(tenant)
+	return []string{root, root + "-"}
+}
 
 // session returns the end of a session's keys.
 func session(s store.SessionKey) string { return s.ID + ":" + s.User }

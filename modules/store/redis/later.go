@@ -114,12 +114,21 @@ func (l *later) len() (n int) {
 // unreachable reports whether an operation may succeed later: the server did not
 // answer, or it is about to start or to hand over to another one.
 func unreachable(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, store.ErrClosed) {
-		return false
+	for _, answer := range []error{context.Canceled, store.ErrClosed, store.ErrNotFound, store.ErrBusy, store.ErrLost} {
+		if errors.Is(err, answer) {
+			return false
+		}
 	}
 	var e *rueidis.RedisError
+	return err != nil && !errors.As(err, &e) || refusedForNow(err)
+}
+
+// refusedForNow reports whether the server answered that it does not do the operation at
+// the moment, and so has done nothing of it.
+func refusedForNow(err error) bool {
+	var e *rueidis.RedisError
 	if !errors.As(err, &e) {
-		return err != nil
+		return false
 	}
 	for _, state := range []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "READONLY", "BUSY", "OOM", "MISCONF", "NOREPLICAS"} {
 		if strings.HasPrefix(e.Error(), state) {

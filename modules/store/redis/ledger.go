@@ -66,7 +66,7 @@ func (d *db) ledger(ctx context.Context, s *rueidis.Lua, tenant string, args []s
 	if err != nil {
 		return "", nil, err
 	}
-	if len(answer) != 1+4*len(budgets) {
+	if len(answer) != 1+balanceSize*len(budgets) {
 		return "", nil, errAnswer
 	}
 	if code, err = answer[0].ToString(); err != nil {
@@ -76,15 +76,22 @@ func (d *db) ledger(ctx context.Context, s *rueidis.Lua, tenant string, args []s
 	if err != nil {
 		return "", nil, err
 	}
-	for i, b := range budgets {
-		n := numbers[4*i:]
+	return code, readBalances(numbers, budgets), nil
+}
+
+// balanceSize is how many integers a balance is.
+const balanceSize = 4
+
+func readBalances(n []int64, budgets []store.Budget) []store.Balance {
+	var list []store.Balance
+	for _, b := range budgets {
 		bal := store.Balance{Used: store.Amount(n[0]), Held: store.Amount(n[1])}
 		if b.Window > 0 {
 			bal.Wait, bal.Reset = time.Duration(n[2])*time.Microsecond, time.UnixMicro(n[3])
 		}
-		list = append(list, bal)
+		list, n = append(list, bal), n[balanceSize:]
 	}
-	return code, list, nil
+	return list
 }
 
 // budgetArgs writes budgets as the scripts read them.

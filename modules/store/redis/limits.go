@@ -32,7 +32,7 @@ func (s *slots) add(tenant string, takes []store.Take, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range takes {
-		if t.Slots == 0 {
+		if !t.HoldsSlot() {
 			continue
 		}
 		k := slotKey{tenant, t.Key}
@@ -49,7 +49,7 @@ func (s *slots) drop(tenant string, takes []store.Take) (id string, keys []strin
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range takes {
-		if t.Slots > 0 {
+		if t.HoldsSlot() {
 			keys = append(keys, t.Key)
 		}
 	}
@@ -97,17 +97,31 @@ func (s *slots) snapshot() map[slotKey][]string {
 	return all
 }
 
+// nextSlot returns an id for the slots of one request.
+func (d *db) nextSlot() string { return d.node + ":" + number(d.slots.last.Add(1)) }
+
 // Take implements store.Limiter.
 func (d *db) Take(ctx context.Context, tenant string, takes []store.Take) (results []store.Taken, granted bool, err error) {
+	results, _, granted, err = d.TakeWithin(ctx, tenant, takes, nil)
+	return results, granted, err
+}
+
+// TakeWithin implements store.Limiter.
+func (d *db) TakeWithin(ctx context.Context, tenant string, takes []store.Take, budgets []store.Budget) (results []store.Taken, balances []store.Balance, granted bool, err error) {
 	if err := d.enter(ctx); err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	defer d.leave()
-	slot := d.node + ":" + number(d.slots.last.Add(1))
-	args := []string{slot, micros(slotLease), number(len(takes))}
-	size := 1
+	slot := d.nextSlot()
+	args := append([]string{slot, micros(slotLease), number(len(budgets))}, budgetArgs(budgets)...)
+	args = append(args, number(len(takes)))
+	size := 1 + balanceSize*len(budgets)
 	for _, t := range takes {
-		args = append(args, t.Key, number(t.Slots), number(len(t.Windows)))
+		later := "0"
+		if t.Later {
+			later = "1"
+		}
+		args = append(args, t.Key, number(t.Slots), later, number(len(t.Windows)))
 		for _, w := range t.Windows {
 			args = append(args, number(w.Limit), micros(w.Length))
 		}
@@ -115,13 +129,14 @@ func (d *db) Take(ctx context.Context, tenant string, takes []store.Take) (resul
 	}
 	answer, err := d.run(ctx, takeScript, tenant, args...).ToArray()
 	if err != nil {
-		return nil, false, fmt.Errorf("taking from a limiter: %w", err)
+		return nil, nil, false, fmt.Errorf("taking from a limiter: %w", err)
 	}
 	n, err := integers(answer)
 	if err != nil || len(n) != size {
-		return nil, false, fmt.Errorf("taking from a limiter: %w", errAnswer)
+		return nil, nil, false, fmt.Errorf("taking from a limiter: %w", errAnswer)
 	}
-	granted, n = n[0] == 1, n[1:]
+	granted, balances = n[0] == 1, readBalances(n[1:], budgets)
+	n = n[1+balanceSize*len(budgets):]
 	for _, t := range takes {
 		r := store.Taken{InUse: n[0], SlotFree: n[1] == 1}
 		n = n[2:]
@@ -136,7 +151,7 @@ func (d *db) Take(ctx context.Context, tenant string, takes []store.Take) (resul
 	if granted {
 		d.slots.add(tenant, takes, slot)
 	}
-	return results, granted, nil
+	return results, balances, granted, nil
 }
 
 // Release implements store.Limiter.

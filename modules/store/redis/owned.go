@@ -207,6 +207,15 @@ func (t *ownedTurn) flush(d *db) {
 	}
 }
 
+// end has the turn stop and accept nothing any more, for a reason, which it returns.
+func (t *ownedTurn) end(err error) error {
+	t.mu.Lock()
+	t.lost = err
+	t.mu.Unlock()
+	t.stop()
+	return err
+}
+
 // flushAll sends what waits, before the store is closed.
 func (o *owned) flushAll(d *db) {
 	for _, t := range o.all() {

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,9 +24,11 @@ func init() {
 // Redis is a store on a server of Redis 7 or later, or Valkey: a single one, a
 // cluster, or one that sentinels watch.
 type Redis struct {
-	// Where the server is: redis://user:password@host:6379/0, or rediss:// with
-	// TLS. A cluster's further nodes are added by ?addr=host:6379, once each, and
-	// sentinels are named in place of the server, with ?master_set=name.
+	// Where the server is: redis://user:password@host:6379/0, rediss:// with TLS,
+	// or unix:///path. A cluster's further nodes are added by ?addr=host:6379, once
+	// each. Sentinels are named in place of the server, with ?master_set=name, and
+	// with sentinel_user and sentinel_password if they want those. With TLS, ca,
+	// cert and key are files, in PEM.
 	// Placeholders such as {env.REDIS_URL} are replaced once, when the
 	// configuration is loaded. Default: redis://127.0.0.1:6379.
 	URL string `json:"url,omitempty"`
@@ -35,6 +36,7 @@ type Redis struct {
 	// What the names of all keys begin with. Default: chat:.
 	Prefix string `json:"prefix,omitempty"`
 
+	place  place
 	option rueidis.ClientOption
 }
 
@@ -66,39 +68,33 @@ func (r *Redis) Provision(caddy.Context) error {
 	if err := checkPrefix(r.Prefix); err != nil {
 		return fmt.Errorf("prefix: %w", err)
 	}
-	if r.option, err = parseURL(url); err != nil {
+	if r.place, err = parseURL(url); err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	if r.option, err = r.place.option(); err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
 	return nil
 }
 
 func checkPrefix(prefix string) error {
+	if prefix == "" {
+		return errors.New("want a text that is not empty, such as 'chat:'")
+	}
 	if strings.ContainsAny(prefix, "{}") {
 		return errors.New("want no braces: those in a key name its hash slot")
 	}
 	return nil
 }
 
-// parseURL never puts the URL into its error, since it may have a password.
-func parseURL(url string) (rueidis.ClientOption, error) {
-	scheme, _, _ := strings.Cut(url, "://")
-	opt, err := rueidis.ParseURL(url)
-	if err != nil || !slices.Contains([]string{"redis", "rediss", "unix"}, scheme) || len(opt.InitAddress) == 0 || opt.InitAddress[0] == "" {
-		return opt, errors.New("want redis://user:password@host:6379/0, or rediss:// with TLS")
-	}
-	return opt, nil
-}
-
 // Location names the server, the database and the prefix.
-func (r *Redis) Location() (string, error) {
-	return fmt.Sprintf("redis://%s/%d %s", strings.Join(r.option.InitAddress, ","), r.option.SelectDB, r.Prefix), nil
-}
+func (r *Redis) Location() (string, error) { return r.place.location() + " " + r.Prefix, nil }
 
 // Fingerprint tells two configurations of one place apart. It holds nothing that
 // reveals the password.
 func (r *Redis) Fingerprint() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "chat.stores.redis %q %q %q tls=%t", r.option.Username, r.option.Password, r.option.Sentinel.MasterSet, r.option.TLSConfig != nil)
+	fmt.Fprintf(h, "chat.stores.redis %#v", r.place)
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 

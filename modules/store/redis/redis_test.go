@@ -29,6 +29,7 @@ func openAt(t testing.TB, url, prefix string, now func() time.Time) *db {
 	}
 	d.limit = time.Minute // no test depends on how fast the machine is
 	t.Cleanup(func() { d.Close() })
+	<-d.hears // which renews the leases of its turns
 	return d
 }
 
@@ -36,7 +37,7 @@ func openAt(t testing.TB, url, prefix string, now func() time.Time) *db {
 func TestStore(t *testing.T) {
 	for name, start := range map[string]func(testing.TB) string{
 		"standalone": func(t testing.TB) string { return redistest.Start(t).URL() },
-		"cluster":    redistest.StartCluster,
+		"cluster":    func(t testing.TB) string { return redistest.StartCluster(t).URL() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := start(t)

@@ -26,6 +26,8 @@ var (
 	releaseHoldLua string
 	//go:embed lua/balances.lua
 	balancesLua string
+	//go:embed lua/cached.lua
+	cachedLua string
 	//go:embed lua/cache_get.lua
 	cacheGetLua string
 	//go:embed lua/cache_put.lua
@@ -46,42 +48,70 @@ var (
 	turnLua string
 	//go:embed lua/claim.lua
 	claimLua string
+	//go:embed lua/claim_key.lua
+	claimKeyLua string
+	//go:embed lua/slots.lua
+	slotsLua string
 	//go:embed lua/begin.lua
 	beginLua string
 	//go:embed lua/publish.lua
 	publishLua string
+	//go:embed lua/lost.lua
+	lostLua string
 	//go:embed lua/end_lost.lua
 	endLostLua string
 	//go:embed lua/cancel.lua
 	cancelLua string
 	//go:embed lua/follow.lua
 	followLua string
+	//go:embed lua/check.lua
+	checkLua string
+	//go:embed lua/find_turn.lua
+	findTurnLua string
 )
 
 // The scripts, one an operation.
 var (
-	takeScript        = script(takeLua)
-	releaseScript     = script(releaseLua)
-	renewScript       = script(renewLua)
-	reserveScript     = script(ledgerLua, reserveLua)
-	settleScript      = script(ledgerLua, settleLua)
-	releaseHoldScript = script(ledgerLua, releaseHoldLua)
-	balancesScript    = script(ledgerLua, balancesLua)
-	cacheGetScript    = script(cacheGetLua)
-	cachePutScript    = script(cachePutLua)
-	appendScript      = script(sessionLua, turnLua, appendLua)
-	retractScript     = script(sessionLua, retractLua)
-	historyScript     = script(sessionLua, historyLua)
-	sessionsScript    = script(sessionLua, sessionsLua)
-	deleteScript      = script(sessionLua, turnLua, deleteLua)
-	claimScript       = script(turnLua, claimLua)
-	beginScript       = script(sessionLua, turnLua, beginLua)
-	publishScript     = script(turnLua, publishLua)
-	endLostScript     = script(turnLua, endLostLua)
-	cancelScript      = script(turnLua, cancelLua)
-	followScript      = script(turnLua, followLua)
+	takeScript        = begins(ledgerLua, takeLua)
+	releaseScript     = goesOn(releaseLua)
+	renewScript       = goesOn(renewLua)
+	reserveScript     = begins(ledgerLua, reserveLua)
+	settleScript      = goesOn(ledgerLua, settleLua)
+	releaseHoldScript = goesOn(ledgerLua, releaseHoldLua)
+	balancesScript    = reads(ledgerLua, balancesLua)
+	cacheGetScript    = reads(cachedLua, cacheGetLua)
+	cachePutScript    = begins(cachePutLua)
+	appendScript      = goesOn(sessionLua, turnLua, appendLua)
+	retractScript     = goesOn(sessionLua, retractLua)
+	historyScript     = reads(sessionLua, historyLua)
+	sessionsScript    = reads(sessionLua, turnLua, sessionsLua)
+	deleteScript      = goesOn(sessionLua, turnLua, deleteLua)
+	claimScript       = begins(turnLua, claimLua)
+	claimKeyScript    = begins(cachedLua, turnLua, claimKeyLua)
+	beginScript       = begins(sessionLua, turnLua, slotsLua, beginLua)
+	publishScript     = goesOn(turnLua, publishLua)
+	lostScript        = reads(turnLua, lostLua)
+	endLostScript     = goesOn(sessionLua, turnLua, endLostLua)
+	cancelScript      = goesOn(turnLua, cancelLua)
+	followScript      = reads(turnLua, followLua)
+	checkScript       = reads(checkLua)
+	findTurnScript    = reads(turnLua, findTurnLua)
 )
 
-func script(parts ...string) *rueidis.Lua {
+// begins makes one that begins something. A server whose memory is full refuses it as a
+// whole, and not half done.
+func begins(parts ...string) *rueidis.Lua {
+	return rueidis.NewLuaScript("#!lua\n" + clockLua + strings.Join(parts, ""))
+}
+
+// goesOn makes one that also runs then, since it gives back, or goes on with what has
+// begun.
+func goesOn(parts ...string) *rueidis.Lua {
+	return rueidis.NewLuaScript("#!lua flags=allow-oom\n" + clockLua + strings.Join(parts, ""))
+}
+
+// reads makes one that also runs where nothing can be written, as long as it has
+// nothing to tidy up.
+func reads(parts ...string) *rueidis.Lua {
 	return rueidis.NewLuaScript(clockLua + strings.Join(parts, ""))
 }

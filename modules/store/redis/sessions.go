@@ -179,22 +179,27 @@ func (d *db) Sessions(ctx context.Context, tenant, user string, after *store.Cur
 	if err != nil {
 		return nil, false, fmt.Errorf("listing sessions: %w", err)
 	}
+	if !d.renewed() {
+		for i := range list {
+			list[i].Lost = false
+		}
+	}
 	return list, more, nil
 }
 
 func readSessions(answer []rueidis.RedisMessage) (list []store.Session, more bool, err error) {
-	if len(answer)%5 != 1 {
+	if len(answer)%6 != 1 {
 		return nil, false, errAnswer
 	}
-	for item := range slices.Chunk(answer[1:], 5) {
+	for item := range slices.Chunk(answer[1:], 6) {
 		id, err1 := item[0].ToString()
 		title, err2 := item[2].ToString()
-		numbers, err3 := integers([]rueidis.RedisMessage{item[1], item[3], item[4]})
+		numbers, err3 := integers([]rueidis.RedisMessage{item[1], item[3], item[4], item[5]})
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, false, err
 		}
 		list = append(list, store.Session{
-			ID: id, Title: title, Messages: int(numbers[2]),
+			ID: id, Title: title, Messages: int(numbers[2]), Lost: numbers[3] == 1,
 			UpdatedAt: time.UnixMilli(numbers[0]), CreatedAt: time.UnixMilli(numbers[1]),
 		})
 	}

@@ -25,12 +25,53 @@ func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id st
 		if err != nil {
 			return fmt.Errorf("claiming a session: %w", err)
 		}
-		return claimError(code)
+		return d.claimError(code)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return t.cancelled, nil
+}
+
+// errKept says that a cached value stands in the way of a claim.
+var errKept = errors.New("there is a cached value")
+
+// ClaimKey implements store.Turns.
+func (d *db) ClaimKey(ctx context.Context, tenant string, s store.SessionKey, c store.KeyClaim) (value []byte, cancelled <-chan struct{}, err error) {
+	if err := d.enter(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer d.leave()
+	over := "0"
+	if c.Over {
+		over = "1"
+	}
+	args := appendEvents([]string{session(s), c.Turn, d.node, micros(c.Lease), cached(c.Key), over}, []store.Event{c.First})
+	t, err := d.claim(turnKey{tenant, s}, c.Turn, c.Lease, func() error {
+		answer, err := d.run(ctx, claimKeyScript, tenant, args...).ToArray()
+		if err != nil {
+			return fmt.Errorf("claiming a key: %w", err)
+		}
+		if len(answer) == 0 {
+			return errAnswer
+		}
+		code, err := answer[0].AsInt64()
+		if err == nil && len(answer) > 1 {
+			value, err = answer[1].AsBytes()
+			value = append([]byte{}, value...) // an empty one is a value, too
+		}
+		if code == 2 {
+			return errors.Join(errKept, err)
+		}
+		return errors.Join(d.claimError(code), err)
+	})
+	if errors.Is(err, errKept) {
+		return value, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return value, t.cancelled, nil
 }
 
 // Begin implements store.Turns.
@@ -41,9 +82,17 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 	defer d.leave()
 	k := turnKey{tenant, s}
 	d.writeSession(ctx, k) // what came before
+	last := ""
+	if len(msgs) > 0 {
+		last = msgs[len(msgs)-1].ID
+	}
+	slot := d.nextSlot()
 	args := []string{
 		session(s), s.User, s.ID, b.Turn, d.node, micros(b.Lease), number(b.Past.Limit), number(b.Past.Bytes),
-		b.Title, number(b.MaxMessages), msgs[len(msgs)-1].ID,
+		b.Title, number(b.MaxMessages), last, slot, micros(slotLease), number(len(b.Takes)),
+	}
+	for _, t := range b.Takes {
+		args = append(args, t.Key, number(t.Slots))
 	}
 	if args, err = appendMessages(args, b.Retention, msgs); err != nil {
 		return begun, err
@@ -58,7 +107,10 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 			return errAnswer
 		}
 		code, err := answer[0].AsInt64()
-		return errors.Join(claimError(code), err)
+		if code == 4 {
+			return errors.Join(store.ErrNoSlot, err)
+		}
+		return errors.Join(d.claimError(code), err)
 	})
 	if err != nil {
 		return store.Begun{}, fmt.Errorf("beginning a turn: %w", err)
@@ -77,6 +129,7 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 		m.Seq = uint64(first) + uint64(i)
 	}
 	slices.Reverse(begun.Past)
+	d.slots.add(tenant, b.Takes, slot)
 	begun.Cancelled = t.cancelled
 	return begun, nil
 }
@@ -85,20 +138,25 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 // session may be claimed all the same, and is freed later.
 func (d *db) claim(k turnKey, id string, lease time.Duration, do func() error) (*ownedTurn, error) {
 	t, err := d.owned.claim(k, id, lease, do)
-	if err == nil || errors.Is(err, store.ErrBusy) || errors.Is(err, store.ErrLost) {
+	if err == nil || isUnclaimed(err) {
 		return t, err
 	}
 	free := func(ctx context.Context) error { return d.send(ctx, t, lease, 0, nil) }
 	return t, errors.Join(err, d.later.put(k, &write{what: "freeing a session", bytes: eventCost, do: free}))
 }
 
+// isUnclaimed reports whether an error says that nothing was claimed.
+func isUnclaimed(err error) bool {
+	return errors.Is(err, store.ErrBusy) || errors.Is(err, store.ErrNoSlot) || errors.Is(err, store.ErrLost) || errors.Is(err, errKept) || refusedForNow(err)
+}
+
 // claimError returns the error that the answer of a claim stands for.
-func claimError(code int64) error {
-	switch code {
-	case 0:
-		return store.ErrBusy
-	case 3:
+func (d *db) claimError(code int64) error {
+	switch {
+	case code == 3 && d.renewed():
 		return store.ErrLost
+	case code == 0, code == 3:
+		return store.ErrBusy
 	}
 	return nil
 }
@@ -158,13 +216,38 @@ func (d *db) FinishTurn(ctx context.Context, tenant string, s store.SessionKey, 
 	return nil
 }
 
-// EndLost implements store.Turns.
-func (d *db) EndLost(ctx context.Context, tenant string, s store.SessionKey, id string, keep time.Duration, last ...store.Event) (bool, error) {
+// Lost implements store.Turns.
+func (d *db) Lost(ctx context.Context, tenant string, s store.SessionKey) (bool, error) {
 	if err := d.enter(ctx); err != nil {
 		return false, err
 	}
 	defer d.leave()
-	code, err := d.run(ctx, endLostScript, tenant, publishArgs(s, id, 0, keep, last)...).AsInt64()
+	n, err := d.run(ctx, lostScript, tenant, session(s)).AsInt64()
+	if err != nil {
+		return false, fmt.Errorf("asking for a turn's node: %w", err)
+	}
+	return n == 1 && d.renewed(), nil
+}
+
+// EndLost implements store.Turns.
+func (d *db) EndLost(ctx context.Context, tenant string, s store.SessionKey, e store.Ending, msgs ...*store.Message) (bool, error) {
+	if err := d.enter(ctx); err != nil {
+		return false, err
+	}
+	defer d.leave()
+	if !d.renewed() {
+		return false, nil // its node may be about to renew the lease
+	}
+	newest := ""
+	if len(msgs) > 0 {
+		newest = msgs[len(msgs)-1].ID
+	}
+	args := []string{session(s), s.User, s.ID, e.Turn, micros(max(e.Keep, 0)), number(len(e.Last)), number(e.MaxMessages), newest}
+	args, err := appendMessages(appendEvents(args, e.Last), e.Retention, msgs)
+	if err != nil {
+		return false, err
+	}
+	code, err := d.run(ctx, endLostScript, tenant, args...).AsInt64()
 	if err != nil {
 		return false, fmt.Errorf("ending a turn whose node is gone: %w", err)
 	}
@@ -172,17 +255,37 @@ func (d *db) EndLost(ctx context.Context, tenant string, s store.SessionKey, id 
 }
 
 // CancelTurn implements store.Turns.
-func (d *db) CancelTurn(ctx context.Context, tenant string, s store.SessionKey) (bool, error) {
+func (d *db) CancelTurn(ctx context.Context, tenant string, s store.SessionKey, id string) (bool, error) {
 	if err := d.enter(ctx); err != nil {
 		return false, err
 	}
 	defer d.leave()
-	n, err := d.run(ctx, cancelScript, tenant, session(s), d.cancelChannel("")).AsInt64()
+	n, err := d.run(ctx, cancelScript, tenant, session(s), d.cancelChannel(""), id).AsInt64()
 	if err != nil {
 		return false, fmt.Errorf("cancelling a turn: %w", err)
 	}
 	return n == 1, nil
 }
+
+// FindTurn implements store.Turns.
+func (d *db) FindTurn(ctx context.Context, tenant, user, id string) (store.SessionKey, error) {
+	if err := d.enter(ctx); err != nil {
+		return store.SessionKey{}, err
+	}
+	defer d.leave()
+	found, err := d.run(ctx, findTurnScript, tenant, user, id).ToString()
+	if rueidis.IsRedisNil(err) {
+		return store.SessionKey{}, store.ErrNotFound
+	}
+	if err != nil {
+		return store.SessionKey{}, fmt.Errorf("finding a turn: %w", err)
+	}
+	return store.SessionKey{User: user, ID: found}, nil
+}
+
+// errClaimLost says that the server does not know a turn that this node runs: it has lost
+// its data, or another node has ended the turn.
+var errClaimLost = fmt.Errorf("%w: %w", store.ErrNotFound, store.ErrLost)
 
 // send sends events of a turn, and ends it if keep is not negative.
 func (d *db) send(ctx context.Context, t *ownedTurn, lease, keep time.Duration, evs []store.Event) error {
@@ -192,24 +295,27 @@ func (d *db) send(ctx context.Context, t *ownedTurn, lease, keep time.Duration, 
 	case err != nil:
 		return err
 	case code == 0:
-		t.mu.Lock()
-		t.lost = store.ErrNotFound
-		t.mu.Unlock()
-		t.stop()
-		return store.ErrNotFound
+		return t.end(errClaimLost)
+	case code == 3:
+		return t.end(store.ErrNotFound)
 	case code == 2:
 		t.stop()
 	}
 	return nil
 }
 
-// publishArgs are the arguments of the scripts that append events to a turn.
+// publishArgs are the arguments of the script that appends events to a turn.
 func publishArgs(s store.SessionKey, id string, lease, keep time.Duration, evs []store.Event) []string {
 	keepFor := "-1"
 	if keep >= 0 {
 		keepFor = micros(keep)
 	}
 	args := append(make([]string, 0, 4+3*len(evs)), session(s), id, micros(lease), keepFor)
+	return appendEvents(args, evs)
+}
+
+// appendEvents adds events to the arguments of a script.
+func appendEvents(args []string, evs []store.Event) []string {
 	for _, ev := range evs {
 		args = append(args, number(ev.N), string([]byte{ev.Kind}), rueidis.BinaryString(ev.Data))
 	}
@@ -228,10 +334,15 @@ func (d *db) hearCancels() {
 		<-d.done
 		cancel()
 	}()
+	subscribed := make(chan struct{}, 1)
 	var checking sync.WaitGroup
+	checking.Go(func() { d.checkOnSubscribe(ctx, subscribed) })
 	defer checking.Wait()
 	hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) {
-		checking.Go(func() { d.checkOwned(ctx) })
+		select {
+		case subscribed <- struct{}{}:
+		default:
+		}
 	})
 	for ctx.Err() == nil {
 		err := d.client.Receive(hooked, d.client.B().Subscribe().Channel(d.cancelChannel(d.node)).Build(), func(m rueidis.PubSubMessage) {
@@ -242,6 +353,20 @@ func (d *db) hearCancels() {
 		}
 		d.log.Warn("listening for cancelled turns", zap.Error(err))
 		d.pause(retryTime)
+	}
+}
+
+// checkOnSubscribe checks this node's turns after every subscription, until ctx ends.
+func (d *db) checkOnSubscribe(ctx context.Context, subscribed <-chan struct{}) {
+	var once sync.Once
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-subscribed:
+		}
+		d.checkOwned(ctx)
+		once.Do(func() { close(d.hears) })
 	}
 }
 

@@ -38,7 +38,7 @@ func turnBegins(x *subject) {
 	if !begun.More {
 		x.Error("no more where there is")
 	}
-	_, err = x.CancelTurn(x.ctx, tenantA, key(1))
+	_, err = x.CancelTurn(x.ctx, tenantA, key(1), "")
 	x.ok(err)
 	x.wantCancelled(begun.Cancelled)
 }
@@ -55,4 +55,49 @@ func turnCannotBegin(x *subject) {
 	x.wantContents(tenantA, key(1), "1")
 	x.wantNoSession(tenantA, key(2))
 	x.claim(key(2), "t4")
+}
+
+// slotOf is a take of a slot of a key that has this many.
+func slotOf(slots int64) []store.Take { return []store.Take{{Key: "user:ann", Slots: slots}} }
+
+func turnBeginsWithSlots(x *subject) {
+	with := func(turn string, slots int64) store.Beginning {
+		b := beginning(turn)
+		b.Takes = slotOf(slots)
+		return b
+	}
+	_, err := x.Begin(x.ctx, tenantA, key(1), with("t1", 2), x.message("1"))
+	x.ok(err)
+	_, err = x.Begin(x.ctx, tenantA, key(1), with("t2", 2), x.message("2"))
+	x.wantErr(err, store.ErrBusy) // and takes none
+	_, err = x.Begin(x.ctx, tenantA, key(2), with("t3", 2), x.message("1"))
+	x.ok(err)
+	_, err = x.Begin(x.ctx, tenantA, key(3), with("t4", 2), x.message("1"))
+	x.wantErr(err, store.ErrNoSlot)
+	x.wantNoSession(tenantA, key(3))
+	x.wantContents(tenantA, key(1), "1")
+	if x.take(tenantA, slotOf(2)) {
+		x.Error("a turn's slots count for it alone")
+	}
+	x.ok(x.Release(x.ctx, tenantA, slotOf(2)))
+	_, err = x.Begin(x.ctx, tenantA, key(3), with("t5", 2), x.message("1"))
+	x.ok(err)
+	_, err = x.Begin(x.ctx, tenantB, key(3), with("t6", 1), x.message("1"))
+	x.ok(err)
+}
+
+func turnBeginsWithoutMessages(x *subject) {
+	_, err := x.Begin(x.ctx, tenantA, key(1), beginning("t1"))
+	x.ok(err)
+	x.wantNoSession(tenantA, key(1))
+	_, err = x.Begin(x.ctx, tenantA, key(1), beginning("t2"))
+	x.wantErr(err, store.ErrBusy)
+	x.numbers(key(2), create, 5)
+	begun, err := x.Begin(x.ctx, tenantA, key(2), beginning("t3"))
+	x.ok(err)
+	x.equal("past", contents(begun.Past), []string{"3", "4", "5"})
+	if !begun.More {
+		x.Error("no more where there is")
+	}
+	x.wantContents(tenantA, key(2), "1", "2", "3", "4", "5")
 }

@@ -36,9 +36,11 @@ func closedCalls(x *subject) {
 		"KeepTurn":    func() error { return s.KeepTurn(ctx, tenantA, key(1), "t", time.Minute) },
 		"Publish":     func() error { return s.Publish(ctx, tenantA, key(1), "t", store.Event{N: 1}) },
 		"FinishTurn":  func() error { return s.FinishTurn(ctx, tenantA, key(1), "t", time.Minute) },
-		"EndLost":     func() error { _, err := s.EndLost(ctx, tenantA, key(1), "t", time.Minute); return err },
-		"CancelTurn":  func() error { _, err := s.CancelTurn(ctx, tenantA, key(1)); return err },
+		"Lost":        func() error { _, err := s.Lost(ctx, tenantA, key(1)); return err },
+		"EndLost":     func() error { _, err := s.EndLost(ctx, tenantA, key(1), store.Ending{Turn: "t"}); return err },
+		"CancelTurn":  func() error { _, err := s.CancelTurn(ctx, tenantA, key(1), ""); return err },
 		"Follow":      func() error { _, _, err := s.Follow(ctx, tenantA, key(1), "", 0); return err },
+		"FindTurn":    func() error { _, err := s.FindTurn(ctx, tenantA, user, "t"); return err },
 		"Take":        func() error { _, _, err := s.Take(ctx, tenantA, oneTake("k", 1)); return err },
 		"Release":     func() error { return s.Release(ctx, tenantA, oneTake("k", 1)) },
 		"Reserve":     func() error { _, err := s.Reserve(ctx, tenantA, "r", time.Minute, budget(1, 1)); return err },
@@ -62,15 +64,23 @@ func closedTwice(x *subject) {
 	x.Size() // no error to return, and no panic
 }
 
+// closedWakes closes the store while followers begin to wait.
 func closedWakes(x *subject) {
-	x.claim(key(1), "t1")
+	const followers = 20
+	for i := range followers {
+		x.claim(key(i), "t1")
+	}
 	failed := make(chan error)
-	go func() {
-		_, _, err := x.Follow(x.ctx, tenantA, key(1), "t1", 0)
-		failed <- err
-	}()
+	for i := range followers {
+		go func() {
+			_, _, err := x.Follow(x.ctx, tenantA, key(i), "t1", 0)
+			failed <- err
+		}()
+	}
 	x.ok(x.Close())
-	x.wantErr(<-failed, store.ErrClosed)
+	for range followers {
+		x.wantErr(<-failed, store.ErrClosed)
+	}
 }
 
 func closedWaits(x *subject) {

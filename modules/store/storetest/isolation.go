@@ -150,8 +150,16 @@ func isolatedTurns(x *subject) {
 			x.Fatalf("follow at %s: turn %q, events %v", p, turn, evs)
 		}
 	}
+	for _, p := range all {
+		for _, other := range all {
+			if p != other {
+				x.wantNoTurn(other.tenant, other.user, p.turn())
+			}
+		}
+		x.wantTurn(p.tenant, p.key(), p.turn())
+	}
 	for _, foreign := range []store.SessionKey{{User: "nobody", ID: sid(1)}, {User: "a", ID: sid(2)}} {
-		running, err := x.CancelTurn(x.ctx, "a", foreign)
+		running, err := x.CancelTurn(x.ctx, "a", foreign, "")
 		x.ok(err)
 		if running {
 			x.Fatalf("cancelled a turn that is not there: %v", foreign)

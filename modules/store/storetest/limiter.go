@@ -15,6 +15,7 @@ var limiterTests = []test{
 	{"all_takes_are_granted_or_none", limiterAllOrNone},
 	{"a_window_of_nothing_shows_the_others", limiterShows},
 	{"slots_are_held_until_release", limiterSlots},
+	{"a_slot_for_later_is_not_taken", limiterLater},
 	{"concurrent_takes_never_pass_the_limit", limiterConcurrent},
 }
 
@@ -146,6 +147,30 @@ func limiterSlots(x *subject) {
 	x.ok(x.Release(x.ctx, tenantA, takes))
 	if !x.take(tenantA, takes) {
 		x.Fatal("a released slot is not free")
+	}
+}
+
+func limiterLater(x *subject) {
+	windows := []store.Window{{Limit: 10, Length: time.Minute}}
+	now, later := []store.Take{{Key: "k", Windows: windows, Slots: 2}}, []store.Take{{Key: "k", Windows: windows, Slots: 2, Later: true}}
+	if !x.take(tenantA, now) {
+		x.Fatal("refused the first slot")
+	}
+	for range 3 {
+		results, granted, err := x.Take(x.ctx, tenantA, later)
+		x.ok(err)
+		if !granted || results[0].InUse != 2 || !results[0].SlotFree {
+			x.Fatalf("with a free slot: granted %v, %+v", granted, results[0])
+		}
+	}
+	x.ok(x.Release(x.ctx, tenantA, later)) // it has none
+	if !x.take(tenantA, now) {
+		x.Fatal("a slot for later was taken")
+	}
+	results, granted, err := x.Take(x.ctx, tenantA, later)
+	x.ok(err)
+	if granted || results[0].InUse != 2 || results[0].SlotFree || results[0].Windows[0].Remaining != 5 {
+		x.Fatalf("without a free slot: granted %v, %+v", granted, results[0])
 	}
 }
 

@@ -30,6 +30,14 @@ var turnTests = []test{
 	{"keeping_a_turn_needs_its_claim", turnKeep},
 	{"a_turn_begins_with_what_was_said_before", turnBegins},
 	{"a_turn_that_cannot_begin_appends_nothing", turnCannotBegin},
+	{"a_turn_begins_with_slots", turnBeginsWithSlots},
+	{"a_turn_begins_without_messages", turnBeginsWithoutMessages},
+	{"a_key_is_claimed_with_its_first_event", turnClaimKey},
+	{"a_key_with_a_value_is_not_claimed", turnClaimKeyKept},
+	{"one_of_many_claims_of_a_key_makes_its_value", turnClaimKeyOnce},
+	{"a_lost_turn_ends_together_with_its_answer", turnEndLost},
+	{"a_turn_is_found_by_its_id_and_user", turnFound},
+	{"a_turn_is_found_as_long_as_it_is_followed", turnFoundFollowed},
 }
 
 func (x *subject) claim(s store.SessionKey, turn string) <-chan struct{} {
@@ -103,7 +111,7 @@ func turnClaimAgain(x *subject) {
 	x.publish(key(1), "t1", 1)
 	second := x.claim(key(1), "t1")
 	x.wantFollow(key(1), "t1", 0, "t1", "t1:1")
-	_, err := x.CancelTurn(x.ctx, tenantA, key(1))
+	_, err := x.CancelTurn(x.ctx, tenantA, key(1), "")
 	x.ok(err)
 	x.wantCancelled(first)
 	x.wantCancelled(second)
@@ -333,7 +341,7 @@ func turnEventCopied(x *subject) {
 }
 
 func turnCancel(x *subject) {
-	running, err := x.CancelTurn(x.ctx, tenantA, key(1))
+	running, err := x.CancelTurn(x.ctx, tenantA, key(1), "")
 	x.ok(err)
 	if running {
 		x.Error("cancelled a turn that never was")
@@ -344,8 +352,18 @@ func turnCancel(x *subject) {
 		x.Fatal("a new turn is cancelled")
 	default:
 	}
+	running, err = x.CancelTurn(x.ctx, tenantA, key(1), "t0")
+	x.ok(err)
+	select {
+	case <-cancelled:
+		x.Fatal("another turn is cancelled")
+	default:
+	}
+	if running {
+		x.Error("a turn of before counts as running")
+	}
 	for range 2 { // twice is as good as once
-		running, err = x.CancelTurn(x.ctx, tenantA, key(1))
+		running, err = x.CancelTurn(x.ctx, tenantA, key(1), "t1")
 		x.ok(err)
 		if !running {
 			x.Error("the running turn was not found")
@@ -357,7 +375,7 @@ func turnCancel(x *subject) {
 	x.wantErr(err, store.ErrBusy)
 	x.publish(key(1), "t1", 1)
 	x.finish(key(1), "t1")
-	running, err = x.CancelTurn(x.ctx, tenantA, key(1))
+	running, err = x.CancelTurn(x.ctx, tenantA, key(1), "")
 	x.ok(err)
 	if running {
 		x.Error("a finished turn counts as running")

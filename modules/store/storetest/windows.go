@@ -24,6 +24,7 @@ var windowTests = []test{
 	{"no_limit_counts_only", windowNoLimit},
 	{"many_settles_count_all", windowMany},
 	{"tenants_do_not_see_each_other", windowIsolated},
+	{"a_request_is_let_through_while_something_is_left", windowTakeWithin},
 }
 
 func tokens(limit, want store.Amount) []store.Budget {
@@ -290,4 +291,38 @@ func windowIsolated(x *subject) {
 	x.ok(err)
 	x.ok(x.ReleaseHold(x.ctx, tenantB, "a"))
 	x.wantWindow(100, 0, 100, 0)
+}
+
+func windowTakeWithin(x *subject) {
+	takes := append(oneTake("k", 10), store.Take{Key: "s", Slots: 1})
+	take := func(want bool, used, held store.Amount, remaining int64) {
+		x.Helper()
+		budgets := append(tokens(100, 1), store.Budget{Key: "unbounded", Want: 1_000})
+		results, balances, granted, err := x.TakeWithin(x.ctx, tenantA, takes, budgets)
+		x.ok(err)
+		if granted != want || len(results) != len(takes) || len(balances) != len(budgets) {
+			x.Fatalf("granted %v, want %v: %+v %+v", granted, want, results, balances)
+		}
+		if got := results[0].Windows[0].Remaining; got != remaining {
+			x.Fatalf("%d requests remain, want %d", got, remaining)
+		}
+		if balances[0].Used != used || balances[0].Held != held {
+			x.Fatalf("balances are %+v, want used %d and held %d", balances, used, held)
+		}
+		if granted {
+			x.ok(x.Release(x.ctx, tenantA, takes))
+		}
+	}
+	take(true, 0, 0, 9)
+	x.spend("a", 99)
+	take(true, 99, 0, 8)
+	x.ok(x.hold("b", 100, 1))
+	take(false, 99, 1, 8)
+	x.ok(x.ReleaseHold(x.ctx, tenantA, "b"))
+	take(true, 99, 0, 7)
+	_, err := x.Settle(x.ctx, tenantA, "c", tokens(100, 1))
+	x.ok(err)
+	take(false, 100, 0, 7)
+	x.clock.advance(time.Minute)
+	take(true, 0, 0, 9)
 }

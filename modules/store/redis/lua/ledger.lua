@@ -32,10 +32,10 @@ local function isSettled(id)
 end
 
 -- budgets reads name, limit, want, until (microseconds, or 0) and window (0 for a
--- counter that does not slide) of each budget, from an argument on.
-local function budgets(from)
+-- counter that does not slide) of each budget, from one argument to another.
+local function budgets(from, to)
   local list = {}
-  for i = from, #ARGV, 5 do
+  for i = from, to, 5 do
     list[#list + 1] = {
       name = ARGV[i], limit = tonumber(ARGV[i + 1]), want = tonumber(ARGV[i + 2]),
       ends = tonumber(ARGV[i + 3]), window = tonumber(ARGV[i + 4]),

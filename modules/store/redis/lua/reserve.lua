@@ -1,5 +1,5 @@
 -- Holds all budgets under an id, or none. ARGV: id, lease, budgets.
-local id, lease, list = ARGV[2], tonumber(ARGV[3]), budgets(4)
+local id, lease, list = ARGV[2], tonumber(ARGV[3]), budgets(4, #ARGV)
 for _, b in ipairs(list) do expire(b) end
 if isSettled(id) then return answer('settled', list, id) end
 for _, b in ipairs(list) do

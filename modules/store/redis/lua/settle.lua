@@ -1,5 +1,5 @@
 -- Replaces a hold by what was really used, once. ARGV: id, budgets.
-local id, list = ARGV[2], budgets(3)
+local id, list = ARGV[2], budgets(3, #ARGV)
 for _, b in ipairs(list) do expire(b) end
 if not isSettled(id) then
   for _, b in ipairs(list) do use(b) end

@@ -1,10 +1,13 @@
--- Grants one request against all of some keys, or against none of them.
--- ARGV: slot id, lease of slots, number of keys; then for each key: its name, slots,
--- number of windows, and each window's limit and length.
--- Returns: granted; then for each key: slots in use, whether one was free, and for each
--- window: remaining, reset, wait.
+-- Grants one request against all of some keys, or against none of them, if budgets have
+-- room.
+-- ARGV: slot id, lease of slots, number of budgets, the budgets, number of keys; then for
+-- each key: its name, slots, whether one is taken later (1) or now (0), number of windows,
+-- and each window's limit and length.
+-- Returns: what ledger's answer does; then for each key: slots in use, whether one was
+-- free, and for each window: remaining, reset, wait.
 local slot, lease = ARGV[2], tonumber(ARGV[3])
-local arg = 4
+local arg = 4 + 5 * tonumber(ARGV[4])
+local spent = budgets(5, arg)
 local function read()
   arg = arg + 1
   return ARGV[arg]
@@ -23,11 +26,16 @@ local function demand(key, name, v, keepFor)
 end
 
 local keys, granted = {}, true
-for i = 1, tonumber(ARGV[4]) do
+for _, b in ipairs(spent) do
+  expire(b)
+  local is = balance(b)
+  granted = granted and (b.limit == 0 or is.used + is.held + b.want <= b.limit)
+end
+for i = 1, tonumber(read()) do
   local name = read()
   local k = {
     events = root .. 'l:' .. name, demand = root .. 'q:' .. name, slots = root .. 'k:' .. name,
-    max = tonumber(read()), windows = {}, inUse = 0, free = true, at = now,
+    max = tonumber(read()), later = read() == '1', windows = {}, inUse = 0, free = true, at = now,
   }
   local longest, most = 0, 0
   for j = 1, tonumber(read()) do
@@ -70,8 +78,10 @@ end
 if granted then
   for _, k in ipairs(keys) do
     if k.max > 0 then
-      redis.call('ZADD', k.slots, int(now + lease), slot)
-      keep(k.slots, lease)
+      if not k.later then
+        redis.call('ZADD', k.slots, int(now + lease), slot)
+        keep(k.slots, lease)
+      end
       k.inUse = k.inUse + 1
     end
     if #k.windows > 0 then
@@ -83,10 +93,10 @@ if granted then
   end
 end
 
-local answer = {granted and 1 or 0}
+local out = answer(granted and 1 or 0, spent)
 for _, k in ipairs(keys) do
-  answer[#answer + 1] = k.inUse
-  answer[#answer + 1] = k.free and 1 or 0
+  out[#out + 1] = k.inUse
+  out[#out + 1] = k.free and 1 or 0
   for _, w in ipairs(k.windows) do
     local inside = redis.call('ZCOUNT', k.events, '(' .. int(k.at - w.length), '+inf')
     local reset, pause = k.at, wait(k, w)
@@ -94,9 +104,9 @@ for _, k in ipairs(keys) do
       reset = tonumber(redis.call('ZRANGE', k.events, -1, -1, 'WITHSCORES')[2]) + w.length
     end
     if pause > 0 then pause = pause + k.at - now end
-    answer[#answer + 1] = int(math.max(w.limit - inside, 0))
-    answer[#answer + 1] = int(reset)
-    answer[#answer + 1] = int(pause)
+    out[#out + 1] = int(math.max(w.limit - inside, 0))
+    out[#out + 1] = int(reset)
+    out[#out + 1] = int(pause)
   end
 end
-return answer
+return out

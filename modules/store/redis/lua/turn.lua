@@ -3,6 +3,22 @@
 local function turnOf(ending) return root .. 't:' .. ending end
 local function eventsOf(ending, id) return root .. 'e:' .. ending .. ':' .. id end
 
+-- foundBy returns the key under which a user's turn is found by its id. The user is
+-- what follows the session's id and a colon.
+local function foundBy(ending, id) return root .. 'i:' .. id .. ':' .. string.sub(ending, 38) end
+
+-- expire has Redis drop a turn that has ended, after some microseconds.
+local function expire(ending, id, us)
+  for _, key in ipairs({turnOf(ending), eventsOf(ending, id), foundBy(ending, id)}) do
+    redis.call('PEXPIRE', key, int(us / 1000 + 1000))
+  end
+end
+
+-- forget drops a turn.
+local function forget(ending, id)
+  redis.call('DEL', turnOf(ending), eventsOf(ending, id), foundBy(ending, id))
+end
+
 -- read returns the turn, or nil where there is none, and whether it runs.
 local function read(ending)
   local t = {}
@@ -15,21 +31,26 @@ local function read(ending)
   return t
 end
 
+-- isLost reports whether the node of the session's turn is gone.
+local function isLost(ending)
+  local t = read(ending)
+  return t and t.lost and not t.gone
+end
+
 -- wake has followers read.
 local function wake(ending) redis.call('SPUBLISH', turnOf(ending), '') end
 
--- publish appends the events of the arguments from the sixth on (number, kind, data of
--- each) to a turn. It renews the lease, ARGV[4], or ends the turn if it is to be kept
--- for some time, ARGV[5], and not -1.
-local function publish(ending, id)
+-- publish appends the events of the arguments from one to another (number, kind, data of
+-- each) to a turn. It renews the lease, or ends the turn if it is to be kept for some
+-- time, and not -1.
+local function publish(ending, id, lease, keepFor, from, to)
   local key, events = turnOf(ending), eventsOf(ending, id)
-  local lease, keepFor = tonumber(ARGV[4]), tonumber(ARGV[5])
   local last = 0
-  if #ARGV > 5 then
+  if to > from then
     local newest = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)
     if newest[1] then last = tonumber(string.match(newest[1][1], '^%d+')) end
   end
-  for i = 6, #ARGV, 3 do
+  for i = from, to, 3 do
     -- one that is there already was sent by a call whose answer got lost
     if tonumber(ARGV[i]) > last then
       redis.call('XADD', events, ARGV[i] .. '-0', 'k', ARGV[i + 1], 'd', ARGV[i + 2])
@@ -39,14 +60,15 @@ local function publish(ending, id)
     redis.call('HSET', key, 'lease', int(now + lease))
     keep(key, lease + 3600 * 1000000)
     keep(events, lease + 3600 * 1000000)
+    -- events come more often than its time runs out
+    if to < from then keep(foundBy(ending, id), lease + 3600 * 1000000) end
   elseif keepFor == 0 then
-    redis.call('DEL', key, events)
+    forget(ending, id)
   else
     redis.call('HSET', key, 'running', 0, 'ends', int(now + keepFor))
-    redis.call('PEXPIRE', key, int(keepFor / 1000 + 1000))
-    redis.call('PEXPIRE', events, int(keepFor / 1000 + 1000))
+    expire(ending, id, keepFor)
   end
-  if #ARGV > 5 or keepFor >= 0 then wake(ending) end
+  if to > from or keepFor >= 0 then wake(ending) end
 end
 
 -- claim makes a turn the running one of its session. It returns 1, 0 if another one
@@ -59,8 +81,12 @@ local function claim(ending, id, node, lease)
     t = nil
   end
   if not (t and t.running) then
+    local earlier = redis.call('HGET', key, 'id')
+    if earlier then redis.call('DEL', foundBy(ending, earlier)) end
     redis.call('DEL', key)
     redis.call('HSET', key, 'id', id, 'running', 1)
+    redis.call('SET', foundBy(ending, id), string.sub(ending, 1, 36))
+    keep(foundBy(ending, id), lease + 3600 * 1000000)
   end
   redis.call('HSET', key, 'node', node, 'lease', int(now + lease))
   keep(key, lease + 3600 * 1000000)

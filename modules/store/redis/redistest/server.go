@@ -3,6 +3,7 @@ package redistest
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os/exec"
 	"strconv"
@@ -21,9 +22,12 @@ const patience = time.Minute
 type Server struct {
 	Addr string
 
-	t    testing.TB
-	args []string
-	cmd  *exec.Cmd
+	t        testing.TB
+	args     []string
+	cmd      *exec.Cmd
+	tls      *Certificates // nil without TLS
+	password string
+	sentinel bool
 }
 
 // Start starts a server that stops with the test. Its data, if args have it keep any,
@@ -31,15 +35,29 @@ type Server struct {
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	port := freePort(t)
-	s := &Server{Addr: "127.0.0.1:" + port, t: t}
-	s.args = append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()}, args...)
+	return start(t, &Server{Addr: "127.0.0.1:" + port}, append([]string{"--port", port}, args...))
+}
+
+func start(t testing.TB, s *Server, args []string) *Server {
+	t.Helper()
+	s.t, s.args = t, args
+	if !s.sentinel {
+		s.args = append([]string{"--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()}, args...)
+	}
 	s.Restart()
 	t.Cleanup(s.Kill)
 	return s
 }
 
 // URL returns the URL for store redis.
-func (s *Server) URL() string { return "redis://" + s.Addr }
+func (s *Server) URL() string { return s.scheme() + "://" + s.Addr }
+
+func (s *Server) scheme() string {
+	if s.tls != nil {
+		return "rediss"
+	}
+	return "redis"
+}
 
 // Restart starts the server again after Kill.
 func (s *Server) Restart() {
@@ -60,7 +78,9 @@ func (s *Server) dial() rueidis.Client {
 	var client rueidis.Client
 	eventually(s.t, "redis-server listens", func() (up bool) {
 		var err error
-		client, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.Addr}, ForceSingleClient: true, DisableCache: true})
+		client, err = rueidis.NewClient(rueidis.ClientOption{
+			InitAddress: []string{s.Addr}, ForceSingleClient: true, DisableCache: true, TLSConfig: s.tls.client(s.t), Password: s.password,
+		})
 		return err == nil
 	})
 	return client
@@ -78,6 +98,21 @@ func (s *Server) Command(words ...string) string {
 	client := s.dial()
 	defer client.Close()
 	return command(s.t, client, words...)
+}
+
+// WaitForReplica waits until a replica has all that was written so far.
+func (s *Server) WaitForReplica() {
+	s.t.Helper()
+	client := s.dial()
+	defer client.Close()
+	// WAIT is about what was written before its connection's last command
+	wait := client.B().Wait().Numreplicas(1).Timeout(patience.Milliseconds()).Build()
+	if err := client.Do(context.Background(), client.B().Ping().Build()).Error(); err != nil {
+		s.t.Fatal(err)
+	}
+	if n, err := client.Do(context.Background(), wait).AsInt64(); err != nil || n < 1 {
+		s.t.Fatalf("%d replicas have what was written: %v", n, err)
+	}
 }
 
 // Calls returns how often a command was called.
@@ -105,41 +140,13 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// StartCluster starts a cluster of three masters and returns its URL for store redis.
-func StartCluster(t testing.TB) (url string) {
-	t.Helper()
-	const slots, size = 16384, 3
-	var nodes []rueidis.Client
-	var addrs []string
-	for i := range size {
-		// the port of the bus would be 10,000 higher, which may be too high
-		bus := freePort(t)
-		server := Start(t, "--cluster-enabled", "yes", "--cluster-port", bus)
-		node := server.dial()
-		t.Cleanup(node.Close)
-		command(t, node, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slots/size), strconv.Itoa((i+1)*slots/size-1))
-		nodes, addrs = append(nodes, node), append(addrs, server.Addr)
-		if i > 0 {
-			host, port, _ := net.SplitHostPort(server.Addr)
-			command(t, nodes[0], "CLUSTER", "MEET", host, port, bus)
-		}
-	}
-	for _, n := range nodes {
-		eventually(t, "the cluster is up", func() bool {
-			info := command(t, n, "CLUSTER", "INFO")
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
-		})
-	}
-	return "redis://" + addrs[0] + "?addr=" + strings.Join(addrs[1:], "&addr=")
-}
-
 func command(t testing.TB, c rueidis.Client, words ...string) string {
 	t.Helper()
-	answer, err := c.Do(context.Background(), c.B().Arbitrary(words...).Build()).ToString()
+	answer, err := c.Do(context.Background(), c.B().Arbitrary(words...).Build()).ToAny()
 	if err != nil {
 		t.Fatalf("%s: %v", strings.Join(words, " "), err)
 	}
-	return answer
+	return fmt.Sprint(answer)
 }
 
 func freePort(t testing.TB) string {

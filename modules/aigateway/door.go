@@ -1,0 +1,89 @@
+package aigateway
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/route"
+)
+
+// through serves the requests of another API.
+func through(d door.Door) func(*Handler, *chat.Exchange) error {
+	return func(h *Handler, x *chat.Exchange) error {
+		req, err := h.readThrough(x, d)
+		if err != nil {
+			return err
+		}
+		return h.answer(x, req)
+	}
+}
+
+// readThrough reads a request of another API.
+func (h *Handler) readThrough(x *chat.Exchange, d door.Door) (*request, error) {
+	body, err := x.ReadBody(h.MaxBody, time.Duration(h.ReadTimeout))
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.Open(body)
+	if err != nil {
+		return nil, apierror.FromProvider(err)
+	}
+	req, err := parseRequest(c.Completion())
+	if err != nil {
+		return nil, err
+	}
+	req.door = c
+	req.native = nativeOf(x, d.API(), body)
+	return req, nil
+}
+
+// nativeOf returns a request as it came.
+func nativeOf(x *chat.Exchange, api provider.API, body []byte) *provider.Native {
+	return &provider.Native{API: api, Body: body, Header: nativeHeader(x.R.Header)}
+}
+
+// nativeHeader returns the headers that belong to Anthropic's API, and that its
+// providers get.
+func nativeHeader(sent http.Header) http.Header {
+	h := make(http.Header)
+	for name, values := range sent {
+		if strings.HasPrefix(name, "Anthropic-") {
+			h[name] = values
+		}
+	}
+	return h
+}
+
+// throughDoor completes a provider's request for a client of another API. The
+// request goes as it came to a provider that speaks this API, unless a budget may
+// have to end a document, which is then assembled here, or the request has something
+// sealed, which only the door can open.
+func (c *call) throughDoor(preq *provider.Request, target route.Target) {
+	if c.req.door == nil {
+		return
+	}
+	s, ok := c.h.providers[target.Provider].(provider.Speaker)
+	if ok && s.Speaks(c.req.native.API) && (c.req.stream || c.meter.hold.Bounded()) && !door.Sealed(c.req.native.Body) {
+		preq.Native = c.req.native
+		return
+	}
+	preq.Refused = c.req.door.Refusal()
+	preq.Translated, preq.Dropped = true, slices.Clone(c.req.door.Dropped())
+}
+
+// frame returns how a shared stream of the request's API reports a failure; nil for
+// OpenAI's way.
+func (h *Handler) frame(x *chat.Exchange, req *request) func(*apierror.Error) []byte {
+	if req.door == nil {
+		return nil
+	}
+	return func(e *apierror.Error) []byte {
+		return req.door.Stream().Fail(nil, apierror.FailureFor(req.door.API(), e, x.Rec.TraceID))
+	}
+}

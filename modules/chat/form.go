@@ -1,0 +1,39 @@
+package chat
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/form"
+	"github.com/caddy-chat/caddy-chat/modules/record"
+)
+
+// ReadForm returns the request's body: a multipart form of at most limit bytes, of which
+// one field can be replaced. It waits no longer than timeout for the whole of it. Errors
+// are *apierror.Error.
+func (x *Exchange) ReadForm(limit int64, timeout time.Duration, field string) (*form.Form, error) {
+	gates := record.OpenGates(x.R)
+	if err := checkCoding(x.R); err != nil {
+		return nil, err
+	}
+	mediaType, params, err := mime.ParseMediaType(x.R.Header.Get("Content-Type"))
+	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" {
+		return nil, apierror.NotAForm()
+	}
+	if x.R.ContentLength > limit {
+		return nil, apierror.PayloadTooLarge(limit)
+	}
+	x.Rec.BodyRead = true
+	defer x.readWithin(timeout)()
+	f, err := form.Read(http.MaxBytesReader(nil, x.R.Body, limit), params["boundary"], field)
+	if fe, ok := errors.AsType[*form.FieldError](err); ok {
+		return nil, apierror.InvalidRequest(fe.Field, fe.Want)
+	}
+	if err != nil {
+		return nil, apierror.FromBody(err, limit)
+	}
+	return f, gates.Enter()
+}

@@ -1,0 +1,135 @@
+package chatsession
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/door/messages"
+	"github.com/caddy-chat/caddy-chat/modules/door/responses"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
+)
+
+// doors are the APIs besides chat completions whose requests are remembered. A
+// remembered request reaches the next handler as a chat completions request, since
+// history is put into it.
+var doors = map[string]door.Door{
+	"/v1/messages": messages.Door{},
+}
+
+// remembers reports whether a request has a session, and can have one.
+func remembers(r *http.Request) bool {
+	if _, named := r.Header[headerSession]; !named || r.Method != http.MethodPost {
+		return false
+	}
+	path := record.Path(r)
+	return path == completionsPath || doors[path] != nil
+}
+
+// converses returns what takes a turn with a request and its stored answer.
+func (h *Handler) converses(x *chat.Exchange, next caddyhttp.Handler) (*talk, error) {
+	body, gates, err := x.ReadGated(h.maxCompletion(), time.Duration(h.ReadTimeout))
+	if err != nil {
+		return nil, err
+	}
+	c := &talk{h: h, next: next, sent: body, gates: gates}
+	if d := doors[record.Path(x.R)]; d != nil {
+		if c.call, err = openFor(d, body); err != nil {
+			return nil, apierror.FromProvider(err)
+		}
+		body, err = withUsageOf(c.call.Completion())
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.req, err = parseCompletion(body)
+	return c, err
+}
+
+// openFor reads a request of another API that becomes a chat completions request.
+func openFor(d door.Door, body []byte) (door.Call, error) {
+	c, err := d.Open(body)
+	if err == nil {
+		err = c.Refusal()
+	}
+	return c, err
+}
+
+// talk is a chat completion with a session, or a request of another API that
+// has become one.
+type talk struct {
+	h     *Handler
+	next  caddyhttp.Handler
+	sent  []byte       // the body as it came
+	gates record.Gates // to be passed when the turn begins
+	req   *sentCompletion
+	call  door.Call // nil for a chat completion
+
+	// Of a response that is kept; nil and empty otherwise.
+	kept     *keptResponse
+	turnID   string
+	made     bool // its session was made for it
+	keeping  responses.Keeping
+	followed bool // the client wants a stream
+
+	// called is called before the model is, and ends the turn with an error; nil for
+	// nothing.
+	called func() error
+}
+
+// turn takes the turn.
+func (c *talk) turn(x *chat.Exchange) error {
+	if c.call == nil {
+		x.Rec.Translated = c.req.translated
+		withDropped(x.W.Header(), c.req.dropped)
+		return c.h.converse(x, c, c.next)
+	}
+	w := newDoorWriter(c.h, x, c.call)
+	w.kept, w.called = c.kept, c.called
+	defer w.stream.Close()
+	x.Rec.Translated = true
+	return w.end(c.h.converse(x.Recorded(w, x.R), c, c.next))
+}
+
+// keyed returns the request as the one of an Idempotency-Key.
+func (c *talk) keyed(x *chat.Exchange, key string) *sharedanswer.KeyedRequest {
+	session := x.Rec.Session
+	if c.kept != nil {
+		session = x.R.Header.Get(headerSession) // what else names it is in the body
+	}
+	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{c.sent, []byte(session)}}
+	k.Stream = c.req.stream
+	if c.keeping.Background {
+		k.Stream = c.followed
+	}
+	if c.call != nil {
+		k.Frame = func(e *apierror.Error) []byte { return c.failedFrame(e, x.Rec.TraceID) }
+	}
+	return k
+}
+
+// lastUsage returns the usage of an answer: that of its last chunk, else what the
+// gateway has counted.
+func lastUsage(x *chat.Exchange, of *provider.Usage) provider.Usage {
+	if of != nil {
+		return *of
+	}
+	return x.Rec.CallSoFar().Usage
+}
+
+// withDropped adds to the header that names what an answer does without.
+func withDropped(h http.Header, names []string) {
+	const header = "X-Ai-Dropped"
+	for _, name := range names {
+		if !slices.Contains(h[header], name) {
+			h.Add(header, name)
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package chatsession
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+)
+
+// doorWriter is the ResponseWriter of a chat completion whose client uses another
+// API. It turns the answer into that API's.
+type doorWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	h      *Handler
+	x      *chat.Exchange
+	call   door.Call
+	out    door.Stream
+	stream *chat.Stream
+
+	status int
+	parser *sse.Parser // of a stream
+	scan   provider.Scanner
+	doc    bytes.Buffer // of anything else
+	usage  *provider.Usage
+	buf    []byte // events to be sent
+	over   bool   // the end, or a failure, was sent
+
+	kept   *keptResponse // nil unless the answer is a response that is kept
+	free   func()        // frees the session once it is kept; nil for nothing
+	called func() error  // as of talk
+	barred error         // what it answered
+}
+
+func newDoorWriter(h *Handler, x *chat.Exchange, call door.Call) *doorWriter {
+	k := chat.KeepAlive{Interval: time.Duration(h.KeepAlive), Event: call.Ping()}
+	return &doorWriter{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.W},
+		h:                     h,
+		x:                     x,
+		call:                  call,
+		out:                   call.Stream(),
+		stream:                x.NewStream(x.R.Context(), k),
+	}
+}
+
+// WriteHeader sends the header of a stream. That of a document is sent with the
+// document.
+func (w *doorWriter) WriteHeader(status int) {
+	if w.status != 0 || status < http.StatusOK {
+		return
+	}
+	w.status = status
+	if status == http.StatusOK && w.called != nil {
+		if w.barred = w.called(); w.barred != nil {
+			return
+		}
+	}
+	if status == http.StatusOK && sse.IsStream(w.Header()) {
+		w.parser = sse.NewParser(0)
+		withDropped(w.Header(), w.call.Dropped())
+		w.stream.Begin()
+	}
+}
+
+func (w *doorWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.barred != nil {
+		return 0, w.barred
+	}
+	if w.parser == nil {
+		if w.doc.Len()+len(p) > maxDocument {
+			return 0, provider.TooLong("the answer", maxDocument)
+		}
+		return w.doc.Write(p)
+	}
+	w.parser.Feed(p)
+	if err := w.read(w.parser.Next); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// FlushError does nothing: Write flushes what it was given.
+func (w *doorWriter) FlushError() error { return nil }
+
+// read sends what the next events become.
+func (w *doorWriter) read(next func() (sse.Event, bool, error)) error {
+	for !w.over {
+		ev, ok, err := next()
+		if err != nil {
+			return provider.TooLong("an event of the answer", sse.MaxEvent)
+		}
+		if !ok {
+			break
+		}
+		w.event(bytes.TrimSpace(ev.Data))
+	}
+	return w.send()
+}
+
+func (w *doorWriter) send() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	err := w.stream.Send(w.buf)
+	w.buf = sse.Reuse(w.buf)
+	if w.kept != nil && w.h.OnDisconnect == disconnectContinue {
+		return nil // it can be asked for later
+	}
+	return err
+}
+
+func (w *doorWriter) event(data []byte) {
+	if string(data) == provider.EndMark {
+		w.over = true
+		from := len(w.buf)
+		w.buf = w.out.End(w.buf, lastUsage(w.x, w.usage))
+		w.keep(w.buf[from:])
+		return
+	}
+	chunk := provider.Chunk{Raw: data}
+	if c, ok := w.scan.Scan(data); ok {
+		chunk.Facts, chunk.Regular, chunk.Plain = c.Facts, c.FinishReason == "", c.Plain
+	} else if chunk.Facts, ok = provider.ParseChunk(data); !ok {
+		return // chat_session has judged it
+	}
+	if chunk.Usage != nil {
+		w.usage = chunk.Usage
+	}
+	w.buf = w.out.Chunk(w.buf, &chunk)
+}
+
+// TakeFailure implements apierror.Taker. chat_session tells a failure here once
+// the answer has begun. A recorder in front has a frame of its own for each client.
+func (w *doorWriter) TakeFailure(e *apierror.Error) {
+	if w.over {
+		return
+	}
+	w.over = true
+	last := w.out.Fail(nil, apierror.FailureFor(w.call.API(), e, w.x.Rec.TraceID))
+	w.keep(last)
+	if !apierror.HandOver(w.x.W, e) {
+		apierror.Log(w.h.log, w.x.Rec, e)
+		w.buf = append(w.buf, last...)
+		_ = w.send() // the client may have gone
+	}
+	w.stream.Stop()
+}
+
+// keep keeps the response that the last events hold, before they are sent: a client
+// that has seen the end can ask for it.
+func (w *doorWriter) keep(events []byte) {
+	if w.kept == nil {
+		return
+	}
+	_, last := cutLast(events)
+	doc := []byte(gjson.GetBytes(eventData(last), "response").Raw)
+	if w.kept.cancelled {
+		doc = cancelledResponse(doc)
+	}
+	w.h.keepEnd(w.x, w.kept, doc)
+	if w.free != nil {
+		w.free()
+	}
+}
+
+// end completes the answer after the turn has returned err. It returns the error that
+// is still to be answered.
+func (w *doorWriter) end(err error) error {
+	if err == nil {
+		err = w.barred
+	}
+	if err != nil || w.status == 0 {
+		return err
+	}
+	if w.parser != nil {
+		if err := w.read(w.parser.Flush); err == nil && !w.over {
+			w.TakeFailure(apierror.AIError().Because(provider.ErrCut))
+		}
+		return nil
+	}
+	if w.status != http.StatusOK {
+		return apierror.FromProvider(provider.NewError(w.status, w.doc.Bytes()))
+	}
+	body := w.call.Document(w.doc.Bytes())
+	if w.kept != nil {
+		w.h.keepEnd(w.x, w.kept, body)
+	}
+	h := w.Header()
+	withDropped(h, w.call.Dropped())
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.ResponseWriter.WriteHeader(http.StatusOK)
+	_, _ = w.ResponseWriter.Write(body) //nolint:gosec // G705: JSON, and the turn has succeeded even if the client is gone
+	return nil
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*doorWriter)(nil)
+	_ apierror.Taker      = (*doorWriter)(nil)
+)

@@ -1,0 +1,210 @@
+package chatsession
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// followKept serves GET /v1/responses/{id}?stream=true&starting_after=N: the events of
+// a response, made once more of its turn's chunks. Those of a turn that is too old are
+// gone, but for the last.
+func (h *Handler) followKept(x *chat.Exchange, k *keptResponse) error {
+	after := -1
+	if s := x.R.URL.Query().Get("starting_after"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 {
+			return apierror.InvalidRequest("starting_after", "want the sequence_number of an event")
+		}
+		after = n
+	}
+	call, err := k.reopened()
+	if err != nil {
+		return err
+	}
+	f := &keptFollower{h: h, x: x, k: k, after: after, out: call.Stream(), call: call}
+	f.stream = x.NewStream(x.R.Context(), chat.KeepAlive{Interval: time.Duration(h.KeepAlive), Begins: true})
+	defer f.stream.Close()
+	return f.follow()
+}
+
+// keptFollower sends one client the events of a response.
+type keptFollower struct {
+	h      *Handler
+	x      *chat.Exchange
+	k      *keptResponse
+	after  int // the last event that the client has seen
+	out    door.Stream
+	call   door.Call
+	stream *chat.Stream
+	sent   bool // something was sent
+	read   bool // the turn's events are there
+}
+
+func (f *keptFollower) follow() error {
+	ctx, tenant, n := f.x.R.Context(), f.x.Rec.Tenant.ID, 0
+	if f.x.R.Method == http.MethodHead {
+		f.stream.Begin()
+		return nil
+	}
+	for {
+		turn, events, err := f.x.Store.Follow(ctx, tenant, sessionKey(f.x), f.k.Turn, n)
+		if errors.Is(err, store.ErrLost) {
+			if err = f.h.endLost(f.x, sessionKey(f.x)); err == nil {
+				continue
+			}
+		}
+		switch {
+		case errors.Is(err, store.ErrNotFound), err == nil && (turn != f.k.Turn || len(events) == 0):
+			return f.last()
+		case err != nil && !f.sent:
+			return f.h.storeError("follow", err)
+		case err != nil:
+			return nil
+		}
+		var b []byte
+		over := false
+		for _, ev := range events {
+			n = ev.N
+			switch ev.Kind {
+			case eventRaw:
+				b = f.chunks(b, ev.Data)
+			case eventDone:
+				over = true
+			}
+		}
+		if len(b) > 0 {
+			f.sent = true
+			if err := f.stream.Send(b); err != nil {
+				return nil //nolint:nilerr // the client has gone
+			}
+		}
+		if over {
+			return f.last()
+		}
+	}
+}
+
+// chunks appends what a raw event of the turn becomes, as far as the client has not
+// seen it. The end comes from what is kept.
+func (f *keptFollower) chunks(b, raw []byte) []byte {
+	p := sse.NewParser(0)
+	p.Feed(raw)
+	var made []byte
+	for {
+		ev, ok, err := p.Next()
+		if !ok || err != nil {
+			break
+		}
+		facts, ok := provider.ParseChunk(ev.Data)
+		if !ok {
+			continue
+		}
+		made = f.out.Chunk(made, &provider.Chunk{Raw: ev.Data, Facts: facts})
+	}
+	f.read = f.read || len(made) > 0
+	return f.unseen(b, made)
+}
+
+// unseen appends those events that come after the last one seen.
+func (f *keptFollower) unseen(b, events []byte) []byte {
+	for ev := range bytes.SplitSeq(events, []byte("\n\n")) {
+		if n := gjson.GetBytes(eventData(ev), "sequence_number"); n.Exists() && int(n.Int()) > f.after {
+			f.after = int(n.Int())
+			b = append(append(b, ev...), "\n\n"...)
+		}
+	}
+	return b
+}
+
+// last sends the event that ends the response.
+func (f *keptFollower) last() error {
+	k, err := f.ended()
+	if err != nil || len(k.Response) == 0 {
+		_ = f.stream.Send(f.out.Fail(nil, f.failure("ai_error", "The answer is not complete")))
+		return nil
+	}
+	var b []byte
+	n := f.after + 1
+	if f.read {
+		before, last := cutLast(f.ending(gjson.ParseBytes(k.Response)))
+		b = f.unseen(nil, before)
+		n = int(gjson.GetBytes(eventData(last), "sequence_number").Int())
+	}
+	name := "response." + gjson.GetBytes(k.Response, "status").Str
+	b = sse.AppendEvent(b, "", name, provider.Encode(lastEvent{name, n, k.Response}))
+	_ = f.stream.Send(b)
+	return nil
+}
+
+// endedPoll is how often a response is looked for whose turn has ended without one, as
+// one does that has failed before its answer.
+const endedPoll = 50 * time.Millisecond
+
+// ended returns the response once it has ended, if that is soon.
+func (f *keptFollower) ended() (*keptResponse, error) {
+	ctx, cancel := context.WithTimeout(f.x.R.Context(), settleTimeout)
+	defer cancel()
+	poll := time.NewTicker(endedPoll)
+	defer poll.Stop()
+	for {
+		k, err := f.h.keptByID(f.x, f.k.id())
+		if err != nil || len(k.Response) > 0 {
+			return k, err
+		}
+		select {
+		case <-ctx.Done():
+			return k, nil
+		case <-poll.C:
+		}
+	}
+}
+
+// ending returns the events that end the turn's own. A failed answer ends in the middle of
+// an item.
+func (f *keptFollower) ending(response gjson.Result) []byte {
+	if response.Get("status").Str != "failed" {
+		return f.out.End(nil, provider.Usage{})
+	}
+	e := response.Get("error")
+	return f.out.Fail(nil, f.failure(e.Get("code").Str, e.Get("message").Str))
+}
+
+// failure returns what is told of an answer that failed once it had begun.
+func (f *keptFollower) failure(code, message string) door.Failure {
+	return door.Failure{Type: "server_error", Code: code, Message: message, TraceID: f.x.Rec.TraceID}
+}
+
+// lastEvent is the event that ends a response.
+type lastEvent struct {
+	Type     string `json:"type"`
+	Number   int    `json:"sequence_number"`
+	Response any    `json:"response"`
+}
+
+// cutLast cuts the last of several events off.
+func cutLast(events []byte) (before, last []byte) {
+	i := bytes.LastIndex(bytes.TrimSuffix(events, []byte("\n\n")), []byte("\n\n"))
+	if i = max(0, i); i > 0 {
+		i += len("\n\n")
+	}
+	return events[:i], events[i:]
+}
+
+// eventData returns the data of an event of ours, which is one line.
+func eventData(event []byte) []byte {
+	_, data, _ := bytes.Cut(event, []byte("data: "))
+	return data
+}

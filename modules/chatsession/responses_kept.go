@@ -1,0 +1,313 @@
+package chatsession
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/tidwall/gjson"
+	"go.uber.org/zap"
+
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/door/responses"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
+	"github.com/caddy-chat/caddy-chat/modules/store"
+)
+
+// keptResponse is what is stored of a response beside the messages of its session.
+type keptResponse struct {
+	Session  string          `json:"session"`
+	Turn     string          `json:"turn"`
+	Seq      uint64          `json:"seq,omitempty"`      // of the answer in the session; 0 if it is not known
+	Alone    bool            `json:"alone,omitempty"`    // its session began with it
+	Request  json.RawMessage `json:"request,omitempty"`  // as the client sent it
+	Response json.RawMessage `json:"response,omitempty"` // empty while it is running
+	Previous string          `json:"previous,omitempty"` // the response that it goes on from, in a session that no client has named
+	Deleted  bool            `json:"deleted,omitempty"`
+
+	// Apart says that its session did not exist when it ended: nothing of the turn
+	// was stored there.
+	Apart bool `json:"apart,omitempty"`
+
+	cancelled bool
+}
+
+// session is where the turn of a response of the request's user is.
+func (k *keptResponse) session(x *chat.Exchange) store.SessionKey {
+	return store.SessionKey{User: x.Rec.User, ID: k.Session}
+}
+
+func (k *keptResponse) id() string { return keptPrefix + keptID(k.Session, k.Turn) }
+
+// ended notes how the turn ended.
+func (k *keptResponse) ended(e ending) {
+	k.cancelled = e.finish == finishCancelled
+	if e.message != nil {
+		k.Seq = e.message.Seq
+	}
+}
+
+// keptKey is where a response of the request's user is stored.
+func keptKey(x *chat.Exchange, session, turn string) string {
+	return sharedanswer.KeyOf("response", x.Rec.User, session, turn)
+}
+
+// keptByID returns a response. Its session may have been deleted since then, and the
+// response with it.
+func (h *Handler) keptByID(x *chat.Exchange, id string) (*keptResponse, error) {
+	session, turn, ok := readKeptID(id)
+	if !ok {
+		return nil, store.ErrNotFound
+	}
+	k, err := h.readKept(x.R.Context(), x, session, turn)
+	if err != nil || len(k.Response) > 0 {
+		return k, err
+	}
+	return h.running(x, k)
+}
+
+// readKept returns a response as it is stored, unless it was deleted.
+func (h *Handler) readKept(ctx context.Context, x *chat.Exchange, session, turn string) (*keptResponse, error) {
+	k, err := h.loadKept(ctx, x, session, turn)
+	if err == nil && k.Deleted {
+		return nil, store.ErrNotFound
+	}
+	return k, err
+}
+
+// loadKept returns a response as it is stored, or what is left of one.
+func (h *Handler) loadKept(ctx context.Context, x *chat.Exchange, session, turn string) (*keptResponse, error) {
+	b, err := x.Store.CacheGet(ctx, x.Rec.Tenant.ID, keptKey(x, session, turn))
+	if err != nil {
+		return nil, err
+	}
+	k := new(keptResponse)
+	if err := json.Unmarshal(b, k); err != nil {
+		return nil, fmt.Errorf("reading a kept response: %w", err)
+	}
+	return k, nil
+}
+
+// keep stores a response.
+func (h *Handler) keep(ctx context.Context, x *chat.Exchange, k *keptResponse) error {
+	ttl := cmp.Or(x.Rec.Tenant.Retention, time.Duration(h.Retention))
+	return x.Store.CachePut(ctx, x.Rec.Tenant.ID, keptKey(x, k.Session, k.Turn), provider.Encode(k), ttl)
+}
+
+// keepEnd stores the response of a turn that has ended. Its messages are stored, so a
+// failure here does not fail the answer.
+func (h *Handler) keepEnd(x *chat.Exchange, k *keptResponse, doc []byte) {
+	k.Response = doc
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.R.Context()), settleTimeout)
+	defer cancel()
+	if h.isDeleted(ctx, x, k) {
+		return
+	}
+	if k.Seq == 0 {
+		_, _, err := x.Store.History(ctx, x.Rec.Tenant.ID, k.session(x), store.Range{Limit: 1})
+		k.Apart = errors.Is(err, store.ErrNotFound)
+	}
+	if err := h.keep(ctx, x, k); err != nil {
+		h.app.StoreFailed("cache put")
+		h.log.Error("keeping a response", zap.String("turn", k.Turn), zap.Error(err))
+	}
+}
+
+// isDeleted reports whether a response was deleted while it was made.
+func (h *Handler) isDeleted(ctx context.Context, x *chat.Exchange, k *keptResponse) bool {
+	b, err := x.Store.CacheGet(ctx, x.Rec.Tenant.ID, keptKey(x, k.Session, k.Turn))
+	return err == nil && gjson.GetBytes(b, "deleted").Bool()
+}
+
+// serveKept serves the routes of a response that is kept.
+func (h *Handler) serveKept(x *chat.Exchange, path string) error {
+	id, rest, _ := strings.Cut(path, "/")
+	allowed := []string{http.MethodGet, http.MethodHead}
+	_, _, named := readKeptID(id)
+	switch rest {
+	case "":
+		allowed = []string{http.MethodDelete, http.MethodGet, http.MethodHead}
+	case "cancel":
+		allowed = []string{http.MethodPost}
+	case "input_items":
+	default:
+		return apierror.NotFound()
+	}
+	if !slices.Contains(allowed, x.R.Method) {
+		if !named {
+			return apierror.NotFound() // a route that is not served here, such as compact
+		}
+		return apierror.MethodNotAllowed(strings.Join(allowed, ", "))
+	}
+	k, err := h.keptByID(x, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return apierror.ResponseNotFound()
+	}
+	if err != nil {
+		return h.storeError("cache get", err)
+	}
+	x.Rec.Session = k.Session
+	if _, _, err := x.Store.History(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), store.Range{Limit: 1}); err != nil {
+		if !errors.Is(err, store.ErrNotFound) {
+			return h.storeError("history", err)
+		}
+		if !k.Apart {
+			return apierror.ResponseNotFound()
+		}
+	}
+	switch {
+	case rest == "cancel":
+		return h.cancelKept(x, k)
+	case rest == "input_items":
+		return inputItems(x, k)
+	case x.R.Method == http.MethodDelete:
+		return h.deleteKept(x, id, k)
+	}
+	switch stream := x.R.URL.Query().Get("stream"); stream {
+	case "true":
+		return h.followKept(x, k)
+	case "", "false":
+		return writeDocument(x, k.document())
+	default:
+		return apierror.InvalidRequest("stream", "want true or false")
+	}
+}
+
+// document returns the response as it is now.
+func (k *keptResponse) document() []byte {
+	if len(k.Response) > 0 {
+		return k.Response
+	}
+	call, err := k.reopened()
+	if err != nil {
+		return []byte("{}")
+	}
+	return call.Begun()
+}
+
+// reopened returns the request's call, to which the answer belongs.
+func (k *keptResponse) reopened() (door.Kept, error) {
+	c, err := responses.Door{Stored: true}.Open(k.Request)
+	if err != nil {
+		return nil, fmt.Errorf("reading a kept request: %w", err)
+	}
+	call, ok := c.(door.Kept)
+	if !ok {
+		return nil, errors.New("reading a kept request: it is of another API")
+	}
+	k.name(call)
+	return call, nil
+}
+
+// name gives the answer of a call its id, which holds when it began.
+func (k *keptResponse) name(call door.Kept) {
+	id, _ := uuid.Parse(k.Turn) // it is one of ours
+	call.Keep(keptID(k.Session, k.Turn), time.Unix(id.Time().UnixTime()))
+}
+
+func writeDocument(x *chat.Exchange, doc []byte) error {
+	h := x.W.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(doc)))
+	x.W.WriteHeader(http.StatusOK)
+	_, _ = x.W.Write(doc) //nolint:gosec // our own JSON
+	return nil
+}
+
+// deleteKept deletes a response. One that is running is cancelled.
+func (h *Handler) deleteKept(x *chat.Exchange, id string, k *keptResponse) error {
+	ctx, tenant := x.R.Context(), x.Rec.Tenant.ID
+	running := false
+	var err error
+	if len(k.Response) == 0 {
+		if running, err = x.Store.CancelTurn(ctx, tenant, sessionKey(x), k.Turn); err != nil {
+			return h.storeError("cancel", err)
+		}
+	}
+	if running && k.Alone {
+		err = x.Store.Delete(ctx, tenant, sessionKey(x))
+	} else if !running {
+		err = h.forget(x, k)
+	}
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		gone := &keptResponse{Session: k.Session, Turn: k.Turn, Seq: k.Seq, Alone: k.Alone, Previous: k.Previous, Deleted: true}
+		err = h.keep(ctx, x, gone)
+	}
+	if err != nil {
+		return h.storeError("delete", err)
+	}
+	return apierror.WriteJSON(x.W, http.StatusOK, map[string]any{"id": id, "object": "response", "deleted": true})
+}
+
+// forget deletes the messages of a response that its session ends with, and of those before
+// it that were deleted earlier: all of the session where nothing else is in it. Those of a
+// session that a client has named are left.
+func (h *Handler) forget(x *chat.Exchange, k *keptResponse) error {
+	ctx, tenant, session := x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)
+	newest, _, err := x.Store.History(ctx, tenant, session, store.Range{Limit: 1})
+	if err != nil || k.Seq == 0 || newest[0].Seq != k.Seq {
+		return err
+	}
+	for !k.Alone {
+		_, turn, ok := readKeptID(k.Previous)
+		if !ok {
+			return nil
+		}
+		previous, err := h.loadKept(ctx, x, k.Session, turn)
+		if err != nil {
+			return err
+		}
+		if err := h.retractTo(x, previous.Seq); err != nil || !previous.Deleted {
+			return err
+		}
+		k = previous
+	}
+	return x.Store.Delete(ctx, tenant, session)
+}
+
+// retractTo deletes the newest messages of the session, down to one that stays.
+func (h *Handler) retractTo(x *chat.Exchange, seq uint64) error {
+	ctx, tenant, session := x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)
+	for {
+		newest, _, err := x.Store.History(ctx, tenant, session, store.Range{Limit: 1})
+		if err != nil || newest[0].Seq <= seq {
+			return err
+		}
+		if err := x.Store.Retract(ctx, tenant, session, newest[0].Seq); err != nil {
+			return err
+		}
+	}
+}
+
+// cancelKept cancels a response that is running.
+func (h *Handler) cancelKept(x *chat.Exchange, k *keptResponse) error {
+	if !gjson.GetBytes(k.Request, "background").Bool() {
+		return apierror.InvalidRequest("response_id", "want a response in the background: no other can be cancelled here")
+	}
+	if len(k.Response) > 0 {
+		return writeDocument(x, k.Response)
+	}
+	running, err := x.Store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), k.Turn)
+	if err != nil {
+		return h.storeError("cancel", err)
+	}
+	if running {
+		return writeDocument(x, cancelledResponse(k.document()))
+	}
+	if k, err = h.keptByID(x, k.id()); err != nil {
+		return h.storeError("cache get", err)
+	}
+	return writeDocument(x, k.document())
+}

@@ -1,0 +1,81 @@
+// Package door lets clients of other APIs in. The gateway's own language is
+// OpenAI's chat completions. A door turns a request of its API into one of these,
+// and the answer back. Doors know neither Caddy nor HTTP.
+package door
+
+import (
+	"time"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// Door is one API.
+type Door interface {
+	// API is the API's name, by which providers know it.
+	API() provider.API
+
+	// Open reads a request's body: one JSON object without duplicate names. Errors
+	// are *provider.Error, about a member of this body.
+	Open(body []byte) (Call, error)
+
+	// Ping is the event that keeps a silent stream alive.
+	Ping() []byte
+}
+
+// Call is one request of a door, and what its answer needs to know of it.
+type Call interface {
+	Door
+
+	// Completion returns the chat completions request. What that has no place
+	// for is in extension members: those that providers put into chat
+	// completions, too, such as thinking_blocks and cache_control.
+	Completion() []byte
+
+	// Dropped lists the members of the body that no provider behind chat
+	// completions could be given.
+	Dropped() []string
+
+	// Refusal returns why only a provider that speaks this API can be given the
+	// request; nil if any can. It is a *provider.Error, about a member of the body.
+	Refusal() error
+
+	// Stream returns a writer for a streamed answer.
+	Stream() Stream
+
+	// Document turns a chat completion into the API's document.
+	Document(completion []byte) []byte
+}
+
+// Kept is a call whose answer is kept, to be asked for by its id.
+type Kept interface {
+	Call
+
+	// Keep gives the answer its id, without what all ids of its kind begin with, and
+	// the time when it began.
+	Keep(id string, begun time.Time)
+
+	// Begun returns the document of an answer that has only begun.
+	Begun() []byte
+}
+
+// Stream turns a streamed chat completion into the API's events. Its methods append
+// events to b. After End or Fail there are no more.
+type Stream interface {
+	// Chunk appends what a chunk adds. A chunk with Native is passed as it came;
+	// the answer may go on with others.
+	Chunk(b []byte, c *provider.Chunk) []byte
+
+	// End appends the end of a complete answer. usage counts all of it.
+	End(b []byte, usage provider.Usage) []byte
+
+	// Fail appends the end of an answer that has failed.
+	Fail(b []byte, f Failure) []byte
+}
+
+// Failure is why an answer breaks off.
+type Failure struct {
+	Type    string // in the API's own words
+	Code    string // of the contract
+	Message string
+	TraceID string
+}

@@ -1,0 +1,81 @@
+package responses
+
+import (
+	"fmt"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// Shaped reports whether a chat completions request with these members has the shape of
+// this API, as some editors send it: input in place of messages, or tools that are flat.
+func Shaped(messages, input, tools gjson.Result) bool {
+	return !messages.Exists() && input.Exists() || hasFlat(tools)
+}
+
+// Completion returns a request that is Shaped as the chat completion that it is, and the
+// members that this has no place for.
+func Completion(body []byte) (completion []byte, dropped []string, err error) {
+	root := gjson.ParseBytes(body)
+	if root.Get("messages").Exists() {
+		completion, err = withFunctions(body, root.Get("tools"))
+		return completion, nil, err
+	}
+	if err := checkStored(root, "only at /v1/responses"); err != nil {
+		return nil, nil, err
+	}
+	c, err := open(body, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	completion = c.completion
+	if options := given(root.Get("stream_options")); options != nil {
+		if completion, err = sjson.SetRawBytes(completion, "stream_options", options); err != nil {
+			return nil, nil, fmt.Errorf("adding stream_options: %w", err)
+		}
+	}
+	return completion, c.dropped, nil
+}
+
+// hasFlat reports whether any of the tools isFlat.
+func hasFlat(tools gjson.Result) (found bool) {
+	if tools.IsArray() {
+		tools.ForEach(func(_, v gjson.Result) bool {
+			found = isFlat(v)
+			return !found
+		})
+	}
+	return found
+}
+
+// isFlat reports whether a tool is a function that has its name beside its type.
+func isFlat(v gjson.Result) bool {
+	return v.Get("type").Str == "function" && v.Get("name").Type == gjson.String && !v.Get("function").Exists()
+}
+
+// withFunctions returns a body whose flat tools are functions of chat completions. All
+// else of it stays as it was sent, white space included: prompt caches live on that.
+func withFunctions(body []byte, tools gjson.Result) ([]byte, error) {
+	var list []byte
+	copied := 0
+	tools.ForEach(func(_, v gjson.Result) bool {
+		if !isFlat(v) {
+			return true
+		}
+		at := v.Index - tools.Index
+		list = append(list, tools.Raw[copied:at]...)
+		list = append(list, provider.Encode(tool{"function", offered{
+			v.Get("name").Str, v.Get("description").Str, given(v.Get("parameters")), given(v.Get("strict")),
+		}})...)
+		copied = at + len(v.Raw)
+		return true
+	})
+	list = append(list, tools.Raw[copied:]...)
+	body, err := sjson.SetRawBytes(body, "tools", list)
+	if err != nil {
+		return nil, fmt.Errorf("nesting functions: %w", err)
+	}
+	return body, nil
+}

@@ -1,0 +1,77 @@
+// Package responses is the door for clients of OpenAI's Responses API.
+package responses
+
+import (
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// Door serves POST /v1/responses.
+type Door struct {
+	// Stored says that answers are kept, and that requests may refer to earlier ones.
+	Stored bool
+}
+
+// API implements door.Door.
+func (Door) API() provider.API { return provider.APIResponses }
+
+// Ping implements door.Door. The API has no event for it: a comment does.
+func (Door) Ping() []byte { return nil }
+
+// Open implements door.Door.
+func (d Door) Open(body []byte) (door.Call, error) { return open(body, d.Stored) }
+
+// call is one request.
+type call struct {
+	Door
+
+	completion []byte
+	refusal    error // as of door.Call
+	dropped    provider.Dropped
+	tools      tools
+
+	id         string // of the response, without its prefix
+	created    int64
+	echo       echo // what the response repeats of the request
+	background bool
+	sealed     bool // the client takes reasoning in encrypted_content
+
+	logprobs bool // the client wants log probabilities
+}
+
+func newCall() *call {
+	return &call{id: strings.ReplaceAll(uuid.NewString(), "-", ""), created: time.Now().Unix()}
+}
+
+func (c *call) Completion() []byte { return c.completion }
+
+// Refusal implements door.Call.
+func (c *call) Refusal() error { return c.refusal }
+
+// refuse notes why only a provider that has Responses can be given the request.
+func (c *call) refuse(param, why string) {
+	if c.refusal == nil {
+		c.refusal = provider.Unsupported(param, why)
+	}
+}
+
+func (c *call) Dropped() []string { return c.dropped }
+
+func (c *call) Stream() door.Stream { return newStream(c) }
+
+// Keep implements door.Kept.
+func (c *call) Keep(id string, begun time.Time) { c.id, c.created = id, begun.Unix() }
+
+// Begun implements door.Kept.
+func (c *call) Begun() []byte { return provider.Encode(c.response(c.modelOf(""))) }
+
+// Interface guards
+var (
+	_ door.Door = Door{}
+	_ door.Kept = (*call)(nil)
+)

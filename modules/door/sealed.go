@@ -1,0 +1,50 @@
+package door
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// sealPrefix marks what Seal has made. The number is the format's.
+const sealPrefix = "cch1_"
+
+// Seal packs what a provider wants back into a text that clients of another API
+// keep and return unread, such as a signature. It has only letters, digits, _ and -.
+// It is neither encrypted nor signed: it holds what a client of chat completions sees.
+func Seal(v any) string {
+	return sealPrefix + base64.RawURLEncoding.EncodeToString(provider.Encode(v))
+}
+
+// Unseal reverses Seal, and reports whether s was sealed.
+func Unseal(s string, v any) bool {
+	rest, ok := strings.CutPrefix(s, sealPrefix)
+	if !ok {
+		return false
+	}
+	b, err := base64.RawURLEncoding.DecodeString(rest)
+	return err == nil && json.Unmarshal(b, v) == nil
+}
+
+// Sealed reports whether a request may have something sealed, which its provider would
+// not understand.
+func Sealed(body []byte) bool { return bytes.Contains(body, []byte(sealPrefix)) }
+
+// sealedSeparator stands between an id and what is sealed behind it.
+const sealedSeparator = "__"
+
+// SealID adds what a provider wants back with a tool call to the call's id, if an API
+// has no other place for it.
+func SealID(id string, v any) string { return id + sealedSeparator + Seal(v) }
+
+// UnsealID reverses SealID. It returns an id that has nothing sealed unchanged.
+func UnsealID(s string, v any) (id string, ok bool) {
+	i := strings.LastIndex(s, sealedSeparator+sealPrefix)
+	if i < 0 || !Unseal(s[i+len(sealedSeparator):], v) {
+		return s, false
+	}
+	return s[:i], true
+}

@@ -1,0 +1,113 @@
+package openai
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/native"
+	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
+)
+
+// refuseStored refuses a request of Responses for what the server keeps for the owner of
+// the key.
+func refuseStored(body []byte) error {
+	root := gjson.ParseBytes(body)
+	for _, name := range [...]string{"previous_response_id", "conversation", "background", "prompt"} {
+		if v := root.Get(name); v.Exists() && v.Type != gjson.Null && v.Type != gjson.False {
+			return provider.Unsupported(name, "this provider keeps nothing for its clients")
+		}
+	}
+	// the tenant may not be allowed to use it, and its price is not known
+	if at := native.Find(root.Get("tools"), "tools", native.IsModel); at != "" {
+		return provider.Unsupported(at, "the model of a tool cannot be chosen here")
+	}
+	for _, name := range [...]string{"input", "tools"} {
+		if at := native.Find(root.Get(name), name, isStored); at != "" {
+			return provider.Unsupported(at, "stored files, containers and items cannot be used: want their contents in the request")
+		}
+	}
+	for i, item := range root.Get("input").Array() {
+		if item.Get("id").Exists() && !item.Get("type").Exists() && !item.Get("role").Exists() {
+			return provider.Unsupported(fmt.Sprintf("input.%d.type", i), "required: without it an item is a reference to a stored one")
+		}
+	}
+	return nil
+}
+
+// isStored finds what refers to something stored. Schemas have names of the client's own,
+// and what an answer has cited is not read again.
+func isStored(name string, v, parent gjson.Result) (found, skip bool) {
+	switch name {
+	case "file_id", "file_ids", "vector_store_ids", "skill_id":
+		return v.Type != gjson.Null, false
+	case "container_id":
+		return v.Type != gjson.Null && !isReference(parent), false
+	case "container":
+		return v.Type == gjson.String, false
+	case "type":
+		return v.Str == "item_reference" || v.Str == "image_generation_call" && parent.Get("result").Str == "", false
+	case "parameters", "schema", "input_schema", "annotations":
+		return false, true
+	}
+	return false, false
+}
+
+// without leaves items out of a request's input, and reasoning whose item is left out, which
+// servers refuse. All other bytes stay as they are.
+func without(body []byte, unwanted func(item gjson.Result) bool) []byte {
+	input := gjson.GetBytes(body, "input")
+	if !input.IsArray() || !contains(input, unwanted) {
+		return body
+	}
+	items := input.Array()
+	leave := make([]bool, len(items))
+	orphans := false // the item behind reasoning is left out
+	for i, item := range slices.Backward(items) {
+		leave[i] = unwanted(item) || isReasoning(item) && orphans
+		if !isReasoning(item) {
+			orphans = leave[i]
+		}
+	}
+	var edits []splice.Edit
+	kept, end := false, input.Index+1
+	for i, item := range items {
+		next := item.Index + len(item.Raw)
+		switch {
+		case leave[i]:
+			edits = append(edits, splice.Edit{From: end, To: next})
+		case !kept && len(edits) > 0:
+			edits = append(edits, splice.Edit{From: end, To: item.Index}) // the comma
+			kept = true
+		default:
+			kept = true
+		}
+		end = next
+	}
+	return splice.Apply(body, edits)
+}
+
+func contains(list gjson.Result, wanted func(item gjson.Result) bool) (found bool) {
+	list.ForEach(func(_, item gjson.Result) bool {
+		found = wanted(item)
+		return !found
+	})
+	return found
+}
+
+// isReference reports whether an item of an answer is nothing without what the server
+// keeps: reasoning that is neither sealed nor said, and code that has run in a container.
+// Clients that do not know this send them back with the rest of an answer.
+func isReference(item gjson.Result) bool {
+	switch item.Get("type").Str {
+	case "reasoning":
+		return item.Get("encrypted_content").Str == "" && len(item.Get("content").Array()) == 0
+	case "code_interpreter_call":
+		return true
+	}
+	return false
+}
+
+func isReasoning(item gjson.Result) bool { return item.Get("type").Str == "reasoning" }
