@@ -62,6 +62,9 @@ func TestAdvice(t *testing.T) {
 		{"an_empty_key_of_the_store", options("store badger {\nencryption_key {env.NONE}\n}"), []string{"encryption_key: {env.NONE}" + empty + "5"}},
 		{"an_empty_secret", site("tenant_resolve {\nfrom jwt {\nsecret {env.NONE}\n}\n}"), []string{"secret: {env.NONE}" + empty + "7"}},
 		{"a_wrong_key_of_the_store", options("store badger {\nencryption_key {env.KEY}\n}"), []string{"encryption_key: {env.KEY}: want 16, 24 or 32 bytes as hex or base64, such as the output of: openssl rand -hex 32, at Caddyfile:5"}},
+		{"options_of_a_handler_twice", site("chat_session {\nretention 1d\nretention 2d\n}\nai_gateway {\nprovider echo\nrescue on\nrescue off\nmodel fast {\nto echo/echo\nprice 1 2\nprice 3 4\n}\n}"),
+			[]string{"retention is given twice: the last one counts, at Caddyfile:7", "rescue is given twice: the last one counts, at Caddyfile:12", "price is given twice: the last one counts, at Caddyfile:16"}},
+		{"an_option_of_a_tenant_twice", options("tenant acme {\nsystem a\nsystem b\n}"), []string{"system is given twice: the last one counts, at Caddyfile:6"}},
 		{"a_wrong_URL", site("ai_gateway {\nprovider openai {\nbase_url https://x.test/{env.PATHS}\n}\n}"), []string{"base_url: https://x.test/{env.PATHS}: \"https://x.test/v1/chat/completions\": the provider adds /chat/completions: want https://x.test/v1, at Caddyfile:7"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

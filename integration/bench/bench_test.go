@@ -53,7 +53,7 @@ func tiny(t *testing.T, page string) config {
 func skeleton(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	for _, section := range []string{"conditions", "figures", "details", "messages", "tenants", "held"} {
+	for _, section := range []string{"conditions", "figures", "details", "messages", "tenants", "held", "followers"} {
 		b.WriteString("## " + section + "\n\n<!-- bench: " + section + " -->\n<!-- end: " + section + " -->\n\n")
 	}
 	page := filepath.Join(t.TempDir(), "page.md")
@@ -108,8 +108,25 @@ func TestOnRedis(t *testing.T) {
 	if err := c.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	c.parts, c.followers = list{"followers"}, 4
+	if err := c.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	page, err := os.ReadFile(c.out)
-	if err != nil || !strings.Contains(string(page), "chat_redis") || strings.Contains(string(page), "NaN") {
+	if err != nil || !strings.Contains(string(page), "chat_redis") || !strings.Contains(string(page), "memory a follower") || strings.Contains(string(page), "NaN") {
+		t.Errorf("%v, the page:\n%s", err, page)
+	}
+}
+
+// TestDoors measures the contenders with other APIs.
+func TestDoors(t *testing.T) {
+	c := tiny(t, skeleton(t))
+	c.contenders, c.scenarios, c.parts = list{plain, "messages", "messages_chat", "responses", "responses_chat"}, list{"burst", "paced"}, nil
+	if err := c.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(c.out)
+	if err != nil || !strings.Contains(string(page), "responses_chat") || strings.Contains(string(page), "NaN") {
 		t.Errorf("%v, the page:\n%s", err, page)
 	}
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"os/exec"
+	"strings"
+
+	"github.com/caddy-chat/caddy-chat/integration/bench/replay"
 )
 
 // contender is a way from the client to the upstream.
@@ -12,6 +15,7 @@ type contender struct {
 	file string // the name of its configuration
 	conf string // its text, see fill
 	chat bool   // whether requests are POST /chat
+	api  string // of the requests; empty for chat completions
 
 	redis    string // the program of the server that keeps its data; empty for Badger
 	tenants  int    // how many are configured; 0 means one
@@ -48,6 +52,23 @@ func contenders(caddy string) []contender {
 		all = append(all, chain.on(redis), chat.on(redis))
 	}
 	return all
+}
+
+// doors are contenders for other APIs, each before a provider that speaks it, and before
+// one of chat completions. They are measured if they are named.
+func doors(caddy string) []contender {
+	door := func(name, api, path, provider string) contender {
+		site := strings.Replace(aloneSite, "provider openai {", provider, 1)
+		c := ofCaddy(name, caddy, strings.Replace(site, "{UPSTREAM}/v1", "{UPSTREAM}"+path, 1))
+		c.api = api
+		return c
+	}
+	return []contender{
+		door("messages", replay.Messages, "", "provider openai anthropic {"),
+		door("messages_chat", replay.Messages, "/v1", "provider openai {"),
+		door("responses", replay.Responses, "/v1", "provider openai {\n\t\t\tresponses on"),
+		door("responses_chat", replay.Responses, "/v1", "provider openai {"),
+	}
 }
 
 // on returns the contender with its data on Redis.

@@ -41,7 +41,11 @@ type bench struct {
 
 // figures measures all contenders in all scenarios.
 func (b *bench) figures(ctx context.Context) error {
-	ways, err := pick(contenders(b.caddy), nameOf, b.contenders)
+	all := contenders(b.caddy)
+	if b.contenders != nil {
+		all = append(all, doors(b.caddy)...)
+	}
+	ways, err := pick(all, nameOf, b.contenders)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type config struct {
 	streams     int // held among the figures, to measure the memory of one
 	held        int
 	slow        int
+	followers   int
 	base, head  string
 	rounds      int
 	duration    time.Duration
@@ -48,13 +49,14 @@ func main() {
 	c := config{streams: 1000, messages: counts{10, 10_000}, tenants: counts{1, 10_000}}
 	flag.StringVar(&c.caddy, "caddy", "", "the caddy `binary` to measure; without one, what make builds")
 	flag.StringVar(&c.out, "out", "", "write the tables into this `page`, and a chart beside it")
-	flag.Var(&c.parts, "parts", "some of figures,messages,tenants; all, or figures if contenders or scenarios are picked")
-	flag.Var(&c.contenders, "contenders", "some of direct,reverse_proxy,haproxy,nginx,ai_gateway,chain,chat,chain_redis,chat_redis")
+	flag.Var(&c.parts, "parts", "some of figures,messages,tenants,followers; the first three, or figures if contenders or scenarios are picked")
+	flag.Var(&c.contenders, "contenders", "some of direct,reverse_proxy,haproxy,nginx,ai_gateway,chain,chat,chain_redis,chat_redis,messages,messages_chat,responses,responses_chat")
 	flag.Var(&c.scenarios, "scenarios", "some of held,short,steady,long,burst,null,paced")
 	flag.Var(&c.messages, "messages", "`numbers` of stored messages, as in 10,10000,1000000")
 	flag.Var(&c.tenants, "tenants", "`numbers` of tenants, as in 1,10000,100000")
 	flag.IntVar(&c.held, "held", 0, "only hold `n` streams at once, and show the memory")
 	flag.IntVar(&c.slow, "slow", 0, "only read `n` streams, a tenth of which stop reading, and show the time of the others")
+	flag.IntVar(&c.followers, "followers", 1000, "how many clients follow a turn")
 	flag.StringVar(&c.base, "base", "", "only compare with this `revision`")
 	flag.StringVar(&c.head, "head", "", "the `revision` to compare; without one, -caddy or what make builds")
 	flag.IntVar(&c.rounds, "rounds", 5, "how often everything is measured")
@@ -123,8 +125,10 @@ func (b *bench) part(ctx context.Context, name string) error {
 		return b.byMessages(ctx)
 	case "tenants":
 		return b.byTenants(ctx)
+	case "followers":
+		return b.byFollowers(ctx)
 	default:
-		return fmt.Errorf("want figures, messages or tenants")
+		return fmt.Errorf("want figures, messages, tenants or followers")
 	}
 }
 

@@ -27,15 +27,8 @@ func (c contender) start(ctx context.Context, upstream string) (*proxy, error) {
 	if c.exe == "" {
 		return &proxy{contender: c, addr: upstream}, nil
 	}
-	p := &proxy{contender: c, store: "badger data"}
-	dir, err := os.MkdirTemp("", "bench-")
+	p, dir, err := c.prepare("badger data")
 	if err != nil {
-		return nil, err
-	}
-	if p.addr, err = freeAddr(); err != nil {
-		return nil, err
-	}
-	if p.admin, err = freeAddr(); err != nil {
 		return nil, err
 	}
 	if c.redis != "" {
@@ -52,6 +45,31 @@ func (c contender) start(ctx context.Context, upstream string) (*proxy, error) {
 			_ = os.RemoveAll(dir)
 			return nil, fmt.Errorf("filling the store: %w", err)
 		}
+	}
+	return p, p.launch(ctx, dir)
+}
+
+// prepare finds a new folder and free addresses.
+func (c contender) prepare(store string) (p *proxy, dir string, err error) {
+	p = &proxy{contender: c, store: store}
+	if dir, err = os.MkdirTemp("", "bench-"); err != nil {
+		return nil, "", err
+	}
+	if p.addr, err = freeAddr(); err != nil {
+		return nil, "", err
+	}
+	p.admin, err = freeAddr()
+	return p, dir, err
+}
+
+// beside runs one more node of a contender, on the server of the first one.
+func (c contender) beside(ctx context.Context, upstream string, first *proxy) (*proxy, error) {
+	p, dir, err := c.prepare(first.store)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, c.file), []byte(p.fill(upstream)), 0o600); err != nil {
+		return nil, err
 	}
 	return p, p.launch(ctx, dir)
 }
@@ -116,9 +134,10 @@ func (p *proxy) answering(ctx context.Context) error {
 	return err
 }
 
-// request asks for an answer in this contender's API.
+// request asks for an answer in this contender's API. Those besides chat completions
+// are only streamed.
 func (p *proxy) request(s scenario) *load.Request {
-	return &load.Request{Addr: p.addr, Model: s.model, Words: s.words, Stream: s.stream, Chat: p.chat}
+	return &load.Request{Addr: p.addr, Model: s.model, Words: s.words, Stream: s.stream || p.api != "", Chat: p.chat, API: p.api}
 }
 
 // close ends the proxy and removes its folder.

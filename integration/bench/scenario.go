@@ -47,7 +47,7 @@ var (
 
 // models lists the names that the gateway must know.
 func models() []string {
-	names := []string{flood.model, slow.model}
+	names := []string{flood.model, slow.model, followed.model}
 	for _, s := range scenarios {
 		names = append(names, s.model)
 	}

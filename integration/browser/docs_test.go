@@ -21,7 +21,7 @@ func TestResumingPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := scripts.FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 2 {
+	if len(blocks) != 3 {
 		t.Fatalf("%d scripts", len(blocks))
 	}
 	chromium := startChromium(t)
@@ -44,7 +44,7 @@ func TestResumingPage(t *testing.T) {
 				window.text += text;
 			};
 			return true;
-		})()`, blocks[0][1]+blocks[1][1]))
+		})()`, blocks[0][1]+blocks[1][1]+blocks[2][1]))
 		return p
 	}
 	shows := func(p *tab, text, end string) {
@@ -70,6 +70,29 @@ func TestResumingPage(t *testing.T) {
 		call.Say("four")
 		call.Finish("stop")
 		shows(p, "one two three four", "stop")
+		if n := up.Count() - before; n != 1 {
+			t.Errorf("%d upstream calls", n)
+		}
+	})
+
+	t.Run("fetch under v1", func(t *testing.T) {
+		p := visit(t)
+		before := up.Count()
+		evaluate[bool](p, `complete({ messages: [{ role: "user", content: "question" }] },
+			(chunk) => window.text += chunk.choices?.[0]?.delta.content ?? "", 2500).then((end) => window.end = end), true`)
+		call := up.Call()
+		call.Say("one ")
+		shows(p, "one ", "")
+		r.sever()
+		call.Say("two ")
+		shows(p, "one two ", "")
+		r.lose(everything)
+		call.Say("three")
+		r.recover()
+		shows(p, "one two three", "")
+		r.sever()
+		call.Finish("stop")
+		shows(p, "one two three", "done")
 		if n := up.Count() - before; n != 1 {
 			t.Errorf("%d upstream calls", n)
 		}

@@ -194,6 +194,32 @@ func TestResume(t *testing.T) {
 		}
 	})
 
+	t.Run("a_network_that_is_gone_for_ten_seconds", func(t *testing.T) {
+		before := s.up.Count()
+		p, r := s.visitBy(t)
+		p.say("question")
+		call := s.up.Call()
+		want := "begun "
+		call.Say(want)
+		p.waitForMessages("streaming", "user: question", "assistant: "+want)
+		r.lose(everything) // no browser is told of it
+		for second := range 10 {
+			word := fmt.Sprint(second, " ")
+			call.Say(word)
+			want += word
+			p.waitFor(fmt.Sprintf(`(window.cut ??= performance.now()) + %d < performance.now()`, 1000*(second+1)))
+		}
+		r.recover()
+		r.sever()
+		p.waitForMessages("streaming", "user: question", "assistant: "+want)
+		call.Say("ended")
+		call.Finish("stop")
+		p.waitForMessages("complete", "user: question", "assistant: "+want+"ended")
+		if n := s.up.Count() - before; n != 1 {
+			t.Errorf("%d upstream calls", n)
+		}
+	})
+
 	t.Run("a_silent_model_keeps_its_connection", func(t *testing.T) {
 		p := s.visit(t)
 		evaluate[bool](p, countRequests)

@@ -45,7 +45,7 @@ func newBudgetSite(t testing.TB, limits string, gateway ...string) *budgetSite {
 }
 
 // manyTenants are for tests that use up a tenant for each case.
-var manyTenants = []string{"t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9"}
+var manyTenants = []string{"t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9", "t10", "t11"}
 
 // inOneDay skips a test that might run past midnight UTC, when budgets reset.
 func inOneDay(t testing.TB) {

@@ -91,8 +91,11 @@ func TestStatefulEndings(t *testing.T) {
 				a.Whole()
 				wantStored(ann, session, "part one, part two", "complete")
 				replay := ann.Follow(session, "").Events().Rest()
-				harness.WantIDs(t, replay.Events)
-				if replay.Text != "part one, part two" || replay.Done == nil {
+				ids := make(map[string]bool) // /v1 has more events, and the numbers count these
+				for _, ev := range replay.Events {
+					ids[ev.ID] = true
+				}
+				if len(ids) != len(replay.Events) || replay.Text != "part one, part two" || replay.Done == nil {
 					t.Errorf("replayed as %+v", replay.Events)
 				}
 				harness.WantFailure(t, harness.NewClient(c, "acme", "bob").Follow(session, "").Answer(), 404, "session_not_found")

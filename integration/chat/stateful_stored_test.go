@@ -72,8 +72,10 @@ func TestStatefulOverlong(t *testing.T) {
 
 	session = harness.NewSession()
 	a = ann.Remember(session, harness.UserSays("go"))
-	up.Call().Answer(piece + piece + piece)
-	if got := a.Whole(); got.Text != piece+piece+piece {
+	call = up.Call()
+	go func() { read <- a.Whole() }()
+	call.Answer(piece + piece + piece)
+	if got := <-read; got.Text != piece+piece+piece {
 		t.Errorf("the client got %d bytes", len(got.Text))
 	}
 	harness.WantList(t, "history", harness.Contents(ann.History(session)), []string{"user: go"})

@@ -253,6 +253,10 @@ func (b *caseBuilder) odd() {
 		harness.Role, harness.Delta(`{"refusal":"I cannot "}`), harness.Delta(`{"refusal":"help with that."}`), harness.Finished, harness.Counted, harness.EndMark)
 	stream("filtered", sight{Text: "Once upon", Finish: "content_filter"},
 		harness.Role, harness.Content("Once"), harness.Content(" upon"), finish("content_filter"), harness.Counted, harness.EndMark)
+	model, _ := b.stage("keyed", played("text/event-stream", harness.Role, harness.Content("Once"), finish("stop"), harness.Counted, harness.EndMark), providertest.Whole)
+	keyed := b.making("keyed", "counted", model, sight{Text: "Once", Finish: "stop", Usage: &sightUsage{Input: 7, Output: 3, Total: 10}})
+	keyed.Keyed = true
+	b.cases = append(b.cases, keyed)
 	stream("length", sight{Text: "Once", Finish: "length"},
 		harness.Role, harness.Content("Once"), finish("length"), harness.Counted, harness.EndMark)
 }

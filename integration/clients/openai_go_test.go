@@ -32,18 +32,26 @@ func runOpenAIGo(t *testing.T, _ string, cases []clientCase) []sight {
 	}
 	seen := make([]sight, len(cases))
 	for i, c := range cases {
-		g := &goClient{ctx: t.Context(), c: c, client: openai.NewClient(
-			option.WithBaseURL(c.BaseURL),
-			option.WithAPIKey(c.Key),
-			option.WithHeader("X-User-Id", c.User),
-			option.WithMaxRetries(c.Retries),
-		)}
+		g := &goClient{ctx: t.Context(), c: c, client: openai.NewClient(goOptions(c)...)}
 		seen[i].Name = c.Name
 		if err := does[c.Do](g, &seen[i]); err != nil {
 			seen[i].Error = goError(err)
 		}
 	}
 	return seen
+}
+
+func goOptions(c clientCase) []option.RequestOption {
+	options := []option.RequestOption{
+		option.WithBaseURL(c.BaseURL),
+		option.WithAPIKey(c.Key),
+		option.WithHeader("X-User-Id", c.User),
+		option.WithMaxRetries(c.Retries),
+	}
+	if c.Keyed {
+		options = append(options, option.WithHeader("Idempotency-Key", c.Name))
+	}
+	return options
 }
 
 // goError describes an error of the client.

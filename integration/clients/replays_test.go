@@ -27,6 +27,7 @@ type play struct {
 	t     testing.TB
 	first *providertest.Replay
 	then  *providertest.Replay // the answer to a tool's result, if not nil
+	tool  string               // that the first answer calls, so that it must be offered
 	ended chan struct{}        // gets a value when a call has ended
 }
 
@@ -75,7 +76,8 @@ func (r *replays) answer(c *harness.Call) {
 		return
 	}
 	replay := p.first
-	if p.then != nil && strings.Contains(c.Body, toolResult) {
+	offered := p.tool == "" || strings.Contains(c.Body, `"name":"`+p.tool+`"`)
+	if p.then != nil && (!offered || strings.Contains(c.Body, toolResult)) {
 		replay = p.then
 	}
 	defer func() { p.ended <- struct{}{} }()

@@ -15,7 +15,7 @@ import (
 // servers are what the nodes of a test share: one server, or a cluster.
 var servers = map[string]func(testing.TB) (url string){
 	"standalone": func(t testing.TB) string { return redistest.Start(t).URL() },
-	"cluster":    redistest.StartCluster,
+	"cluster":    func(t testing.TB) string { return redistest.StartCluster(t).URL() },
 }
 
 // options are the global options of a node.
@@ -38,10 +38,16 @@ func options(url string) string {
 // start starts nodes with one site.
 func start(t testing.TB, url string, n int, site string) []*harness.Caddy {
 	t.Helper()
+	return startWith(t, options(url), n, site)
+}
+
+// startWith is start with other global options.
+func startWith(t testing.TB, options string, n int, site string) []*harness.Caddy {
+	t.Helper()
 	nodes := make([]*harness.Caddy, n)
 	var starting sync.WaitGroup
 	for i := range nodes {
-		starting.Go(func() { nodes[i] = harness.Start(t, options(url), site) })
+		starting.Go(func() { nodes[i] = harness.Start(t, options, site) })
 	}
 	starting.Wait()
 	if t.Failed() {
@@ -61,6 +67,7 @@ func clients(nodes []*harness.Caddy, tenant, user string) []*harness.Client {
 
 // onEach runs the subtest against each kind of server.
 func onEach(t *testing.T, run func(t *testing.T, url string)) {
+	t.Parallel()
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

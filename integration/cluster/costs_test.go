@@ -19,12 +19,17 @@ func TestRoundTrips(t *testing.T) {
 	global := options(server.URL())
 	windows := harness.Start(t, global, fmt.Sprintf(site, "")+up.Gateway())
 	slots := harness.Start(t, global, fmt.Sprintf(site, "\tconcurrent 100\n")+up.Gateway())
+	windowed := harness.Start(t, global, fmt.Sprintf(site, "\ttokens 1000000 1m\n")+up.Gateway())
+	all := harness.Start(t, global, fmt.Sprintf(site, "\tconcurrent 100\n\ttokens 1000000 1m\n")+up.Gateway())
 
 	acme, initech, slotted := harness.NewClient(windows, "acme", "ann"), harness.NewClient(windows, "initech", "ann"), harness.NewClient(slots, "acme", "ann")
-	a, g, s := harness.NewSession(), harness.NewSession(), harness.NewSession()
+	spender, limited := harness.NewClient(windowed, "acme", "ann"), harness.NewClient(all, "initech", "ann")
+	a, g, s, w, l := harness.NewSession(), harness.NewSession(), harness.NewSession(), harness.NewSession(), harness.NewSession()
 	v1 := func(c *harness.Client, header ...string) *harness.Pending {
 		return c.StartCompletion(harness.NewQuestion("fast").Streamed(), header...)
 	}
+	whole := harness.NewQuestion("fast").Streamed()
+	whole.Messages = []harness.Message{{Role: "user", Content: "hi"}, {Role: "assistant", Content: "hello"}, {Role: "user", Content: "and now?"}}
 	for _, test := range []struct {
 		name   string
 		ask    func() *harness.Pending
@@ -34,14 +39,19 @@ func TestRoundTrips(t *testing.T) {
 	}{
 		{"a first message", func() *harness.Pending { return acme.Ask(a, "hello") }, 2, 1, 2},
 		{"a further message", func() *harness.Pending { return acme.Ask(a, "hello again") }, 2, 1, 2},
-		{"a message with a budget", func() *harness.Pending { return initech.Ask(g, "hello") }, 4, 1, 3},
-		{"a message with concurrent", func() *harness.Pending { return slotted.Ask(s, "hello") }, 4, 1, 3},
+		{"a message with a budget", func() *harness.Pending { return initech.Ask(g, "hello") }, 3, 1, 3},
+		{"a message with concurrent", func() *harness.Pending { return slotted.Ask(s, "hello") }, 2, 1, 3},
+		{"a message with a token window", func() *harness.Pending { return spender.Ask(w, "hello") }, 3, 1, 3},
+		{"a message with a budget, a token window and concurrent", func() *harness.Pending { return limited.Ask(l, "hello") }, 3, 1, 4},
 		{"a message with a key", func() *harness.Pending {
 			return acme.Start(acme.Request(http.MethodPost, "/chat", harness.ChatRequest{SessionID: a, Message: "once"}, "Idempotency-Key", "k"))
-		}, 6, 2, 4},
+		}, 3, 2, 4},
 		{"v1", func() *harness.Pending { return v1(acme) }, 1, 0, 0},
-		{"v1 with a budget", func() *harness.Pending { return v1(initech) }, 3, 0, 1},
+		{"v1 with a budget", func() *harness.Pending { return v1(initech) }, 2, 0, 1},
 		{"v1 with a session", func() *harness.Pending { return v1(acme, "X-Session-Id", a) }, 2, 1, 2},
+		{"v1 with a session and all of a conversation", func() *harness.Pending {
+			return acme.StartCompletion(whole, "X-Session-Id", harness.NewSession())
+		}, 3, 1, 2},
 	} {
 		n := server.Calls("evalsha")
 		want := func(when string, more int) {
@@ -63,6 +73,10 @@ func TestRoundTrips(t *testing.T) {
 		if harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s: status %d", test.name, resp.StatusCode)
 		}
-		want("after its answer", test.after)
+		// all is done when the body ends; the last events are a batch of their own, or
+		// go with the end, as they come
+		if got := server.Calls("evalsha") - n; got < test.after || got > test.after+test.during {
+			t.Errorf("%s: %d operations after its answer, want %d, and %d of events at most", test.name, got, test.after, test.during)
+		}
 	}
 }

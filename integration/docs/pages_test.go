@@ -132,7 +132,7 @@ func checkBlocks(t testing.TB, p page) {
 			if out, err := exec.CommandContext(t.Context(), "bash", "-n", "-c", b.text).CombinedOutput(); err != nil {
 				t.Errorf("%s:%d: %v\n%s", p.name, b.line, err, out)
 			}
-		case "console", "text", "go", "js":
+		case "console", "text", "go", "js", "python", "toml", "yaml":
 		default:
 			t.Errorf("%s:%d: unknown kind of block %q", p.name, b.line, b.info)
 		}

@@ -235,7 +235,7 @@ func TestBodyTooLarge(t *testing.T) {
 			{"/chat", "X-Tenant-Id", "nobody", 404, "tenant_unknown"},
 			{"/v1/chat/completions", "X-Tenant-Id", "keyed", 401, "invalid_api_key"},
 			{"/v1/models", "X-Tenant-Id", "globex", 405, "method_not_allowed"},
-			{"/v1/responses", "X-Tenant-Id", "globex", 404, "not_found"},
+			{"/v1/files", "X-Tenant-Id", "globex", 404, "not_found"},
 		} {
 			conn := dial(t, big)
 			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%s: %s\r\nContent-Length: 900000\r\n\r\n", tc.path, conn.RemoteAddr(), tc.header, tc.value)

@@ -117,3 +117,30 @@ func TestModelNames(t *testing.T) {
 		t.Errorf("%d, X-Model-Id %q: %s", resp.StatusCode, resp.Header.Get("X-Model-Id"), said)
 	}
 }
+
+// TestDropped: X-Ai-Dropped names what a provider does not get, but neither grows with
+// the request nor says what the client likes.
+func TestDropped(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t)
+	cl := harness.NewClient(harness.Start(t, "", typesSite(up)), "", "")
+	var members, tools strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&members, `,"m%d":1`, i)
+		fmt.Fprintf(&tools, `,{"type":"function","function":{"name":"f%d","strict":true,"parameters":{"type":"object"}}}`, i)
+	}
+	for name, tc := range map[string]struct{ typ, members, answer, first string }{
+		"members": {"ollama", `,"a, b":1` + members.String(), `{"model":"up","message":{"role":"assistant","content":"so"},"done":true,"prompt_eval_count":9,"eval_count":5}`, "m0"},
+		"tools":   {"anthropic", `,"tools":[` + tools.String()[1:] + `]`, `{"id":"m","type":"message","role":"assistant","model":"up","content":[{"type":"text","text":"so"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":5}}`, "tools.0.function.strict"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up.For(t).Plays(harness.Document(http.StatusOK, tc.answer))
+			resp := cl.Do(http.MethodPost, harness.CompletionsPath, `{"model":"`+tc.typ+`","messages":[{"role":"user","content":"hi"}]`+tc.members+`}`)
+			said := harness.ReadAll(t, resp)
+			names := strings.Split(resp.Header.Get("X-Ai-Dropped"), ", ")
+			if resp.StatusCode != http.StatusOK || names[0] != tc.first || len(names) > 32 {
+				t.Errorf("%d, %d names of which the first is %q: %s", resp.StatusCode, len(names), names[0], said)
+			}
+		})
+	}
+}

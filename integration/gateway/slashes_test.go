@@ -130,7 +130,7 @@ func TestUnanswered(t *testing.T) {
 	chain := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
 	for name, c := range map[string]*harness.Caddy{"alone": bare, "in the chain": chain} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions, http.MethodPut} {
-			for _, path := range []string{"/v1/responses", "/v1/", "/v1", "/v1/completions", "//v1//images/generations/"} {
+			for _, path := range []string{"/v1/embedding", "/v1/", "/v1", "/v1/files", "//v1//images/other/"} {
 				t.Run(name+" "+method+" "+path, func(t *testing.T) {
 					text := harness.ReadAll(t, visit(t, c, method, path, 404))
 					if e := gjson.Get(text, "error"); e.Get("code").Str != "not_found" || e.Get("type").Str != "invalid_request_error" || e.Get("message").Str == "" {
@@ -138,7 +138,7 @@ func TestUnanswered(t *testing.T) {
 					}
 				})
 			}
-			for _, path := range []string{"/v1/messages", "/v1/messages/count_tokens", "/v1/messages/batches/", "/v1//messages"} {
+			for _, path := range []string{"/v1/messages/batches", "/v1/messages/batches/", "/v1//messages/batches/b1"} {
 				t.Run(name+" "+method+" "+path, func(t *testing.T) {
 					resp := visit(t, c, method, path, 404)
 					doc := gjson.Parse(harness.ReadAll(t, resp))
@@ -150,12 +150,12 @@ func TestUnanswered(t *testing.T) {
 			}
 		}
 		t.Run(name+" HEAD", func(t *testing.T) {
-			if text := harness.ReadAll(t, visit(t, c, http.MethodHead, "/v1/responses", 404)); text != "" {
+			if text := harness.ReadAll(t, visit(t, c, http.MethodHead, "/v1/files", 404)); text != "" {
 				t.Errorf("got %q", text)
 			}
 		})
 		t.Run(name+" elsewhere", func(t *testing.T) {
-			harness.ReadAll(t, visit(t, c, http.MethodGet, "/v10/responses", 200))
+			harness.ReadAll(t, visit(t, c, http.MethodGet, "/v10/files", 200))
 		})
 	}
 }
@@ -204,7 +204,7 @@ func TestAnsweredBehind(t *testing.T) {
 	}
 	t.Run("two gateways", func(t *testing.T) {
 		c := harness.Start(t, "", gateway+gateway)
-		text := harness.ReadAll(t, visit(t, c, http.MethodGet, "/v1/responses", 404))
+		text := harness.ReadAll(t, visit(t, c, http.MethodGet, "/v1/files", 404))
 		if !gjson.Valid(text) {
 			t.Errorf("got %q", text)
 		}

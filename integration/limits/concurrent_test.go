@@ -29,11 +29,15 @@ func TestConcurrentLimit(t *testing.T) {
 		}
 		harness.WantFailure(t, resp, 429, "rate_limited")
 	}
+	// ask asks for what takes a slot, and is wrong if it gets one
+	ask := func(cl *harness.Client) *http.Response {
+		return cl.Do(http.MethodPost, "/v1/embeddings", `{"model":"fast"}`)
+	}
 	// free checks for a free slot after an answer was read to its end
 	free := func(t *testing.T, cl *harness.Client) http.Header {
 		t.Helper()
-		resp := cl.Do(http.MethodGet, "/chat", nil)
-		if text := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
+		resp := ask(cl)
+		if text := harness.ReadAll(t, resp); resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%d %s", resp.StatusCode, text)
 		}
 		return resp.Header
@@ -42,9 +46,9 @@ func TestConcurrentLimit(t *testing.T) {
 	soonFree := func(t *testing.T, cl *harness.Client) {
 		t.Helper()
 		harness.Eventually(t, "the slot is free", func() bool {
-			resp := cl.Do(http.MethodGet, "/chat", nil)
+			resp := ask(cl)
 			resp.Body.Close()
-			return resp.StatusCode == http.StatusOK
+			return resp.StatusCode == http.StatusBadRequest
 		})
 	}
 
@@ -101,8 +105,33 @@ func TestConcurrentLimit(t *testing.T) {
 		a.GoAway()
 		call.Say(" and on")
 		refused(t, dora)
+		follower := harness.ReadEvents(t, dora.Do(http.MethodGet, "/chat/"+session+"/stream", nil))
 		call.Finish("stop")
+		if got := follower.Rest(); got.Done == nil {
+			t.Errorf("a follower saw %+v", got)
+		}
 		soonFree(t, dora)
+	})
+
+	t.Run("stands in the way of no one who reads or cancels", func(t *testing.T) {
+		emil := harness.NewClient(c, "acme", "emil")
+		session := harness.NewSession()
+		emil.Ask(session, "long")
+		call := up.Call()
+		refused(t, emil)
+		for _, path := range []string{"/chat", "/chat/" + session + "/history", "/v1/models"} {
+			if resp := emil.Do(http.MethodGet, path, nil); resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: %d %s", path, resp.StatusCode, harness.ReadAll(t, resp))
+			}
+		}
+		if !emil.CancelTurn(session) {
+			t.Error("nothing was cancelled")
+		}
+		call.WantGone()
+		soonFree(t, emil)
+		if resp := emil.Do(http.MethodDelete, "/chat/"+session, nil); resp.StatusCode != http.StatusOK {
+			t.Errorf("DELETE: %d", resp.StatusCode)
+		}
 	})
 
 	t.Run("frees its slot on disconnect", func(t *testing.T) {

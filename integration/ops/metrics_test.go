@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	usageInDetail = `{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":2}}`
+	usageInDetail = `{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":2},"completion_tokens_details":{"reasoning_tokens":2}}`
 	detailed      = `data: {"id":"c-1","choices":[],"usage":` + usageInDetail + "}\n\n"
 )
 
@@ -70,6 +70,7 @@ func TestMetrics(t *testing.T) {
 			`caddy_ai_tokens_total{` + call + `,type="input"}`:                    7,
 			`caddy_ai_tokens_total{` + call + `,type="output"}`:                   3,
 			`caddy_ai_tokens_total{` + call + `,type="cached"}`:                   4,
+			`caddy_ai_tokens_total{` + call + `,type="written"}`:                  2,
 			`caddy_ai_tokens_total{` + call + `,type="reasoning"}`:                2,
 			`caddy_ai_cost_usd_total{` + call + `}`:                               13,
 		})

@@ -23,6 +23,7 @@ type conn struct {
 	read answer    // the answer that is being read
 	tail []byte    // the last bytes read
 	from time.Time // times of words before this are not kept
+	most int       // words that count; 0 for all
 }
 
 // answer is what is known of one answer.
@@ -72,7 +73,7 @@ func (c *conn) do(req *Request) (answer, error) {
 
 func (c *conn) send(req *Request) error {
 	c.read = answer{lags: c.read.lags[:0]}
-	c.tail = c.tail[:0]
+	c.tail, c.most = c.tail[:0], req.most()
 	_, err := c.Write(req.wire)
 	return err
 }
@@ -173,6 +174,9 @@ func (c *conn) note(part []byte) {
 	c.tail = append(c.tail[:copy(c.tail, kept)], end...)
 
 	words := bytes.Count(part, []byte(replay.Mark))
+	if c.most > 0 {
+		words = min(words, c.most-c.read.words)
+	}
 	if words == 0 {
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+
+	"github.com/caddy-chat/caddy-chat/integration/bench/replay"
 )
 
 // Request is a request as sent over the wire.
@@ -13,6 +15,10 @@ type Request struct {
 	Model string
 	Words int // how many the answer must have
 	Chat  bool
+
+	// API is replay.Messages or replay.Responses; empty for chat completions.
+	API string
+
 	// Stream asks for a stream instead of a document.
 	Stream bool
 
@@ -45,6 +51,16 @@ func (r *Request) clone() *Request {
 		`{"model":%q,"stream":%t,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":%q}]}`,
 		r.Model, r.Stream, question)
 	session, tenant := fmt.Sprintf(SessionID, 0), fmt.Sprintf(TenantID, 0)
+	switch r.API {
+	case replay.Messages:
+		path, body = "/v1/messages", fmt.Sprintf(
+			`{"model":%q,"stream":%t,"max_tokens":1000,"system":"You are a helpful assistant.","messages":[{"role":"user","content":%q}]}`,
+			r.Model, r.Stream, question)
+	case replay.Responses:
+		path, body = "/v1/responses", fmt.Sprintf(
+			`{"model":%q,"stream":%t,"store":false,"instructions":"You are a helpful assistant.","input":[{"role":"user","content":%q}]}`,
+			r.Model, r.Stream, question)
+	}
 	if r.Chat {
 		path, body = "/chat", fmt.Sprintf(
 			`{"sessionId":%q,"message":%q,"modelId":%q,"stream":%t}`,
@@ -86,11 +102,28 @@ func (r *Request) check(got answer, tail []byte) error {
 	switch {
 	case r.Stream && r.Chat:
 		end = `"finishReason":"stop"`
+	case r.Stream && r.API == replay.Messages:
+		end = "message_stop"
+	case r.Stream && r.API == replay.Responses:
+		return r.checkWords(got, tail, "}")
 	case r.Stream:
 		end = "[DONE]"
 	}
+	return r.checkWords(got, tail, end)
+}
+
+func (r *Request) checkWords(got answer, tail []byte, end string) error {
 	if got.words != r.Words || !bytes.Contains(tail, []byte(end)) {
 		return fmt.Errorf("answer with %d of %d words ends with %q", got.words, r.Words, tail)
 	}
 	return nil
+}
+
+// most is how many words are counted at most; 0 for all. A response ends with all of its
+// text again.
+func (r *Request) most() int {
+	if r.API == replay.Responses {
+		return r.Words
+	}
+	return 0
 }

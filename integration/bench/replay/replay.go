@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -42,13 +43,13 @@ func serve(conn net.Conn) error {
 		if err != nil {
 			return err
 		}
-		if err := answer(conn, r, body); err != nil {
+		if err := answer(conn, r, req.URL.Path, body); err != nil {
 			return err
 		}
 	}
 }
 
-func answer(conn net.Conn, r *bufio.Reader, body []byte) error {
+func answer(conn net.Conn, r *bufio.Reader, path string, body []byte) error {
 	model := gjson.GetBytes(body, "model").String()
 	script, err := Parse(model)
 	if err != nil {
@@ -56,6 +57,12 @@ func answer(conn net.Conn, r *bufio.Reader, body []byte) error {
 	}
 	if !gjson.GetBytes(body, "stream").Bool() {
 		return document(conn, model, script)
+	}
+	switch {
+	case strings.HasSuffix(path, "/"+Messages):
+		return play(conn, script, messageEvents(model, script))
+	case strings.HasSuffix(path, "/"+Responses):
+		return play(conn, script, responseEvents(model, script))
 	}
 	asked := gjson.GetBytes(body, "stream_options.include_usage").Bool()
 	return stream(conn, r, model, script, asked)
@@ -91,13 +98,8 @@ func stream(conn net.Conn, r *bufio.Reader, model string, script Script, asked b
 		return err
 	}
 
-	chunk := newStamped(event(model, `{"content":"`+Mark+unstamped+`"}`, "null", null))
-	begun := time.Now()
-	for i := range script.Chunks {
-		time.Sleep(time.Until(begun.Add(time.Duration(i) * script.Gap)))
-		if _, err := conn.Write(chunk.now()); err != nil {
-			return err
-		}
+	if err := words(conn, script, event(model, `{"content":"`+Mark+unstamped+`"}`, "null", null)); err != nil {
+		return err
 	}
 	if script.Held {
 		_, err := r.Peek(1) // until the other side closes
@@ -111,6 +113,19 @@ func stream(conn net.Conn, r *bufio.Reader, model string, script Script, asked b
 	tail += frame("data: [DONE]") + "0\r\n\r\n"
 	_, err := io.WriteString(conn, tail)
 	return err
+}
+
+// words sends the chunks with a word each.
+func words(conn net.Conn, script Script, frame string) error {
+	chunk := newStamped(frame)
+	begun := time.Now()
+	for i := range script.Chunks {
+		time.Sleep(time.Until(begun.Add(time.Duration(i) * script.Gap)))
+		if _, err := conn.Write(chunk.now()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // event returns a chunk of the answer, as OpenAI writes it.

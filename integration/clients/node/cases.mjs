@@ -13,7 +13,7 @@ export const question = "What is the weather like?";
 export const toolResult = "21 degrees, says the tool";
 
 /** Headers that an application would set on its client. */
-export const headers = (c) => ({ "X-User-Id": c.user });
+export const headers = (c) => ({ "X-User-Id": c.user, ...(c.keyed && { "Idempotency-Key": c.name }) });
 
 /**
  * Runs all cases, several at a time, and prints a JSON line for each with its
@@ -47,7 +47,7 @@ function describe(e) {
   return {
     class: e.constructor === Object ? "" : e.constructor.name,
     status: e.status ?? e.statusCode ?? 0,
-    code: String(e.code ?? e.data?.error?.code ?? ""),
+    code: String(e.code ?? e.data?.error?.code ?? e.error?.error?.type ?? ""),
     message: e.message ?? String(e),
     retryAfter: header ?? "",
   };
@@ -71,5 +71,24 @@ export function openAIUsage(u) {
     total: u.total_tokens,
     cached: u.prompt_tokens_details?.cached_tokens ?? 0,
     reasoning: u.completion_tokens_details?.reasoning_tokens ?? 0,
+  };
+}
+
+/** The finish reason that a response stands for. */
+export function responsesFinish(r) {
+  if (r.status === "incomplete") return { max_output_tokens: "length" }[r.incomplete_details.reason] ?? r.incomplete_details.reason;
+  if (r.status !== "completed") return r.status;
+  return r.output.some((item) => item.type === "function_call") ? "tool_calls" : "stop";
+}
+
+/** The usage of a response with shorter names. */
+export function responsesUsage(u) {
+  if (!u) return undefined;
+  return {
+    input: u.input_tokens,
+    output: u.output_tokens,
+    total: u.total_tokens,
+    cached: u.input_tokens_details.cached_tokens,
+    reasoning: u.output_tokens_details.reasoning_tokens,
   };
 }

@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+)
+
+// nativeEvents are an answer with much that chat completions do not have.
+var nativeEvents = []string{
+	"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-haiku-4-5\",\"content\":[],\"stop_reason\":null,\"usage\":{\"input_tokens\":9,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":4,\"output_tokens\":1}}}\n\n",
+	"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}\n\n",
+	"event: ping\ndata: {\"type\": \"ping\"}\n\n",
+	"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}}\n\n",
+	"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"signature_delta\",\"signature\":\"c2ln\"}}\n\n",
+	"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+	"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+	"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hello \"}}\n\n",
+	"event: brand_new\ndata: {\"type\":\"brand_new\",  \"n\":1.0}\n\n",
+	"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"world\"}}\n\n",
+	"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":1}\n\n",
+	"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":7}}\n\n",
+	"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+}
+
+const nativeSite = `
+	tenant_resolve
+	ai_gateway {
+		provider anthropic {
+			base_url %s
+			api_key upstream-key
+			header Anthropic-Beta operators-beta
+		}
+		provider openai {
+			base_url %s
+		}
+		model fast {
+			to anthropic/claude-haiku-4-5
+		}
+		model safe {
+			to anthropic/claude-haiku-4-5
+			to openai/up-1
+		}
+		retries 0
+		circuit_breaker off
+	}
+`
+
+// TestNativeMessages has Anthropic's clients at Anthropic's API.
+func TestNativeMessages(t *testing.T) {
+	up, other := harness.NewUpstream(t), harness.NewTarget(t, "other")
+	site := strings.Replace(strings.Replace(nativeSite, "%s", up.Origin(), 1), "%s", other.URL, 1)
+	cl := harness.NewClient(harness.Start(t, harness.GatewayTenants, site), "globex", "ann")
+	request := func(model string) string {
+		return `{"max_tokens":100, "model" : "` + model + `","messages":[{"role":"user","content":"\u0068i"}],"new_member":[1.0],"stream":true}`
+	}
+	ask := func(t *testing.T, model string) string {
+		t.Helper()
+		return harness.ReadAll(t, cl.Do(http.MethodPost, "/v1/messages?beta=true", request(model), "Anthropic-Version", "2023-06-01", "Anthropic-Beta", "clients-beta"))
+	}
+	whole := strings.Join(nativeEvents, "")
+
+	t.Run("a stream passes as it came", func(t *testing.T) {
+		for _, ends := range []string{"\n", "\r\n"} {
+			events := strings.ReplaceAll(whole, "\n", ends)
+			up.Plays(harness.Sends(events))
+			if got := ask(t, "fast"); got != events {
+				t.Errorf("got\n%q\nwant\n%q", got, events)
+			}
+		}
+		asked := up.Last()
+		if want := strings.Replace(request("fast"), "fast", "claude-haiku-4-5", 1); asked.Body != want {
+			t.Errorf("the upstream got\n%s\nwant\n%s", asked.Body, want)
+		}
+		h := asked.Header
+		if h.Get("X-Api-Key") != "upstream-key" || h.Get("Authorization") != "" || h.Get("Anthropic-Beta") != "operators-beta,clients-beta" {
+			t.Errorf("the upstream got the headers %v", h)
+		}
+	})
+
+	t.Run("a document passes as it came", func(t *testing.T) {
+		const answer = `{"id":"m", "type":"message","role":"assistant","model":"claude","content":[{"type":"text","text":"hi","citations":[{"x":1}]}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":5}}`
+		up.Plays(harness.Document(http.StatusOK, answer))
+		got := harness.ReadAll(t, cl.Do(http.MethodPost, "/v1/messages", strings.Replace(request("fast"), `,"stream":true`, "", 1)))
+		if got != answer {
+			t.Errorf("got\n%s\nwant\n%s", got, answer)
+		}
+	})
+
+	t.Run("a cut ends with an error event", func(t *testing.T) {
+		for n := 4; n < len(nativeEvents)-2; n++ { // from the first content to before the stop reason
+			up.Plays(harness.Sends(nativeEvents[:n]...))
+			got := ask(t, "fast")
+			before := strings.Join(nativeEvents[:n], "")
+			if rest, ok := strings.CutPrefix(got, before); !ok || !strings.Contains(rest, "event: error\n") || strings.Contains(rest, "message_stop") {
+				t.Errorf("cut after %d events:\n%s", n, got)
+			}
+		}
+	})
+
+	t.Run("a missing end is added", func(t *testing.T) {
+		up.Plays(harness.Sends(nativeEvents[:len(nativeEvents)-1]...))
+		got := ask(t, "fast")
+		if !strings.HasPrefix(got, whole[:strings.LastIndex(whole, "event: message_stop")]) || strings.Count(got, "event: message_stop\n") != 1 {
+			t.Errorf("got\n%s", got)
+		}
+	})
+
+	t.Run("an error before the answer", func(t *testing.T) {
+		up.Plays(harness.Document(http.StatusBadRequest, `{"type":"error","error":{"type":"invalid_request_error","message":"new_member: not permitted"}}`))
+		resp := cl.Do(http.MethodPost, "/v1/messages", request("fast"))
+		body := gjson.Parse(harness.ReadAll(t, resp))
+		if resp.StatusCode != http.StatusBadRequest || body.Get("type").Str != "error" || !strings.Contains(body.Get("error.message").Str, "new_member") {
+			t.Errorf("%d %s", resp.StatusCode, body.Raw)
+		}
+	})
+
+	t.Run("a cut is rescued by a provider with another API", func(t *testing.T) {
+		up.Plays(harness.Sends(nativeEvents[:9]...))
+		other.Plays(harness.Says(9, 7, "Hello ", "world"))
+		got := ask(t, "safe")
+		rest, ok := strings.CutPrefix(got, strings.Join(nativeEvents[:9], ""))
+		if !ok || !strings.Contains(rest, `"text":"world"`) || !strings.HasSuffix(rest, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n") || strings.Contains(rest, "Hello") {
+			t.Errorf("got\n%s", got)
+		}
+		if asked := other.Last(); asked.Get("new_member").Exists() {
+			t.Errorf("the rescuer got %s", asked.Body)
+		}
+	})
+
+	t.Run("stored files are refused", func(t *testing.T) {
+		before := up.Count()
+		resp := cl.Do(http.MethodPost, "/v1/messages", `{"model":"fast","max_tokens":9,"container":"c_1","messages":[{"role":"user","content":"hi"}]}`)
+		if body := harness.ReadAll(t, resp); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "container") || up.Count() != before {
+			t.Errorf("%d %s", resp.StatusCode, body)
+		}
+	})
+}
+
+// TestOnlyNative has requests that only a provider with the client's API may understand: it
+// gets them as they came, and others none of them.
+func TestOnlyNative(t *testing.T) {
+	t.Parallel()
+	native := harness.NewUpstream(t, harness.Document(http.StatusOK, `{"id":"m","type":"message","role":"assistant","model":"x","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}`))
+	other := harness.NewUpstream(t, harness.Echoes)
+	c := harness.Start(t, harness.GatewayTenants, "tenant_resolve\nai_gateway {\n"+
+		"provider claude anthropic {\nbase_url "+native.Origin()+"\n}\nprovider openai {\nbase_url "+other.URL+"\n}\n"+
+		"model fast {\nto claude/x\n}\nmodel both {\nto openai/y\nto claude/x\n}\nmodel plain {\nto openai/y\n}\n}\n")
+	cl := harness.NewClient(c, "globex", "ann")
+	for _, members := range []string{
+		`"tools":[{"type":"web_search_20250305","name":"web_search"}],"tool_choice":{"type":"tool","name":"web_search"}`,
+		`"thinking":{"type":"dreamy"}`, `"output_config":{"effort":"huge"}`,
+		`"system":[{"type":"new","x":1}]`,
+	} {
+		for model, status := range map[string]int{"fast": http.StatusOK, "both": http.StatusOK, "plain": http.StatusBadRequest} {
+			resp := cl.Do(http.MethodPost, "/v1/messages", `{"model":"`+model+`","max_tokens":9,"messages":[{"role":"user","content":[{"type":"newkind","text":"zz"}]}],`+members+`}`)
+			text := harness.ReadAll(t, resp)
+			if resp.StatusCode != status {
+				t.Errorf("%s with %s: %d %s", model, members, resp.StatusCode, text)
+			}
+			if status == http.StatusOK && !strings.Contains(native.Last().Body, members) {
+				t.Errorf("%s with %s: the provider got %s", model, members, native.Last().Body)
+			}
+		}
+	}
+	if n := other.Count(); n != 0 {
+		t.Errorf("another provider was asked %d times", n)
+	}
+}

@@ -1,0 +1,183 @@
+// Package passthrough tests the APIs whose answers pass through.
+package passthrough
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+)
+
+// tenants have an allow list, and a budget that is smaller than any call.
+const tenants = `
+	chat {
+		tenant acme {
+			models fast
+		}
+		tenant globex
+		tenant poor {
+			budget 20 tokens/day
+		}
+	}
+`
+
+func TestPasses(t *testing.T) {
+	const completion = `{ "choices":[{"text":"Hi"}],"usage":{"prompt_tokens":3,"completion_tokens":4},"odd":1.50}`
+	const events = "data: {\"choices\":[{\"text\":\"Hi\"}]}\n\ndata: [DONE]\n\n"
+	image := `{"data":[{"b64_json":"` + strings.Repeat("A", 5<<20) + `"}],"usage":{"input_tokens":5,"output_tokens":60}}`
+	up := harness.NewUpstream(t, harness.Document(200, "{}"))
+	c := harness.Start(t, tenants, harness.GatewaySite(up))
+	for _, tc := range []struct{ path, typ, answer string }{
+		{"/v1/completions", "application/json", completion},
+		{"/v1/completions", "text/event-stream", events},
+		{"/v1/moderations", "application/json", `{"results":[{"flagged":false}]}`},
+		{"/v1/rerank", "application/json", `{"results":[],"usage":{"total_tokens":9}}`},
+		{"/v1/images/generations", "application/json", image},
+		{"/v1/audio/speech", "audio/mpeg", "\x00\xff\xfbsound"},
+	} {
+		t.Run(tc.path+" "+tc.typ, func(t *testing.T) {
+			up.Plays(harness.Document(200, tc.answer, "Content-Type", tc.typ))
+			resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, tc.path, `{ "input":"a","model":"fast","x":1.50}`)
+			if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK || got != tc.answer || resp.Header.Get("Content-Type") != tc.typ {
+				t.Errorf("%d, %v, %.300q", resp.StatusCode, resp.Header, got)
+			}
+			harness.WantHeader(t, resp.Header, map[string]string{"X-Model-Id": "fast", "X-Ai-Provider": "openai", "X-Ai-Attempts": "1"})
+			if got := up.Last(); got.Path != tc.path || got.Body != `{ "input":"a","model":"up-fast","x":1.50}` {
+				t.Errorf("%s was sent %s", got.Path, got.Body)
+			}
+		})
+	}
+	c.WantMetrics(map[string]float64{
+		`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="output"}`: 4 + 1 + 60 + 1000,
+	})
+}
+
+func TestRefused(t *testing.T) {
+	up := harness.NewUpstream(t, harness.Refuses(422, "bad_voice"))
+	c := harness.Start(t, tenants, harness.GatewaySite(up))
+	body := func(model string) string {
+		return `{"input":"a long enough text for the budget","model":"` + model + `","pad":"` + strings.Repeat("x", 100) + `"}`
+	}
+	for _, tc := range []struct {
+		name, tenant, method, path, body, typ string
+		status                                int
+		code                                  string
+	}{
+		{"the provider's reason", "globex", "POST", "/v1/audio/speech", body("fast"), "application/json", 400, "bad_voice"},
+		{"a model outside the list", "acme", "POST", "/v1/audio/speech", body("smart"), "application/json", 403, "model_not_allowed"},
+		{"an unknown model", "globex", "POST", "/v1/rerank", body("other"), "application/json", 404, "model_unknown"},
+		{"a budget that is too small", "poor", "POST", "/v1/completions", body("fast"), "application/json", 429, "budget_exceeded"},
+		{"another method", "globex", "GET", "/v1/moderations", "", "", 405, "method_not_allowed"},
+		{"another content type", "globex", "POST", "/v1/images/generations", body("fast"), "text/plain", 415, "unsupported_media_type"},
+		{"an unknown path", "globex", "POST", "/v1/images/other", body("fast"), "application/json", 404, "not_found"},
+		{"an unknown tenant", "other", "POST", "/v1/completions", body("fast"), "application/json", 404, "tenant_unknown"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			resp := harness.NewClient(c, tc.tenant, "ann").Do(tc.method, tc.path, tc.body, "Content-Type", tc.typ)
+			harness.WantFailure(t, resp, tc.status, tc.code)
+		})
+	}
+	if n := up.Count(); n != 1 {
+		t.Errorf("the provider was asked %d times", n)
+	}
+}
+
+func TestFailover(t *testing.T) {
+	one := harness.NewTarget(t, "one", harness.Document(200, "data: {\"error\":{\"message\":\"key sk-secret\"}}\n\n", "Content-Type", "text/event-stream"),
+		harness.Document(200, `{"error":{"message":"busy","code":500}}`), harness.Document(200, ""),
+		harness.Document(200, `{"error":{"message":"key sk-secret `+strings.Repeat("x", 50_000)+`"}}`),
+		harness.Document(200, `{"error":"sk-secret `+strings.Repeat("x", 50_000)+`"}`), harness.Document(200, `{"detail":"sk-secret `+strings.Repeat("x", 50_000)+`"}`),
+		harness.Document(200, `{"title":"x","detail":"sk-secret"}`, "Content-Type", "application/problem+json"),
+		harness.Document(200, `{"error":{"message":"sk-secret"}}`, "Content-Type", "text/plain"),
+		harness.Document(200, "event: error\ndata: sk-secret\n\n", "Content-Type", "text/event-stream"),
+		harness.Refuses(500, "x"), harness.Steps(harness.Heads("Content-Length", "50"), harness.Document(200, `{"results":[`), harness.TornOff))
+	two := harness.NewTarget(t, "two", harness.Document(200, `{"results":[]}`))
+	c := harness.Start(t, tenants, failoverSite(one, two))
+	for range 11 {
+		resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/v1/rerank", `{"query":"a","documents":[]}`)
+		if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK || got != `{"results":[]}` || resp.Header.Get("X-Ai-Fallback") != "true" {
+			t.Errorf("%d, %v, %s", resp.StatusCode, resp.Header, got)
+		}
+	}
+}
+
+// failoverSite has a model with two targets.
+func failoverSite(one, two *harness.Upstream) string {
+	return `
+		tenant_resolve
+		ai_gateway {
+			provider one openai {
+				base_url ` + one.URL + `
+			}
+			provider two openai {
+				base_url ` + two.URL + `
+			}
+			model fast {
+				to one/a
+				to two/b
+			}
+			retries 0
+			circuit_breaker off
+		}
+	`
+}
+
+// TestFailedEvent has a stream tell a failure in its middle, at once and in pieces. What the
+// provider says of it does not come out.
+func TestFailedEvent(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, tenants, harness.GatewaySite(up))
+	const first, failure = "data: {\"choices\":[{\"text\":\"Hi\"}]}\n\n", "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"key sk-secret of org-1\"}}\n\n"
+	const secret = "key sk-secret of org-1"
+	for name, pieces := range map[string][]string{
+		"a bare message":    {first, "event: error\ndata: {\"message\":\"" + secret + "\"}\n\n"},
+		"plain text":        {first, "event: error\ndata: " + secret + "\n\n"},
+		"two lines":         {first, "data: {\"error\":\ndata: {\"message\":\"" + secret + "\"}}\n\n"},
+		"a detail":          {first, "data: {\"detail\":\"" + secret + "\"}\n\n"},
+		"in a choice":       {first, "data: {\"choices\":[{\"text\":\"\",\"error\":{\"message\":\"" + secret + "\"}}]}\n\n"},
+		"in a response":     {first, "data: {\"type\":\"x.failed\",\"response\":{\"error\":{\"message\":\"" + secret + "\"}}}\n\n"},
+		"one piece":         {first + failure},
+		"two":               {first, failure},
+		"many":              strings.Split(first+failure, "e"),
+		"carriage returns":  {strings.ReplaceAll(first+failure, "\n", "\r")},
+		"without an end":    {first, strings.TrimRight(failure, "\n")},
+		"behind a long one": {first, "data: {\"b64_json\":\"", strings.Repeat("A", 300_000), "\"}\n\n", failure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up.Plays(harness.Steps(harness.Heads("Content-Type", "text/event-stream"), func(c *harness.Call) {
+				for i, piece := range pieces {
+					if name == "many" && i > 0 {
+						piece = "e" + piece
+					}
+					c.Send(piece)
+				}
+			}))
+			resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/v1/completions", `{"model":"fast","stream":true}`)
+			got := harness.ReadAll(t, resp)
+			if !strings.Contains(got, `"text":"Hi"`) || strings.Contains(got, "sk-secret") || strings.Count(got, `"code":"ai_error"`) != 1 || !strings.HasSuffix(got, "\n\n") {
+				t.Errorf("the stream is %.1000q", got)
+			}
+			if name == "behind a long one" && !strings.Contains(got, strings.Repeat("A", 300_000)) {
+				t.Errorf("the long event has %d bytes", len(got))
+			}
+		})
+	}
+}
+
+// TestCut has answers that break off in the middle.
+func TestCut(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, tenants, harness.GatewaySite(up))
+	for name, typ := range map[string]string{"sound": "audio/mpeg", "events": "text/event-stream"} {
+		t.Run(name, func(t *testing.T) {
+			up.Plays(harness.Steps(harness.Heads("Content-Type", typ), func(c *harness.Call) { c.Send("data: first\n\n") }, harness.TornOff))
+			resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/v1/audio/speech", `{"model":"fast"}`)
+			defer resp.Body.Close()
+			if got, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("the answer looks complete: %q", got)
+			}
+		})
+	}
+}
