@@ -17,7 +17,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false -tags=nobadger,nomysql,nopgx
 build lint fix: export CGO_ENABLED = 0
 build lint fix: GOFLAGS += -trimpath
 
-.PHONY: help run test deps build xcaddy check-xcaddy lint fix fuzz \
+.PHONY: help run test agents deps build xcaddy check-xcaddy lint fix fuzz \
 	bench bench-store bench-diff microbench clean
 
 help:
@@ -32,6 +32,16 @@ run: build ## Build Caddy and serve the quickstart example
 # Most tests wait for a server rather than the processor.
 test: deps ## Install what tests need, and run all (TESTFLAGS, TIMEOUT, PARALLEL)
 	go test -race -parallel $(PARALLEL) -timeout $(TIMEOUT) $(TESTFLAGS) ./...
+
+# The programs are large, and see no network but the loopback.
+agents: deps ## Install coding agents, and run them on the gateway
+	mkdir -p bin/agents
+	cp integration/clients/agents/package*.json bin/agents
+	cd bin/agents && npm ci --ignore-scripts --no-audit --no-fund
+	go mod download
+	unshare --net --map-root-user sh -c 'ip link set lo up && \
+		CADDY_CHAT_AGENTS=$(CURDIR)/bin/agents/node_modules \
+		go test -count=1 -run TestAgents ./integration/clients'
 
 deps:
 	@.ci/deps
@@ -52,7 +62,7 @@ check-xcaddy: build xcaddy ## Check that both binaries hold the same modules
 lint: ## Check formatting, go.mod files, go vet and golangci-lint
 	@bad=$$(gofmt -s -l .); test -z "$$bad" || \
 		{ echo "not formatted: make fix"; echo "$$bad"; exit 1; }
-	@for dir in . xcaddy-build; do \
+	@for dir in . xcaddy-build integration/clients/oldest; do \
 		(cd $$dir && go mod tidy -diff >/dev/null) || \
 		{ echo "$$dir/go.mod is not tidy: make fix"; exit 1; }; done
 	go vet ./...
