@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tidwall/gjson"
@@ -182,6 +183,36 @@ func TestTwoSessions(t *testing.T) {
 		}
 	}
 	a.cl.WantLast(session, "re: two", "complete")
+}
+
+// TestForks has several requests go on from the same response at once: each has a
+// conversation of its own.
+func TestForks(t *testing.T) {
+	up := harness.NewUpstream(t, harness.Echoes)
+	c := harness.Start(t, harness.PlainTenants, up.Sessions(""))
+	a := asks{t, harness.NewClient(c, "acme", "ann")}
+	for range 5 {
+		first := a.create(map[string]any{"input": "one"}).Get("id").Str
+		asked := up.Count()
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				body := map[string]any{"model": "fast", "input": fmt.Sprint("question ", i), "previous_response_id": first}
+				if i%2 == 1 {
+					body["input"] = []map[string]any{{"role": "user", "content": "so"}, {"role": "user", "content": fmt.Sprint("question ", i)}}
+				}
+				if got := a.create(body); got.Get("status").Str != "completed" {
+					t.Errorf("question %d: %s", i, got.Raw)
+				}
+			})
+		}
+		all.Wait()
+		for _, r := range up.Requests()[asked:] {
+			if n := len(r.Messages()); n > 4 || n < 3 {
+				t.Errorf("a conversation has %d messages", n)
+			}
+		}
+	}
 }
 
 // TestFailedWithKey has a stream with an Idempotency-Key fail: what is left of it can be

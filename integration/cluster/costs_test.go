@@ -3,6 +3,8 @@ package cluster
 import (
 	"fmt"
 	"net/http"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
@@ -22,11 +24,28 @@ func TestRoundTrips(t *testing.T) {
 	windowed := harness.Start(t, global, fmt.Sprintf(site, "\ttokens 1000000 1m\n")+up.Gateway())
 	all := harness.Start(t, global, fmt.Sprintf(site, "\tconcurrent 100\n\ttokens 1000000 1m\n")+up.Gateway())
 
+	leaving := harness.Start(t, global, strings.Replace(fmt.Sprintf(site, "\tconcurrent 100\n\ttokens 1000000 1m\n"), "chat_session", "chat_session {\n\ton_disconnect cancel\n}", 1)+up.Gateway())
+
 	acme, initech, slotted := harness.NewClient(windows, "acme", "ann"), harness.NewClient(windows, "initech", "ann"), harness.NewClient(slots, "acme", "ann")
 	spender, limited := harness.NewClient(windowed, "acme", "ann"), harness.NewClient(all, "initech", "ann")
+	leaver := harness.NewClient(leaving, "initech", "ann")
 	a, g, s, w, l := harness.NewSession(), harness.NewSession(), harness.NewSession(), harness.NewSession(), harness.NewSession()
 	v1 := func(c *harness.Client, header ...string) *harness.Pending {
 		return c.StartCompletion(harness.NewQuestion("fast").Streamed(), header...)
+	}
+	keys := 0
+	keyed := func(c *harness.Client) *harness.Pending {
+		keys++
+		body := harness.ChatRequest{SessionID: harness.NewSession(), Message: "once"}
+		return c.Start(c.Request(http.MethodPost, "/chat", body, "Idempotency-Key", fmt.Sprint(keys)))
+	}
+	answered := "" // the last one
+	response := func(c *harness.Client, header ...string) *harness.Pending {
+		body := map[string]any{"model": "fast", "input": "hi", "stream": true}
+		if id := regexp.MustCompile("resp_[0-9a-f]+").FindString(answered); id != "" {
+			body["previous_response_id"] = id
+		}
+		return c.Start(c.Request(http.MethodPost, "/v1/responses", body, header...))
 	}
 	whole := harness.NewQuestion("fast").Streamed()
 	whole.Messages = []harness.Message{{Role: "user", Content: "hi"}, {Role: "assistant", Content: "hello"}, {Role: "user", Content: "and now?"}}
@@ -43,11 +62,20 @@ func TestRoundTrips(t *testing.T) {
 		{"a message with concurrent", func() *harness.Pending { return slotted.Ask(s, "hello") }, 2, 1, 3},
 		{"a message with a token window", func() *harness.Pending { return spender.Ask(w, "hello") }, 3, 1, 3},
 		{"a message with a budget, a token window and concurrent", func() *harness.Pending { return limited.Ask(l, "hello") }, 3, 1, 4},
-		{"a message with a key", func() *harness.Pending {
-			return acme.Start(acme.Request(http.MethodPost, "/chat", harness.ChatRequest{SessionID: a, Message: "once"}, "Idempotency-Key", "k"))
-		}, 3, 2, 4},
+		{"a message with a key", func() *harness.Pending { return keyed(acme) }, 2, 2, 4},
+		{"a message with a key and concurrent", func() *harness.Pending { return keyed(slotted) }, 2, 2, 5},
+		{"a message with a key and a budget", func() *harness.Pending { return keyed(initech) }, 3, 2, 5},
+		{"a message with a key, a budget, a token window and concurrent", func() *harness.Pending { return keyed(limited) }, 3, 2, 6},
+		{"the same that ends when its client leaves", func() *harness.Pending { return keyed(leaver) }, 3, 2, 7},
 		{"v1", func() *harness.Pending { return v1(acme) }, 1, 0, 0},
 		{"v1 with a budget", func() *harness.Pending { return v1(initech) }, 2, 0, 1},
+		{"v1 with concurrent", func() *harness.Pending { return v1(slotted) }, 2, 0, 1},
+		{"v1 with a budget, a token window and concurrent", func() *harness.Pending { return v1(limited) }, 3, 0, 2},
+		{"v1 with all of them and a key", func() *harness.Pending { return v1(limited, "Idempotency-Key", "k") }, 3, 2, 4},
+		{"a response that is kept", func() *harness.Pending { return response(acme) }, 2, 1, 4},
+		{"one that goes on from it", func() *harness.Pending { return response(acme) }, 3, 1, 4},
+		{"a message between", func() *harness.Pending { return acme.Ask(a, "and now?") }, 2, 1, 2},
+		{"a response that is kept, with all of them and a key", func() *harness.Pending { return response(limited, "Idempotency-Key", "r") }, 3, 3, 8},
 		{"v1 with a session", func() *harness.Pending { return v1(acme, "X-Session-Id", a) }, 2, 1, 2},
 		{"v1 with a session and all of a conversation", func() *harness.Pending {
 			return acme.StartCompletion(whole, "X-Session-Id", harness.NewSession())
@@ -70,7 +98,7 @@ func TestRoundTrips(t *testing.T) {
 		want("while it answers", test.during)
 		call.Finish("stop")
 		resp := asked.Answer()
-		if harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
+		if answered = harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s: status %d", test.name, resp.StatusCode)
 		}
 		// all is done when the body ends; the last events are a batch of their own, or

@@ -26,7 +26,7 @@ func through(d door.Door) func(*Handler, *chat.Exchange) error {
 
 // readThrough reads a request of another API.
 func (h *Handler) readThrough(x *chat.Exchange, d door.Door) (*request, error) {
-	body, err := x.ReadBody(h.MaxBody, time.Duration(h.ReadTimeout))
+	body, gates, err := x.ReadGated(h.MaxBody, time.Duration(h.ReadTimeout))
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (h *Handler) readThrough(x *chat.Exchange, d door.Door) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.door = c
+	req.door, req.gates = c, gates
 	req.native = nativeOf(x, d.API(), body)
 	return req, nil
 }

@@ -15,6 +15,9 @@ func (h *Handler) shared(x *chat.Exchange, req *request, choice route.Choice) er
 		return err
 	}
 	if key == "" {
+		if err := req.gates.Enter(); err != nil {
+			return err
+		}
 		return h.cached(x, req, choice)
 	}
 	release, err := x.Lease()
@@ -25,6 +28,7 @@ func (h *Handler) shared(x *chat.Exchange, req *request, choice route.Choice) er
 	k := &sharedanswer.KeyedRequest{
 		Request:  sharedanswer.Request{Exchange: x, Stream: req.stream, Frame: h.frame(x, req)},
 		Key:      key,
+		Gates:    req.gates,
 		Numbered: record.Path(x.R) == sharedanswer.CompletionsPath,
 		Same:     [][]byte{req.sent()},
 		Continue: true, // a client that sends a key may come back for the answer

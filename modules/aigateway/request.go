@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/door/responses"
 	"github.com/caddy-chat/caddy-chat/modules/form"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 )
 
 // request is what the gateway reads of a chat completions or embeddings request.
@@ -27,6 +28,8 @@ type request struct {
 	// chat completions and embeddings.
 	door   door.Call
 	native *provider.Native
+
+	gates record.Gates // of the body, to be passed before the request is answered
 
 	// form is the request in place of a body; nil for those with one.
 	form *form.Form
@@ -78,7 +81,7 @@ func (r *request) sentHeader() string {
 // readRequest reads the body and checks what the gateway uses and what no
 // provider takes. The rest is for the provider to check.
 func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
-	body, err := x.ReadBody(h.MaxBody, time.Duration(h.ReadTimeout))
+	body, gates, err := x.ReadGated(h.MaxBody, time.Duration(h.ReadTimeout))
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +89,7 @@ func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.gates = gates
 	if t := x.Rec.Turn; t != nil {
 		req.model = t.Model
 		// chat_session asks for the usage, and not the client: a provider gets

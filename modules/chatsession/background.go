@@ -21,9 +21,6 @@ import (
 // it later. The client is answered once the model is called, or why it is not. The turn has
 // a request of its own, since Caddy's ends with this handler.
 func (h *Handler) inBackground(x *chat.Exchange, c *talk) error {
-	if err := c.gates.Enter(); err != nil {
-		return err
-	}
 	ctx, release := x.Outlive()
 	w := &noClient{header: make(http.Header)}
 	srv, _ := x.R.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
@@ -38,13 +35,14 @@ func (h *Handler) inBackground(x *chat.Exchange, c *talk) error {
 	}
 	leave := c.gates.Stay()
 	begins := *c.kept
-	a := &announcement{called: make(chan struct{}), ended: make(chan error, 1)}
+	a := &announcement{begun: make(chan struct{}), called: make(chan struct{}), ended: make(chan error, 1)}
 	a.keep = func() error {
 		if err := h.keep(ctx, own, &begins); err != nil {
 			return h.storeError("cache put", err)
 		}
 		return nil
 	}
+	c.claim, c.begun = sharedanswer.ClaimOf(x.W), func() { close(a.begun) }
 	c.called, rec.BeforeCall = a.call, a.call
 	go func() {
 		defer release()
@@ -66,14 +64,15 @@ func (h *Handler) inBackground(x *chat.Exchange, c *talk) error {
 	return writeDocument(x, begins.document())
 }
 
-// callWait is how long a client waits at most: not every handler says when it calls a
-// model.
+// callWait is how long a client waits at most once the turn has begun: not every handler
+// says when it calls a model.
 const callWait = time.Second
 
 // announcement keeps a response in the background, as one that runs, before the model is
 // called. A turn that ends before that has no response.
 type announcement struct {
 	keep   func() error
+	begun  chan struct{} // closed when the turn has begun
 	called chan struct{} // closed when the response is kept
 	ended  chan error    // why the turn has ended before that
 
@@ -112,6 +111,11 @@ func (a *announcement) end(err error) bool {
 
 // wait waits until the response is kept, or returns why it is not.
 func (a *announcement) wait() error {
+	select {
+	case err := <-a.ended:
+		return err
+	case <-a.begun:
+	}
 	timer := time.NewTimer(callWait)
 	defer timer.Stop()
 	select {

@@ -75,12 +75,15 @@ type talk struct {
 	// Of a response that is kept; nil and empty otherwise.
 	kept     *keptResponse
 	turnID   string
-	made     bool // its session was made for it
+	made     bool   // its session was made for it
+	after    uint64 // the message that its session has to end with; 0 for any
 	keeping  responses.Keeping
 	followed bool // the client wants a stream
 
-	// called is called before the model is, and ends the turn with an error; nil for
-	// nothing.
+	// Of a response in the background; nil otherwise. begun is called when the turn has
+	// begun, and called before the model is: it ends the turn with an error.
+	claim  *sharedanswer.Claim // to be made when the turn begins
+	begun  func()
 	called func() error
 }
 

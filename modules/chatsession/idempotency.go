@@ -9,6 +9,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 	"github.com/caddy-chat/caddy-chat/modules/store"
@@ -27,9 +28,9 @@ type answered struct {
 }
 
 // once answers a request with an Idempotency-Key. Only the first one with a key
-// takes a turn.
-func (h *Handler) once(x *chat.Exchange, k *sharedanswer.KeyedRequest, turn sharedanswer.Answer) error {
-	k.Exchange = x
+// takes a turn, which claims the key as it begins.
+func (h *Handler) once(x *chat.Exchange, k *sharedanswer.KeyedRequest, gates record.Gates, turn sharedanswer.Answer) error {
+	k.Exchange, k.Gates, k.Begins = x, gates, true
 	k.Continue = h.OnDisconnect == disconnectContinue
 	k.Stands = func(ctx context.Context, note []byte) (bool, error) { return h.stands(ctx, x, note) }
 	k.Failure = failureOf

@@ -32,13 +32,10 @@ func (h *Handler) post(x *chat.Exchange, next caddyhttp.Handler) error {
 	if key == "" {
 		return h.say(x, m, next)
 	}
-	if err := m.gates.Enter(); err != nil {
-		return err
-	}
 	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{m.body}}
 	k.Stream = *m.Stream
 	k.Frame = func(e *apierror.Error) []byte { return failureFrame(e, x.Rec.TraceID) }
-	return h.once(x, k, func(x *chat.Exchange) error { return h.say(x, m, next) })
+	return h.once(x, k, m.gates, func(x *chat.Exchange) error { return h.say(x, m, next) })
 }
 
 // say takes a turn under /chat.

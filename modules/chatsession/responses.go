@@ -88,27 +88,40 @@ func (h *Handler) respond(x *chat.Exchange, body []byte, keeping responses.Keepi
 	}
 	c.gates = gates
 	take := func(x *chat.Exchange) error {
-		if err := h.place(x, c); err != nil {
-			return err
-		}
-		answer := c.turn
-		if c.keeping.Background {
-			answer = func(x *chat.Exchange) error { return h.inBackground(x, c) }
-		}
-		err := answer(x)
-		if err != nil && c.made {
-			h.drop(x)
+		err := h.answerKept(x, c)
+		if errors.Is(err, store.ErrKeyTaken) {
+			x.Rec.Session = "" // only the first request with the key gets a session
 		}
 		return err
 	}
 	if key == "" {
 		return take(x)
 	}
-	if err := c.gates.Enter(); err != nil {
+	return h.once(x, c.keyed(x, key), c.gates, take)
+}
+
+// answerKept takes the turn in its session.
+func (h *Handler) answerKept(x *chat.Exchange, c *talk) error {
+	if err := h.place(x, c); err != nil {
 		return err
 	}
-	// only the first request with the key gets a session
-	return h.once(x, c.keyed(x, key), take)
+	answer := c.turn
+	if c.keeping.Background {
+		answer = func(x *chat.Exchange) error { return h.inBackground(x, c) }
+	}
+	err := answer(x)
+	if errors.Is(err, store.ErrGoneOn) || errors.Is(err, store.ErrBusy) {
+		if err = h.fork(x, c, err); err == nil {
+			err = answer(x)
+		}
+	}
+	if err != nil && c.made {
+		h.drop(x)
+	}
+	if c.after > 0 && errors.Is(err, store.ErrNotFound) {
+		return errNoPrevious()
+	}
+	return err
 }
 
 // opened reads a request whose answer is kept.
@@ -140,21 +153,26 @@ func (h *Handler) place(x *chat.Exchange, c *talk) error {
 		return err
 	}
 	x.Rec.Session = named
+	*c.kept, c.made, c.after = keptResponse{}, false, 0
 	switch {
 	case c.keeping.Previous != "":
 		err = h.goOnFrom(x, c)
 	case named == "":
 		x.Rec.Session, c.kept.Alone, c.made = uuid.NewString(), true, true
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		c.name(x)
 	}
+	return err
+}
+
+// name gives the answer its id.
+func (c *talk) name(x *chat.Exchange) {
 	c.turnID = record.NewID()
 	c.kept.Session, c.kept.Turn, c.kept.Request = x.Rec.Session, c.turnID, c.sent
 	if k, ok := c.call.(door.Kept); ok {
 		c.kept.name(k)
 	}
-	return nil
 }
 
 // namedSession returns the session that a request names by its header or conversation,
@@ -197,48 +215,60 @@ func readKeptID(id string) (session, turn string, ok bool) {
 	return uuid.UUID(b[:16]).String(), uuid.UUID(b[16:]).String(), true
 }
 
+const fieldPrevious = "previous_response_id"
+
+func errNoPrevious() error {
+	return apierror.InvalidRequest(fieldPrevious, "there is no such response")
+}
+
 // goOnFrom makes the session of the previous response that of the request, which may not
-// name another one. If the session has gone on since then, a new one is made that begins
-// with what was said before.
+// name another one. The session has to end with that response when the turn begins.
 func (h *Handler) goOnFrom(x *chat.Exchange, c *talk) error {
-	const field = "previous_response_id"
 	k, err := h.keptByID(x, c.keeping.Previous)
 	if errors.Is(err, store.ErrNotFound) {
-		return apierror.InvalidRequest(field, "there is no such response")
+		return errNoPrevious()
 	}
 	if err != nil {
 		return h.storeError("cache get", err)
 	}
-	named := x.Rec.Session
-	if named != "" && named != k.Session {
-		return apierror.InvalidRequest(field, "want a response of the session of "+headerSession+", or no such header")
+	if named := x.Rec.Session; named != "" && named != k.Session {
+		return apierror.InvalidRequest(fieldPrevious, "want a response of the session of "+headerSession+", or no such header")
 	}
 	if len(k.Response) == 0 {
 		return apierror.SessionBusy()
 	}
-	x.Rec.Session = k.Session
-	ctx, tenant := x.R.Context(), x.Rec.Tenant.ID
-	newest, _, err := x.Store.History(ctx, tenant, sessionKey(x), store.Range{Limit: 1})
-	if errors.Is(err, store.ErrNotFound) {
-		return apierror.InvalidRequest(field, "there is no such response")
-	}
-	if err != nil {
-		return h.storeError("history", err)
-	}
-	if k.Seq == 0 || len(newest) > 0 && newest[0].Seq <= k.Seq {
-		if k.Alone || k.Previous != "" {
-			c.kept.Previous = c.keeping.Previous
+	x.Rec.Session, c.after = k.Session, k.Seq
+	if k.Seq == 0 { // nothing of it is in the session
+		_, _, err := x.Store.History(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), store.Range{Limit: 1})
+		if errors.Is(err, store.ErrNotFound) {
+			return errNoPrevious()
 		}
-		return nil
+		if err != nil {
+			return h.storeError("history", err)
+		}
 	}
-	if named != "" {
-		return apierror.InvalidRequest(field, "want the last response of the session of "+headerSession+", or no such header")
+	if k.Alone || k.Previous != "" {
+		c.kept.Previous = c.keeping.Previous
 	}
-	before, _, err := x.Store.History(ctx, tenant, sessionKey(x), store.Range{Before: k.Seq + 1, Limit: max(1, *h.ContextMessages)})
+	return nil
+}
+
+// fork makes a session that begins with what was said up to the previous response, because
+// its own has gone on since then, or goes on now.
+func (h *Handler) fork(x *chat.Exchange, c *talk, why error) error {
+	if named, err := namedSession(x.R.Header, c.keeping.Conversation); err == nil && named != "" {
+		if errors.Is(why, store.ErrBusy) {
+			return apierror.SessionBusy()
+		}
+		return apierror.InvalidRequest(fieldPrevious, "want the last response of the session of "+headerSession+", or no such header")
+	}
+	ctx, tenant := x.R.Context(), x.Rec.Tenant.ID
+	before, _, err := x.Store.History(ctx, tenant, sessionKey(x), store.Range{Before: c.after + 1, Limit: max(1, *h.ContextMessages)})
 	if err != nil {
 		return h.storeError("history", err)
 	}
-	x.Rec.Session, c.made = uuid.NewString(), true
+	x.Rec.Session, c.made, c.after, c.kept.Previous = uuid.NewString(), true, 0, ""
+	c.name(x)
 	if len(before) == 0 {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/record"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -45,27 +46,33 @@ type turn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	gates        record.Gates     // to be passed when the turn begins
-	kept         *keptResponse    // nil unless the answer is a response that is kept
-	retry        bool             // the sent message may be answered again
-	failed       *store.Message   // the partial answer that the new one replaces; may be nil
-	stored       []*store.Message // the sent messages that were new
-	begins       bool             // the answer is the first message of the session
-	answersTools bool             // the sent messages end with the result of a tool
+	gates        record.Gates        // to be passed when the turn begins
+	claim        *sharedanswer.Claim // to be made then
+	kept         *keptResponse       // nil unless the answer is a response that is kept
+	retry        bool                // the sent message may be answered again
+	failed       *store.Message      // the partial answer that the new one replaces; may be nil
+	stored       []*store.Message    // the sent messages that were new
+	begins       bool                // the answer is the first message of the session
+	answersTools bool                // the sent messages end with the result of a tool
 	tokensIn     int64
 	sent         int    // bytes of the request to the next handler
+	after        uint64 // the message that it is to go on from; 0 for any
 	choices      int    // that the client asked for; 0 for the default
 	asked        string // the model that the client asked for
 	model        string // the requested or the tenant's model; may be empty
 }
 
 func (h *Handler) newTurn(x *chat.Exchange) *turn {
-	return &turn{h: h, x: x, id: record.NewID(), begun: time.Now(), tenant: x.Rec.Tenant.ID, session: sessionKey(x)}
+	return &turn{
+		h: h, x: x, id: record.NewID(), begun: time.Now(),
+		tenant: x.Rec.Tenant.ID, session: sessionKey(x), claim: sharedanswer.ClaimOf(x.W),
+	}
 }
 
 // begin makes this the running turn of the session, until end is called, and stores
 // the sent messages, except those that the session already has. It returns the
-// messages before them.
+// messages before them. If the turn goes on from a message, isElsewhere is true of the error
+// where it cannot.
 func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Message, end func(), err error) {
 	var first store.Begun
 	b, known := t.beginning(sent)
@@ -74,29 +81,33 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 	if single { // seldom one that the session has
 		stored, b.Title = sent, title(sent)
 	}
-	claim := func() error {
+	begin := func() error {
 		return t.gates.EnterWith(func(takes []store.Take) (err error) {
 			b.Takes = takes
-			first, err = t.x.Store.Begin(t.x.R.Context(), t.tenant, t.session, b, stored...)
+			first, err = t.x.Store.Begin(t.x.R.Context(), t.tenant, t.session, t.claim.With(b), stored...)
 			return err
 		})
 	}
-	err = claim()
+	err = begin()
 	if errors.Is(err, store.ErrLost) {
 		if err := t.h.endLost(t.x, t.session); err != nil {
 			return nil, nil, t.h.storeError("end a lost turn", err)
 		}
-		err = claim()
+		err = begin()
 	}
-	if errors.Is(err, store.ErrBusy) {
+	if errors.Is(err, store.ErrBusy) && t.after == 0 {
 		return nil, nil, apierror.SessionBusy()
 	}
 	if e, ok := errors.AsType[*apierror.Error](err); ok {
 		return nil, nil, e // a gate is closed
 	}
+	if errors.Is(err, store.ErrKeyTaken) || t.after > 0 && isElsewhere(err) {
+		return nil, nil, err
+	}
 	if err != nil {
 		return nil, nil, t.h.storeError("claim", err)
 	}
+	t.claim.Made(first)
 	end = t.running(first.Cancelled, streamed)
 	past, err = t.past(known, &first)
 	switch {
@@ -111,6 +122,12 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 		return nil, nil, err
 	}
 	return past, end, nil
+}
+
+// isElsewhere reports whether an error says that the message which a turn was to go on from
+// is not the last one: it is gone, or another turn has gone on.
+func isElsewhere(err error) bool {
+	return errors.Is(err, store.ErrGoneOn) || errors.Is(err, store.ErrBusy) || errors.Is(err, store.ErrNotFound)
 }
 
 // running runs what a claimed turn needs, until end is called. At shutdown a stream

@@ -1,6 +1,7 @@
 package chatsession
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -82,10 +83,7 @@ func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
 	if key == "" {
 		return c.turn(x)
 	}
-	if err := c.gates.Enter(); err != nil {
-		return err
-	}
-	return h.once(x, c.keyed(x, key), c.turn)
+	return h.once(x, c.keyed(x, key), c.gates, c.turn)
 }
 
 // converse takes a turn: it puts the history in front of the sent messages, and
@@ -95,13 +93,17 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 	if t.kept = c.kept; c.kept != nil {
 		t.id = c.turnID
 	}
-	t.gates = c.gates
+	t.gates, t.claim = c.gates, cmp.Or(t.claim, c.claim)
+	t.after = c.after
 	t.asked, t.choices, t.answersTools = req.model, req.n, req.answersTools()
 	past, end, err := t.begin(req.stream, req.messages...)
 	if err != nil {
 		return err
 	}
 	defer end()
+	if c.begun != nil {
+		c.begun()
+	}
 
 	var before []*store.Message
 	if !req.system {

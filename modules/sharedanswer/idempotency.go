@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,6 +69,12 @@ type KeyedRequest struct {
 	// Numbered gives the events of a stream ids, by which Resume goes on.
 	Numbered bool
 
+	// Gates are those of the request's body, to be passed.
+	Gates record.Gates
+
+	// Begins says that the Answer claims the key together with its turn, see ClaimOf.
+	Begins bool
+
 	// Continue lets the answer finish without any client. Otherwise it ends
 	// when the last request that waits for it has left.
 	Continue bool
@@ -113,17 +120,27 @@ func (d *Idempotency) keyed(x *KeyedRequest) *keyed {
 // request leads, or by leading. If a leader fails, the next request leads.
 func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 	k := d.keyed(x)
+	if x.Begins {
+		f := k.newFeed(record.NewID())
+		// seldom a repeated request
+		if err := k.lead(f, k.newClaim(f), answer); !errors.Is(err, store.ErrKeyTaken) {
+			return err
+		}
+	}
 	over := false
 	for {
 		f := k.newFeed(record.NewID())
-		value, cancelled, err := x.Store.ClaimKey(x.R.Context(), k.tenant, k.claim,
-			store.KeyClaim{Turn: f.turn, Lease: keyLease, Key: k.key, Over: over, First: f.request()})
+		c := k.newClaim(f)
+		value, err := k.claimNow(c, over)
 		switch {
 		case errors.Is(err, store.ErrLost):
 			if err := k.takeOver(); err != nil {
 				return err
 			}
 		case errors.Is(err, store.ErrBusy):
+			if err := x.Gates.Enter(); err != nil {
+				return err
+			}
 			if answered, err := k.follow(); answered || err != nil {
 				return err
 			}
@@ -133,15 +150,13 @@ func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 				return err
 			}
 		case err != nil:
-			return k.storeError("claim", err)
+			return err
 		default:
 			a, err := k.stored(value)
-			if cancelled != nil && a == nil && err == nil {
-				return k.lead(f, cancelled, answer)
+			if c.isMade() && a == nil && err == nil {
+				return k.lead(f, c, answer)
 			}
-			if cancelled != nil {
-				f.abandon()
-			}
+			c.giveUp()
 			if a != nil {
 				k.replay(a)
 			}
@@ -153,6 +168,29 @@ func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 	}
 }
 
+// claimNow claims the key, and lets the request in. The claim is not made if there is a
+// value, unless it is made over it. Errors are ErrLost, ErrBusy or *apierror.Error.
+func (k *keyed) claimNow(c *Claim, over bool) (value []byte, err error) {
+	err = k.x.Gates.EnterWith(func(takes []store.Take) error {
+		var left <-chan struct{}
+		takes = append(slices.Clip(takes), c.presence...)
+		value, left, err = k.x.Store.ClaimKey(k.x.R.Context(), k.tenant, c.KeyClaim, over, takes)
+		switch {
+		case err != nil:
+			return err
+		case left != nil:
+			c.made(left)
+		default:
+			k.release(c.presence)
+		}
+		return nil
+	})
+	if _, ok := errors.AsType[*apierror.Error](err); ok || err == nil || errors.Is(err, store.ErrLost) || errors.Is(err, store.ErrBusy) {
+		return value, err
+	}
+	return nil, k.storeError("claim", err)
+}
+
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -162,64 +200,43 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// lead makes the answer for a key that this request has claimed.
-func (k *keyed) lead(f *feed, cancelled <-chan struct{}, answer Answer) error {
-	leave, err := k.attend(f.turn)
-	if err != nil {
-		f.abandon()
+// lead makes the answer for a key that this request has claimed, or whose answer claims
+// it, unless ErrKeyTaken is the answer.
+func (k *keyed) lead(f *feed, c *Claim, answer Answer) error {
+	r, stop := k.detach(c)
+	defer stop()
+	w := k.newRecorder(f, c)
+	err := w.record(func() error { return answer(k.x.Recorded(w, r)) })
+	if errors.Is(err, store.ErrKeyTaken) {
 		return err
 	}
-	r, stop := k.detach(f.turn, cancelled, leave)
-	defer stop()
-	w := k.newRecorder(f)
-	err = w.record(func() error { return answer(k.x.Recorded(w, r)) })
 	left := errors.Is(context.Cause(r.Context()), errGone)
 	return w.end(err, left || apierror.Ended(r.Context()) != nil)
 }
 
 // detach returns the request for the answer, whose context does not end with the
 // client, and renews the claim until stop is called.
-func (k *keyed) detach(turn string, cancelled <-chan struct{}, leave func(early bool)) (r *http.Request, stop func()) {
+func (k *keyed) detach(c *Claim) (r *http.Request, stop func()) {
 	outlive, release := k.x.Outlive()
 	ctx, cancel := context.WithCancelCause(outlive)
 	unhook := context.AfterFunc(k.x.R.Context(), func() {
 		if e := apierror.Ended(k.x.R.Context()); e != nil {
 			cancel(e) // before leave ends the answer for another reason
 		}
-		leave(true)
+		if !k.x.Continue && !c.isMade() {
+			cancel(errGone)
+			return
+		}
+		c.leave(true)
 	})
-	if k.x.Continue {
-		cancelled = nil // it does not end with its clients
-	}
 	var watching sync.WaitGroup
-	watching.Go(func() { k.watch(ctx, turn, cancelled, cancel) })
+	watching.Go(func() { c.watch(ctx, cancel) })
 	return k.x.R.WithContext(ctx), func() {
 		unhook()
-		leave(false)
+		c.leave(false)
 		cancel(nil)
 		release()
 		watching.Wait() // the lease of the store ends with the request
-	}
-}
-
-// watch renews the claim, and cancels the answer when its last client has left.
-func (k *keyed) watch(ctx context.Context, turn string, cancelled <-chan struct{}, cancel context.CancelCauseFunc) {
-	renew := time.NewTicker(keyLease / 3)
-	defer renew.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-cancelled:
-			cancelled = nil // it is closed
-			if k.abandoned(turn) {
-				cancel(errGone)
-			}
-		case <-renew.C:
-			if err := k.x.Store.KeepTurn(ctx, k.tenant, k.claim, turn, keyLease); err != nil {
-				k.log.Warn("renewing the claim of an Idempotency-Key", zap.String("turn", turn), zap.Error(err))
-			}
-		}
 	}
 }
 

@@ -14,11 +14,14 @@ import (
 func TestIdempotency(t *testing.T) {
 	app, s := newStore(t)
 	run := func(name string, test func(t *testing.T, n *node)) {
-		t.Run(name, func(t *testing.T) {
-			n := newNode(t, app, s)
-			test(t, n)
-			n.wantNoMaker()
-		})
+		for _, begins := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, begins %v", name, begins), func(t *testing.T) {
+				n := newNode(t, app, s)
+				n.begins = begins
+				test(t, n)
+				n.wantNoMaker()
+			})
+		}
 	}
 
 	run("an answer is followed while it is made, on any node, and given again", func(t *testing.T, n *node) {

@@ -3,6 +3,7 @@ package sharedanswer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -20,10 +21,12 @@ func TestIdempotencyLeaving(t *testing.T) {
 	app, s := newStore(t)
 	var n *node
 	run := func(name string, cont bool, test func(*testing.T)) {
-		n = newNode(t, app, s)
-		n.cont = cont
-		t.Run(name, test)
-		n.wantNoMaker()
+		for _, begins := range []bool{false, true} {
+			n = newNode(t, app, s)
+			n.cont, n.begins = cont, begins
+			t.Run(fmt.Sprintf("%s, begins %v", name, begins), test)
+			n.wantNoMaker()
+		}
 	}
 	ended := func(m *maker) error {
 		m.do(func() error { <-m.r.Context().Done(); return nil })
@@ -110,7 +113,9 @@ func TestIdempotencyAlarm(t *testing.T) {
 			defer cancel(nil)
 			alarm := make(chan struct{})
 			close(alarm)
-			go k.watch(ctx, "turn", alarm, cancel)
+			c := k.newClaim(k.newFeed("turn"))
+			c.made(alarm)
+			go c.watch(ctx, cancel)
 			synctest.Wait()
 			cause = context.Cause(ctx)
 		})

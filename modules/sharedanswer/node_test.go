@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
@@ -35,8 +36,9 @@ type node struct {
 	makers chan *maker
 	path   string // part of the key
 
-	mu   sync.Mutex
-	cont bool // KeyedRequest.Continue
+	mu     sync.Mutex
+	cont   bool // KeyedRequest.Continue
+	begins bool // KeyedRequest.Begins
 	noted
 }
 
@@ -99,6 +101,9 @@ func (n *node) serve(keys *Idempotency, w http.ResponseWriter, r *http.Request) 
 	}
 	w.Header().Set("X-Of-This", "request")
 	err = keys.Serve(n.keyed(w, r, body), func(x *chat.Exchange) error {
+		if err := n.begin(x); err != nil {
+			return err
+		}
 		m := &maker{x.W.(*Recorder), x.R, make(chan func() error), make(chan struct{})}
 		n.makers <- m
 		for step := range m.steps {
@@ -116,6 +121,18 @@ func (n *node) serve(keys *Idempotency, w http.ResponseWriter, r *http.Request) 
 	}
 }
 
+// begin takes a turn in a new session, with the claim of the key if it is not made yet.
+func (n *node) begin(x *chat.Exchange) error {
+	c := ClaimOf(x.W)
+	session := store.SessionKey{User: "ann", ID: uuid.NewString()}
+	b := store.Beginning{Turn: record.NewID(), Lease: keyLease, Past: store.Range{Limit: 1}}
+	begun, err := n.store.Begin(x.R.Context(), noTenant, session, c.With(b))
+	if err == nil {
+		c.Made(begun)
+	}
+	return err
+}
+
 func (n *node) keyed(w http.ResponseWriter, r *http.Request, body []byte) *KeyedRequest {
 	x := &KeyedRequest{
 		Request: Request{Exchange: n.app.NewExchange(w, r, &record.Record{TraceID: r.Header.Get("X-Trace-Id"), User: "ann"}), Stream: true},
@@ -125,7 +142,7 @@ func (n *node) keyed(w http.ResponseWriter, r *http.Request, body []byte) *Keyed
 	x.Exchange.Store = n.store
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	x.Continue = n.cont
+	x.Continue, x.Begins = n.cont, n.begins
 	if n.uses {
 		stands := n.stands
 		x.Stands = func(_ context.Context, note []byte) (bool, error) {

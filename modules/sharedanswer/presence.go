@@ -2,7 +2,6 @@ package sharedanswer
 
 import (
 	"math"
-	"sync"
 
 	"go.uber.org/zap"
 
@@ -18,25 +17,34 @@ func slotOf(turn string, most int64) []store.Take {
 	return []store.Take{{Key: "idempotency " + turn, Slots: most}}
 }
 
+// presence is what a request takes while it waits for a turn: nothing if the answer does
+// not end with its clients.
+func (k *keyed) presence(turn string) []store.Take {
+	if k.x.Continue {
+		return nil
+	}
+	return slotOf(turn, math.MaxInt64)
+}
+
 // attend counts the request as waiting for a turn, until leave is called. early
 // says that the answer has not ended.
 func (k *keyed) attend(turn string) (leave func(early bool), err error) {
-	if k.x.Continue {
-		return func(bool) {}, nil
+	slot := k.presence(turn)
+	if len(slot) > 0 {
+		if _, _, err := k.x.Store.Take(k.x.R.Context(), k.tenant, slot); err != nil {
+			return nil, k.storeError("take", err)
+		}
 	}
-	slot := slotOf(turn, math.MaxInt64)
-	if _, _, err := k.x.Store.Take(k.x.R.Context(), k.tenant, slot); err != nil {
-		return nil, k.storeError("take", err)
+	return func(early bool) { k.leave(turn, slot, early) }, nil
+}
+
+// leave ends the presence of a request, and cancels a turn that has not ended when it
+// was the last one.
+func (k *keyed) leave(turn string, slot []store.Take, early bool) {
+	k.release(slot)
+	if early && len(slot) > 0 && k.abandoned(turn) {
+		k.cancelTurn()
 	}
-	var once sync.Once
-	return func(early bool) {
-		once.Do(func() {
-			k.release(slot)
-			if early && k.abandoned(turn) {
-				k.cancelTurn()
-			}
-		})
-	}, nil
 }
 
 // abandoned reports whether no request waits for the turn any more.
@@ -56,6 +64,9 @@ func (k *keyed) abandoned(turn string) bool {
 }
 
 func (k *keyed) release(slot []store.Take) {
+	if len(slot) == 0 {
+		return
+	}
 	ctx, cancel := k.storeContext()
 	defer cancel()
 	if err := k.x.Store.Release(ctx, k.tenant, slot); err != nil {

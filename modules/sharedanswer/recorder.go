@@ -22,6 +22,7 @@ const maxRecorded = 8 << 20
 type Recorder struct {
 	k      *keyed
 	feed   *feed
+	claim  *Claim
 	client *client
 
 	header  http.Header // as it is being made
@@ -54,8 +55,8 @@ func RecorderOf(w http.ResponseWriter) *Recorder {
 	}
 }
 
-func (k *keyed) newRecorder(f *feed) *Recorder {
-	return &Recorder{k: k, feed: f, client: k.client(), header: make(http.Header)}
+func (k *keyed) newRecorder(f *feed, c *Claim) *Recorder {
+	return &Recorder{k: k, feed: f, claim: c, client: k.client(), header: make(http.Header)}
 }
 
 func (k *keyed) client() *client { return &client{x: &k.x.Request, log: k.log} }

@@ -23,6 +23,12 @@ var (
 	// ErrBusy says that another turn of the session is still running.
 	ErrBusy = errors.New("a turn of this session is still running")
 
+	// ErrGoneOn says that a session has newer messages than the one it was to go on from.
+	ErrGoneOn = errors.New("the session has gone on")
+
+	// ErrKeyTaken says that a key has a value, or a turn that runs.
+	ErrKeyTaken = errors.New("the key is taken")
+
 	// ErrLost says that the node that ran a turn is gone.
 	ErrLost = errors.New("the node that ran this turn is gone")
 
@@ -195,6 +201,13 @@ type Beginning struct {
 	// windows, and are given back to Release.
 	Takes []Take
 
+	// Key is claimed with the session, or ErrKeyTaken is the answer; nil for none.
+	Key *KeyClaim
+
+	// After is the number of the newest message that the session may have, or ErrGoneOn
+	// is the answer, or ErrNotFound if the session has no message; 0 for any.
+	After uint64
+
 	// Past says how many of the newest messages are read, and how large these are.
 	Past Range
 
@@ -203,16 +216,17 @@ type Beginning struct {
 
 // KeyClaim is a claim that a cached value stands in the way of.
 type KeyClaim struct {
-	Turn  string
-	Lease time.Duration
-	Key   string // of the value
-	Over  bool   // claims although there is a value
-	First Event
+	Session SessionKey // whose turn it is
+	Turn    string
+	Lease   time.Duration
+	Key     string // of the value
+	First   Event
 }
 
 // Begun is a turn that has begun.
 type Begun struct {
 	Cancelled <-chan struct{} // as of Claim
+	KeyLeft   <-chan struct{} // the same of Beginning.Key
 	Past      []Message       // oldest first; empty for a new session
 	More      bool            // whether there are older ones
 }
@@ -237,14 +251,15 @@ type Turns interface {
 	// ErrLost says that the node of an earlier turn is gone, which EndLost ends.
 	Claim(ctx context.Context, tenant string, s SessionKey, turn string, lease time.Duration) (cancelled <-chan struct{}, err error)
 
-	// ClaimKey claims a session as Claim does and appends the turn's first event, all in
-	// one round trip to a server. If a value is cached under the key, it returns that
-	// instead, and no channel; or both, if the claim is over it.
-	ClaimKey(ctx context.Context, tenant string, s SessionKey, c KeyClaim) (value []byte, cancelled <-chan struct{}, err error)
+	// ClaimKey claims a session as Claim does, takes slots, and appends the turn's first
+	// event, all of it or nothing, in one round trip to a server. If a value is cached
+	// under the key, it takes the slots and returns that instead, and no channel; or both,
+	// if the claim is over it.
+	ClaimKey(ctx context.Context, tenant string, c KeyClaim, over bool, takes []Take) (value []byte, cancelled <-chan struct{}, err error)
 
-	// Begin claims the session as Claim does, takes slots, reads the session's newest
-	// messages, and appends msgs, if any, creating the session if need be: all of it
-	// or nothing, in one round trip to a server.
+	// Begin claims the session as Claim does, and a key as ClaimKey, takes slots, reads
+	// the session's newest messages, and appends msgs, if any, creating the session if
+	// need be: all of it or nothing, in one round trip to a server.
 	Begin(ctx context.Context, tenant string, s SessionKey, b Beginning, msgs ...*Message) (Begun, error)
 
 	// KeepTurn renews the claim of a turn that has nothing to publish. ErrLost says

@@ -81,11 +81,11 @@ func (s troubled) Claim(ctx context.Context, tenant string, k store.SessionKey, 
 	return s.Store.Claim(ctx, tenant, k, turn, lease)
 }
 
-func (s troubled) ClaimKey(ctx context.Context, tenant string, k store.SessionKey, c store.KeyClaim) ([]byte, <-chan struct{}, error) {
+func (s troubled) ClaimKey(ctx context.Context, tenant string, c store.KeyClaim, over bool, takes []store.Take) ([]byte, <-chan struct{}, error) {
 	if troubles("claim") {
 		return nil, nil, errTrouble
 	}
-	return s.Store.ClaimKey(ctx, tenant, k, c)
+	return s.Store.ClaimKey(ctx, tenant, c, over, takes)
 }
 
 func (s troubled) Begin(ctx context.Context, tenant string, k store.SessionKey, b store.Beginning, msgs ...*store.Message) (store.Begun, error) {

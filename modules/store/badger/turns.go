@@ -3,7 +3,6 @@ package badger
 import (
 	"container/list"
 	"context"
-	"errors"
 	"sort"
 	"sync"
 	"time"
@@ -184,43 +183,6 @@ func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id st
 	t := &turn{key: k, id: id, running: true, size: 256, cancel: make(chan struct{})}
 	ts.newest[k], ts.byID[t.name()] = t, t
 	return t.cancel, nil
-}
-
-// Begin implements store.Turns. Nothing else changes the messages of a session while
-// it is claimed.
-func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b store.Beginning, msgs ...*store.Message) (begun store.Begun, err error) {
-	if begun.Cancelled, err = d.claimWith(ctx, tenant, s, b); err != nil {
-		return begun, err
-	}
-	begun.Past, begun.More, err = d.History(ctx, tenant, s, b.Past)
-	if errors.Is(err, store.ErrNotFound) {
-		err = nil
-	}
-	if err == nil && len(msgs) > 0 {
-		b.Create = true
-		err = d.Append(ctx, tenant, s, b.AppendOptions, msgs...)
-	}
-	if err != nil {
-		ctx := context.WithoutCancel(ctx)
-		return store.Begun{}, errors.Join(err, d.FinishTurn(ctx, tenant, s, b.Turn, 0), d.Release(ctx, tenant, b.Takes))
-	}
-	return begun, nil
-}
-
-// claimWith takes the slots of a turn and claims its session.
-func (d *db) claimWith(ctx context.Context, tenant string, s store.SessionKey, b store.Beginning) (<-chan struct{}, error) {
-	_, granted, err := d.Take(ctx, tenant, b.Takes)
-	if err == nil && !granted {
-		err = store.ErrNoSlot
-	}
-	if err != nil {
-		return nil, err
-	}
-	cancelled, err := d.Claim(ctx, tenant, s, b.Turn, b.Lease)
-	if err != nil {
-		return nil, errors.Join(err, d.Release(context.WithoutCancel(ctx), tenant, b.Takes))
-	}
-	return cancelled, nil
 }
 
 // KeepTurn implements store.Turns.

@@ -33,107 +33,6 @@ func (d *db) Claim(ctx context.Context, tenant string, s store.SessionKey, id st
 	return t.cancelled, nil
 }
 
-// errKept says that a cached value stands in the way of a claim.
-var errKept = errors.New("there is a cached value")
-
-// ClaimKey implements store.Turns.
-func (d *db) ClaimKey(ctx context.Context, tenant string, s store.SessionKey, c store.KeyClaim) (value []byte, cancelled <-chan struct{}, err error) {
-	if err := d.enter(ctx); err != nil {
-		return nil, nil, err
-	}
-	defer d.leave()
-	over := "0"
-	if c.Over {
-		over = "1"
-	}
-	args := appendEvents([]string{session(s), c.Turn, d.node, micros(c.Lease), cached(c.Key), over}, []store.Event{c.First})
-	t, err := d.claim(turnKey{tenant, s}, c.Turn, c.Lease, func() error {
-		answer, err := d.run(ctx, claimKeyScript, tenant, args...).ToArray()
-		if err != nil {
-			return fmt.Errorf("claiming a key: %w", err)
-		}
-		if len(answer) == 0 {
-			return errAnswer
-		}
-		code, err := answer[0].AsInt64()
-		if err == nil && len(answer) > 1 {
-			value, err = answer[1].AsBytes()
-			value = append([]byte{}, value...) // an empty one is a value, too
-		}
-		if code == 2 {
-			return errors.Join(errKept, err)
-		}
-		return errors.Join(d.claimError(code), err)
-	})
-	if errors.Is(err, errKept) {
-		return value, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	return value, t.cancelled, nil
-}
-
-// Begin implements store.Turns.
-func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b store.Beginning, msgs ...*store.Message) (begun store.Begun, err error) {
-	if err := d.enter(ctx); err != nil {
-		return begun, err
-	}
-	defer d.leave()
-	k := turnKey{tenant, s}
-	d.writeSession(ctx, k) // what came before
-	last := ""
-	if len(msgs) > 0 {
-		last = msgs[len(msgs)-1].ID
-	}
-	slot := d.nextSlot()
-	args := []string{
-		session(s), s.User, s.ID, b.Turn, d.node, micros(b.Lease), number(b.Past.Limit), number(b.Past.Bytes),
-		b.Title, number(b.MaxMessages), last, slot, micros(slotLease), number(len(b.Takes)),
-	}
-	for _, t := range b.Takes {
-		args = append(args, t.Key, number(t.Slots))
-	}
-	if args, err = appendMessages(args, b.Retention, msgs); err != nil {
-		return begun, err
-	}
-	var answer []rueidis.RedisMessage
-	t, err := d.claim(k, b.Turn, b.Lease, func() error {
-		var err error
-		if answer, err = d.run(ctx, beginScript, tenant, args...).ToArray(); err != nil {
-			return err
-		}
-		if len(answer) == 0 {
-			return errAnswer
-		}
-		code, err := answer[0].AsInt64()
-		if code == 4 {
-			return errors.Join(store.ErrNoSlot, err)
-		}
-		return errors.Join(d.claimError(code), err)
-	})
-	if err != nil {
-		return store.Begun{}, fmt.Errorf("beginning a turn: %w", err)
-	}
-	if len(answer) < 3 {
-		return store.Begun{}, fmt.Errorf("beginning a turn: %w", errAnswer)
-	}
-	first, err := answer[1].AsInt64()
-	if err == nil {
-		begun.Past, begun.More, err = readHistory(answer[2:])
-	}
-	if err != nil {
-		return store.Begun{}, fmt.Errorf("beginning a turn: %w", err)
-	}
-	for i, m := range msgs {
-		m.Seq = uint64(first) + uint64(i)
-	}
-	slices.Reverse(begun.Past)
-	d.slots.add(tenant, b.Takes, slot)
-	begun.Cancelled = t.cancelled
-	return begun, nil
-}
-
 // claim calls do, which claims a session for a turn. If its answer got lost, the
 // session may be claimed all the same, and is freed later.
 func (d *db) claim(k turnKey, id string, lease time.Duration, do func() error) (*ownedTurn, error) {
@@ -147,7 +46,12 @@ func (d *db) claim(k turnKey, id string, lease time.Duration, do func() error) (
 
 // isUnclaimed reports whether an error says that nothing was claimed.
 func isUnclaimed(err error) bool {
-	return errors.Is(err, store.ErrBusy) || errors.Is(err, store.ErrNoSlot) || errors.Is(err, store.ErrLost) || errors.Is(err, errKept) || refusedForNow(err)
+	for _, is := range []error{store.ErrBusy, store.ErrNoSlot, store.ErrLost, store.ErrKeyTaken, store.ErrGoneOn, store.ErrNotFound} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return refusedForNow(err)
 }
 
 // claimError returns the error that the answer of a claim stands for.
@@ -157,6 +61,14 @@ func (d *db) claimError(code int64) error {
 		return store.ErrLost
 	case code == 0, code == 3:
 		return store.ErrBusy
+	case code == 2, code == 5:
+		return store.ErrKeyTaken
+	case code == 4:
+		return store.ErrNoSlot
+	case code == 6:
+		return store.ErrGoneOn
+	case code == 7:
+		return store.ErrNotFound
 	}
 	return nil
 }

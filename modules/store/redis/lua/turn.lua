@@ -93,3 +93,10 @@ local function claim(ending, id, node, lease)
   wake(ending)
   return 1
 end
+
+-- claimFirst claims and appends the first event, which the arguments have from one on.
+local function claimFirst(ending, id, node, lease, event)
+  local code = claim(ending, id, node, lease)
+  if code == 1 then publish(ending, id, lease, -1, event, event + 2) end
+  return code
+end
