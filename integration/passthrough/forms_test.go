@@ -7,6 +7,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -145,11 +146,13 @@ func form(fields ...string) []byte {
 	return []byte(b.String() + "--b--\r\n")
 }
 
-// TestFormsFailOver sends a form to the next target once more.
+// TestFormsFailOver sends a form to the next target once more, from a file of which nothing
+// is left.
 func TestFormsFailOver(t *testing.T) {
+	dir := t.TempDir()
 	one := harness.NewTarget(t, "one", harness.Refuses(500, "x"))
 	two := harness.NewTarget(t, "two", harness.Document(200, `{"text":"Hi"}`))
-	c := harness.Start(t, tenants, failoverSite(one, two))
+	c := harness.Start(t, tenants, failoverSite(one, two), "TMPDIR="+dir)
 	contentType, body := aForm("prompt", "p")
 	resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/v1/audio/transcriptions", bytes.NewReader(body), "Content-Type", contentType)
 	if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK || got != `{"text":"Hi"}` || resp.Header.Get("X-Ai-Fallback") != "true" {
@@ -160,5 +163,24 @@ func TestFormsFailOver(t *testing.T) {
 		if fmt.Sprint(fields) != fmt.Sprint([]string{"prompt", "p", "model", string(rune('a' + i))}) || len(file) == 0 {
 			t.Errorf("target %d was sent %q", i, fields)
 		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestFormsWithoutRoom has no folder for long forms.
+func TestFormsWithoutRoom(t *testing.T) {
+	up := harness.NewUpstream(t, harness.Document(200, `{"text":"Hi"}`))
+	c := harness.Start(t, tenants, harness.GatewaySite(up), "TMPDIR="+t.TempDir()+"/missing")
+	cl := harness.NewClient(c, "globex", "ann")
+	contentType, body := aForm("model", "fast")
+	harness.WantFailure(t, cl.Do(http.MethodPost, formPaths[0], bytes.NewReader(body), "Content-Type", contentType), 503, "storage_unavailable")
+	if n := up.Count(); n != 0 {
+		t.Errorf("the provider was asked %d times", n)
+	}
+	resp := cl.Do(http.MethodPost, formPaths[0], bytes.NewReader(form("model", "fast")), "Content-Type", "multipart/form-data; boundary=b")
+	if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
+		t.Errorf("a short one: %d %s", resp.StatusCode, got)
 	}
 }

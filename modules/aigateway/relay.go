@@ -51,13 +51,14 @@ func (h *Handler) relay(x *chat.Exchange) error {
 	return h.pass(x, req)
 }
 
-// relayForm serves those of the APIs that take a form. It is kept until the answer
-// begins, since another target may be sent it again.
+// relayForm serves those of the APIs that take a form. It is kept until the answer has
+// ended, since another target may be sent it again.
 func (h *Handler) relayForm(x *chat.Exchange) error {
 	f, err := x.ReadForm(h.MaxBody, time.Duration(h.ReadTimeout), "model")
 	if err != nil {
 		return err
 	}
+	defer f.Close() //nolint:errcheck // it is read only
 	req := &request{form: f, model: f.Value(), choices: 1, inputTokens: mediaTokens}
 	if req.model != "" && !chat.ValidModel(req.model) {
 		return apierror.InvalidRequest("model", chat.WantModel)

@@ -12,8 +12,8 @@ import (
 )
 
 // ReadForm returns the request's body: a multipart form of at most limit bytes, of which
-// one field can be replaced. It waits no longer than timeout for the whole of it. Errors
-// are *apierror.Error.
+// one field can be replaced, and which the caller closes. It waits no longer than timeout
+// for the whole of it. Errors are *apierror.Error.
 func (x *Exchange) ReadForm(limit int64, timeout time.Duration, field string) (*form.Form, error) {
 	gates := record.OpenGates(x.R)
 	if err := checkCoding(x.R); err != nil {
@@ -32,8 +32,17 @@ func (x *Exchange) ReadForm(limit int64, timeout time.Duration, field string) (*
 	if fe, ok := errors.AsType[*form.FieldError](err); ok {
 		return nil, apierror.InvalidRequest(fe.Field, fe.Want)
 	}
+	if errors.Is(err, form.ErrSpool) {
+		e := apierror.StorageUnavailable(err)
+		e.Message = "The form cannot be kept at the moment"
+		return nil, e
+	}
 	if err != nil {
 		return nil, apierror.FromBody(err, limit)
 	}
-	return f, gates.Enter()
+	if err := gates.Enter(); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
 }

@@ -3,7 +3,6 @@
 package form
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -21,21 +20,33 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Want }
 
 // Form is a form that has been written anew part by part: whoever gets it sees the same
 // fields as this package, however it reads names, quotes and boundaries. The contents of
-// the parts are unchanged.
+// the parts are unchanged. A long one is in a temporary file.
 type Form struct {
 	field string // the one that is replaced
 	value string // the sender's
 
-	text bytes.Buffer // without the field's value
+	text spool // without the field's value
 	out  *multipart.Writer
-	hole int // where in the text the value belongs; -1 without a field
+	hole int64 // where in the text the value belongs; -1 without a field
 }
+
+// ErrSpool says that a form could not be written to a temporary file.
+var ErrSpool = errors.New("writing the form to a temporary file")
 
 // Read reads the form that body holds, with a boundary as in its Content-Type. The value
 // of the named field can be replaced; a form without it gets it at its end. A form that
-// is cut off is io.ErrUnexpectedEOF, one that has the field twice a *FieldError.
-func Read(body io.Reader, boundary, field string) (*Form, error) {
+// is cut off is io.ErrUnexpectedEOF, one that has the field twice a *FieldError. Without an
+// error the caller closes the form.
+func Read(body io.Reader, boundary, field string) (_ *Form, err error) {
 	f := &Form{field: field, hole: -1}
+	defer func() {
+		if f.text.err != nil {
+			err = errors.Join(ErrSpool, f.text.err)
+		}
+		if err != nil {
+			_ = f.Close()
+		}
+	}()
 	f.out = multipart.NewWriter(&f.text)
 	parts := multipart.NewReader(body, boundary)
 	for {
@@ -59,7 +70,7 @@ func Read(body io.Reader, boundary, field string) (*Form, error) {
 	if f.hole < 0 {
 		f.open()
 	}
-	_ = f.out.Close() // a buffer takes everything
+	_ = f.out.Close() // the text keeps its errors
 	return f, nil
 }
 
@@ -88,8 +99,8 @@ func (f *Form) add(p *multipart.Part) error {
 
 // open writes the field without its value.
 func (f *Form) open() {
-	_, _ = f.out.CreateFormField(f.field) // a buffer takes everything
-	f.hole = f.text.Len()
+	_, _ = f.out.CreateFormField(f.field) // the text keeps its errors
+	f.hole = f.text.size
 }
 
 func (f *Form) copy(p *multipart.Part) error {
@@ -97,8 +108,10 @@ func (f *Form) copy(p *multipart.Part) error {
 	if typ := p.Header.Get("Content-Type"); typ != "" {
 		header["Content-Type"] = []string{typ}
 	}
-	part, _ := f.out.CreatePart(header) // a buffer takes everything
-	_, err := io.Copy(part, p)
+	part, err := f.out.CreatePart(header)
+	if err == nil {
+		_, err = io.Copy(part, p)
+	}
 	return err
 }
 
@@ -117,12 +130,12 @@ func (f *Form) ContentType() string { return f.out.FormDataContentType() }
 // Value returns the value that the sender gave the field; empty without one.
 func (f *Form) Value() string { return f.value }
 
-// Len returns the length of the form without the field's value.
-func (f *Form) Len() int { return f.text.Len() }
-
 // With returns the form with a value for the field, and its length. It does not copy the
 // form.
 func (f *Form) With(value string) (body io.Reader, length int64) {
-	text := f.text.Bytes()
-	return io.MultiReader(bytes.NewReader(text[:f.hole]), strings.NewReader(value), bytes.NewReader(text[f.hole:])), int64(len(text) + len(value))
+	size := f.text.size
+	return io.MultiReader(f.text.part(0, f.hole), strings.NewReader(value), f.text.part(f.hole, size)), size + int64(len(value))
 }
+
+// Close removes the form. Nothing can be read of it any more.
+func (f *Form) Close() error { return f.text.Close() }

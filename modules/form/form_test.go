@@ -79,6 +79,7 @@ func TestForm(t *testing.T) {
 				if err != nil || f.Value() != tc.value {
 					t.Fatalf("%s: %v, %v", name, f, err)
 				}
+				defer f.Close()
 				for range 2 { // it can be sent again
 					r, n := f.With("upstream")
 					got, err := io.ReadAll(r)
@@ -130,6 +131,7 @@ func FuzzForm(f *testing.F) {
 		if err != nil {
 			return
 		}
+		defer fm.Close()
 		r, _ := fm.With("upstream")
 		sent, err := io.ReadAll(r)
 		if err != nil {
