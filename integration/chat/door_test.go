@@ -66,3 +66,30 @@ func TestStatefulMessagesFail(t *testing.T) {
 		t.Errorf("the cut stream is\n%s", events)
 	}
 }
+
+// TestCutBehindProxy has a reverse_proxy's answer break off: clients of every API are told
+// so in its own words.
+func TestCutBehindProxy(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, harness.PlainTenants, up.Proxied(""))
+	cl := harness.NewClient(c, "acme", "ann")
+	for _, api := range []struct{ path, body, end string }{
+		{"/v1/messages", `{"model":"fast","max_tokens":9,"messages":[{"role":"user","content":"hi"}]`, "event: error\n"},
+		{"/v1/responses", `{"model":"fast","input":"hi"`, "event: response.failed\n"},
+	} {
+		asked := cl.Start(cl.Request(http.MethodPost, api.path, api.body+`,"stream":true}`, "X-Session-Id", harness.NewSession()))
+		call := up.Call()
+		call.Say("part")
+		stream := asked.Raw().UpTo("part")
+		call.End(harness.TornOff)
+		if got := stream.Rest(); !strings.Contains(got, api.end) || strings.Contains(got, "message_stop") || strings.Contains(got, "response.completed") {
+			t.Errorf("%s ends with\n%s", api.path, got)
+		}
+		asked = cl.Start(cl.Request(http.MethodPost, api.path, api.body+`}`, "X-Session-Id", harness.NewSession()))
+		call = up.Call()
+		call.End(harness.TornOff)
+		if resp := asked.Answer(); resp.StatusCode != http.StatusBadGateway {
+			t.Errorf("%s, a document: %d %s", api.path, resp.StatusCode, harness.ReadAll(t, resp))
+		}
+	}
+}

@@ -196,13 +196,16 @@ func (w *chunkWriter) stop(cause error) error {
 // fail hands a failure to the handler that takes the answer, or sends it to the
 // client as an error frame.
 func (w *chunkWriter) fail(e *apierror.Error) {
+	defer w.stream.Stop()
+	frame := w.frame(e)
+	if w.door != nil && w.c.req.door.API() == provider.APIResponses {
+		e = e.ReportedBy(frame) // its events are numbered, and have all of the answer
+	}
 	if apierror.HandOver(w.c.x.W, e) {
-		w.stream.Stop()
 		return
 	}
 	apierror.Log(w.c.h.log, w.c.x.Rec, e)
-	_ = w.stream.Send(w.frame(e)) // the client may have gone
-	w.stream.Stop()
+	_ = w.stream.Send(frame) // the client may have gone
 }
 
 // frame returns the events that report a failure.

@@ -33,6 +33,10 @@ type Error struct {
 	// Allow is the Allow header of a 405.
 	Allow string `json:"allow,omitempty"`
 
+	// Events report the failure within the stream that it ends, whoever reads that; nil
+	// if each reader gets its own.
+	Events []byte `json:"events,omitempty"`
+
 	// BodyUnread says that the request's body was not read to its end, and
 	// that the connection is to be closed rather than waited for.
 	BodyUnread bool `json:"-"`
@@ -54,6 +58,13 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Because(err error) *Error {
 	c := *e
 	c.Err = err
+	return &c
+}
+
+// ReportedBy returns the same failure with the events that report it.
+func (e *Error) ReportedBy(events []byte) *Error {
+	c := *e
+	c.Events = events
 	return &c
 }
 

@@ -140,7 +140,8 @@ func (w *doorWriter) event(data []byte) {
 }
 
 // TakeFailure implements apierror.Taker. chat_session tells a failure here once
-// the answer has begun. A recorder in front has a frame of its own for each client.
+// the answer has begun. A recorder in front has a frame of its own for each client,
+// except for a response, whose events are numbered.
 func (w *doorWriter) TakeFailure(e *apierror.Error) {
 	if w.over {
 		return
@@ -148,6 +149,9 @@ func (w *doorWriter) TakeFailure(e *apierror.Error) {
 	w.over = true
 	last := w.out.Fail(nil, apierror.FailureFor(w.call.API(), e, w.x.Rec.TraceID))
 	w.keep(last)
+	if w.call.API() == provider.APIResponses {
+		e = e.ReportedBy(last)
+	}
 	if !apierror.HandOver(w.x.W, e) {
 		apierror.Log(w.h.log, w.x.Rec, e)
 		w.buf = append(w.buf, last...)
@@ -171,6 +175,25 @@ func (w *doorWriter) keep(events []byte) {
 	if w.free != nil {
 		w.free()
 	}
+}
+
+// converse takes the turn. An answer that breaks off ends with a failure: what was sent of
+// it has a place for one.
+func (w *doorWriter) converse(x *chat.Exchange, c *talk) (err error) {
+	defer func() {
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			err = apierror.AIError().Because(provider.ErrCut)
+			if w.parser != nil {
+				w.TakeFailure(apierror.From(err))
+				err = nil
+			}
+		default:
+			panic(v)
+		}
+	}()
+	return c.h.converse(x, c, c.next)
 }
 
 // end completes the answer after the turn has returned err. It returns the error that

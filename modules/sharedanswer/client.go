@@ -27,7 +27,7 @@ type Request struct {
 	KeepAlive chat.KeepAlive
 
 	// Frame returns the events that report a failure within a stream of the
-	// requested API. Default: OpenAI's error frame.
+	// requested API, if the failure has none. Default: OpenAI's error frame.
 	Frame func(*apierror.Error) []byte
 }
 
@@ -93,7 +93,10 @@ func (c *client) tell(e *apierror.Error) {
 }
 
 func (c *client) frame(e *apierror.Error) []byte {
-	if c.x.Frame != nil {
+	switch {
+	case e.Events != nil:
+		return e.Events
+	case c.x.Frame != nil:
 		return c.x.Frame(e)
 	}
 	return apierror.OpenAIFrame(e, c.x.Rec.TraceID)
