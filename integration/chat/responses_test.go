@@ -193,3 +193,66 @@ func TestBackground(t *testing.T) {
 	call.Fail(http.StatusBadRequest, `{"error":{"message":"x"}}`)
 	harness.Eventually(t, "it has failed", func() bool { return read(id).Get("status").Str == "failed" })
 }
+
+// TestUnkeptGoesOn goes on from a response without keeping what comes.
+func TestUnkeptGoesOn(t *testing.T) {
+	for name, chain := range map[string]func(*harness.Upstream) string{
+		"ai_gateway":    func(up *harness.Upstream) string { return up.Sessions("system Terse.") },
+		"reverse_proxy": func(up *harness.Upstream) string { return up.Proxied("system Terse.") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := harness.NewUpstream(t, harness.Echoes)
+			c := harness.Start(t, harness.PlainTenants, chain(up))
+			a := asks{t, harness.NewClient(c, "acme", "ann")}
+			first := a.create(map[string]any{"input": "one"}).Get("id").Str
+			second := a.create(map[string]any{"input": "two", "previous_response_id": first}).Get("id").Str
+			ask := func(body map[string]any, header ...string) gjson.Result {
+				body["store"], body["input"] = false, "three"
+				return a.create(body, header...)
+			}
+			got := ask(map[string]any{"previous_response_id": first})
+			if text(got) != "re: three" || got.Get("store").Bool() || got.Get("previous_response_id").Str != first {
+				t.Errorf("the response is %s", got.Raw)
+			}
+			harness.WantList(t, "messages", up.Last().Said(), []string{"system: Terse.", "user: one", "assistant: re: one", "user: three"})
+			if got := a.status(http.MethodGet, "/v1/responses/"+got.Get("id").Str, nil); got != http.StatusNotFound {
+				t.Errorf("reading it: %d", got)
+			}
+			ask(map[string]any{"previous_response_id": second})
+			if n := len(up.Last().Messages()); n != 6 {
+				t.Errorf("%d messages after the second", n)
+			}
+			stream := harness.ReadAll(t, a.cl.Do(http.MethodPost, "/v1/responses", map[string]any{
+				"model": "fast", "input": "four", "store": false, "stream": true, "previous_response_id": second,
+			}))
+			if !strings.Contains(stream, "event: response.completed\n") || !strings.Contains(stream, "re: four") {
+				t.Errorf("the stream is\n%s", stream)
+			}
+			for _, body := range []map[string]any{
+				{"previous_response_id": "resp_unknown"}, {"previous_response_id": first, "background": true},
+			} {
+				if got := ask(body); got.Get("error.code").Str != "invalid_request" {
+					t.Errorf("%v: %s", body, got.Raw)
+				}
+			}
+			if name == "ai_gateway" {
+				before := up.Count()
+				one, two := ask(map[string]any{"previous_response_id": first}, "Idempotency-Key", "k"), ask(map[string]any{"previous_response_id": first}, "Idempotency-Key", "k")
+				if text(one) != text(two) || up.Count() != before+1 {
+					t.Errorf("%d calls for\n%s\nand\n%s", up.Count()-before, one.Raw, two.Raw)
+				}
+			}
+			list := a.cl.List("").Data.Sessions
+			if len(list) != 1 || list[0].MessageCount != 4 {
+				t.Errorf("the sessions are %+v", list)
+			}
+			up.Plays(harness.Steps(harness.Begins("part"), harness.TornOff))
+			torn := harness.ReadAll(t, a.cl.Do(http.MethodPost, "/v1/responses", map[string]any{
+				"model": "fast", "input": "five", "store": false, "stream": true, "previous_response_id": second,
+			}))
+			if !strings.Contains(torn, "event: response.failed\n") || strings.Contains(torn, "response.completed") {
+				t.Errorf("the torn stream is\n%s", torn)
+			}
+		})
+	}
+}

@@ -98,7 +98,7 @@ func (c *talk) turn(x *chat.Exchange) error {
 	w.kept, w.called = c.kept, c.called
 	defer w.stream.Close()
 	x.Rec.Translated = true
-	return w.end(w.converse(x.Recorded(w, x.R), c))
+	return w.end(w.serve(func() error { return c.h.converse(x.Recorded(w, x.R), c, c.next) }))
 }
 
 // keyed returns the request as the one of an Idempotency-Key.

@@ -2,6 +2,7 @@ package chatsession
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -177,23 +178,20 @@ func (w *doorWriter) keep(events []byte) {
 	}
 }
 
-// converse takes the turn. An answer that breaks off ends with a failure: what was sent of
-// it has a place for one.
-func (w *doorWriter) converse(x *chat.Exchange, c *talk) (err error) {
-	defer func() {
-		switch v := recover(); v {
-		case nil:
-		case http.ErrAbortHandler:
-			err = apierror.AIError().Because(provider.ErrCut)
-			if w.parser != nil {
-				w.TakeFailure(apierror.From(err))
-				err = nil
-			}
-		default:
-			panic(v)
-		}
-	}()
-	return c.h.converse(x, c, c.next)
+// serve lets an answer be written. One that breaks off ends with a failure: what was sent
+// of it has a place for one.
+func (w *doorWriter) serve(answer func() error) error {
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return answer() })
+	err := serveNext(next, w, nil)
+	if !errors.Is(err, errAborted) {
+		return err
+	}
+	failure := apierror.AIError().Because(err)
+	if w.parser == nil {
+		return failure
+	}
+	w.TakeFailure(failure)
+	return nil
 }
 
 // end completes the answer after the turn has returned err. It returns the error that

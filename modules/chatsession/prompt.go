@@ -2,6 +2,7 @@ package chatsession
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 
 	"github.com/caddy-chat/caddy-chat/modules/chat"
@@ -51,7 +52,11 @@ func estimate(msgs []*store.Message) int64 {
 // those that chat_session itself has handled.
 func (t *turn) request(body []byte) *http.Request {
 	t.sent = len(body)
-	r := t.x.R.Clone(t.ctx)
+	return nextRequest(t.ctx, t.x, body)
+}
+
+func nextRequest(ctx context.Context, x *chat.Exchange, body []byte) *http.Request {
+	r := x.R.Clone(ctx)
 	chat.SetCheckedBody(r, body)
 	for _, name := range []string{
 		"Accept-Encoding", "Connection", "Content-Encoding", "Expect", "Range", "Upgrade",
@@ -61,9 +66,9 @@ func (t *turn) request(body []byte) *http.Request {
 		r.Header.Del(name)
 	}
 	r.URL.Path, r.URL.RawPath = completionsPath, "" // without the slashes that were forgiven
-	r.Header.Set(record.HeaderTenant, t.x.Rec.Tenant.ID)
-	r.Header.Set(record.HeaderUser, t.x.Rec.User)
+	r.Header.Set(record.HeaderTenant, x.Rec.Tenant.ID)
+	r.Header.Set(record.HeaderUser, x.Rec.User)
 	// as ai_gateway's providers do, in case this is a reverse_proxy to a model
-	r.Header.Set("X-Request-Id", t.x.Rec.TraceID)
+	r.Header.Set("X-Request-Id", x.Rec.TraceID)
 	return r
 }

@@ -87,6 +87,9 @@ func (h *Handler) respond(x *chat.Exchange, body []byte, keeping responses.Keepi
 		return err
 	}
 	c.gates = gates
+	if !keeping.Store && keeping.Conversation == "" && len(x.R.Header[headerSession]) == 0 {
+		return h.answerUnkept(x, c)
+	}
 	take := func(x *chat.Exchange) error {
 		err := h.answerKept(x, c)
 		if errors.Is(err, store.ErrKeyTaken) {
@@ -105,6 +108,7 @@ func (h *Handler) answerKept(x *chat.Exchange, c *talk) error {
 	if err := h.place(x, c); err != nil {
 		return err
 	}
+	c.name(x)
 	answer := c.turn
 	if c.keeping.Background {
 		answer = func(x *chat.Exchange) error { return h.inBackground(x, c) }
@@ -146,7 +150,7 @@ func (h *Handler) opened(body []byte, keeping responses.Keeping, next caddyhttp.
 	return c, err
 }
 
-// place finds the session of a request, and gives the answer its id.
+// place finds the session of a request.
 func (h *Handler) place(x *chat.Exchange, c *talk) error {
 	named, err := namedSession(x.R.Header, c.keeping.Conversation)
 	if err != nil {
@@ -160,13 +164,10 @@ func (h *Handler) place(x *chat.Exchange, c *talk) error {
 	case named == "":
 		x.Rec.Session, c.kept.Alone, c.made = uuid.NewString(), true, true
 	}
-	if err == nil {
-		c.name(x)
-	}
 	return err
 }
 
-// name gives the answer its id.
+// name gives the answer the id by which it is kept.
 func (c *talk) name(x *chat.Exchange) {
 	c.turnID = record.NewID()
 	c.kept.Session, c.kept.Turn, c.kept.Request = x.Rec.Session, c.turnID, c.sent
@@ -213,77 +214,6 @@ func readKeptID(id string) (session, turn string, ok bool) {
 		return "", "", false
 	}
 	return uuid.UUID(b[:16]).String(), uuid.UUID(b[16:]).String(), true
-}
-
-const fieldPrevious = "previous_response_id"
-
-func errNoPrevious() error {
-	return apierror.InvalidRequest(fieldPrevious, "there is no such response")
-}
-
-// goOnFrom makes the session of the previous response that of the request, which may not
-// name another one. The session has to end with that response when the turn begins.
-func (h *Handler) goOnFrom(x *chat.Exchange, c *talk) error {
-	k, err := h.keptByID(x, c.keeping.Previous)
-	if errors.Is(err, store.ErrNotFound) {
-		return errNoPrevious()
-	}
-	if err != nil {
-		return h.storeError("cache get", err)
-	}
-	if named := x.Rec.Session; named != "" && named != k.Session {
-		return apierror.InvalidRequest(fieldPrevious, "want a response of the session of "+headerSession+", or no such header")
-	}
-	if len(k.Response) == 0 {
-		return apierror.SessionBusy()
-	}
-	x.Rec.Session, c.after = k.Session, k.Seq
-	if k.Seq == 0 { // nothing of it is in the session
-		_, _, err := x.Store.History(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), store.Range{Limit: 1})
-		if errors.Is(err, store.ErrNotFound) {
-			return errNoPrevious()
-		}
-		if err != nil {
-			return h.storeError("history", err)
-		}
-	}
-	if k.Alone || k.Previous != "" {
-		c.kept.Previous = c.keeping.Previous
-	}
-	return nil
-}
-
-// fork makes a session that begins with what was said up to the previous response, because
-// its own has gone on since then, or goes on now.
-func (h *Handler) fork(x *chat.Exchange, c *talk, why error) error {
-	if named, err := namedSession(x.R.Header, c.keeping.Conversation); err == nil && named != "" {
-		if errors.Is(why, store.ErrBusy) {
-			return apierror.SessionBusy()
-		}
-		return apierror.InvalidRequest(fieldPrevious, "want the last response of the session of "+headerSession+", or no such header")
-	}
-	ctx, tenant := x.R.Context(), x.Rec.Tenant.ID
-	before, _, err := x.Store.History(ctx, tenant, sessionKey(x), store.Range{Before: c.after + 1, Limit: max(1, *h.ContextMessages)})
-	if err != nil {
-		return h.storeError("history", err)
-	}
-	x.Rec.Session, c.made, c.after, c.kept.Previous = uuid.NewString(), true, 0, ""
-	c.name(x)
-	if len(before) == 0 {
-		return nil
-	}
-	copies := make([]*store.Message, len(before))
-	for i := range before {
-		m := before[i]
-		m.ID = record.NewID()
-		copies[i] = &m
-	}
-	opts := h.appendOptions(x.Rec.Tenant, true)
-	opts.Title = title(copies)
-	if err := x.Store.Append(ctx, tenant, sessionKey(x), opts, copies...); err != nil {
-		return h.storeError("append", err)
-	}
-	return nil
 }
 
 // drop deletes the session that was made for a request that was not answered: its client

@@ -105,17 +105,22 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 		c.begun()
 	}
 
-	var before []*store.Message
-	if !req.system {
-		before = h.system(x)
-	}
-	room := h.maxCompletion() - int64(len(req.body))
-	before = append(before, h.remembered(past, req.messages, room)...)
+	before := h.context(x, req, past)
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
 	w := newV1Writer(t, t.newOutput(false))
 	defer w.stream.Close()
 	return w.end(serveNext(next, w, t.request(req.with(before))))
+}
+
+// context returns the messages that go before the sent ones.
+func (h *Handler) context(x *chat.Exchange, req *sentCompletion, past []*store.Message) []*store.Message {
+	var before []*store.Message
+	if !req.system {
+		before = h.system(x)
+	}
+	room := h.maxCompletion() - int64(len(req.body))
+	return append(before, h.remembered(past, req.messages, room)...)
 }
 
 // parseCompletion parses a body, one JSON object. It checks only what is stored;

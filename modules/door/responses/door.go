@@ -13,7 +13,7 @@ import (
 
 // Door serves POST /v1/responses.
 type Door struct {
-	// Stored says that answers are kept, and that requests may refer to earlier ones.
+	// Stored says that answers may be kept, and that requests may refer to earlier ones.
 	Stored bool
 }
 
@@ -65,7 +65,9 @@ func (c *call) Dropped() []string { return c.dropped }
 func (c *call) Stream() door.Stream { return newStream(c) }
 
 // Keep implements door.Kept.
-func (c *call) Keep(id string, begun time.Time) { c.id, c.created = id, begun.Unix() }
+func (c *call) Keep(id string, begun time.Time) {
+	c.id, c.created, c.echo.Store = id, begun.Unix(), true
+}
 
 // Begun implements door.Kept.
 func (c *call) Begun() []byte { return provider.Encode(c.response(c.modelOf(""))) }

@@ -65,7 +65,6 @@ func open(body []byte, stored bool) (*call, error) {
 	}
 	c.completion = provider.Encode(made)
 	c.echo = echoOf(root)
-	c.echo.Store = stored
 	c.background = stored && keeping.Background
 	if keeping.Conversation != "" {
 		c.echo.Conversation = &named{keeping.Conversation}
