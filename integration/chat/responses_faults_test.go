@@ -323,3 +323,27 @@ func TestDeletedChain(t *testing.T) {
 	a.status(http.MethodDelete, "/v1/responses/"+named, nil)
 	a.cl.WantLast(session, "re: one", "complete")
 }
+
+// TestOnlyNativeUnkept sends what only the provider has words for: it passes and is not
+// kept, unless it needs what is kept.
+func TestOnlyNativeUnkept(t *testing.T) {
+	const answer = `{"id":"resp_up","object":"response","status":"completed","store":false,"output":[],"usage":{"input_tokens":9,"output_tokens":5}}`
+	up := harness.NewUpstream(t, harness.Document(http.StatusOK, answer))
+	native := strings.Replace(up.Sessions(""), "api_key upstream-key", "api_key upstream-key\nresponses on", 1)
+	c := harness.Start(t, harness.PlainTenants, native)
+	a := asks{t, harness.NewClient(c, "acme", "ann")}
+	search := map[string]any{"input": "hi", "tools": []any{map[string]any{"type": "web_search"}}, "tool_choice": map[string]any{"type": "web_search"}}
+	if got := a.create(search); got.Raw != answer {
+		t.Errorf("got %s", got.Raw)
+	}
+	if asked := up.Last(); asked.Path != "/v1/responses" || asked.Get("tool_choice.type").Str != "web_search" {
+		t.Errorf("%s was sent %s", asked.Path, asked.Body)
+	}
+	if list := a.cl.List("").Data.Sessions; len(list) != 0 {
+		t.Errorf("the sessions are %v", list)
+	}
+	before := up.Count()
+	if got := a.create(search, "X-Session-Id", harness.NewSession()); got.Get("error.param").Str != "tool_choice.type" || up.Count() != before {
+		t.Errorf("in a session: %s", got.Raw)
+	}
+}

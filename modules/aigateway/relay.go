@@ -58,7 +58,7 @@ func (h *Handler) relayForm(x *chat.Exchange) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // it is read only
+	defer f.Close()
 	req := &request{form: f, model: f.Value(), choices: 1, inputTokens: mediaTokens}
 	if req.model != "" && !chat.ValidModel(req.model) {
 		return apierror.InvalidRequest("model", chat.WantModel)

@@ -55,19 +55,24 @@ func (h *Handler) serveResponses(x *chat.Exchange, next caddyhttp.Handler) error
 	if err != nil {
 		return apierror.FromProvider(err)
 	}
-	if wantsKept(keeping, x.R) {
+	if keeping.Store || needsKept(keeping, x.R) {
 		return h.respond(x, body, keeping, gates, next)
 	}
+	return h.passUnkept(x, body, gates, next)
+}
+
+// needsKept reports whether a request cannot be answered unless answers are kept.
+func needsKept(k responses.Keeping, r *http.Request) bool {
+	return k.Background || k.Previous != "" || k.Conversation != "" || len(r.Header[headerSession]) > 0
+}
+
+// passUnkept lets the next handler answer a request, whose answer is not kept.
+func (h *Handler) passUnkept(x *chat.Exchange, body []byte, gates record.Gates, next caddyhttp.Handler) error {
 	if err := gates.Enter(); err != nil {
 		return err
 	}
 	chat.SetCheckedBody(x.R, body)
 	return h.passOn(x, next)
-}
-
-// wantsKept reports whether a request refers to what is kept, or its answer is to be.
-func wantsKept(k responses.Keeping, r *http.Request) bool {
-	return k.Store || k.Background || k.Previous != "" || k.Conversation != "" || len(r.Header[headerSession]) > 0
 }
 
 // respond takes a turn whose answer is kept.
@@ -82,7 +87,17 @@ func (h *Handler) respond(x *chat.Exchange, body []byte, keeping responses.Keepi
 	if body, err = h.withItems(x, body); err != nil {
 		return err
 	}
-	c, err := h.opened(body, keeping, next)
+	call, err := responses.Door{Stored: true}.Open(body)
+	if err != nil {
+		return apierror.FromProvider(err)
+	}
+	if refusal := call.Refusal(); refusal != nil {
+		if needsKept(keeping, x.R) {
+			return apierror.FromProvider(refusal)
+		}
+		return h.passUnkept(x, body, gates, next) // to a provider that has this itself
+	}
+	c, err := h.opened(call, body, keeping, next)
 	if err != nil {
 		return err
 	}
@@ -129,12 +144,8 @@ func (h *Handler) answerKept(x *chat.Exchange, c *talk) error {
 }
 
 // opened reads a request whose answer is kept.
-func (h *Handler) opened(body []byte, keeping responses.Keeping, next caddyhttp.Handler) (*talk, error) {
-	call, err := openFor(responses.Door{Stored: true}, body)
-	if err != nil {
-		return nil, apierror.FromProvider(err)
-	}
-	c := &talk{h: h, next: next, sent: body, call: call, kept: new(keptResponse), keeping: keeping}
+func (h *Handler) opened(call door.Call, body []byte, keeping responses.Keeping, next caddyhttp.Handler) (c *talk, err error) {
+	c = &talk{h: h, next: next, sent: body, call: call, kept: new(keptResponse), keeping: keeping}
 	c.followed = gjson.GetBytes(body, "stream").Bool()
 	made := call.Completion()
 	if keeping.Background {
