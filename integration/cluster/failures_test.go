@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 	"github.com/caddy-chat/caddy-chat/modules/store/redis/redistest"
 )
@@ -248,6 +250,18 @@ func TestClaimLost(t *testing.T) {
 		t.Errorf("ends with %+v, %+v", end.Failed, end.Done)
 	}
 	call.WantGone()
+	respond := func(body map[string]any) *harness.Pending {
+		body["model"] = "fast"
+		return ann.Start(ann.Request(http.MethodPost, "/v1/responses", body))
+	}
+	a = respond(map[string]any{"input": "hello"})
+	up.Call().Answer("one")
+	first := gjson.Get(harness.ReadAll(t, a.Answer()), "id").Str
+	a = respond(map[string]any{"input": "hello again", "previous_response_id": first})
+	call = up.Call()
+	server.Command("FLUSHALL")
+	call.WantGone() // when the claim is renewed
+	harness.WantFailure(t, a.Answer(), http.StatusServiceUnavailable, "storage_unavailable")
 	b := ann.Ask(harness.NewSession(), "hello")
 	up.Call().Answer("again")
 	if end := b.Events().Rest(); end.Text != "again" || end.Failed != nil {

@@ -110,7 +110,7 @@ func (c *talk) keyed(x *chat.Exchange, key string) *sharedanswer.KeyedRequest {
 	k := &sharedanswer.KeyedRequest{Key: key, Same: [][]byte{c.sent, []byte(session)}}
 	k.Stream = c.req.stream
 	if c.keeping.Background {
-		k.Stream = c.followed
+		k.Stream, k.Continue = c.followed, true
 	}
 	if c.call != nil {
 		k.Frame = func(e *apierror.Error) []byte { return c.failedFrame(e, x.Rec.TraceID) }

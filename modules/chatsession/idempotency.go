@@ -31,7 +31,7 @@ type answered struct {
 // takes a turn, which claims the key as it begins.
 func (h *Handler) once(x *chat.Exchange, k *sharedanswer.KeyedRequest, gates record.Gates, turn sharedanswer.Answer) error {
 	k.Exchange, k.Gates, k.Begins = x, gates, true
-	k.Continue = h.OnDisconnect == disconnectContinue
+	k.Continue = k.Continue || h.OnDisconnect == disconnectContinue
 	k.Stands = func(ctx context.Context, note []byte) (bool, error) { return h.stands(ctx, x, note) }
 	k.Failure = failureOf
 	return h.keys.Serve(k, turn)

@@ -129,16 +129,17 @@ func (h *Handler) answerKept(x *chat.Exchange, c *talk) error {
 		answer = func(x *chat.Exchange) error { return h.inBackground(x, c) }
 	}
 	err := answer(x)
-	if errors.Is(err, store.ErrGoneOn) || errors.Is(err, store.ErrBusy) {
-		if err = h.fork(x, c, err); err == nil {
+	for waits := true; ; waits = false {
+		at, ok := errors.AsType[elsewhere](err)
+		if !ok {
+			break
+		}
+		if err = h.elsewhere(x, c, at.error, waits); err == nil {
 			err = answer(x)
 		}
 	}
 	if err != nil && c.made {
 		h.drop(x)
-	}
-	if c.after > 0 && errors.Is(err, store.ErrNotFound) {
-		return errNoPrevious()
 	}
 	return err
 }

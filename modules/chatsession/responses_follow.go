@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -72,6 +73,7 @@ func (f *keptFollower) follow() error {
 		case err != nil && !f.sent:
 			return f.h.storeError("follow", err)
 		case err != nil:
+			f.fail(apierror.From(f.h.storeError("follow", err)))
 			return nil
 		}
 		var b []byte
@@ -133,7 +135,7 @@ func (f *keptFollower) unseen(b, events []byte) []byte {
 func (f *keptFollower) last() error {
 	k, err := f.ended()
 	if err != nil || len(k.Response) == 0 {
-		_ = f.stream.Send(f.out.Fail(nil, f.failure("ai_error", "The answer is not complete")))
+		f.fail(apierror.AIError().Because(err))
 		return nil
 	}
 	var b []byte
@@ -147,6 +149,20 @@ func (f *keptFollower) last() error {
 	b = sse.AppendEvent(b, "", name, provider.Encode(lastEvent{name, n, k.Response}))
 	_ = f.stream.Send(b)
 	return nil
+}
+
+// fail ends the stream with a failure, which is not that of the response: it can be asked
+// for again.
+func (f *keptFollower) fail(e *apierror.Error) {
+	if recorder := sharedanswer.RecorderOf(f.x.W); recorder != nil {
+		recorder.Note(nil) // nor is it to be repeated
+	}
+	events := f.out.Fail(nil, apierror.FailureFor(provider.APIResponses, e, f.x.Rec.TraceID))
+	if apierror.HandOver(f.x.W, e.ReportedBy(events)) {
+		return
+	}
+	apierror.Log(f.h.log, f.x.Rec, e)
+	_ = f.stream.Send(events) // the client may have gone
 }
 
 // endedPoll is how often a response is looked for whose turn has ended without one, as

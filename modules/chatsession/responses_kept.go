@@ -29,7 +29,7 @@ import (
 type keptResponse struct {
 	Session  string          `json:"session"`
 	Turn     string          `json:"turn"`
-	Seq      uint64          `json:"seq,omitempty"`      // of the answer in the session; 0 if it is not known
+	Seq      uint64          `json:"seq,omitempty"`      // of its last message in the session; 0 if that is not known
 	Alone    bool            `json:"alone,omitempty"`    // its session began with it
 	Request  json.RawMessage `json:"request,omitempty"`  // as the client sent it
 	Response json.RawMessage `json:"response,omitempty"` // empty while it is running
@@ -53,8 +53,8 @@ func (k *keptResponse) id() string { return keptPrefix + keptID(k.Session, k.Tur
 // ended notes how the turn ended.
 func (k *keptResponse) ended(e ending) {
 	k.cancelled = e.finish == finishCancelled
-	if e.message != nil {
-		k.Seq = e.message.Seq
+	if e.last != nil {
+		k.Seq = e.last.Seq
 	}
 }
 
@@ -260,19 +260,25 @@ func (h *Handler) forget(x *chat.Exchange, k *keptResponse) error {
 	if err != nil || k.Seq == 0 || newest[0].Seq != k.Seq {
 		return err
 	}
+	needed := false // by one that was not deleted
 	for !k.Alone {
 		_, turn, ok := readKeptID(k.Previous)
 		if !ok {
 			return nil
 		}
-		previous, err := h.loadKept(ctx, x, k.Session, turn)
-		if err != nil {
+		if k, err = h.loadKept(ctx, x, k.Session, turn); err != nil {
 			return err
 		}
-		if err := h.retractTo(x, previous.Seq); err != nil || !previous.Deleted {
+		needed = needed || !k.Deleted
+		if k.Seq == 0 {
+			continue // where its messages end is not known
+		}
+		if err := h.retractTo(x, k.Seq); err != nil || needed {
 			return err
 		}
-		k = previous
+	}
+	if needed {
+		return nil
 	}
 	return x.Store.Delete(ctx, tenant, session)
 }

@@ -50,15 +50,52 @@ func (h *Handler) goOnFrom(x *chat.Exchange, c *talk) error {
 	return nil
 }
 
+// elsewhere has a turn begin that could not go on from the previous response: once that is
+// over, if it waits for it, or in a session of its own.
+func (h *Handler) elsewhere(x *chat.Exchange, c *talk, why error, waits bool) error {
+	if errors.Is(why, store.ErrNotFound) {
+		return errNoPrevious()
+	}
+	if waits && errors.Is(why, store.ErrBusy) {
+		if over, err := h.waitForPrevious(x, c); over || err != nil {
+			return err
+		}
+	}
+	named, err := namedSession(x.R.Header, c.keeping.Conversation)
+	switch {
+	case err != nil:
+		return err
+	case named == "":
+		return h.fork(x, c)
+	case errors.Is(why, store.ErrBusy):
+		return apierror.SessionBusy()
+	}
+	return apierror.InvalidRequest(fieldPrevious, "want the last response of the session of "+headerSession+", or no such header")
+}
+
+// waitForPrevious waits for the end of the previous response's turn, which comes soon after
+// the response is kept. It reports false if it is another turn that runs.
+func (h *Handler) waitForPrevious(x *chat.Exchange, c *talk) (over bool, err error) {
+	_, previous, _ := readKeptID(c.keeping.Previous)
+	for n := 0; ; {
+		turn, events, err := x.Store.Follow(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), previous, n)
+		switch {
+		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrLost):
+			return true, nil // the turn that begins next sees to that
+		case err != nil:
+			return false, h.storeError("follow", err)
+		case turn != previous:
+			return false, nil
+		case len(events) == 0:
+			return true, nil
+		}
+		n = events[len(events)-1].N
+	}
+}
+
 // fork makes a session that begins with what was said up to the previous response, because
 // its own has gone on since then, or goes on now.
-func (h *Handler) fork(x *chat.Exchange, c *talk, why error) error {
-	if named, err := namedSession(x.R.Header, c.keeping.Conversation); err == nil && named != "" {
-		if errors.Is(why, store.ErrBusy) {
-			return apierror.SessionBusy()
-		}
-		return apierror.InvalidRequest(fieldPrevious, "want the last response of the session of "+headerSession+", or no such header")
-	}
+func (h *Handler) fork(x *chat.Exchange, c *talk) error {
 	before, err := h.before(x, c)
 	if err != nil {
 		return err

@@ -49,6 +49,7 @@ type ending struct {
 	failure *apierror.Error // nil on success
 	usage   usage
 	message *store.Message // the stored answer; nil if none was stored
+	last    *store.Message // the last stored message of the turn; nil without one
 
 	// unstored says that there is an answer but the store failed to keep it.
 	unstored bool
@@ -91,11 +92,14 @@ func (t *turn) conclude(a *answer, o *output) ending {
 			e.finish, e.failure, e.unstored = finishError, apierror.From(err), true
 		}
 	}
-	if t.kept != nil {
-		t.kept.ended(e)
-	}
+	e.last = e.message
 	if e.failure != nil && e.failure.Status < http.StatusInternalServerError && a.empty() && apierror.Ended(t.ctx) == nil {
 		t.retract()
+	} else if e.last == nil && len(t.stored) > 0 {
+		e.last = t.stored[len(t.stored)-1]
+	}
+	if t.kept != nil {
+		t.kept.ended(e)
 	}
 	return e
 }

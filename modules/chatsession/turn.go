@@ -71,8 +71,7 @@ func (h *Handler) newTurn(x *chat.Exchange) *turn {
 
 // begin makes this the running turn of the session, until end is called, and stores
 // the sent messages, except those that the session already has. It returns the
-// messages before them. If the turn goes on from a message, isElsewhere is true of the error
-// where it cannot.
+// messages before them. If the turn cannot go on from its message, the error is elsewhere.
 func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Message, end func(), err error) {
 	var first store.Begun
 	b, known := t.beginning(sent)
@@ -101,8 +100,11 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 	if e, ok := errors.AsType[*apierror.Error](err); ok {
 		return nil, nil, e // a gate is closed
 	}
-	if errors.Is(err, store.ErrKeyTaken) || t.after > 0 && isElsewhere(err) {
+	if errors.Is(err, store.ErrKeyTaken) {
 		return nil, nil, err
+	}
+	if t.after > 0 && isElsewhere(err) {
+		return nil, nil, elsewhere{err}
 	}
 	if err != nil {
 		return nil, nil, t.h.storeError("claim", err)
@@ -124,8 +126,13 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 	return past, end, nil
 }
 
+// elsewhere is the error of a turn that cannot go on from its message.
+type elsewhere struct{ error }
+
+func (e elsewhere) Unwrap() error { return e.error }
+
 // isElsewhere reports whether an error says that the message which a turn was to go on from
-// is not the last one: it is gone, or another turn has gone on.
+// is not the last one: it is gone, or another turn has gone on, or goes on now.
 func isElsewhere(err error) bool {
 	return errors.Is(err, store.ErrGoneOn) || errors.Is(err, store.ErrBusy) || errors.Is(err, store.ErrNotFound)
 }

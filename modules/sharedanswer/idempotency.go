@@ -120,11 +120,17 @@ func (d *Idempotency) keyed(x *KeyedRequest) *keyed {
 // request leads, or by leading. If a leader fails, the next request leads.
 func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 	k := d.keyed(x)
+	var refused error
 	if x.Begins {
 		f := k.newFeed(record.NewID())
-		// seldom a repeated request
-		if err := k.lead(f, k.newClaim(f), answer); !errors.Is(err, store.ErrKeyTaken) {
+		c := k.newClaim(f)
+		err := k.lead(f, c, answer) // seldom a repeated request
+		taken := errors.Is(err, store.ErrKeyTaken)
+		switch {
+		case err == nil, c.isMade(), !taken && apierror.From(err).Status >= http.StatusInternalServerError:
 			return err
+		case !taken:
+			refused = err // unless the key has an answer
 		}
 	}
 	over := false
@@ -153,7 +159,7 @@ func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 			return err
 		default:
 			a, err := k.stored(value)
-			if c.isMade() && a == nil && err == nil {
+			if c.isMade() && a == nil && err == nil && refused == nil {
 				return k.lead(f, c, answer)
 			}
 			c.giveUp()
@@ -162,6 +168,9 @@ func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 			}
 			if a != nil || err != nil {
 				return err
+			}
+			if refused != nil {
+				return refused
 			}
 			over = true // the value does not stand
 		}
@@ -207,7 +216,7 @@ func (k *keyed) lead(f *feed, c *Claim, answer Answer) error {
 	defer stop()
 	w := k.newRecorder(f, c)
 	err := w.record(func() error { return answer(k.x.Recorded(w, r)) })
-	if errors.Is(err, store.ErrKeyTaken) {
+	if errors.Is(err, store.ErrKeyTaken) && !c.isMade() {
 		return err
 	}
 	left := errors.Is(context.Cause(r.Context()), errGone)
