@@ -268,3 +268,72 @@ func TestClaimLost(t *testing.T) {
 		t.Errorf("the next turn ends with %+v", end)
 	}
 }
+
+// TestEndsWhileAway has answers end while Redis is away: under their keys they are given
+// again, and responses are kept.
+func TestEndsWhileAway(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
+	up := harness.NewUpstream(t)
+	nodes := start(t, server.URL(), 2, up.Sessions(""))
+	ann, other := harness.NewClient(nodes[0], "initech", "ann"), harness.NewClient(nodes[1], "initech", "ann")
+	session := harness.NewSession()
+	asks := []struct {
+		path   string
+		body   any
+		header []string
+	}{
+		{"/chat", harness.ChatRequest{SessionID: session, Message: "hi"}, nil},
+		{"/v1/chat/completions", harness.QuestionOf("hi"), []string{"X-Session-Id", harness.NewSession()}},
+		{"/v1/chat/completions", harness.QuestionOf("hi").Streamed(), nil},
+		{"/v1/messages", map[string]any{"model": "fast", "max_tokens": 99, "messages": []any{map[string]any{"role": "user", "content": "hi"}}}, []string{"X-Session-Id", harness.NewSession()}},
+		{"/v1/responses", map[string]any{"model": "fast", "input": "hi", "stream": true}, nil},
+		{"/v1/responses", map[string]any{"model": "fast", "input": "hi", "background": true}, nil},
+	}
+	ask := func(cl *harness.Client, i int) *harness.Pending {
+		header := append(asks[i].header, "Idempotency-Key", fmt.Sprint("k", i))
+		return cl.Start(cl.Request(http.MethodPost, asks[i].path, asks[i].body, header...))
+	}
+	var pending []*harness.Pending
+	var calls []*harness.HeldCall
+	for i := range asks {
+		pending = append(pending, ask(ann, i))
+		calls = append(calls, up.Call())
+		calls[i].Say("part ")
+	}
+	background := gjson.Get(harness.ReadAll(t, pending[5].Answer()), "id").Str
+	join(ann, session) // what was said is in Redis
+	server.Kill()
+	for _, call := range calls {
+		call.Say("whole")
+		call.Finish("stop")
+	}
+	var answers []string
+	for _, p := range pending[:5] {
+		answers = append(answers, harness.ReadAll(t, p.Answer()))
+	}
+	server.Restart()
+	count := up.Count()
+	for i, want := range answers {
+		var got string
+		harness.Eventually(t, "Redis is back for "+asks[i].path, func() bool {
+			resp := ask(other, i).Answer()
+			got = harness.ReadAll(t, resp)
+			return resp.StatusCode != http.StatusServiceUnavailable
+		})
+		if got != want || up.Count() != count {
+			t.Errorf("%s: %d more calls for\n%s\nwant\n%s", asks[i].path, up.Count()-count, got, want)
+		}
+	}
+	_, data, _ := strings.Cut(answers[4], "data: ")
+	for name, id := range map[string]string{"a stream": gjson.Get(data, "response.id").Str, "one in the background": background} {
+		var got string
+		harness.Eventually(t, "the response is kept: "+name, func() bool {
+			got = harness.ReadAll(t, other.Do(http.MethodGet, "/v1/responses/"+id, nil))
+			return gjson.Get(got, "status").Str != "in_progress"
+		})
+		if gjson.Get(got, "status").Str != "completed" || !strings.Contains(got, "part whole") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}

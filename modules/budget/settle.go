@@ -129,6 +129,9 @@ func (h *Hold) receipt(spent, counted []store.Amount, balances []store.Balance) 
 		if spent[i] > counted[i] {
 			r.Excesses = append(r.Excesses, Excess{a.name, a.unit, spent[i], counted[i]})
 		}
+		if len(balances) == 0 {
+			continue // it counts when the ledger can be reached again
+		}
 		limit := float64(a.ledger.Limit)
 		after := float64(balances[i].Used) / limit
 		before := float64(balances[i].Used-counted[i]) / limit

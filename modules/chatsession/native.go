@@ -41,7 +41,7 @@ func (h *Handler) post(x *chat.Exchange, next caddyhttp.Handler) error {
 // say takes a turn under /chat.
 func (h *Handler) say(x *chat.Exchange, m *message, next caddyhttp.Handler) error {
 	t := h.newTurn(x)
-	t.retry, t.gates = *m.Retry, m.gates
+	t.retry, t.gates = t.retry || *m.Retry, m.gates
 	question := newMessage(roleUser, *m.Message)
 	past, end, err := t.begin(*m.Stream, question)
 	if err != nil {

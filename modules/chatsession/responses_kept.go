@@ -101,8 +101,11 @@ func (h *Handler) loadKept(ctx context.Context, x *chat.Exchange, session, turn 
 
 // keep stores a response.
 func (h *Handler) keep(ctx context.Context, x *chat.Exchange, k *keptResponse) error {
-	ttl := cmp.Or(x.Rec.Tenant.Retention, time.Duration(h.Retention))
-	return x.Store.CachePut(ctx, x.Rec.Tenant.ID, keptKey(x, k.Session, k.Turn), provider.Encode(k), ttl)
+	return x.Store.CachePut(ctx, x.Rec.Tenant.ID, keptKey(x, k.Session, k.Turn), provider.Encode(k), h.keptTTL(x))
+}
+
+func (h *Handler) keptTTL(x *chat.Exchange) time.Duration {
+	return cmp.Or(x.Rec.Tenant.Retention, time.Duration(h.Retention))
 }
 
 // keepEnd stores the response of a turn that has ended. Its messages are stored, so a
@@ -111,23 +114,25 @@ func (h *Handler) keepEnd(x *chat.Exchange, k *keptResponse, doc []byte) {
 	k.Response = doc
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.R.Context()), settleTimeout)
 	defer cancel()
-	if h.isDeleted(ctx, x, k) {
+	if h.hasEnded(ctx, x, k) {
 		return
 	}
 	if k.Seq == 0 {
 		_, _, err := x.Store.History(ctx, x.Rec.Tenant.ID, k.session(x), store.Range{Limit: 1})
 		k.Apart = errors.Is(err, store.ErrNotFound)
 	}
-	if err := h.keep(ctx, x, k); err != nil {
+	err := x.Store.CacheKeep(ctx, x.Rec.Tenant.ID, k.session(x), keptKey(x, k.Session, k.Turn), provider.Encode(k), h.keptTTL(x))
+	if err != nil {
 		h.app.StoreFailed("cache put")
 		h.log.Error("keeping a response", zap.String("turn", k.Turn), zap.Error(err))
 	}
 }
 
-// isDeleted reports whether a response was deleted while it was made.
-func (h *Handler) isDeleted(ctx context.Context, x *chat.Exchange, k *keptResponse) bool {
+// hasEnded reports whether a response was deleted while it was made, or ended by a node
+// that took this one's for gone: it stays what others were told.
+func (h *Handler) hasEnded(ctx context.Context, x *chat.Exchange, k *keptResponse) bool {
 	b, err := x.Store.CacheGet(ctx, x.Rec.Tenant.ID, keptKey(x, k.Session, k.Turn))
-	return err == nil && gjson.GetBytes(b, "deleted").Bool()
+	return err == nil && (gjson.GetBytes(b, "deleted").Bool() || gjson.GetBytes(b, "response").Exists())
 }
 
 // serveKept serves the routes of a response that is kept.

@@ -63,10 +63,14 @@ type turn struct {
 }
 
 func (h *Handler) newTurn(x *chat.Exchange) *turn {
-	return &turn{
+	t := &turn{
 		h: h, x: x, id: record.NewID(), begun: time.Now(),
 		tenant: x.Rec.Tenant.ID, session: sessionKey(x), claim: sharedanswer.ClaimOf(x.W),
 	}
+	if recorder := sharedanswer.RecorderOf(x.W); recorder != nil {
+		t.retry = recorder.Retries()
+	}
+	return t
 }
 
 // begin makes this the running turn of the session, until end is called, and stores

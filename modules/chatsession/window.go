@@ -60,8 +60,12 @@ func newestAfter(ctx context.Context, x *chat.Exchange, first *store.Begun) iter
 	}
 }
 
-// messageOf returns a message of the session, or nil if it no longer exists.
+// messageOf returns a message of the session, or nil if it no longer exists. One that was
+// stored later has the number 0, and is looked for among the newest.
 func messageOf(ctx context.Context, x *chat.Exchange, seq uint64, id string) (*store.Message, error) {
+	if seq == 0 {
+		return newestOf(ctx, x, id)
+	}
 	msgs, _, err := x.Store.History(ctx, x.Rec.Tenant.ID, sessionKey(x), store.Range{Before: seq + 1, Limit: 1})
 	if errors.Is(err, store.ErrNotFound) || err == nil && (len(msgs) == 0 || msgs[0].ID != id) {
 		return nil, nil
@@ -70,6 +74,22 @@ func messageOf(ctx context.Context, x *chat.Exchange, seq uint64, id string) (*s
 		return nil, err
 	}
 	return &msgs[0], nil
+}
+
+// newestOf returns the message with an id, or nil if it is not among the newest.
+func newestOf(ctx context.Context, x *chat.Exchange, id string) (*store.Message, error) {
+	const most = 100
+	n := 0
+	for m, err := range newest(ctx, x, 0) {
+		if errors.Is(err, store.ErrNotFound) || n == most {
+			break
+		}
+		if err != nil || m.ID == id {
+			return m, err
+		}
+		n++
+	}
+	return nil, nil
 }
 
 // past returns the stored messages that may go to the model, oldest first. It

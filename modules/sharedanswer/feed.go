@@ -14,7 +14,7 @@ import (
 
 // The kinds of a feed's events, in the order in which they appear.
 const (
-	eventRequest = 'r' // the leader's checksum, see keyed.sum
+	eventRequest = 'r' // the leader's checksum, see keyed.sum, and keyed.key
 	eventHead    = 'h' // a head as JSON
 	eventBody    = 'b' // bytes
 	eventEnd     = 'e' // an end as JSON
@@ -61,7 +61,15 @@ func (f *feed) event(kind byte, data []byte) store.Event {
 }
 
 // request returns the first event, which says which request is answered.
-func (f *feed) request() store.Event { return f.event(eventRequest, f.k.sum[:]) }
+func (f *feed) request() store.Event {
+	return f.event(eventRequest, append(f.k.sum[:len(f.k.sum):len(f.k.sum)], f.k.key...))
+}
+
+// cutRequest returns what the first event has.
+func cutRequest(data []byte) (sum []byte, key string) {
+	n := min(len(keyed{}.sum), len(data))
+	return data[:n], string(data[n:])
+}
 
 // head publishes the head of the answer.
 func (f *feed) head(h head) {

@@ -50,7 +50,7 @@ func (k *keyed) follow() (answered bool, err error) {
 	if err != nil || len(evs) == 0 {
 		return false, err
 	}
-	if !bytes.Equal(evs[0].Data, k.sum[:]) {
+	if sum, _ := cutRequest(evs[0].Data); !bytes.Equal(sum, k.sum[:]) {
 		return false, apierror.IdempotencyKeyReused()
 	}
 	leave, err := k.attend(turn)

@@ -69,7 +69,7 @@ type KeyedRequest struct {
 	// Numbered gives the events of a stream ids, by which Resume goes on.
 	Numbered bool
 
-	// Gates are those of the request's body, to be passed.
+	// Gates are those of the request's body, to be passed by who leads.
 	Gates record.Gates
 
 	// Begins says that the Answer claims the key together with its turn, see ClaimOf.
@@ -101,6 +101,8 @@ type keyed struct {
 	key    string           // of the stored answer
 	claim  store.SessionKey // a turn without a session
 	sum    [32]byte         // of KeyedRequest.Same
+
+	retries bool // an answer was begun, and given up
 }
 
 func (d *Idempotency) keyed(x *KeyedRequest) *keyed {
@@ -144,9 +146,6 @@ func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 				return err
 			}
 		case errors.Is(err, store.ErrBusy):
-			if err := x.Gates.Enter(); err != nil {
-				return err
-			}
 			if answered, err := k.follow(); answered || err != nil {
 				return err
 			}
@@ -177,23 +176,24 @@ func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 	}
 }
 
-// claimNow claims the key, and lets the request in. The claim is not made if there is a
-// value, unless it is made over it. Errors are ErrLost, ErrBusy or *apierror.Error.
+// claimNow claims the key, and lets the request in then. The claim is not made if there is
+// a value, unless it is made over it. Errors are ErrLost, ErrBusy or *apierror.Error.
 func (k *keyed) claimNow(c *Claim, over bool) (value []byte, err error) {
 	err = k.x.Gates.EnterWith(func(takes []store.Take) error {
 		var left <-chan struct{}
 		takes = append(slices.Clip(takes), c.presence...)
 		value, left, err = k.x.Store.ClaimKey(k.x.R.Context(), k.tenant, c.KeyClaim, over, takes)
-		switch {
-		case err != nil:
-			return err
-		case left != nil:
-			c.made(left)
-		default:
-			k.release(c.presence)
+		if err == nil && left == nil {
+			return store.ErrKeyTaken // who is given a value needs no slot
 		}
-		return nil
+		if err == nil {
+			c.made(left)
+		}
+		return err
 	})
+	if errors.Is(err, store.ErrKeyTaken) {
+		return value, nil
+	}
 	if _, ok := errors.AsType[*apierror.Error](err); ok || err == nil || errors.Is(err, store.ErrLost) || errors.Is(err, store.ErrBusy) {
 		return value, err
 	}
@@ -260,6 +260,10 @@ func (k *keyed) stored(value []byte) (*recording, error) {
 		k.log.Error("reading an answer stored under its Idempotency-Key", zap.String("tenant", k.tenant), zap.Error(err))
 		return nil, nil
 	}
+	if a.Lost {
+		k.retries = true
+		return nil, nil
+	}
 	if a.sum != k.sum {
 		return nil, apierror.IdempotencyKeyReused()
 	}
@@ -281,7 +285,7 @@ func (k *keyed) stored(value []byte) (*recording, error) {
 func (k *keyed) keep(a *recording) bool {
 	ctx, cancel := k.storeContext()
 	defer cancel()
-	if err := k.x.Store.CachePut(ctx, k.tenant, k.key, a.encode(), keyTTL); err != nil {
+	if err := k.x.Store.CacheKeep(ctx, k.tenant, k.claim, k.key, a.encode(), keyTTL); err != nil {
 		k.app.StoreFailed("cache")
 		k.log.Error("storing an answer under its Idempotency-Key",
 			zap.String("tenant", k.x.Rec.TenantID()), zap.String("turn", a.Turn), zap.Error(err))

@@ -40,6 +40,19 @@ func numberOf(id string) int {
 	return n
 }
 
+// lastNumber returns the number of the last event in a part of a turn's stream; 0 if they
+// have none.
+func lastNumber(events []byte, turn string) int {
+	name := []byte("id: " + turn + ":")
+	i := bytes.LastIndex(events, name)
+	if i < 0 {
+		return 0
+	}
+	num, _, _ := bytes.Cut(events[i+len(name):], []byte("\n"))
+	n, _ := strconv.Atoi(string(num))
+	return n
+}
+
 // LastSeen returns the number of the turn's event that the client saw last, 0 if it
 // names none. The header wins: an EventSource that reconnects sends it with the
 // address of its first connection.

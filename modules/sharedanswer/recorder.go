@@ -61,6 +61,10 @@ func (k *keyed) newRecorder(f *feed, c *Claim) *Recorder {
 
 func (k *keyed) client() *client { return &client{x: &k.x.Request, log: k.log} }
 
+// Retries reports whether the same was asked before under the key, and the answer was
+// given up: its node or its clients have gone.
+func (w *Recorder) Retries() bool { return w.k.retries }
+
 // Note marks the answer as one to store, see KeyedRequest.Stands.
 func (w *Recorder) Note(note []byte) {
 	w.mu.Lock()
@@ -208,6 +212,9 @@ func (w *Recorder) end(err error, left bool) error {
 	}
 	a := w.recording(failure)
 	stored := a != nil && w.k.keep(a)
+	if a == nil && w.k.x.Stands != nil && w.begun.Status/100 == 2 && (failure != nil || left) {
+		w.k.keep(lostRecording) // what was begun may be in the history
+	}
 	attempts := w.k.x.Rec.CallSoFar().Attempts
 	w.feed.finish(end{Failed: failure, FailureID: w.client.failureID, Attempts: attempts, Left: left && !stored}, w.lastEvents()...)
 	w.release()

@@ -28,7 +28,13 @@ type head struct {
 	Failure *apierror.Error `json:"failure,omitempty"` // why the answer is not complete
 
 	FailureID string `json:"failureId,omitempty"` // see end
+
+	// Lost says that there is no answer, since its node or all clients have gone: who leads
+	// next is asked the same once more.
+	Lost bool `json:"lost,omitempty"`
 }
+
+var lostRecording = &recording{head: head{Status: http.StatusServiceUnavailable, Header: http.Header{}, Lost: true}}
 
 var errNoRecording = errors.New("not a recorded answer")
 

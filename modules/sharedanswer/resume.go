@@ -82,6 +82,8 @@ func (r *resuming) run() error {
 // take sends the part of an event that the client has not seen.
 func (r *resuming) take(ev store.Event) error {
 	switch ev.Kind {
+	case eventRequest:
+		_, r.k.key = cutRequest(ev.Data)
 	case eventHead:
 		if err := json.Unmarshal(ev.Data, &r.head); err != nil {
 			return r.k.storeError("follow", err)
@@ -137,12 +139,37 @@ func (r *resuming) gone() error {
 func (k *keyed) endLost(turn string, n int) error {
 	ctx, cancel := k.storeContext()
 	defer cancel()
-	last := end{Failed: apierror.NodeGone()}
+	last := end{Failed: apierror.NodeGone(), FailureID: k.idAfter(ctx, turn)}
 	e := store.Ending{Turn: turn, Keep: resumeWindow, Last: []store.Event{last.event(n + 1)}}
-	if _, err := k.x.Store.EndLost(ctx, k.tenant, k.claim, e); err != nil {
+	ended, err := k.x.Store.EndLost(ctx, k.tenant, k.claim, e)
+	if ended && k.key != "" {
+		err = k.x.Store.CacheKeep(ctx, k.tenant, k.claim, k.key, lostRecording.encode(), keyTTL)
+	}
+	if err != nil {
 		return k.storeError("end a lost turn", err)
 	}
 	return nil
+}
+
+// idAfter returns the id of the event that comes after all of a turn, if they have ids.
+func (k *keyed) idAfter(ctx context.Context, turn string) string {
+	last := 0
+	for n := 0; ; {
+		_, evs, err := k.x.Store.Follow(ctx, k.tenant, k.claim, turn, n)
+		if err != nil || len(evs) == 0 {
+			break // all of it has been read
+		}
+		for _, ev := range evs {
+			if ev.Kind == eventBody {
+				last = max(last, lastNumber(ev.Data, turn))
+			}
+		}
+		n = evs[len(evs)-1].N
+	}
+	if last == 0 {
+		return ""
+	}
+	return EventID(turn, last+1)
 }
 
 // takeOver frees the key of a leader whose node is gone.

@@ -53,7 +53,8 @@ type Ledger interface {
 	Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []Budget) ([]Balance, error)
 
 	// Settle replaces the hold by what was really used, Want of each budget,
-	// whether or not that fits. It counts once for an id.
+	// whether or not that fits. It counts once for an id. If the store's server does
+	// not answer, it counts when it does again, and there are no balances.
 	Settle(ctx context.Context, tenant, id string, budgets []Budget) ([]Balance, error)
 
 	// ReleaseHold drops the hold; nothing was used.

@@ -253,8 +253,8 @@ type Turns interface {
 
 	// ClaimKey claims a session as Claim does, takes slots, and appends the turn's first
 	// event, all of it or nothing, in one round trip to a server. If a value is cached
-	// under the key, it takes the slots and returns that instead, and no channel; or both,
-	// if the claim is over it.
+	// under the key, it returns that instead, and no channel; or both, if the claim is over
+	// it.
 	ClaimKey(ctx context.Context, tenant string, c KeyClaim, over bool, takes []Take) (value []byte, cancelled <-chan struct{}, err error)
 
 	// Begin claims the session as Claim does, and a key as ClaimKey, takes slots, reads
@@ -368,4 +368,8 @@ type Cache interface {
 
 	// CachePut keeps a value for ttl.
 	CachePut(ctx context.Context, tenant, key string, value []byte, ttl time.Duration) error
+
+	// CacheKeep does so for a value that belongs to the end of a session's turn, in order
+	// with that. If the store's server does not answer, it is kept when it does again.
+	CacheKeep(ctx context.Context, tenant string, s SessionKey, key string, value []byte, ttl time.Duration) error
 }

@@ -9,12 +9,12 @@ import (
 
 // ClaimKey implements store.Turns.
 func (d *db) ClaimKey(ctx context.Context, tenant string, c store.KeyClaim, over bool, takes []store.Take) (value []byte, cancelled <-chan struct{}, err error) {
-	if err = d.takeSlots(ctx, tenant, takes); err != nil {
-		return nil, nil, err
-	}
 	value, cancelled, err = d.claimKey(ctx, tenant, c, over)
-	if err != nil {
-		return nil, nil, errors.Join(err, d.Release(context.WithoutCancel(ctx), tenant, takes))
+	if err != nil || cancelled == nil {
+		return value, nil, err
+	}
+	if err := d.takeSlots(ctx, tenant, takes); err != nil {
+		return nil, nil, errors.Join(err, d.freeKey(ctx, tenant, c))
 	}
 	return value, cancelled, nil
 }

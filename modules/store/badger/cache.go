@@ -47,6 +47,11 @@ func (d *db) CacheGet(ctx context.Context, tenant, key string) (value []byte, er
 	return value, nil
 }
 
+// CacheKeep implements store.Cache.
+func (d *db) CacheKeep(ctx context.Context, tenant string, _ store.SessionKey, key string, value []byte, ttl time.Duration) error {
+	return d.CachePut(ctx, tenant, key, value, ttl)
+}
+
 // CachePut implements store.Cache. A value for no time at all is not kept.
 func (d *db) CachePut(ctx context.Context, tenant, key string, value []byte, ttl time.Duration) error {
 	if err := d.enter(ctx); err != nil {

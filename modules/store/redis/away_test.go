@@ -31,11 +31,7 @@ func TestRefusedWhileAway(t *testing.T) {
 		}
 	}
 	server.Restart()
-	for end := time.Now().Add(time.Minute); d.Health() != nil || d.Waiting() > 0; time.Sleep(retryTime / 10) {
-		if time.Now().After(end) {
-			t.Fatalf("%d writes wait, %v", d.Waiting(), d.Health())
-		}
-	}
+	waitUntilBack(t, d)
 	for _, turn := range []string{"t4", "t5"} {
 		if err := begin(turn); err != nil {
 			t.Fatal(err)
@@ -43,5 +39,73 @@ func TestRefusedWhileAway(t *testing.T) {
 		if err := errors.Join(d.Publish(context.Background(), "acme", s, turn, store.Event{N: 1, Kind: 'd'}), d.FinishTurn(context.Background(), "acme", s, turn, time.Minute)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func waitUntilBack(t *testing.T, d *db) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); d.Health() != nil || d.Waiting() > 0; time.Sleep(retryTime / 10) {
+		if time.Now().After(end) {
+			t.Fatalf("%d writes wait, %v", d.Waiting(), d.Health())
+		}
+	}
+}
+
+// TestEndsWhileAway ends a turn under a key, whose call used a budget, while the server is
+// away: all of it is there when that is back, and the key is not free before its value.
+func TestEndsWhileAway(t *testing.T) {
+	server := redistest.Start(t)
+	d := openAt(t, server.URL(), "ends:", nil)
+	d.limit = callTimeout
+	ctx := context.Background()
+	claim := store.KeyClaim{
+		Session: store.SessionKey{User: "ann", ID: "0198f000-0000-7000-8000-000000000001"}, Turn: "t1", Lease: time.Minute,
+		Key: "key", First: store.Event{N: 1, Kind: 'r'},
+	}
+	if _, _, err := d.ClaimKey(ctx, "acme", claim, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	budget := []store.Budget{{Key: "day", Limit: 100, Want: 30, Until: time.Now().Add(time.Hour)}}
+	if _, err := d.Reserve(ctx, "acme", "hold", time.Minute, budget); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	for end := time.Now().Add(time.Minute); d.isAway("acme") == nil; time.Sleep(retryTime / 10) {
+		if time.Now().After(end) {
+			t.Fatal("it is not noticed")
+		}
+	}
+	budget[0].Want = 20
+	balances, err := d.Settle(ctx, "acme", "hold", budget)
+	if err != nil || balances != nil {
+		t.Errorf("settled: %v, %v", balances, err)
+	}
+	if err := d.CacheKeep(ctx, "acme", claim.Session, claim.Key, []byte("value"), time.Hour); err != nil {
+		t.Error(err)
+	}
+	if err := d.CachePut(ctx, "acme", "other", []byte("value"), time.Hour); !errors.Is(err, errAway) {
+		t.Errorf("what can be had again was put with %v", err)
+	}
+	if err := d.FinishTurn(ctx, "acme", claim.Session, claim.Turn, 0); err != nil {
+		t.Error(err)
+	}
+	server.Restart()
+	again := claim
+	again.Turn = "t2"
+	for end := time.Now().Add(time.Minute); ; time.Sleep(retryTime / 10) {
+		value, cancelled, err := d.ClaimKey(ctx, "acme", again, false, nil)
+		if cancelled != nil {
+			t.Fatal("the key was claimed once more")
+		}
+		if string(value) == "value" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the value is %q, %v", value, err)
+		}
+	}
+	waitUntilBack(t, d)
+	if balances, err = d.Balances(ctx, "acme", budget); err != nil || balances[0].Used != 20 || balances[0].Held != 0 {
+		t.Errorf("the balance is %+v, %v", balances, err)
 	}
 }

@@ -17,6 +17,8 @@ func (d *db) ClaimKey(ctx context.Context, tenant string, c store.KeyClaim, over
 		return nil, nil, err
 	}
 	defer d.leave()
+	k := turnKey{tenant, c.Session}
+	d.writeSession(ctx, k) // what came before
 	flag := "0"
 	if over {
 		flag = "1"
@@ -24,7 +26,7 @@ func (d *db) ClaimKey(ctx context.Context, tenant string, c store.KeyClaim, over
 	args := appendEvents([]string{session(c.Session), c.Turn, d.node, micros(c.Lease), cached(c.Key), flag}, []store.Event{c.First})
 	slot := d.nextSlot()
 	args = appendSlots(args, slot, takes)
-	t, err := d.claim(turnKey{tenant, c.Session}, c.Turn, c.Lease, func() error {
+	t, err := d.claim(k, c.Turn, c.Lease, func() error {
 		answer, err := d.runClaim(ctx, claimKeyScript, tenant, args)
 		if len(answer) > 1 {
 			var readErr error
@@ -34,13 +36,13 @@ func (d *db) ClaimKey(ctx context.Context, tenant string, c store.KeyClaim, over
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, store.ErrKeyTaken) {
+	if errors.Is(err, store.ErrKeyTaken) {
+		return value, nil, nil
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("claiming a key: %w", err)
 	}
 	d.slots.add(tenant, takes, slot)
-	if err != nil {
-		return value, nil, nil
-	}
 	return value, t.cancelled, nil
 }
 
@@ -63,9 +65,10 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 		return err
 	}
 	if c := b.Key; c != nil {
-		alone := begin
+		alone, ofKey := begin, turnKey{tenant, c.Session}
+		d.writeSession(ctx, ofKey)
 		begin = func() error {
-			t, err := d.claim(turnKey{tenant, c.Session}, c.Turn, c.Lease, alone)
+			t, err := d.claim(ofKey, c.Turn, c.Lease, alone)
 			if err == nil {
 				begun.KeyLeft = t.cancelled
 			}

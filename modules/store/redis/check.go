@@ -136,8 +136,34 @@ func (d *db) note(tenant string, err error) {
 	}
 }
 
+// away says that a server does not answer, as a check has found out, too. Calls are not
+// sent to it: a request makes several, and each would wait.
+type away struct {
+	tenant string // whose server it is; empty for that of all
+	err    error
+}
+
+var errAway = errors.New("redis does not answer")
+
+// isAway returns why nothing is sent to a tenant's server; nil if it may answer.
+func (d *db) isAway(tenant string) error {
+	if a := d.away.Load(); a != nil && (a.tenant == "" || a.tenant == tenant) {
+		return fmt.Errorf("%w: %w", errAway, a.err)
+	}
+	return nil
+}
+
+// goesAway remembers that a tenant's server does not answer. A cluster's other servers may.
+func (d *db) goesAway(tenant string, err error) {
+	if len(d.client.Nodes()) <= 1 {
+		tenant = ""
+	}
+	d.away.Store(&away{tenant, err})
+}
+
 // answers forgets a failure.
 func (d *db) answers(f *failure) {
+	d.away.Store(nil)
 	d.answered.Store(time.Now().UnixNano())
 	if d.failure.CompareAndSwap(f, nil) {
 		d.log.Info("redis works again")
@@ -188,6 +214,11 @@ func (d *db) recover() {
 			continue
 		}
 		d.note(before.tenant, err)
+		if f := d.failure.Load(); f != nil && !f.refused {
+			d.goesAway(before.tenant, err)
+		} else {
+			d.away.Store(nil)
+		}
 		if errors.Is(err, errForbidden) && !errors.Is(before.err, errForbidden) {
 			// the failed call's error does not name the command
 			d.log.Error("redis refuses to work", zap.Error(err))

@@ -40,6 +40,7 @@ type db struct {
 	closed bool
 
 	failure  atomic.Pointer[failure]
+	away     atomic.Pointer[away]
 	answered atomic.Int64 // since when it answers again, in nanoseconds
 	owned    owned
 	feeds    feeds
@@ -96,6 +97,9 @@ func (d *db) clock() string {
 
 // run runs a script of a tenant. A cluster finds the node by the keys that it declares.
 func (d *db) run(parent context.Context, s *rueidis.Lua, tenant string, args ...string) rueidis.RedisResult {
+	if err := d.isAway(tenant); err != nil {
+		return rueidis.NewErrorResult(err)
+	}
 	size := 0
 	for _, a := range args {
 		size += len(a)

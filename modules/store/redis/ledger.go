@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -29,12 +30,32 @@ func (d *db) Reserve(ctx context.Context, tenant, id string, lease time.Duration
 
 // Settle implements store.Ledger.
 func (d *db) Settle(ctx context.Context, tenant, id string, budgets []store.Budget) ([]store.Balance, error) {
-	_, list, err := d.ledger(ctx, settleScript, tenant, append([]string{id}, budgetArgs(budgets)...), budgets)
-	if err != nil {
+	if err := d.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	var now atomic.Pointer[[]store.Balance]
+	settle := func(ctx context.Context) error {
+		_, list, err := d.runLedger(ctx, settleScript, tenant, append([]string{id}, budgetArgs(budgets)...), budgets)
+		now.Store(&list)
+		return err
+	}
+	if err := d.orLater(ctx, ofHold(tenant, id), &write{what: "settling a budget", bytes: holdCost, do: settle}); err != nil {
 		return nil, fmt.Errorf("settling a budget: %w", err)
 	}
-	return list, nil
+	if list := now.Load(); list != nil {
+		return *list, nil
+	}
+	return nil, nil
 }
+
+// ofHold is where the end of a hold waits for the server: no user has this name.
+func ofHold(tenant, id string) turnKey {
+	return turnKey{tenant, store.SessionKey{User: "\x00hold", ID: id}}
+}
+
+// holdCost is about what the end of a hold takes while it waits.
+const holdCost = 512
 
 // ReleaseHold implements store.Ledger.
 func (d *db) ReleaseHold(ctx context.Context, tenant, id string) error {
@@ -62,6 +83,10 @@ func (d *db) ledger(ctx context.Context, s *rueidis.Lua, tenant string, args []s
 		return "", nil, err
 	}
 	defer d.leave()
+	return d.runLedger(ctx, s, tenant, args, budgets)
+}
+
+func (d *db) runLedger(ctx context.Context, s *rueidis.Lua, tenant string, args []string, budgets []store.Budget) (code string, list []store.Balance, err error) {
 	answer, err := d.run(ctx, s, tenant, args...).ToArray()
 	if err != nil {
 		return "", nil, err

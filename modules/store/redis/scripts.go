@@ -81,6 +81,7 @@ var (
 	balancesScript    = reads(ledgerLua, balancesLua)
 	cacheGetScript    = reads(cachedLua, cacheGetLua)
 	cachePutScript    = begins(cachePutLua)
+	cacheKeepScript   = goesOn(cachePutLua)
 	appendScript      = goesOn(sessionLua, turnLua, appendLua)
 	retractScript     = goesOn(sessionLua, retractLua)
 	historyScript     = reads(sessionLua, historyLua)

@@ -46,7 +46,7 @@ func (d *db) claim(k turnKey, id string, lease time.Duration, do func() error) (
 
 // isUnclaimed reports whether an error says that nothing was claimed.
 func isUnclaimed(err error) bool {
-	for _, is := range []error{store.ErrBusy, store.ErrNoSlot, store.ErrLost, store.ErrKeyTaken, store.ErrGoneOn, store.ErrNotFound} {
+	for _, is := range []error{store.ErrBusy, store.ErrNoSlot, store.ErrLost, store.ErrKeyTaken, store.ErrGoneOn, store.ErrNotFound, errAway} {
 		if errors.Is(err, is) {
 			return true
 		}

@@ -25,6 +25,10 @@ func cacheRoundTrip(x *subject) {
 			if !bytes.Equal(got, v) {
 				x.Fatalf("%d bytes came back, want %d", len(got), len(v))
 			}
+			x.ok(x.CacheKeep(x.ctx, tenantA, key(1), k, append(v, 1), time.Hour))
+			if got, err = x.CacheGet(x.ctx, tenantA, k); err != nil || !bytes.Equal(got, append(v, 1)) {
+				x.Fatalf("%d bytes were kept, want %d: %v", len(got), len(v)+1, err)
+			}
 		}
 	}
 }

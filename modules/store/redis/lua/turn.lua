@@ -71,15 +71,20 @@ local function publish(ending, id, lease, keepFor, from, to)
   if to > from or keepFor >= 0 then wake(ending) end
 end
 
+-- claimable returns what claim does for a session whose newest turn is t.
+local function claimable(t, id)
+  if not (t and t.running) or t.id == id and not t.gone then return 1 end
+  if not t.lost then return 0 end
+  return t.gone and 1 or 3
+end
+
 -- claim makes a turn the running one of its session. It returns 1, 0 if another one
 -- runs, or 3 if the node of another one is gone.
 local function claim(ending, id, node, lease)
   local key, t = turnOf(ending), read(ending)
-  if t and t.running and (t.id ~= id or t.gone) then
-    if not t.lost then return 0 end
-    if not t.gone then return 3 end
-    t = nil
-  end
+  local code = claimable(t, id)
+  if code ~= 1 then return code end
+  if t and (t.id ~= id or t.gone) then t = nil end
   if not (t and t.running) then
     local earlier = redis.call('HGET', key, 'id')
     if earlier then redis.call('DEL', foundBy(ending, earlier)) end
