@@ -291,7 +291,7 @@ func TestEndsWhileAway(t *testing.T) {
 		{"/v1/responses", map[string]any{"model": "fast", "input": "hi", "background": true}, nil},
 	}
 	ask := func(cl *harness.Client, i int) *harness.Pending {
-		header := append(asks[i].header, "Idempotency-Key", fmt.Sprint("k", i))
+		header := slices.Concat(asks[i].header, []string{"Idempotency-Key", fmt.Sprint("k", i)})
 		return cl.Start(cl.Request(http.MethodPost, asks[i].path, asks[i].body, header...))
 	}
 	var pending []*harness.Pending

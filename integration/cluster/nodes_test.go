@@ -3,10 +3,12 @@ package cluster
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
+	"github.com/caddy-chat/caddy-chat/modules/store/redis/redistest"
 )
 
 // TestNodeDies kills the node of running turns. Their leases end within 30 seconds.
@@ -116,4 +118,56 @@ func TestSlotsOfDeadNode(t *testing.T) {
 			t.Error("more slots are free than there are")
 		}
 	})
+}
+
+// TestRepeatedNodeDies repeats requests under their keys whose node has died: the question
+// stands once, and the partial answer is replaced.
+func TestRepeatedNodeDies(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	up := harness.NewUpstream(t)
+	victim, other := start(t, server.URL(), 1, up.Sessions(""))[0], start(t, server.URL(), 1, up.Sessions(""))[0]
+	ann, again := harness.NewClient(victim, "acme", "ann"), harness.NewClient(other, "acme", "ann")
+	native, openai := harness.NewSession(), harness.NewSession()
+	ask := func(cl *harness.Client, session string) *harness.Pending {
+		if session == native {
+			return cl.Start(cl.Request(http.MethodPost, "/chat", harness.ChatRequest{SessionID: session, Message: "hello"}, "Idempotency-Key", "k"))
+		}
+		return cl.StartCompletion(harness.QuestionOf("hello").Streamed(), "X-Session-Id", session, "Idempotency-Key", "k")
+	}
+	for _, session := range []string{native, openai} {
+		asked := ask(ann, session)
+		up.Call().Say("part one")
+		asked.Raw().UpTo("part one")
+		harness.Eventually(t, "the part is published", func() bool {
+			resp := again.Do(http.MethodGet, "/chat/"+session+"/stream", nil)
+			defer resp.Body.Close()
+			b := make([]byte, 4096)
+			n, _ := resp.Body.Read(b)
+			return strings.Contains(string(b[:n]), "part one")
+		})
+	}
+	victim.Kill()
+	up.Plays(harness.Echoes)
+	for _, session := range []string{native, openai} {
+		first := harness.ReadAll(t, ask(again, session).Answer()) // what was seen of it, and its end
+		if !strings.Contains(first, "part one") || !strings.Contains(first, "ai_unavailable") {
+			t.Errorf("the repeated request gets\n%s", first)
+		}
+		var second string
+		harness.Eventually(t, "it is asked once more", func() bool {
+			resp := ask(again, session).Answer()
+			second = harness.ReadAll(t, resp)
+			return resp.StatusCode == http.StatusOK
+		})
+		if !strings.Contains(second, "re: hello") {
+			t.Errorf("asked once more, it is\n%s", second)
+		}
+		harness.WantList(t, "history", harness.Contents(again.History(session)), []string{"user: hello", "assistant: re: hello"})
+	}
+	for _, asked := range up.Requests() {
+		if n := len(asked.Messages()); n != 1 {
+			t.Errorf("the model was sent %v", asked.Said())
+		}
+	}
 }

@@ -81,6 +81,10 @@ func TestResumedNodeDies(t *testing.T) {
 		if !strings.HasPrefix(stream, tn.begun) || !strings.Contains(stream, `"code":"ai_unavailable"`) || strings.Contains(stream, "[DONE]") {
 			t.Errorf("%s: ends with\n%s", tn.name, stream)
 		}
+		ids := harness.EventIDs(stream)
+		if resp := all[1].Resume(ids[len(ids)-1]).Answer(); resp.StatusCode != http.StatusNoContent {
+			t.Errorf("%s: after its end: %d %s", tn.name, resp.StatusCode, harness.ReadAll(t, resp))
+		}
 		// the session and the key are free
 		if a := all[1].Complete(harness.UserSays("go", harness.Streamed), tn.header...); a.Text != "re: go" || !a.Done {
 			t.Errorf("%s: sent again: %+v", tn.name, a)
