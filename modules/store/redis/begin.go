@@ -18,7 +18,9 @@ func (d *db) ClaimKey(ctx context.Context, tenant string, c store.KeyClaim, over
 	}
 	defer d.leave()
 	k := turnKey{tenant, c.Session}
-	d.writeSession(ctx, k) // what came before
+	if err := d.writeBefore(ctx, k); err != nil {
+		return nil, nil, err
+	}
 	flag := "0"
 	if over {
 		flag = "1"
@@ -53,7 +55,9 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 	}
 	defer d.leave()
 	k := turnKey{tenant, s}
-	d.writeSession(ctx, k) // what came before
+	if err := d.writeBefore(ctx, k); err != nil {
+		return begun, err
+	}
 	slot := d.nextSlot()
 	args, err := d.beginArgs(s, b, slot, msgs)
 	if err != nil {
@@ -66,7 +70,9 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 	}
 	if c := b.Key; c != nil {
 		alone, ofKey := begin, turnKey{tenant, c.Session}
-		d.writeSession(ctx, ofKey)
+		if err := d.writeBefore(ctx, ofKey); err != nil {
+			return begun, err
+		}
 		begin = func() error {
 			t, err := d.claim(ofKey, c.Turn, c.Lease, alone)
 			if err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -136,8 +137,9 @@ func (d *db) note(tenant string, err error) {
 	}
 }
 
-// away says that a server does not answer, as a check has found out, too. Calls are not
-// sent to it: a request makes several, and each would wait.
+// away says that a server is silent, as a check has found out, too. Calls are not sent to
+// it: a request makes several, and each would wait. One that refuses connections says so
+// at once.
 type away struct {
 	tenant string // whose server it is; empty for that of all
 	err    error
@@ -214,7 +216,7 @@ func (d *db) recover() {
 			continue
 		}
 		d.note(before.tenant, err)
-		if f := d.failure.Load(); f != nil && !f.refused {
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 			d.goesAway(before.tenant, err)
 		} else {
 			d.away.Store(nil)

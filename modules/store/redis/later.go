@@ -189,6 +189,16 @@ func (d *db) writeSession(ctx context.Context, k turnKey) {
 	}
 }
 
+// writeBefore does what waits of a session, or returns that it still does: what comes next
+// would not know of it.
+func (d *db) writeBefore(ctx context.Context, k turnKey) error {
+	d.writeSession(ctx, k)
+	if d.later.has(k) {
+		return errors.New("redis does not answer, and earlier writes wait for it")
+	}
+	return nil
+}
+
 // Waiting implements store.Store.
 func (d *db) Waiting() int { return d.later.len() }
 
