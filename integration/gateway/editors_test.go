@@ -25,7 +25,7 @@ func TestResponsesAtCompletions(t *testing.T) {
 		},
 		"a text": {`{"model":"fast","input":"hi"`, `[{"role":"user","content":"hi"}]`, "", ""},
 		"flat tools": {
-			`{"model":"fast","messages":[{"role":"user","content":"\u0068i"}],"tools":[` + flat + `, {"type":"function","function":{"name":"other"}}],"n":1`,
+			`{"model":"fast","messages":[{"role":"user","content":"\u0068i"}],"tools":[` + flat + `, {"type":"function","function":{"name":"other"}}],"n":1,"tool_choice":{"type":"function","name":"look_up"}`,
 			`[{"role":"user","content":"\u0068i"}]`, "[" + function + `, {"type":"function","function":{"name":"other"}}]`, "",
 		},
 	} {
@@ -46,6 +46,9 @@ func TestResponsesAtCompletions(t *testing.T) {
 				asked := up.Last()
 				if asked.Get("messages").Raw != tc.messages || asked.Get("tools").Raw != tc.tools || asked.Get("input").Exists() {
 					t.Errorf("the upstream got %s", asked.Body)
+				}
+				if choice := asked.Get("tool_choice"); choice.Exists() && choice.Get("function.name").Str != "look_up" {
+					t.Errorf("the upstream got the choice %s", choice.Raw)
 				}
 				stream := harness.ReadAll(t, cl.Do(http.MethodPost, "/v1/chat/completions", tc.body+`,"stream":true,"stream_options":{"include_usage":true}}`, header...))
 				if !strings.Contains(stream, `"chat.completion.chunk"`) || !strings.Contains(stream, `"usage":{`) || !strings.HasSuffix(stream, "data: [DONE]\n\n") {

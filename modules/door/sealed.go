@@ -31,7 +31,19 @@ func Unseal(s string, v any) bool {
 
 // Sealed reports whether a request may have something sealed, which its provider would
 // not understand.
-func Sealed(body []byte) bool { return bytes.Contains(body, []byte(sealPrefix)) }
+func Sealed(body []byte) bool {
+	for {
+		before, rest, found := bytes.Cut(body, []byte(sealPrefix))
+		if !found {
+			return false
+		}
+		// a member begins with it, and a quote within a text has a backslash before it
+		if bytes.HasSuffix(before, []byte(sealedSeparator)) || bytes.HasSuffix(before, []byte(`"`)) && !bytes.HasSuffix(before, []byte(`\"`)) {
+			return true
+		}
+		body = rest
+	}
+}
 
 // sealedSeparator stands between an id and what is sealed behind it.
 const sealedSeparator = "__"

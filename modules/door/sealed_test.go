@@ -19,8 +19,15 @@ func TestSeal(t *testing.T) {
 			t.Errorf("%q is no seal", other)
 		}
 	}
-	if Sealed([]byte(`{"x":"c2ln"}`)) {
-		t.Error("nothing is sealed here")
+	for _, body := range []string{`{"x":"c2ln"}`, `{"x":"begins with cch1_"}`, `{"x":"\"cch1_\""}`, `{"cch":"1_"}`} {
+		if Sealed([]byte(body)) {
+			t.Errorf("nothing is sealed in %s", body)
+		}
+	}
+	for _, body := range []string{`{"x":"says cch1_", "y" : "` + s + `"}`, `{"id":"` + SealID("call_1", secret{"x"}) + `"}`} {
+		if !Sealed([]byte(body)) {
+			t.Errorf("something is sealed in %s", body)
+		}
 	}
 }
 

@@ -74,6 +74,10 @@ func withFunctions(body []byte, tools gjson.Result) ([]byte, error) {
 	})
 	list = append(list, tools.Raw[copied:]...)
 	body, err := sjson.SetRawBytes(body, "tools", list)
+	if choice := gjson.GetBytes(body, "tool_choice"); err == nil && isFlat(choice) {
+		nested := map[string]any{"type": "function", "function": map[string]string{"name": choice.Get("name").Str}}
+		body, err = sjson.SetRawBytes(body, "tool_choice", provider.Encode(nested))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("nesting functions: %w", err)
 	}

@@ -183,6 +183,8 @@ func TestOptions(t *testing.T) {
 		{"no effort of a model that thinks unasked", "claude-sonnet-5", `"reasoning_effort":"none"`, `"max_tokens":64000,"thinking":{"type":"disabled"}`, nil},
 		{"no effort of a model that always thinks", "claude-fable-5", `"reasoning_effort":"none"`, `"max_tokens":64000`, []string{"reasoning_effort"}},
 		{"own thinking", haiku, `"thinking":{"type":"enabled","budget_tokens":2048},"reasoning_effort":"high","max_tokens":1000`, `"max_tokens":3048,"thinking":{"type":"enabled","budget_tokens":2048}`, []string{"reasoning_effort"}},
+		{"own thinking with little room", haiku, `"thinking":{"type":"enabled","budget_tokens":1024},"max_tokens":2000`, `"max_tokens":2000,"thinking":{"type":"enabled","budget_tokens":1024}`, nil},
+		{"adaptive thinking with an effort", "claude-opus-5", `"thinking":{"type":"adaptive"},"reasoning_effort":"low"`, `"max_tokens":64000,"thinking":{"type":"adaptive"},"output_config":{"effort":"low"}`, nil},
 		{"own thinking of others", "MiniMax-M2", `"thinking":{"type":"enabled","budget_tokens":9000}`, `"max_tokens":13096,"thinking":{"type":"enabled","budget_tokens":9000}`, nil},
 		{"thinking and a forced call", haiku, oneTool + `,"tool_choice":"required","thinking":{"type":"enabled","budget_tokens":2048}`, `"max_tokens":64000,` + oneToolA + `,"tool_choice":{"type":"any"}`, []string{"thinking"}},
 		{

@@ -40,7 +40,11 @@ func (t *translation) think() error {
 	case native.IsObject():
 		member = "thinking"
 		t.Thinking = json.RawMessage(native.Raw)
-		if effort != "" && !t.req.Translated { // a door says the same twice
+		level, ok := t.level(effort)
+		switch {
+		case ok && t.thinking("adaptive") && t.family.adaptive():
+			t.setEffort(level)
+		case effort != "" && !t.req.Translated: // a door says the same twice
 			t.req.Drop("reasoning_effort")
 		}
 	case native.Exists() && native.Type != gjson.Null:
@@ -60,7 +64,7 @@ func (t *translation) think() error {
 		t.noThinking()
 	}
 	if t.thinking("enabled") {
-		t.makeRoom()
+		t.makeRoom(!native.IsObject())
 	}
 	if t.family.claude && !t.family.eager() && !t.thinks() {
 		// Without thinking, past thoughts are at best ignored.
@@ -88,21 +92,15 @@ func (t *translation) effort(effort string) error {
 		}
 		return nil
 	}
-	level, ok := efforts[effort]
+	level, ok := t.level(effort)
 	if !ok {
 		return provider.Invalid("reasoning_effort", "want none, minimal, low, medium, high or xhigh")
 	}
 	switch {
 	case t.family.adaptive():
-		if level == "xhigh" && t.family.version < 407 {
-			level = "max"
-		}
 		// Without display the newest models do not return their thoughts.
 		t.Thinking = json.RawMessage(`{"type":"adaptive","display":"summarized"}`)
-		if t.OutputConfig == nil {
-			t.OutputConfig = new(outputConfig)
-		}
-		t.OutputConfig.Effort = level
+		t.setEffort(level)
 	case t.family.budgeted():
 		budget := max(min(budgets[effort], t.MaxTokens/2), minBudget)
 		raw, err := json.Marshal(struct {
@@ -117,6 +115,22 @@ func (t *translation) effort(effort string) error {
 		t.req.Drop("reasoning_effort")
 	}
 	return nil
+}
+
+// level returns the model's word for an effort, if it is one.
+func (t *translation) level(effort string) (level string, ok bool) {
+	level, ok = efforts[effort]
+	if level == "xhigh" && t.family.version < 407 {
+		level = "max"
+	}
+	return level, ok
+}
+
+func (t *translation) setEffort(level string) {
+	if t.OutputConfig == nil {
+		t.OutputConfig = new(outputConfig)
+	}
+	t.OutputConfig.Effort = level
 }
 
 // noThinking turns thinking off again.
@@ -159,10 +173,11 @@ func (t *translation) unsigned() bool {
 // large as the limit.
 const leastAnswer = 4096
 
-// makeRoom raises the limit of an answer that leaves no room for its thinking.
-func (t *translation) makeRoom() {
+// makeRoom raises the limit of an answer that leaves no room for its thinking, or little
+// room where the budget was chosen here.
+func (t *translation) makeRoom(chosen bool) {
 	budget := gjson.GetBytes(t.Thinking, "budget_tokens").Int()
-	if budget == minBudget && t.MaxTokens < 2*minBudget || t.MaxTokens <= budget {
+	if chosen && budget == minBudget && t.MaxTokens < 2*minBudget || t.MaxTokens <= budget {
 		t.MaxTokens = budget + min(t.MaxTokens, leastAnswer)
 	}
 }
