@@ -47,8 +47,17 @@ func TestRoundTrips(t *testing.T) {
 		}
 		return c.Start(c.Request(http.MethodPost, "/v1/responses", body, header...))
 	}
-	whole := harness.NewQuestion("fast").Streamed()
-	whole.Messages = []harness.Message{{Role: "user", Content: "hi"}, {Role: "assistant", Content: "hello"}, {Role: "user", Content: "and now?"}}
+	whole := []harness.Message{{Role: "user", Content: "hello"}}
+	w1 := harness.NewSession()
+	conversation := func(c *harness.Client, session string, header ...string) *harness.Pending {
+		whole = append(whole, harness.Message{Role: "assistant", Content: "Hello"}, harness.Message{Role: "user", Content: "and now?"})
+		q := harness.NewQuestion("fast").Streamed()
+		q.Messages = whole
+		if session == l { // its turns so far
+			q.Messages = []harness.Message{{Role: "user", Content: "hello"}, {Role: "assistant", Content: "Hello"}, {Role: "user", Content: "and now?"}}
+		}
+		return c.StartCompletion(q, append(header, "X-Session-Id", session)...)
+	}
 	for _, test := range []struct {
 		name   string
 		ask    func() *harness.Pending
@@ -77,9 +86,9 @@ func TestRoundTrips(t *testing.T) {
 		{"a message between", func() *harness.Pending { return acme.Ask(a, "and now?") }, 2, 1, 2},
 		{"a response that is kept, with all of them and a key", func() *harness.Pending { return response(limited, "Idempotency-Key", "r") }, 3, 3, 8},
 		{"v1 with a session", func() *harness.Pending { return v1(acme, "X-Session-Id", a) }, 2, 1, 2},
-		{"v1 with a session and all of a conversation", func() *harness.Pending {
-			return acme.StartCompletion(whole, "X-Session-Id", harness.NewSession())
-		}, 3, 1, 2},
+		{"v1 with a new session and all of a conversation", func() *harness.Pending { return conversation(acme, w1) }, 3, 1, 2},
+		{"v1 with all of a conversation that goes on", func() *harness.Pending { return conversation(acme, w1) }, 2, 1, 2},
+		{"the same with a budget, a token window, concurrent and a key", func() *harness.Pending { return conversation(limited, l, "Idempotency-Key", "w") }, 3, 3, 6},
 	} {
 		n := server.Calls("evalsha")
 		want := func(when string, more int) {

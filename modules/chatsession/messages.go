@@ -24,17 +24,34 @@ func (t *turn) beginning(sent []*store.Message) (b store.Beginning, known int) {
 	return b, known
 }
 
-// began returns the messages before the one that the turn began with. If the session
-// had it already, it is taken back: it stands there once.
-func (t *turn) began(past []*store.Message, m *store.Message) []*store.Message {
-	t.stored = []*store.Message{m}
-	again := repeated(past, t.stored)
-	if again == 0 {
-		return past
+// newOf returns those of the sent messages that are likely to be new: a single one, or of a
+// conversation that is sent as a whole what comes after its last answer.
+func newOf(sent []*store.Message) []*store.Message {
+	for i, m := range slices.Backward(sent) {
+		if m.Role == roleAssistant {
+			return sent[i+1:]
+		}
+	}
+	if len(sent) == 1 {
+		return sent
+	}
+	return nil
+}
+
+// began returns the messages before those that the turn began with, some of which are
+// stored. If others are new, these are taken back: each stands there once.
+func (t *turn) began(past, sent, stored []*store.Message) ([]*store.Message, error) {
+	if len(stored) == 0 || stored[0].Seq == 0 {
+		return t.keep(past, sent)
+	}
+	t.stored = stored
+	again := repeated(past, sent)
+	if again == len(sent)-len(stored) {
+		return past[:max(0, len(past)-again)], nil
 	}
 	t.retract()
 	t.stored = nil
-	return past[:max(0, len(past)-again)]
+	return t.keep(past, sent)
 }
 
 // keep stores the sent messages, except those that the session already has, and

@@ -56,6 +56,7 @@ type turn struct {
 	answersTools bool                // the sent messages end with the result of a tool
 	tokensIn     int64
 	sent         int    // bytes of the request to the next handler
+	fresh        bool   // the session is new
 	after        uint64 // the message that it is to go on from; 0 for any
 	choices      int    // that the client asked for; 0 for the default
 	asked        string // the model that the client asked for
@@ -80,9 +81,15 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 	var first store.Begun
 	b, known := t.beginning(sent)
 	var stored []*store.Message
-	single := len(sent) == 1 && !t.retry
-	if single { // seldom one that the session has
-		stored, b.Title = sent, title(sent)
+	switch {
+	case t.fresh:
+		stored = sent
+	case !t.retry:
+		stored = newOf(sent)
+		b.Further = len(stored) < len(sent)
+	}
+	if len(stored) > 0 {
+		b.Title = title(stored)
 	}
 	begin := func() error {
 		return t.gates.EnterWith(func(takes []store.Take) (err error) {
@@ -116,12 +123,8 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 	t.claim.Made(first)
 	end = t.running(first.Cancelled, streamed)
 	past, err = t.past(known, &first)
-	switch {
-	case err != nil:
-	case single:
-		past = t.began(past, sent[0])
-	default:
-		past, err = t.keep(past, sent)
+	if err == nil {
+		past, err = t.began(past, sent, stored)
 	}
 	if err != nil {
 		end()

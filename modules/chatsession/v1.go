@@ -94,7 +94,7 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 		t.id = c.turnID
 	}
 	t.gates, t.claim = c.gates, cmp.Or(t.claim, c.claim)
-	t.after = c.after
+	t.after, t.fresh = c.after, c.kept != nil && c.kept.Alone
 	t.asked, t.choices, t.answersTools = req.model, req.n, req.answersTools()
 	past, end, err := t.begin(req.stream, req.messages...)
 	if err != nil {

@@ -208,6 +208,9 @@ type Beginning struct {
 	// is the answer, or ErrNotFound if the session has no message; 0 for any.
 	After uint64
 
+	// Further appends messages only to a session that has some. Otherwise they get no Seq.
+	Further bool
+
 	// Past says how many of the newest messages are read, and how large these are.
 	Past Range
 

@@ -107,7 +107,7 @@ func (d *db) goOn(ctx context.Context, tenant string, s store.SessionKey, b stor
 	if errors.Is(err, store.ErrNotFound) {
 		err = nil
 	}
-	if err == nil && len(msgs) > 0 {
+	if err == nil && len(msgs) > 0 && (len(begun.Past) > 0 || !b.Further) {
 		b.Create = true
 		err = d.Append(ctx, tenant, s, b.AppendOptions, msgs...)
 	}

@@ -95,8 +95,10 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 	if err != nil {
 		return store.Begun{}, fmt.Errorf("beginning a turn: %w", err)
 	}
-	for i, m := range msgs {
-		m.Seq = uint64(first) + uint64(i)
+	if first > 0 {
+		for i, m := range msgs {
+			m.Seq = uint64(first) + uint64(i)
+		}
 	}
 	slices.Reverse(begun.Past)
 	d.slots.add(tenant, b.Takes, slot)
@@ -106,13 +108,16 @@ func (d *db) Begin(ctx context.Context, tenant string, s store.SessionKey, b sto
 
 // beginArgs are the arguments of the script that begins a turn.
 func (d *db) beginArgs(s store.SessionKey, b store.Beginning, slot string, msgs []*store.Message) ([]string, error) {
-	last := ""
+	last, further := "", "0"
 	if len(msgs) > 0 {
 		last = msgs[len(msgs)-1].ID
 	}
+	if b.Further {
+		further = "1"
+	}
 	args := []string{
 		session(s), s.User, s.ID, b.Turn, d.node, micros(b.Lease), number(b.Past.Limit), number(b.Past.Bytes),
-		b.Title, number(b.MaxMessages), last, seqNumber(b.After),
+		b.Title, number(b.MaxMessages), last, seqNumber(b.After), further,
 	}
 	if c := b.Key; c != nil {
 		args = append(args, session(c.Session), c.Turn, micros(c.Lease), cached(c.Key))

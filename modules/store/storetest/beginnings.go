@@ -128,6 +128,29 @@ func turnBeginsAfter(x *subject) {
 	x.ok(err)
 }
 
+func turnBeginsFurther(x *subject) {
+	b := beginning("t1")
+	b.Further = true
+	m := x.message("1")
+	_, err := x.Begin(x.ctx, tenantA, key(1), b, m)
+	x.ok(err)
+	x.wantNoSession(tenantA, key(1))
+	if m.Seq != 0 {
+		x.Errorf("what was not appended has the number %d", m.Seq)
+	}
+	x.ok(x.FinishTurn(x.ctx, tenantA, key(1), "t1", 0))
+	x.append(tenantA, key(1), create, "1")
+	b.Turn = "t2"
+	more := []*store.Message{x.message("2"), x.message("3")}
+	begun, err := x.Begin(x.ctx, tenantA, key(1), b, more...)
+	x.ok(err)
+	x.equal("past", contents(begun.Past), []string{"1"})
+	x.wantContents(tenantA, key(1), "1", "2", "3")
+	if more[0].Seq != 2 || more[1].Seq != 3 {
+		x.Errorf("they have the numbers %d and %d", more[0].Seq, more[1].Seq)
+	}
+}
+
 // withKey claims a key, too.
 func withKey(turn string) store.Beginning {
 	b := beginning(turn)

@@ -33,6 +33,7 @@ var turnTests = []test{
 	{"a_turn_begins_with_slots", turnBeginsWithSlots},
 	{"a_turn_begins_without_messages", turnBeginsWithoutMessages},
 	{"a_turn_begins_after_a_message", turnBeginsAfter},
+	{"a_turn_begins_in_a_session_that_goes_on", turnBeginsFurther},
 	{"a_key_is_claimed_with_its_first_event", turnClaimKey},
 	{"a_key_with_a_value_is_not_claimed", turnClaimKeyKept},
 	{"one_of_many_claims_of_a_key_makes_its_value", turnClaimKeyOnce},
