@@ -38,8 +38,8 @@ func newOf(sent []*store.Message) []*store.Message {
 	return nil
 }
 
-// began returns the messages before those that the turn began with, some of which are
-// stored. If others are new, these are taken back: each stands there once.
+// began returns the messages before the sent ones, of which the turn has stored some as it
+// began. If others turn out to be new, those are taken back, and the new ones are stored.
 func (t *turn) began(past, sent, stored []*store.Message) ([]*store.Message, error) {
 	if len(stored) == 0 || stored[0].Seq == 0 {
 		return t.keep(past, sent)

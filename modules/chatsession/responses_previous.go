@@ -50,8 +50,8 @@ func (h *Handler) goOnFrom(x *chat.Exchange, c *talk) error {
 	return nil
 }
 
-// elsewhere has a turn begin that could not go on from the previous response: once that is
-// over, if it waits for it, or in a session of its own.
+// elsewhere prepares another try of a turn that could not go on from the previous response:
+// once that one's turn is over, or in a session of its own. It waits only if waits is true.
 func (h *Handler) elsewhere(x *chat.Exchange, c *talk, why error, waits bool) error {
 	if errors.Is(why, store.ErrNotFound) {
 		return errNoPrevious()

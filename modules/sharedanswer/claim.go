@@ -18,7 +18,7 @@ type Claim struct {
 	k        *keyed
 	f        *feed
 	presence []store.Take           // how the request counts as waiting for the answer
-	begun    chan (<-chan struct{}) // takes what closes when the claim is made and cancelled
+	begun    chan (<-chan struct{}) // gets the channel of the claim's cancellation once it is made
 	is       atomic.Bool            // made
 	left     atomic.Bool            // the request has left
 }
@@ -39,9 +39,9 @@ func ClaimOf(w http.ResponseWriter) *Claim {
 	return nil
 }
 
-// With adds the claim to how a turn begins, which has more to do if it is nil. Made is to
-// be called when that has begun. If the key is taken, the Answer returns ErrKeyTaken, and
-// leaves nothing behind: it may be called once more.
+// With adds the claim to how a turn begins; nil adds nothing. Call Made once the turn has
+// begun. If the key is taken, the Answer returns store.ErrKeyTaken and must leave nothing
+// behind, since it may be called once more.
 func (c *Claim) With(b store.Beginning) store.Beginning {
 	if c != nil {
 		b.Key, b.Takes = &c.KeyClaim, append(slices.Clip(b.Takes), c.presence...)

@@ -176,8 +176,8 @@ func (d *Idempotency) Serve(x *KeyedRequest, answer Answer) error {
 	}
 }
 
-// claimNow claims the key, and lets the request in then. The claim is not made if there is
-// a value, unless it is made over it. Errors are ErrLost, ErrBusy or *apierror.Error.
+// claimNow claims the key and passes the gates with it. If there is a value it does neither,
+// unless it claims over that. Errors are store.ErrLost, store.ErrBusy or *apierror.Error.
 func (k *keyed) claimNow(c *Claim, over bool) (value []byte, err error) {
 	err = k.x.Gates.EnterWith(func(takes []store.Take) error {
 		var left <-chan struct{}
