@@ -36,7 +36,7 @@ var followerFigures = []report.Figure{
 	{Key: "cpu", Name: "CPU an event of a follower", Unit: "µs"},
 }
 
-// byFollowers measures one turn that nobody else follows, and one that many follow, over
+// byFollowers measures one turn without followers, and one with many, over
 // two nodes that share a Redis.
 func (b *bench) byFollowers(ctx context.Context) error {
 	i := slices.IndexFunc(contenders(b.caddy), func(c contender) bool { return c.name == "chat_redis" })

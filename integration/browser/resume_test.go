@@ -202,7 +202,7 @@ func TestResume(t *testing.T) {
 		want := "begun "
 		call.Say(want)
 		p.waitForMessages("streaming", "user: question", "assistant: "+want)
-		r.lose(everything) // no browser is told of it
+		r.lose(everything) // the browser gets no notice
 		for second := range 10 {
 			word := fmt.Sprint(second, " ")
 			call.Say(word)

@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"bufio"
 	"fmt"
 	"net/http"
 	"strings"
@@ -141,19 +140,7 @@ func TestKeptWithoutClient(t *testing.T) {
 	pending := a.cl.Start(a.cl.Request(http.MethodPost, "/v1/responses", map[string]any{"model": "fast", "input": "one", "stream": true}))
 	call := up.Call()
 	call.Say("part one ")
-	resp := pending.Answer()
-	id := ""
-	for lines := bufio.NewScanner(resp.Body); id == "" && lines.Scan(); {
-		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-			id = gjson.Get(data, "response.id").Str
-		}
-	}
-	resp.Body.Close()
-	for range 50 { // by then the server knows
-		call.Say("and ")
-	}
-	call.Finish("stop")
-	a.wantStatus("/v1/responses/"+id, "completed")
+	id := a.leave(pending, call)
 	if got := text(a.call(http.MethodGet, "/v1/responses/"+id, nil)); !strings.HasPrefix(got, "part one and ") {
 		t.Errorf("its text is %q", got)
 	}

@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"bufio"
 	"net/http"
 	"strings"
 	"testing"
@@ -82,19 +81,7 @@ func TestBackgroundLeft(t *testing.T) {
 			pending := ask()
 			call := up.Call()
 			call.Say("part one ")
-			resp := pending.Answer()
-			id := ""
-			for lines := bufio.NewScanner(resp.Body); id == "" && lines.Scan(); {
-				if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-					id = gjson.Get(data, "response.id").Str
-				}
-			}
-			resp.Body.Close()
-			for range 50 { // by then the server knows
-				call.Say("and ")
-			}
-			call.Finish("stop")
-			a.wantStatus("/v1/responses/"+id, "completed")
+			id := a.leave(pending, call)
 			if again := harness.ReadAll(t, ask().Answer()); !strings.Contains(again, "response.completed") || !strings.Contains(again, id) {
 				t.Errorf("again, it is\n%s", again)
 			}

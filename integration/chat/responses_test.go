@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bufio"
 	"net/http"
 	"strings"
 	"testing"
@@ -34,6 +35,25 @@ func (a asks) status(method, path string, body any) int {
 	resp := a.cl.Do(method, path, body)
 	defer resp.Body.Close()
 	return resp.StatusCode
+}
+
+// leave has the client of a stream leave once it has begun, and waits for the response to
+// complete without it.
+func (a asks) leave(pending *harness.Pending, call *harness.HeldCall) (id string) {
+	a.t.Helper()
+	resp := pending.Answer()
+	for lines := bufio.NewScanner(resp.Body); id == "" && lines.Scan(); {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			id = gjson.Get(data, "response.id").Str
+		}
+	}
+	resp.Body.Close()
+	for range 50 { // by then the server knows
+		call.Say("and ")
+	}
+	call.Finish("stop")
+	a.wantStatus("/v1/responses/"+id, "completed")
+	return id
 }
 
 // text returns the visible text of a response.

@@ -198,7 +198,7 @@ func (f *keptFollower) ending(response gjson.Result) []byte {
 	return f.out.Fail(nil, f.failure(e.Get("code").Str, e.Get("message").Str))
 }
 
-// failure returns what is told of an answer that failed once it had begun.
+// failure returns how a stream reports that its answer failed after it had begun.
 func (f *keptFollower) failure(code, message string) door.Failure {
 	return door.Failure{Type: "server_error", Code: code, Message: message, TraceID: f.x.Rec.TraceID}
 }

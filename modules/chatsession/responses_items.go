@@ -16,8 +16,7 @@ import (
 )
 
 // withItems replaces references to the items of kept responses by the items. The AI SDK
-// sends what the model said before in no other way, unless it is told that nothing is
-// kept.
+// sends earlier answers only by reference, unless its store option is false.
 func (h *Handler) withItems(x *chat.Exchange, body []byte) ([]byte, error) {
 	input := gjson.GetBytes(body, "input")
 	if !input.IsArray() {

@@ -106,7 +106,7 @@ func (h *Handler) endFollow(x *chat.Exchange, s *eventStream, n int, err error) 
 	case gone != nil && started && s.v1:
 		x.Rec.ErrorCode = gone.Code
 		apierror.Log(h.log, x.Rec, gone)
-		_ = s.Send(apierror.OpenAIFrame(gone, x.Rec.TraceID)) // without an id: it is none of the turn's
+		_ = s.Send(apierror.OpenAIFrame(gone, x.Rec.TraceID)) // without an id: the event is not part of the turn
 		return nil
 	case gone != nil && started:
 		x.Rec.ErrorCode = gone.Code

@@ -19,8 +19,8 @@ type Price struct {
 	Cached float64
 
 	// Written and ForAnHour are the prices of input that the provider writes to its
-	// cache, and of input that it keeps there for an hour; 0 where there is none, and
-	// Input or Written counts.
+	// cache, and of input that it keeps there for an hour; 0 if there is no such
+	// price, and Input or Written counts.
 	Written   float64
 	ForAnHour float64
 

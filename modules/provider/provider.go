@@ -373,7 +373,7 @@ func Invalid(param, want string) *Error {
 }
 
 // Encode returns the JSON of v, a type of ours that cannot fail to encode.
-// What it holds of somebody else's JSON keeps its spelling.
+// JSON that came from elsewhere keeps its spelling.
 func Encode(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -34,7 +34,7 @@ func (s *heldBegin) Begin(ctx context.Context, tenant string, k store.SessionKey
 }
 
 // TestLeavesWhileBegins has the leader's client leave while its turn begins: the key is
-// claimed once, and nobody is counted as waiting in the end.
+// claimed once, and no request is still counted as waiting in the end.
 func TestLeavesWhileBegins(t *testing.T) {
 	app, s := newStore(t)
 	for _, cont := range []bool{false, true} {

@@ -154,8 +154,8 @@ func customDescription(v gjson.Result) string {
 	return text
 }
 
-// add returns the model's name of a new tool; empty if it is known already. A name
-// that two namespaces have is told apart by the namespace.
+// add returns the model's name of a new tool; empty if it is known already. The
+// namespace distinguishes names that two namespaces share.
 func (t *tools) add(o origin) string {
 	if t.known == nil {
 		t.known, t.names = make(map[string]origin), make(map[place]string)
