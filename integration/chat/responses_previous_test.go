@@ -1,6 +1,8 @@
 package chat
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -119,5 +121,59 @@ func TestDeletedAfterFailed(t *testing.T) {
 	a.status(http.MethodDelete, "/v1/responses/"+first, nil)
 	if list := a.cl.List("").Data.Sessions; len(list) != 0 {
 		t.Errorf("there are still %v", list)
+	}
+}
+
+// TestWholeConversation goes on from response to response far beyond context_messages and
+// context_tokens: the model gets all of the conversation each time, and it begins as it
+// did before. Only with truncation "auto" is the beginning left out.
+func TestWholeConversation(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, harness.PlainTenants, up.Sessions("context_messages 4\n\t\tcontext_tokens 100"))
+	a := asks{t, harness.NewClient(c, "acme", "ann")}
+	ask := func(input, previous string, more map[string]any) (response gjson.Result, asked *harness.HeldCall) {
+		t.Helper()
+		body := map[string]any{"model": "fast", "input": input}
+		if previous != "" {
+			body["previous_response_id"] = previous
+		}
+		maps.Copy(body, more)
+		pending := a.cl.Start(a.cl.Request(http.MethodPost, "/v1/responses", body))
+		asked = up.Call()
+		asked.Answer("ok")
+		return gjson.Parse(harness.ReadAll(t, pending.Answer())), asked
+	}
+	id, before := "", ""
+	for i := range 12 {
+		response, asked := ask(fmt.Sprint(i, strings.Repeat("x", 400)), id, map[string]any{"instructions": "be brief"})
+		id = response.Get("id").Str
+		messages := strings.TrimSuffix(gjson.Get(asked.Body, "messages").Raw, "]")
+		if n := len(asked.Messages()); !strings.HasPrefix(messages, before) || n != 2+2*i {
+			t.Fatalf("turn %d: the model gets %d messages\n%s\nwant %d that begin with\n%s", i, n, messages, 2+2*i, before)
+		}
+		before = messages
+	}
+	last, _ := ask("left behind", id, nil)
+	if _, asked := ask("again", id, nil); len(asked.Messages()) != 25 {
+		t.Errorf("beside another one, the model gets %d messages, want 25", len(asked.Messages()))
+	}
+	auto := map[string]any{"truncation": "auto"}
+	last, asked := ask("short", last.Get("id").Str, auto)
+	if n := len(asked.Messages()); n > 5 || last.Get("truncation").Str != "auto" {
+		t.Errorf("truncated, the model gets %d messages, and the response is %s", n, last.Raw)
+	}
+
+	large := strings.Repeat("y", 9<<20)
+	last, _ = ask(large, last.Get("id").Str, nil)
+	id = last.Get("id").Str
+	for range 2 {
+		resp := a.cl.Do(http.MethodPost, "/v1/responses", map[string]any{"model": "fast", "input": large, "previous_response_id": id})
+		if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusBadRequest || gjson.Get(got, "error.param").Str != "truncation" {
+			t.Errorf("a conversation that is too large: %d %s", resp.StatusCode, got)
+		}
+	}
+	up.WantNoCall(t)
+	if last, asked = ask(large, id, auto); last.Get("status").Str != "completed" || len(asked.Messages()) != 2 {
+		t.Errorf("truncated, the model gets %d messages, and the response is %.300s", len(asked.Messages()), last.Raw)
 	}
 }

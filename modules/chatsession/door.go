@@ -101,6 +101,15 @@ func (c *talk) turn(x *chat.Exchange) error {
 	return w.end(w.serve(func() error { return c.h.converse(x.Recorded(w, x.R), c, c.next) }))
 }
 
+// limits returns how much of the past goes to the model: by default all of it in front of a
+// response that is kept, as in OpenAI's API.
+func (c *talk) limits() contextLimits {
+	if c.kept != nil && !c.keeping.Truncate {
+		return wholeContext
+	}
+	return c.h.limits()
+}
+
 // keyed returns the request as the one of an Idempotency-Key.
 func (c *talk) keyed(x *chat.Exchange, key string) *sharedanswer.KeyedRequest {
 	session := x.Rec.Session

@@ -20,7 +20,7 @@ func (t *turn) beginning(sent []*store.Message) (b store.Beginning, known int) {
 		m.Time = t.begun
 	}
 	b = store.Beginning{Turn: t.id, Lease: turnLease, After: t.after, AppendOptions: t.options(true)}
-	b.Past = store.Range{Limit: max(1, *t.h.ContextMessages+known), Bytes: t.h.maxCompletion()}
+	b.Past = store.Range{Limit: max(1, t.limits.messages+known), Bytes: t.h.maxCompletion()}
 	return b, known
 }
 

@@ -27,8 +27,8 @@ func (h *Handler) maxCompletion() int64 { return max(h.MaxBody, 10<<20) }
 func (h *Handler) prompt(x *chat.Exchange, past []*store.Message, question *store.Message) []*store.Message {
 	msgs := h.system(x)
 	room := h.maxCompletion() - int64(2*len(question.Content)) // it may be escaped
-	msgs = append(msgs, h.remembered(past, nil, room)...)
-	return append(msgs, question)
+	before, _ := h.limits().remembered(past, nil, room)
+	return append(append(msgs, before...), question)
 }
 
 // system returns the system prompt, if there is one.

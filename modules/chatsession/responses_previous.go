@@ -118,7 +118,7 @@ func (h *Handler) fork(x *chat.Exchange, c *talk) error {
 
 // before returns what was said up to the previous response.
 func (h *Handler) before(x *chat.Exchange, c *talk) ([]*store.Message, error) {
-	r := store.Range{Limit: max(1, *h.ContextMessages)}
+	r := store.Range{Limit: max(1, c.limits().messages), Bytes: h.maxCompletion()}
 	if c.after > 0 {
 		r.Before = c.after + 1
 	}
@@ -151,7 +151,10 @@ func (h *Handler) answerUnkept(x *chat.Exchange, c *talk) error {
 	}
 	key := x.R.Header.Get(sharedanswer.HeaderKey) // for the next handler
 	x.Rec.Session, x.Rec.Translated = "", true
-	before := h.context(x, c.req, past)
+	before, err := h.context(x, c, past)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := chat.CallContext(x.R.Context(), c.req.stream)
 	defer cancel(nil)
 	w := newDoorWriter(h, x, c.call)

@@ -58,6 +58,7 @@ type turn struct {
 	sent         int    // bytes of the request to the next handler
 	fresh        bool   // the session is new
 	after        uint64 // the message that it is to go on from; 0 for any
+	limits       contextLimits
 	choices      int    // that the client asked for; 0 for the default
 	asked        string // the model that the client asked for
 	model        string // the requested or the tenant's model; may be empty
@@ -67,6 +68,7 @@ func (h *Handler) newTurn(x *chat.Exchange) *turn {
 	t := &turn{
 		h: h, x: x, id: record.NewID(), begun: time.Now(),
 		tenant: x.Rec.Tenant.ID, session: sessionKey(x), claim: sharedanswer.ClaimOf(x.W),
+		limits: h.limits(),
 	}
 	if recorder := sharedanswer.RecorderOf(x.W); recorder != nil {
 		t.retry = recorder.Retries()
@@ -122,7 +124,7 @@ func (t *turn) begin(streamed bool, sent ...*store.Message) (past []*store.Messa
 	}
 	t.claim.Made(first)
 	end = t.running(first.Cancelled, streamed)
-	past, err = t.past(known, &first)
+	past, err = t.past(known, goesOn(sent), &first)
 	if err == nil {
 		past, err = t.began(past, sent, stored)
 	}

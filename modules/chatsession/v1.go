@@ -94,7 +94,7 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 		t.id = c.turnID
 	}
 	t.gates, t.claim = c.gates, cmp.Or(t.claim, c.claim)
-	t.after, t.fresh = c.after, c.kept != nil && c.kept.Alone
+	t.after, t.fresh, t.limits = c.after, c.kept != nil && c.kept.Alone, c.limits()
 	t.asked, t.choices, t.answersTools = req.model, req.n, req.answersTools()
 	past, end, err := t.begin(req.stream, req.messages...)
 	if err != nil {
@@ -105,7 +105,11 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 		c.begun()
 	}
 
-	before := h.context(x, req, past)
+	before, err := h.context(x, c, past)
+	if err != nil {
+		t.retract()
+		return err
+	}
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
 	w := newV1Writer(t, t.newOutput(false))
@@ -114,13 +118,16 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 }
 
 // context returns the messages that go before the sent ones.
-func (h *Handler) context(x *chat.Exchange, req *sentCompletion, past []*store.Message) []*store.Message {
-	var before []*store.Message
-	if !req.system {
-		before = h.system(x)
+func (h *Handler) context(x *chat.Exchange, c *talk, past []*store.Message) ([]*store.Message, error) {
+	req, limits := c.req, c.limits()
+	before, all := limits.remembered(past, req.messages, h.maxCompletion()-int64(len(req.body)))
+	if !all && limits == wholeContext {
+		return nil, errContextTooLarge()
 	}
-	room := h.maxCompletion() - int64(len(req.body))
-	return append(before, h.remembered(past, req.messages, room)...)
+	if req.system {
+		return before, nil
+	}
+	return append(h.system(x), before...), nil
 }
 
 // parseCompletion parses a body, one JSON object. It checks only what is stored;

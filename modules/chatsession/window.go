@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"math"
 	"slices"
 
 	"github.com/tidwall/sjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
@@ -92,12 +94,30 @@ func newestOf(ctx context.Context, x *chat.Exchange, id string) (*store.Message,
 	return nil, nil
 }
 
+// contextLimits is how much of the past goes to the model, but for its size in bytes.
+type contextLimits struct {
+	messages, tokens int
+}
+
+// wholeContext is for a conversation that goes to the model whole or not at all.
+var wholeContext = contextLimits{math.MaxInt32, math.MaxInt32}
+
+// limits returns the limits of the operator.
+func (h *Handler) limits() contextLimits {
+	return contextLimits{*h.ContextMessages, *h.ContextTokens}
+}
+
+// none reports whether nothing of the past goes to the model.
+func (l contextLimits) none() bool { return l.messages == 0 || l.tokens == 0 }
+
 // past returns the stored messages that may go to the model, oldest first. It
 // reads as many as the context has room for plus the number known, because the
 // newest ones may be the sent ones. It does not separate tool results from
-// their calls. first are those that were read already.
-func (t *turn) past(known int, first *store.Begun) ([]*store.Message, error) {
-	most, room := *t.h.ContextMessages+known, t.h.maxCompletion()
+// their calls, nor, if goesOn is true, what the model does about a question from the
+// question. first are those that were read already.
+func (t *turn) past(known int, goesOn bool, first *store.Begun) ([]*store.Message, error) {
+	most, room := t.limits.messages+known, t.h.maxCompletion()
+	asked := t.limits.none() || !goesOn
 	var msgs []*store.Message
 	for m, err := range newestAfter(t.ctx, t.x, first) {
 		if errors.Is(err, store.ErrNotFound) {
@@ -107,10 +127,11 @@ func (t *turn) past(known int, first *store.Begun) ([]*store.Message, error) {
 			return nil, t.h.storeError("history", err)
 		}
 		inCalls := len(msgs) > 0 && msgs[len(msgs)-1].Role == roleTool
-		if room < 0 || (len(msgs) >= most && !inCalls) {
+		if room < 0 || (len(msgs) >= most && !inCalls && asked) {
 			break
 		}
 		msgs = append(msgs, m)
+		asked = asked || m.Role == roleUser
 		room -= int64(wireSize(m))
 	}
 	slices.Reverse(msgs)
@@ -223,6 +244,10 @@ func leadingResults(msgs []*store.Message) []string {
 	return ids
 }
 
+// goesOn reports whether messages go on with what the model does about an earlier
+// question: they begin with results of its tools.
+func goesOn(msgs []*store.Message) bool { return len(msgs) > 0 && msgs[0].Role == roleTool }
+
 // pair returns the group of a message with tool calls and their results. sent
 // holds the ids of calls whose results are in the sent messages.
 func pair(call *store.Message, results []*store.Message, sent []string) group {
@@ -274,28 +299,39 @@ func withCalls(m *store.Message, answered map[string]bool) *store.Message {
 	}
 }
 
-// fitting returns the newest groups that fit all limits. tokens are estimated.
-func fitting(list []group, messages, tokens int, bytes int64) []group {
-	left := int64(tokens)
+// fitting returns the newest groups that fit all limits. tokens are estimated. What
+// the model has done since the last question is not cut off from the question, if the
+// sent messages go on with it.
+func (l contextLimits) fitting(list []group, sent []*store.Message, bytes int64) []group {
+	left, asked := int64(l.tokens), l.none() || !goesOn(sent)
 	for i, g := range slices.Backward(list) {
-		messages -= len(g.msgs)
+		l.messages -= len(g.msgs)
 		for _, m := range g.msgs {
 			left -= provider.EstimateTokens(weight(m))
 			bytes -= int64(wireSize(m))
 		}
-		if (messages < 0 || left < 0 || bytes < 0) && !g.needed {
+		fits := bytes >= 0 && (!asked || l.messages >= 0 && left >= 0)
+		if !fits && !g.needed {
 			return list[i+1:]
 		}
+		asked = asked || g.msgs[0].Role == roleUser
 	}
 	return list
 }
 
 // remembered returns the past messages that go to the model before the sent ones,
-// at most room bytes of them.
-func (h *Handler) remembered(past, sent []*store.Message, room int64) []*store.Message {
-	var msgs []*store.Message
-	for _, g := range fitting(groups(past, sent), *h.ContextMessages, *h.ContextTokens, room) {
+// at most room bytes of them. all says that no older ones were left out.
+func (l contextLimits) remembered(past, sent []*store.Message, room int64) (msgs []*store.Message, all bool) {
+	list := groups(past, sent)
+	fitting := l.fitting(list, sent, room)
+	for _, g := range fitting {
 		msgs = append(msgs, g.msgs...)
 	}
-	return msgs
+	return msgs, len(fitting) == len(list)
+}
+
+// errContextTooLarge is the error of a conversation that has to go to the model whole, and
+// is larger than a request may be.
+func errContextTooLarge() error {
+	return apierror.InvalidRequest("truncation", `the conversation is too large: want "auto", which leaves out its beginning`)
 }

@@ -92,14 +92,17 @@ func TestRemembered(t *testing.T) {
 		{"one_result_a_call", "u:1 a:+c1 t:r1-c1 t:again-c1", "u:5", 50, 8000, 1e6, "u:1 a:+c1 t:r1-c1"},
 		{"calls_whose_results_are_sent", "u:1 a:+c1,c2", "t:r1-c1 t:r2-c2", 50, 8000, 1e6, "u:1 a:+c1,c2"},
 		{"beyond_every_limit", "u:1 a:+c1", "t:r1-c1", 0, 0, 0, "a:+c1"},
-		{"with_stored_ones", "u:1 a:+c1,c2 t:r1-c1", "t:r2-c2", 1, 8000, 1e6, "a:+c1,c2 t:r1-c1"},
+		{"with_stored_ones", "u:1 a:+c1,c2 t:r1-c1", "t:r2-c2", 1, 8000, 1e6, "u:1 a:+c1,c2 t:r1-c1"},
 		{"a_sent_result_wins_over_a_stored_one", "u:1 a:+c1 t:old-c1", "t:new-c1", 50, 8000, 1e6, "u:1 a:+c1"},
 		{"only_the_last_calls_can_be_answered", "u:1 a:+c1 u:2", "t:r1-c1", 50, 8000, 1e6, "u:1 u:2"},
+		{"tools_are_not_cut_from_their_question", "u:0 a:1 u:1 a:+c1 t:r1-c1 a:+c2", "t:r2-c2", 2, 2, 1e6, "u:1 a:+c1 t:r1-c1 a:+c2"},
+		{"unless_it_is_too_large", "u:1 a:+c1 t:r1-c1 a:+c2", "t:r2-c2", 2, 2, 10, "a:+c2"},
+		{"or_answered", "u:1 a:+c1 t:r1-c1 a:2", "u:5", 1, 8000, 1e6, "a:2"},
 		{"a_result_of_nothing_changes_nothing", "u:1 a:2", "t:r1-c1", 50, 8000, 1e6, "u:1 a:2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := &Handler{ContextMessages: &tc.messages, ContextTokens: &tc.tokens}
-			if got := inShort(h.remembered(conversation(t, tc.past), conversation(t, tc.sent), tc.bytes)); got != tc.want {
+			msgs, _ := contextLimits{tc.messages, tc.tokens}.remembered(conversation(t, tc.past), conversation(t, tc.sent), tc.bytes)
+			if got := inShort(msgs); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

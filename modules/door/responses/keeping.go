@@ -12,6 +12,7 @@ type Keeping struct {
 	Background   bool   // answer before it is made
 	Previous     string // the response that it goes on from, or nothing
 	Conversation string // the conversation that it belongs to, or nothing
+	Truncate     bool   // the beginning of a long conversation may be left out
 }
 
 // ReadKeeping reads it from the body of a request. Errors are *provider.Error and name
@@ -26,6 +27,7 @@ func keepingOf(root gjson.Result) (k Keeping, err error) {
 	if err := readBool(root, "background", &k.Background); err != nil {
 		return k, err
 	}
+	k.Truncate = root.Get("truncation").Str == truncationAuto
 	const previous, conversation, metadata = "previous_response_id", "conversation", "metadata"
 	if v := root.Get(previous); given(v) != nil {
 		if k.Previous = v.Str; v.Str == "" {
@@ -46,6 +48,12 @@ func keepingOf(root gjson.Result) (k Keeping, err error) {
 	}
 	return k, checkMetadata(metadata, root.Get(metadata))
 }
+
+// The values of truncation: what becomes of a conversation that is too long.
+const (
+	truncationAuto     = "auto" // its beginning is left out
+	truncationDisabled = "disabled"
+)
 
 func readBool(root gjson.Result, name string, to *bool) error {
 	v := root.Get(name)

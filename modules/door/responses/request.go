@@ -42,6 +42,7 @@ const errNoStore = "not available here: nothing is stored without chat_session. 
 // open reads a request.
 func open(body []byte, stored bool) (*call, error) {
 	c, root := newCall(), gjson.ParseBytes(body)
+	c.Stored = stored
 	keeping, err := keepingOf(root)
 	if err != nil {
 		return nil, err
@@ -66,6 +67,9 @@ func open(body []byte, stored bool) (*call, error) {
 	c.completion = provider.Encode(made)
 	c.echo = echoOf(root)
 	c.background = stored && keeping.Background
+	if stored && keeping.Truncate {
+		c.echo.Truncation = truncationAuto
+	}
 	if keeping.Conversation != "" {
 		c.echo.Conversation = &named{keeping.Conversation}
 	}
@@ -137,7 +141,7 @@ func (c *call) readMember(made *completion, name string, v gjson.Result) error {
 	case "include":
 		return c.readInclude(made, v)
 	case "truncation":
-		if v.Str != "disabled" {
+		if v.Str != truncationDisabled && !(c.Stored && v.Str == truncationAuto) {
 			c.dropped.Add(name)
 		}
 	case "prompt":

@@ -117,7 +117,7 @@ func echoOf(root gjson.Result) echo {
 		Tools:              or("tools", "[]"),
 		TopLogprobs:        or("top_logprobs", "0"),
 		TopP:               or("top_p", "1"),
-		Truncation:         "disabled",
+		Truncation:         truncationDisabled,
 		User:               or("user", "null"),
 		Metadata:           or("metadata", "{}"),
 	}
