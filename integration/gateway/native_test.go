@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -171,3 +172,72 @@ func TestOnlyNative(t *testing.T) {
 		t.Errorf("another provider was asked %d times", n)
 	}
 }
+
+// TestNativeWithinBudget has a budget that may have to end a document: it is streamed, and
+// still has what only its provider knows.
+func TestNativeWithinBudget(t *testing.T) {
+	up := harness.NewUpstream(t)
+	var tenants strings.Builder
+	for _, id := range []string{"one", "two", "three", "four"} {
+		tenants.WriteString("\ttenant " + id + " {\n\t\tbudget 1000 tokens/day\n\t}\n")
+	}
+	c := harness.Start(t, "\nchat {\n"+tenants.String()+"}\n", strings.ReplaceAll(budgetedSite, "%s", up.Origin()))
+	for _, api := range []struct {
+		tenants                   [2]string
+		path, body, upstreamModel string
+		events                    []string
+		text                      int // the number of the event with the first text
+		own, stop, limit          string
+	}{
+		{
+			[2]string{"one", "two"}, "/v1/messages", `{"model":"claude","max_tokens":5000,"messages":[{"role":"user","content":"hi"}],"tools":[{"type":"web_search_20250305","name":"web_search"}],"tool_choice":{"type":"tool","name":"web_search"}}`,
+			"claude-haiku-4-5", nativeEvents, 7, `content.0.signature`, "stop_reason", "max_tokens",
+		},
+		{
+			[2]string{"three", "four"}, "/v1/responses", `{"model":"gpt","store":false,"input":"hi","tools":[{"type":"web_search"}],"tool_choice":{"type":"web_search"}}`,
+			"gpt-5", responseEvents, 10, `output.#(type=="web_search_call").id`, "incomplete_details.reason", "max_output_tokens",
+		},
+	} {
+		t.Run(api.path, func(t *testing.T) {
+			up.Plays(harness.Sends(strings.Join(api.events, "")))
+			resp := harness.NewClient(c, api.tenants[0], "ann").Do(http.MethodPost, api.path, api.body)
+			got := harness.ReadAll(t, resp)
+			if resp.StatusCode != http.StatusOK || !gjson.Get(got, api.own).Exists() || resp.Header.Get("X-Ai-Dropped") != "" {
+				t.Errorf("%d, X-Ai-Dropped %q\n%s", resp.StatusCode, resp.Header.Get("X-Ai-Dropped"), got)
+			}
+			want := strings.Replace(api.body, gjson.Get(api.body, "model").Raw, `"`+api.upstreamModel+`"`, 1)
+			if asked := up.Last().Body; asked != strings.TrimSuffix(want, "}")+`,"stream":true}` {
+				t.Errorf("the upstream got\n%s", asked)
+			}
+
+			events := slices.Clone(api.events)
+			events[api.text+2] = strings.Replace(events[api.text+2], "world", strings.Repeat("long ", 2000), 1)
+			up.Plays(harness.Sends(strings.Join(events, "")))
+			got = harness.ReadAll(t, harness.NewClient(c, api.tenants[1], "ann").Do(http.MethodPost, api.path, api.body))
+			if gjson.Get(got, api.stop).Str != api.limit || !strings.Contains(got, "Hello ") || strings.Contains(got, "long") || !gjson.Get(got, api.own).Exists() {
+				t.Errorf("with its budget used up, it is\n%s", got)
+			}
+		})
+	}
+}
+
+const budgetedSite = `
+	tenant_resolve
+	ai_gateway {
+		provider anthropic {
+			base_url %s
+			api_key k
+		}
+		provider openai {
+			base_url %s
+			api_key k
+			responses on
+		}
+		model claude {
+			to anthropic/claude-haiku-4-5
+		}
+		model gpt {
+			to openai/gpt-5
+		}
+	}
+`

@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -76,6 +77,9 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 	if err := a.open(); err != nil {
 		return nil, err
 	}
+	if a.preq.Native != nil {
+		return a.assembleNative()
+	}
 	size := 0
 	return provider.Assemble(a.Next, func(chunk *provider.Chunk) error {
 		if size += len(chunk.Raw); size > maxDocument {
@@ -89,4 +93,30 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 		}
 		return err
 	})
+}
+
+// assembleNative assembles a document in the client's API from a stream of it.
+func (a *attempt) assembleNative() (*provider.Completion, error) {
+	d, size := a.c.req.door.Assembler(), 0
+	for {
+		chunk, err := a.Next()
+		if errors.Is(err, io.EOF) {
+			return &provider.Completion{Native: d.Document(a.used())}, nil
+		}
+		if err == nil {
+			err = a.c.count(a, chunk)
+		}
+		if _, spent := errors.AsType[*budgetError](err); spent {
+			a.c.exhausted(err)
+			a.over(err)
+			return &provider.Completion{Native: d.Document(a.c.meter.used)}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if size += len(chunk.Native); size > maxDocument {
+			return nil, provider.TooLong("the answer", maxDocument)
+		}
+		d.Add(chunk.Native)
+	}
 }

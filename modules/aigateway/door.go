@@ -61,15 +61,14 @@ func nativeHeader(sent http.Header) http.Header {
 }
 
 // throughDoor completes a provider's request for a client of another API. The
-// request goes as it came to a provider that speaks this API, unless a budget may
-// have to end a document, which is then assembled here, or the request has something
+// request goes as it came to a provider that speaks this API, unless it has something
 // sealed, which only the door can open.
 func (c *call) throughDoor(preq *provider.Request, target route.Target) {
 	if c.req.door == nil {
 		return
 	}
 	s, ok := c.h.providers[target.Provider].(provider.Speaker)
-	if ok && s.Speaks(c.req.native.API) && (c.req.stream || c.meter.hold.Bounded()) && !door.Sealed(c.req.native.Body) {
+	if ok && s.Speaks(c.req.native.API) && !door.Sealed(c.req.native.Body) {
 		preq.Native = c.req.native
 		return
 	}

@@ -44,6 +44,20 @@ type Call interface {
 
 	// Document turns a chat completion into the API's document.
 	Document(completion []byte) []byte
+
+	// Assembler returns what makes a document of a streamed answer.
+	Assembler() Assembler
+}
+
+// Assembler makes a document of the events of an answer that passes as it came. A budget
+// may have to end the answer, which can be done only while it is a stream.
+type Assembler interface {
+	// Add adds whole events.
+	Add(events []byte)
+
+	// Document returns the document. An answer without its end gets that of one which
+	// has reached its limit of tokens, and the usage.
+	Document(usage provider.Usage) []byte
 }
 
 // Kept is a call whose answer is kept, to be asked for by its id.

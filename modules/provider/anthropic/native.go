@@ -41,16 +41,22 @@ func newNative(ctx context.Context, resp *http.Response) provider.Stream {
 	return native.NewStream(ctx, resp, new(reader))
 }
 
-// callNative sends a request on as it came, but for the model.
+// callNative sends a request on as it came, but for the model, and for the stream of which
+// a document is assembled.
 func (a *Anthropic) callNative(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
 	if err := refuseStored(preq.Native.Body); err != nil {
 		return nil, err
 	}
-	body, err := splice.Model(preq.Native.Body, preq.Model)
+	m, body, err := splice.MembersOf(preq.Native.Body)
 	if err != nil {
 		return nil, fmt.Errorf("editing the request: %w", err)
 	}
-	return a.post(ctx, preq, body, stream)
+	e := splice.Of(body)
+	e.Set(m.Model, "model", splice.Quoted(preq.Model))
+	if stream {
+		e.SetStream(m)
+	}
+	return a.post(ctx, preq, e.Bytes(), stream)
 }
 
 // refuseStored refuses a request for what the API keeps for the owner of the key:

@@ -75,6 +75,9 @@ func (o *OpenAI) postResponse(ctx context.Context, preq *provider.Request, body 
 	if m.Store.Type != gjson.False {
 		e.Set(m.Store, "store", "false")
 	}
+	if stream {
+		e.SetStream(m)
+	}
 	req, err := o.NewRequest(ctx, preq, responsesPath, e.Bytes(), stream)
 	if err != nil {
 		return nil, err

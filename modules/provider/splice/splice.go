@@ -53,6 +53,13 @@ func (o *Object) Set(old gjson.Result, name, value string) {
 	o.added = append(o.added, value...)
 }
 
+// SetStream makes a request one for a stream, unless it is.
+func (o *Object) SetStream(m Members) {
+	if m.Stream.Type != gjson.True {
+		o.Set(m.Stream, "stream", "true")
+	}
+}
+
 // Bytes returns the changed object.
 func (o *Object) Bytes() []byte {
 	end := bytes.LastIndexByte(o.raw, '}')
