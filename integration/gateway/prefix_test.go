@@ -122,8 +122,8 @@ func prefixRequest(path, model string, talk []spoken) object {
 	return body
 }
 
-// conversation returns some turns: questions of texts and images, reasoning, texts, and
-// calls with their results.
+// conversation returns some turns: questions of texts and images, reasoning, texts, calls
+// with their results, and instructions at every place.
 func conversation(r *rand.Rand) (talk []spoken) {
 	calls := 0
 	words := func() string {
@@ -134,16 +134,47 @@ func conversation(r *rand.Rand) (talk []spoken) {
 		}
 		return strings.Join(text, " ")
 	}
+	// what the model answers next is preceded and followed by up to two instructions
+	asks := func(pieces ...spoken) {
+		var all spoken
+		for i := range len(pieces) + 1 {
+			for range max(0, r.IntN(5)-2) {
+				all.add(instruction(words(), r.IntN(2) == 0))
+			}
+			if i < len(pieces) {
+				all.add(pieces[i])
+			}
+		}
+		talk = append(talk, all)
+	}
 	for range 2 + r.IntN(4) {
-		talk = append(talk, question(words(), r.IntN(3) == 0))
+		asks(question(words(), r.IntN(3) == 0))
 		for range r.IntN(3) {
 			n := 1 + r.IntN(2)
-			talk = append(talk, called(words(), r.IntN(2) == 0, calls, n), results(words(), calls, n))
+			talk = append(talk, called(words(), r.IntN(2) == 0, calls, n))
+			asks(results(words(), calls, n))
 			calls += n
 		}
 		talk = append(talk, concluded(words(), r.IntN(2) == 0))
 	}
 	return talk
+}
+
+func (s *spoken) add(next spoken) {
+	s.completions = append(s.completions, next.completions...)
+	s.messages = append(s.messages, next.messages...)
+	s.responses = append(s.responses, next.responses...)
+	s.asks = s.asks || next.asks
+}
+
+// instruction is a message that comes from neither side, as a text or as a list of parts.
+func instruction(text string, parts bool) spoken {
+	system, developer := object{"role": "system", "content": text}, object{"role": "developer", "content": text}
+	if !parts {
+		return spoken{completions: []any{developer}, messages: []any{system}, responses: []any{developer}}
+	}
+	list := object{"role": "system", "content": []any{object{"type": "text", "text": text}}}
+	return spoken{[]any{list}, []any{list}, []any{object{"type": "message", "role": "developer", "content": []any{object{"type": "input_text", "text": text}}}}, false}
 }
 
 const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

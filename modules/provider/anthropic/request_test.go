@@ -29,9 +29,15 @@ func TestMessages(t *testing.T) {
 	for _, tc := range []struct{ name, in, system, messages string }{
 		{
 			"system messages stand apart",
-			`{"role":"system","content":"be"},` + hi + `,{"role":"developer","content":[{"type":"text","text":"kind","cache_control":{"type":"ephemeral"}}]}`,
+			`{"role":"system","content":"be"},{"role":"developer","content":[{"type":"text","text":"kind","cache_control":{"type":"ephemeral"}}]},` + hi,
 			`[{"type":"text","text":"be"},{"type":"text","text":"kind","cache_control":{"type":"ephemeral"}}]`,
 			`[` + userHi + `]`,
+		},
+		{
+			"later ones stay at their place",
+			`{"role":"system","content":"be"},` + hi + `,{"role":"developer","content":[{"type":"text","text":"kind","cache_control":{"type":"ephemeral"}}]},{"role":"assistant","content":"ho"},{"role":"system","content":"go on"}`,
+			`[{"type":"text","text":"be"}]`,
+			`[{"role":"user","content":[{"type":"text","text":"hi"},{"type":"text","text":"\u003csystem-instruction\u003e\nkind\n\u003c/system-instruction\u003e","cache_control":{"type":"ephemeral"}}]},{"role":"assistant","content":[{"type":"text","text":"ho"}]},{"role":"user","content":[{"type":"text","text":"\u003csystem-instruction\u003e\ngo on\n\u003c/system-instruction\u003e"}]}]`,
 		},
 		{
 			"a system message alone is what the user says",
@@ -314,7 +320,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"file of another type", haiku, user(`{"type":"file","file":{"file_data":"data:application/zip;base64,AAAA"}}`), "messages.0.content.0", provider.ReasonUnsupported},
 		{"file that is no base64", haiku, user(`{"type":"file","file":{"file_data":"data:text/plain;base64,A"}}`), "messages.0.content.0.file.file_data", provider.ReasonInvalid},
 		{"unknown part", haiku, user(`{"type":"video"}`), "messages.0.content.0.type", provider.ReasonInvalid},
-		{"image of the system", haiku, `"messages":[` + hi + `,{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]`, "messages.1.content.0", provider.ReasonUnsupported},
+		{"image of the system", haiku, `"messages":[{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]},` + hi + `]`, "messages.0.content.0", provider.ReasonUnsupported},
 		{"image of the assistant", haiku, `"messages":[` + hi + `,{"role":"assistant","content":[{"type":"text","text":" "},{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]`, "messages.1.content.1", provider.ReasonUnsupported},
 		{"no messages", haiku, `"messages":[]`, "messages", provider.ReasonInvalid},
 		{"only empty messages", haiku, user(``), "messages", provider.ReasonInvalid},

@@ -44,8 +44,13 @@ func TestRequestBody(t *testing.T) {
 		},
 		{
 			name: "system_messages_stand_apart", model: nova,
-			in:   `{"messages":[{"role":"system","content":"be"},{"role":"user","content":"hi"},{"role":"developer","content":[{"type":"text","text":"kind"}]},{"role":"system","content":" "}]}`,
+			in:   `{"messages":[{"role":"system","content":"be"},{"role":"developer","content":[{"type":"text","text":"kind"}]},{"role":"system","content":" "},{"role":"user","content":"hi"}]}`,
 			want: `{"system":[{"text":"be"},{"text":"kind"}],` + asked + `}`,
+		},
+		{
+			name: "later_ones_stay_at_their_place", model: nova,
+			in:   `{"messages":[{"role":"user","content":"hi"},{"role":"developer","content":"be kind"},{"role":"system","content":" "},{"role":"assistant","content":"ho"},{"role":"system","content":"go on"}]}`,
+			want: `{"messages":[{"role":"user","content":[{"text":"hi"},{"text":"\u003csystem-instruction\u003e\nbe kind\n\u003c/system-instruction\u003e"}]},{"role":"assistant","content":[{"text":"ho"}]},{"role":"user","content":[{"text":"\u003csystem-instruction\u003e\ngo on\n\u003c/system-instruction\u003e"}]}]}`,
 		},
 		{
 			name: "roles_are_merged_and_blank_text_left_out", model: nova,

@@ -15,7 +15,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// The roles of a message. System messages are kept in Conversation.System.
+// The roles of a message. System messages at the beginning are kept in
+// Conversation.System, and later ones are the user's.
 const (
 	RoleUser      = "user"
 	RoleAssistant = "assistant"
@@ -25,7 +26,7 @@ const (
 // Conversation is a parsed chat completions request. Members that the client
 // did not send are nil or empty.
 type Conversation struct {
-	System   []string  // the texts of system and developer messages
+	System   []string  // the texts of the system and developer messages at the beginning
 	Messages []Message // all others, as Rules and pair make them
 	Tools    []Tool
 

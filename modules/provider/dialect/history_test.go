@@ -74,6 +74,12 @@ func TestHistory(t *testing.T) {
 		{"a history that begins with a result", resultOf("c", "42") + `,{"role":"assistant","content":"so"}`, "u:(the result of an earlier tool call)\n42 a:so"},
 		{"an assistant who begins", assistantCalls(callOf("c", "f", `"{}"`)) + "," + resultOf("c", "42"), "u:(earlier messages are left out) call(c f {}) result(c f 42)"},
 		{"a system message alone", `{"role":"system","content":"be"},{"role":"developer","content":"brief"}`, "u:be u:brief"},
+		{"system messages within the conversation", `{"role":"system","content":"be"},` + hi + `,{"role":"system","content":"kind"},{"role":"developer","content":" "},{"role":"assistant","content":"so"},{"role":"developer","content":"go on"}`,
+			"u:hi u:<system-instruction>\nkind\n</system-instruction> a:so u:<system-instruction>\ngo on\n</system-instruction>"},
+		{"a system message before a result", hi + "," + assistantCalls(callOf("c", "f", `"{}"`), callOf("d", "f", `"{}"`)) + `,{"role":"system","content":"be"},` + resultOf("c", "1") + `,{"role":"system","content":"kind"},` + resultOf("d", "2"),
+			"u:hi call(c f {}) call(d f {}) result(c f 1) result(d f 2) u:<system-instruction>\nbe\n</system-instruction> u:<system-instruction>\nkind\n</system-instruction>"},
+		{"an image among instructions", hi + `,{"role":"system","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}},{"type":"text","text":"be "},{"type":"text","text":"kind"}]}`,
+			"u:hi u:<system-instruction>\nbe kind\n</system-instruction>"},
 		{"blank texts", `{"role":"user","content":[{"type":"text","text":"\n"},{"type":"text","text":"hi"}]},{"role":"user","content":"\t"}`, "u:hi"},
 		{"blanks at the end of an assistant's last words", hi + `,{"role":"assistant","content":"Well, \n"}`, "u:hi a:Well,"},
 

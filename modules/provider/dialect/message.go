@@ -23,6 +23,10 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 	msg := Message{Role: role, Parts: parts, Path: path, Raw: m}
 	switch role {
 	case "system", "developer":
+		if len(c.Messages) > 0 {
+			c.instruct(msg)
+			return nil
+		}
 		if text := msg.Text(); text != "" {
 			c.System = append(c.System, text)
 		}
@@ -50,6 +54,38 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 	}
 	c.Messages = append(c.Messages, msg)
 	return nil
+}
+
+// The marks around an instruction within a conversation.
+const (
+	instructionBegin = "<system-instruction>\n"
+	instructionEnd   = "\n</system-instruction>"
+)
+
+// instruct adds a system message that stands within the conversation. It becomes
+// a message of the user's, the only one that every provider takes there. Among
+// the system prompt it would change what the request begins with, on which
+// prompt caches depend, and would not apply from here on.
+func (c *Conversation) instruct(m Message) {
+	if len(m.Parts) == 0 {
+		return
+	}
+	first, last := -1, -1
+	for i, p := range m.Parts {
+		if p.Kind != PartText {
+			continue
+		}
+		if first < 0 {
+			first = i
+		}
+		last = i
+	}
+	if first >= 0 {
+		m.Parts[first].Text = instructionBegin + m.Parts[first].Text
+		m.Parts[last].Text += instructionEnd
+	}
+	m.Role = RoleUser
+	c.Messages = append(c.Messages, m)
 }
 
 // addText adds a text that does not stand in the content.

@@ -20,8 +20,13 @@ func TestRequest(t *testing.T) {
 	}{
 		{
 			name: "system_messages_stand_apart",
-			in:   `{"messages":[{"role":"system","content":"be"},{"role":"user","content":"hi"},{"role":"developer","content":[{"type":"text","text":"kind"}]}]}`,
+			in:   `{"messages":[{"role":"system","content":"be"},{"role":"developer","content":[{"type":"text","text":"kind"}]},{"role":"user","content":"hi"}]}`,
 			want: `{"contents":[` + hi + `],"systemInstruction":{"parts":[{"text":"be"},{"text":"kind"}]}}`,
+		},
+		{
+			name: "later_ones_stay_at_their_place",
+			in:   `{"messages":[{"role":"user","content":"hi"},{"role":"developer","content":"be kind"},{"role":"assistant","content":"ho"},{"role":"system","content":"go on"}]}`,
+			want: `{"contents":[{"role":"user","parts":[{"text":"hi"},{"text":"\u003csystem-instruction\u003e\nbe kind\n\u003c/system-instruction\u003e"}]},{"role":"model","parts":[{"text":"ho"}]},{"role":"user","parts":[{"text":"\u003csystem-instruction\u003e\ngo on\n\u003c/system-instruction\u003e"}]}]}`,
 		},
 		{
 			name: "options",

@@ -99,6 +99,8 @@ func resultAs(id, text string) string {
 	return fmt.Sprintf(`{"role":"tool","tool_call_id":%s,"content":%s}`, JSON(id), JSON(text))
 }
 
+func system(text string) string { return fmt.Sprintf(`{"role":"system","content":%s}`, JSON(text)) }
+
 // histories are conversations that some provider took.
 var histories = []struct {
 	name, messages string
@@ -121,6 +123,12 @@ var histories = []struct {
 	{"a question before the result", user + "," + callsAs(callAs("c", "f", `"{}"`)) + `,{"role":"user","content":"and?"},` + resultAs("c", "one"), map[string]int{"one": 0}, []string{"and?"}},
 	{"an assistant who begins", `{"role":"assistant","content":"hello"},` + user, nil, []string{"hello"}},
 	{"an assistant who begins with a call", callsAs(callAs("c", "f", `"{}"`)) + "," + resultAs("c", "one"), map[string]int{"one": 0}, nil},
+	{"instructions within a conversation", system("be brief") + "," + user + "," + system("be kind") + "," + system("be true") + `,{"role":"assistant","content":"so"},` + system("be quick") + "," + user, nil, []string{"be kind", "be true", "so", "be quick"}},
+	{"an instruction at the end", user + `,{"role":"assistant","content":"so"},` + system("go on"), nil, []string{"so", "go on"}},
+	{"an instruction behind results", user + "," + callsAs(callAs("c", "f", `"{}"`), callAs("d", "g", `"{}"`)) + "," + resultAs("c", "one") + "," + resultAs("d", "two") + "," + system("be kind"), map[string]int{"one": 0, "two": 1}, []string{"be kind"}},
+	{"instructions before and between results", user + "," + callsAs(callAs("c", "f", `"{}"`), callAs("d", "g", `"{}"`)) + "," + system("be kind") + "," + resultAs("c", "one") + "," + system("be true") + "," + resultAs("d", "two"), map[string]int{"one": 0, "two": 1}, []string{"be kind", "be true"}},
+	{"an instruction behind a message without content", `{"role":"user","content":" "},` + system("be kind"), nil, []string{"be kind"}},
+	{"an instruction of parts", user + `,{"role":"developer","content":[{"type":"text","text":"be kind"},{"type":"text","text":" and true"}]},{"role":"system","content":" "},{"role":"system","content":[]}`, nil, []string{"be kind", " and true"}},
 	{"only a system message", `{"role":"system","content":"tell a joke"}`, nil, nil},
 	{"blank texts", user + `,{"role":"assistant","content":" \n"},{"role":"user","content":[{"type":"text","text":""},{"type":"text","text":"\t"},{"type":"text","text":"so"}]},` + user, nil, []string{"so"}},
 	{"blanks at the end", user + `,{"role":"assistant","content":"Well, \n"}`, nil, []string{"Well,"}},
@@ -164,12 +172,14 @@ func (g *generator) body() string {
 		g.assistant()
 	}
 	g.users()
+	g.instruct()
 	g.add(fmt.Sprintf(`{"role":"user","content":%s}`, JSON(g.token())))
 	return `{"messages":[` + strings.Join(g.messages, ",") + `]}`
 }
 
 func (g *generator) users() {
 	for range g.IntN(3) {
+		g.instruct()
 		switch g.IntN(4) {
 		case 0:
 			g.add(pick(g, `{"role":"user","content":""}`, `{"role":"user","content":" \n"}`, `{"role":"user","content":[]}`, `{"role":"user","content":[{"type":"text","text":" "}]}`))
@@ -178,6 +188,15 @@ func (g *generator) users() {
 		default:
 			g.add(fmt.Sprintf(`{"role":"user","content":%s}`, JSON(g.token()+pick(g, "", " ", "\n"))))
 		}
+	}
+}
+
+// instruct adds a system message now and then, not at the beginning: there it is
+// no part of the conversation.
+func (g *generator) instruct() {
+	if len(g.messages) > 1 && g.IntN(4) == 0 {
+		text := g.token()
+		g.add(pick(g, system(text), fmt.Sprintf(`{"role":"developer","content":[{"type":"text","text":%s}]}`, JSON(text))))
 	}
 }
 
@@ -221,6 +240,7 @@ func (g *generator) assistant() {
 		g.pairs[text] = byID[id][0]
 		byID[id] = byID[id][1:]
 		g.add(resultAs(id, text))
+		g.instruct()
 		if g.IntN(5) == 0 {
 			g.add(fmt.Sprintf(`{"role":"user","content":%s}`, JSON(g.token())))
 		}
