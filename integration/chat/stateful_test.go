@@ -257,6 +257,16 @@ func TestStatefulPassesOn(t *testing.T) {
 		a.Whole()
 		harness.WantList(t, "history", harness.Contents(globex.History(id)), []string{"user: one", "assistant: 1", "user: two", "assistant: 2", "assistant: 3"})
 
+		among := harness.NewSession()
+		a = globex.Remember(among, harness.UserSays("one"))
+		up.Call().Answer("1")
+		a.Whole()
+		a = globex.Remember(among, harness.MessagesBody(`{"role":"user","content":"one"},{"role":"assistant","content":"1"},{"role":"developer","content":"Be brief."},{"role":"user","content":"two"}`))
+		call = up.Call()
+		harness.WantList(t, "later ones do not", call.Said(), []string{"system: You are Globex's.", "user: one", "assistant: 1", "developer: Be brief.", "user: two"})
+		call.Answer("2")
+		a.Whole()
+
 		begins := harness.NewSession()
 		a = globex.Remember(begins, harness.MessagesBody(`{"role":"system","content":"Begin."}`))
 		up.Call().Answer("Once upon a time")

@@ -55,7 +55,7 @@ type sentCompletion struct {
 	stream bool
 
 	// messages are those to store: all but system messages, which apply to
-	// this request alone. system says that there are system messages.
+	// this request alone. system says that the request begins with one.
 	messages []*store.Message
 	system   bool
 
@@ -192,7 +192,7 @@ func (c *sentCompletion) add(m gjson.Result, path string) error {
 	case role.Type != gjson.String || role.Str == "":
 		return apierror.InvalidRequest(path+".role", "want system, developer, user, assistant or tool")
 	case role.Str == "system" || role.Str == "developer":
-		c.system = true
+		c.system = c.system || !c.between
 		return nil
 	}
 	if !c.between {
