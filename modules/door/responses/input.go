@@ -46,6 +46,12 @@ type conversation struct {
 	// nil after anybody else's.
 	turn *turn
 
+	// open are the calls of a turn whose results are still to come, by their ids, and
+	// waiting what was said before them: servers of chat completions refuse anything
+	// between a call and its result.
+	open    map[string]bool
+	waiting []*message
+
 	// images were returned by tools. They follow all results of a turn as a message
 	// of the user, since results can only be text.
 	images []any
@@ -91,6 +97,7 @@ func (c *call) readInput(root gjson.Result) ([]*message, error) {
 	default:
 		return nil, provider.Invalid("input", "required, a string or a list of items")
 	}
+	v.answered()
 	v.flushImages()
 	v.endTurn()
 	if len(v.messages) == 0 {
@@ -104,6 +111,10 @@ func (c *call) readInput(root gjson.Result) ([]*message, error) {
 
 // add adds a message that is not the assistant's.
 func (v *conversation) add(m *message) {
+	if m.Role != "tool" && len(v.open) > 0 {
+		v.waiting = append(v.waiting, m)
+		return
+	}
 	if m.Role != "tool" {
 		v.flushImages()
 	}
@@ -111,8 +122,22 @@ func (v *conversation) add(m *message) {
 	v.messages = append(v.messages, m)
 }
 
-// assistant returns the message that an item of the assistant belongs to.
-func (v *conversation) assistant() *turn {
+// answered adds what has waited for results. Those that have not come never will.
+func (v *conversation) answered() {
+	clear(v.open)
+	waiting := v.waiting
+	v.waiting = nil
+	for _, m := range waiting {
+		v.add(m)
+	}
+}
+
+// assistant returns the message that an item of the assistant belongs to. One that calls
+// belongs to the calls before it, even if somebody has spoken in between.
+func (v *conversation) assistant(calls bool) *turn {
+	if v.turn == nil || len(v.waiting) > 0 && !calls {
+		v.answered()
+	}
 	v.flushImages()
 	if v.turn == nil {
 		v.turn = &turn{message: &message{Role: "assistant"}}
@@ -220,7 +245,7 @@ func (v *conversation) addAnswer(p parts) {
 	if t := v.turn; t != nil && t.said && len(t.ToolCalls) == 0 {
 		v.endTurn() // two answers in a row
 	}
-	t := v.assistant()
+	t := v.assistant(false)
 	t.said = true
 	t.text.WriteString(text)
 	t.refusal.WriteString(strings.Join(p.refusals, ""))
@@ -241,7 +266,11 @@ func (v *conversation) addCall(item gjson.Result, path string) error {
 	if typ == typeCustom {
 		arguments = string(provider.Encode(customInput{item.Get("input").String()}))
 	}
-	m := v.assistant()
+	m := v.assistant(true)
+	if v.open == nil {
+		v.open = make(map[string]bool)
+	}
+	v.open[id] = true
 	m.ToolCalls = append(m.ToolCalls, &toolCall{
 		ID: id, Type: "function", Extra: v.extra[id],
 		Function: function{v.c.tools.nameOf(item.Get("namespace").Str, name), arguments},
@@ -270,8 +299,16 @@ func (v *conversation) addResult(item gjson.Result, path string) error {
 			text = "(see the attachment below)"
 		}
 	}
-	v.add(&message{Role: "tool", ToolCallID: id, Content: text})
+	v.result(id, text)
 	return nil
+}
+
+// result adds the result of a call.
+func (v *conversation) result(id, text string) {
+	v.add(&message{Role: "tool", ToolCallID: id, Content: text})
+	if delete(v.open, id); len(v.open) == 0 {
+		v.answered()
+	}
 }
 
 // addFound adds the result of a search: the names of the tools, which are now among those
@@ -286,6 +323,6 @@ func (v *conversation) addFound(item gjson.Result, path string) error {
 	if len(names) > 0 {
 		text = "These tools can be called now: " + strings.Join(names, ", ")
 	}
-	v.add(&message{Role: "tool", ToolCallID: id, Content: text})
+	v.result(id, text)
 	return nil
 }

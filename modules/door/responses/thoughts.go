@@ -53,7 +53,7 @@ func (v *conversation) addReasoning(item gjson.Result) {
 	if t.Text == "" && !blocks.IsArray() {
 		return
 	}
-	m := v.assistant()
+	m := v.assistant(false)
 	m.reasoning.WriteString(t.Text)
 	if !blocks.IsArray() {
 		return

@@ -35,6 +35,14 @@ func askMessages(image bool, answer string) string {
 		`{"name":"weather","input_schema":` + toolSchema + `},{"name":"now","input_schema":{"type":"object"}}]}`
 }
 
+const instructedMessages = `{"model":"alias","max_tokens":20000,"messages":[{"role":"user","content":"<hi>"},
+{"role":"system","content":"<kind>"},{"role":"system","content":[{"type":"text","text":"<true>"}]},
+{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"now","input":{}},{"type":"tool_use","id":"b","name":"now","input":{}}]},
+{"role":"system","content":"<quick>"},
+{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"<one>"},{"type":"tool_result","tool_use_id":"b","content":"<two>"}]},
+{"role":"system","content":"<brief>"},{"role":"assistant","content":"<so>"},{"role":"user","content":"<and>"},{"role":"system","content":"<on>"}],
+"tools":[{"name":"now","input_schema":{"type":"object"}}]}`
+
 // readMessage reads a message of Anthropic's API.
 func readMessage(m gjson.Result) Answer {
 	a := Answer{Counted: new(provider.Usage)}

@@ -33,6 +33,14 @@ func askResponses(image bool, answer string) string {
 		`{"type":"function","name":"weather","parameters":` + toolSchema + `},{"type":"function","name":"now","parameters":{"type":"object"}}]}`
 }
 
+const instructedResponses = `{"model":"alias","store":false,"input":[{"role":"user","content":"<hi>"},
+{"role":"developer","content":"<kind>"},{"role":"system","content":[{"type":"input_text","text":"<true>"}]},
+{"type":"function_call","call_id":"a","name":"now","arguments":"{}"},{"role":"developer","content":"<quick>"},
+{"type":"function_call","call_id":"b","name":"now","arguments":"{}"},{"type":"function_call_output","call_id":"a","output":"<one>"},
+{"role":"developer","content":"<brief>"},{"type":"function_call_output","call_id":"b","output":"<two>"},
+{"role":"assistant","content":"<so>"},{"role":"user","content":"<and>"},{"role":"developer","content":"<on>"}],
+"tools":[{"type":"function","name":"now","parameters":{"type":"object"}}]}`
+
 // readResponse reads a response of OpenAI's API.
 func readResponse(r gjson.Result) Answer {
 	a := Answer{Counted: new(provider.Usage)}

@@ -31,6 +31,10 @@ type doorway struct {
 	// answer, or neither. answer is a document of the API; empty for none.
 	ask func(image bool, answer string) string
 
+	// instructed is a request with instructions at every place of the conversation, whose
+	// order has to be that of instructions.
+	instructed string
+
 	// read reads a document, and last returns the document that a stream ends with,
 	// and the texts of its deltas. It is empty if the stream has failed.
 	read func(doc gjson.Result) Answer
@@ -41,8 +45,8 @@ type doorway struct {
 }
 
 var doorways = []doorway{
-	{"messages", messages.Door{}, askMessages, readMessage, lastMessage, "error"},
-	{"responses", responses.Door{}, askResponses, readResponse, lastResponse, "response.failed"},
+	{"messages", messages.Door{}, askMessages, instructedMessages, readMessage, lastMessage, "error"},
+	{"responses", responses.Door{}, askResponses, instructedResponses, readResponse, lastResponse, "response.failed"},
 }
 
 // doors has the clients of every other API ask the provider: answers of all kinds, streamed
@@ -60,6 +64,7 @@ func doors(t *testing.T, d *Dialect) {
 			}
 			t.Run("cut", func(t *testing.T) { s.cutInDoor(t, w) })
 			t.Run("image", func(t *testing.T) { s.imageThroughDoor(t, w) })
+			t.Run("instructions", func(t *testing.T) { s.instructedThroughDoor(t, w) })
 		})
 	}
 }
@@ -288,6 +293,34 @@ func (s *subject) imageThroughDoor(t *testing.T, w *doorway) {
 	}
 	if _, sent := s.sent(t); !strings.Contains(string(sent), pixel) || !strings.Contains(string(sent), "look") {
 		t.Errorf("the server got %s", sent)
+	}
+}
+
+// instructions are the texts of an instructed request in their order: what was said between
+// calls and their results stands behind them.
+var instructions = []string{"<hi>", "<kind>", "<true>", "<one>", "<two>", "<quick>", "<brief>", "<so>", "<and>", "<on>"}
+
+// instructedThroughDoor sends instructions within a conversation.
+func (s *subject) instructedThroughDoor(t *testing.T, w *doorway) {
+	_, req := s.opened(t, w, strings.NewReplacer("<", `\u003c`, ">", `\u003e`).Replace(w.instructed))
+	s.answerWhole(hi)
+	s.forget()
+	if _, err := s.Complete(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	_, sent := s.sent(t)
+	if s.Read != nil {
+		if _, err := s.Read(sent); err != nil {
+			t.Errorf("a strict server refuses it: %v", err)
+		}
+	}
+	rest := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(string(sent))
+	for _, text := range instructions {
+		_, after, ok := strings.Cut(rest, text)
+		if !ok {
+			t.Fatalf("%s is not at its place: %s", text, sent)
+		}
+		rest = after
 	}
 }
 
