@@ -196,6 +196,10 @@ func TestOutOfTargets(t *testing.T) {
 		retryAfter string
 	}{
 		{"500 and 503", harness.Refuses(500, "x"), harness.Refuses(503, "x"), []int{2, 2}, 502, "ai_error", ""},
+		{"503 and 500", harness.Refuses(503, "x"), harness.Refuses(500, "x"), []int{2, 2}, 502, "ai_error", ""},
+		{"401 and 503", harness.Refuses(401, "x"), harness.Refuses(503, "x"), []int{1, 2}, 502, "ai_error", ""},
+		{"503 and 529", harness.Refuses(503, "x"), harness.Refuses(529, "x"), []int{2, 2}, 502, "ai_error", ""},
+		{"529 and 503 with Retry-After", harness.Refuses(529, "x"), harness.Refuses(503, "x", "Retry-After", "7"), []int{2, 2}, 502, "ai_error", "7"},
 		{"500 and 401", harness.Refuses(500, "x"), harness.Refuses(401, "x"), []int{2, 1}, 502, "ai_error", ""},
 		{"429 and 500", harness.Refuses(429, "x"), harness.Refuses(500, "x"), []int{2, 2}, 502, "ai_error", ""},
 		{"500 and 429", harness.Refuses(500, "x"), harness.Refuses(429, "x", "Retry-After", "3600"), []int{2, 2}, 429, "provider_rate_limited", "3600"},

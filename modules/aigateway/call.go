@@ -47,6 +47,10 @@ type call struct {
 	rescued   map[rescueWay]bool
 	omitted   map[route.Target][]string // members that a target has refused
 	rescuedBy time.Time                 // when a rescue has to answer; zero before one
+
+	// otherwise says that an attempt has failed for another reason than too much work
+	// of its provider. Only without one does the client hear of that.
+	otherwise bool
 }
 
 // stage is the progress of the answer to the client.
@@ -196,6 +200,9 @@ func (c *call) failed(err error) error {
 	}
 	if reasonOf(err) == provider.ReasonModel && c.choice.Label == route.Passthrough {
 		return apierror.ModelUnknown().Because(err)
+	}
+	if isOverloaded(err) && c.otherwise {
+		return apierror.AIError().Because(err)
 	}
 	return apierror.FromProvider(err)
 }

@@ -75,11 +75,20 @@ func (c *call) ask(place int, hop route.Hop) (*attempt, error) {
 		if c.omit(hop.Target, err) {
 			continue // no retry: the request is another one
 		}
+		if !isOverloaded(err) && reasonOf(err) != provider.ReasonUnsupported {
+			c.otherwise = true
+		}
 		if judge(err) != again || n > *c.h.Retries || !c.pause(hop, c.delay(err, n)) {
 			return nil, err
 		}
 		n++
 	}
+}
+
+// isOverloaded reports whether a provider has failed because it has too much to do.
+func isOverloaded(err error) bool {
+	pe, ok := errors.AsType[*provider.Error](err)
+	return ok && pe.Overloaded
 }
 
 // added returns the member that a target refuses and that the gateway has added,

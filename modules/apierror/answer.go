@@ -179,7 +179,7 @@ func write(w http.ResponseWriter, r *http.Request, rec *record.Record, e *Error)
 // path that it asked for or by what handle_path has left of it.
 func shapeOf(r *http.Request, e *Error, traceID string) (status int, body any) {
 	switch {
-	case ForAnthropic(r) && e.Status == http.StatusServiceUnavailable:
+	case ForAnthropic(r) && isOverload(e):
 		return statusOverloaded, anthropic(e, traceID)
 	case ForAnthropic(r):
 		return e.Status, anthropic(e, traceID)

@@ -38,6 +38,10 @@ func isAnthropic(r *http.Request, path string) bool {
 // statusOverloaded is what Anthropic's API answers when it is overloaded.
 const statusOverloaded = 529
 
+// isOverload reports whether a failure is what Anthropic's clients know as an overload:
+// that of the provider or this gateway's own.
+func isOverload(e *Error) bool { return e.Overloaded || e.Status == http.StatusServiceUnavailable }
+
 func below(path, route string) bool {
 	return path == route || strings.HasPrefix(path, route+"/")
 }
@@ -60,7 +64,7 @@ func anthropicType(e *Error) string {
 		return "request_too_large"
 	case e.Status == http.StatusTooManyRequests:
 		return "rate_limit_error"
-	case e.Status == http.StatusServiceUnavailable:
+	case isOverload(e):
 		return "overloaded_error"
 	case e.Status == http.StatusGatewayTimeout:
 		return "timeout_error"

@@ -30,6 +30,10 @@ type Error struct {
 	// RetryAfter is sent in whole seconds, rounded up; 0 for none.
 	RetryAfter time.Duration `json:"retryAfter,omitempty"`
 
+	// Overloaded says that the provider has too much to do, for which Anthropic's API has
+	// a status and a type of its own.
+	Overloaded bool `json:"overloaded,omitempty"`
+
 	// Allow is the Allow header of a 405.
 	Allow string `json:"allow,omitempty"`
 
@@ -273,6 +277,13 @@ func AIError() *Error {
 // AIUnavailable is a provider that is not called because its circuit is open.
 func AIUnavailable(wait time.Duration) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Code: "ai_unavailable", Message: "No AI provider is available at the moment", RetryAfter: max(wait, time.Second)}
+}
+
+// overloaded is the failure of a provider that has too much to do.
+func overloaded(wait time.Duration) *Error {
+	e := AIError()
+	e.Overloaded, e.RetryAfter = true, wait
+	return e
 }
 
 // ShuttingDown is a request that is cut short because the server stops.

@@ -69,6 +69,10 @@ func TestFromProvider(t *testing.T) {
 			t.Errorf("%v: %q", reason, got.Message)
 		}
 	}
+	busy := &provider.Error{Reason: provider.ReasonUnavailable, Overloaded: true, Message: said, RetryAfter: 3 * time.Second}
+	if got := FromProvider(busy); got.Status != 502 || got.Code != "ai_error" || !got.Overloaded || got.RetryAfter != busy.RetryAfter || strings.Contains(got.Message, "bad field") {
+		t.Errorf("overloaded: got %+v", got)
+	}
 	if got := FromProvider(errors.New(said)); got.Code != "ai_error" {
 		t.Errorf("got %s", got.Code)
 	}

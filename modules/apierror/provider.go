@@ -24,6 +24,10 @@ func FromProvider(err error) *Error {
 		return AIError().Because(err) // the client has not sent what is refused
 	}
 	switch pe.Reason {
+	case provider.ReasonUnavailable:
+		if pe.Overloaded {
+			return overloaded(pe.RetryAfter).Because(err)
+		}
 	case provider.ReasonRateLimited:
 		return providerRateLimited(pe.RetryAfter).Because(err)
 	case provider.ReasonContentFiltered:

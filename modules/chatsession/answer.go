@@ -122,7 +122,8 @@ func (a *answer) TakeFailure(e *apierror.Error) {
 // fail ends the answer. Of a provider's own words none are passed on.
 func (a *answer) fail(cause error) {
 	a.failure = apierror.AIError().Because(cause)
-	if _, ok := errors.AsType[*provider.TooLongError](cause); ok {
+	_, long := errors.AsType[*provider.TooLongError](cause)
+	if e, ok := errors.AsType[*provider.Error](cause); long || ok && e.Overloaded {
 		a.failure = apierror.FromProvider(cause)
 	}
 }

@@ -31,8 +31,10 @@ func NewError(status int, raw []byte) *Error {
 	if !ok {
 		e.text = plainText(raw)
 	}
+	reason := reasonOf(status, e)
 	return &Error{
-		Reason:     reasonOf(status, e),
+		Reason:     reason,
+		Overloaded: reason == ReasonUnavailable && e.overloaded(status),
 		Status:     status,
 		Message:    e.message,
 		Code:       e.ownCode(),
@@ -314,6 +316,29 @@ func (e reported) reason() Reason {
 		return ReasonInvalid
 	}
 	return ReasonUnavailable
+}
+
+// statusOverloaded is Anthropic's.
+const statusOverloaded = 529
+
+// overloaded reports whether a provider that is unavailable has too much to do. A status
+// below 500 says something else, and so does one of a proxy that does not reach it.
+func (e reported) overloaded(status int) bool {
+	switch status {
+	case http.StatusServiceUnavailable, statusOverloaded:
+		return true
+	case 0, http.StatusInternalServerError:
+	default:
+		return false
+	}
+	for _, s := range [...]string{e.code, e.typ} {
+		switch strings.ToLower(s) {
+		case "overloaded_error", "overloaded", "engine_overloaded_error", "server_is_overloaded", "slow_down",
+			"service_unavailable", "unavailable":
+			return true
+		}
+	}
+	return false
 }
 
 // badInput reports whether a code of OpenAI's Responses is about the input, which is at

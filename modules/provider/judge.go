@@ -107,7 +107,7 @@ func failureOf(choice, output gjson.Result, finish string) *Error {
 		}
 	}
 	if isFailure(finish) {
-		return &Error{Reason: ReasonUnavailable, Err: fmt.Errorf("the answer ended with the finish reason %q", finish)}
+		return &Error{Reason: ReasonUnavailable, Overloaded: strings.EqualFold(finish, "overloaded"), Err: fmt.Errorf("the answer ended with the finish reason %q", finish)}
 	}
 	return nil
 }
@@ -119,5 +119,8 @@ func errorOf(e reported) *Error {
 	if reason != ReasonRateLimited && reason != ReasonContentFiltered {
 		reason = ReasonUnavailable
 	}
-	return &Error{Reason: reason, Status: e.status, Message: e.message, RetryAfter: e.retryAfter}
+	return &Error{
+		Reason: reason, Overloaded: reason == ReasonUnavailable && e.overloaded(e.status),
+		Status: e.status, Message: e.message, RetryAfter: e.retryAfter,
+	}
 }

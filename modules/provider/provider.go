@@ -319,6 +319,10 @@ type Error struct {
 	Code    string
 	Param   string
 
+	// Overloaded says of ReasonUnavailable that the provider is up and has too much to
+	// do.
+	Overloaded bool
+
 	// Added is the member of the request that the provider refuses and that the
 	// adapter has added of its own accord; usually empty. The same request may
 	// succeed without it.

@@ -202,7 +202,7 @@ func TestStreamFailures(t *testing.T) {
 			} {
 				replay.Answer(200, streamHeader, stream, providertest.Whole)
 				got := providertest.Stream(t.Context(), t, p)
-				if e, ok := errors.AsType[*provider.Error](got.Err); !ok || e.Reason != tc.reason {
+				if e, ok := errors.AsType[*provider.Error](got.Err); !ok || e.Reason != tc.reason || e.Overloaded != (tc.name == "unavailable") {
 					t.Errorf("%s: ended with %v, want reason %d", name, got.Err, tc.reason)
 				}
 				if got.Finish != "" || name == "midway" && got.Text != "hi" {

@@ -13,6 +13,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
 
+// statusOverloaded is Anthropic's, which others have taken over.
+const statusOverloaded = 529
+
 // failures checks what becomes of an answer with an error status.
 func failures(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
@@ -32,7 +35,7 @@ func failures(t *testing.T, d *Dialect) {
 		{http.StatusInternalServerError, provider.ReasonUnavailable},
 		{http.StatusBadGateway, provider.ReasonUnavailable},
 		{http.StatusServiceUnavailable, provider.ReasonUnavailable},
-		{529, provider.ReasonUnavailable},
+		{statusOverloaded, provider.ReasonUnavailable},
 	} {
 		reasons := []provider.Reason{tc.reason}
 		if tc.status == http.StatusRequestEntityTooLarge {
@@ -76,6 +79,8 @@ func (s *subject) fails(t *testing.T, status int, message string, reasons ...pro
 		switch {
 		case !ok || !slices.Contains(reasons, e.Reason) || e.Status != status:
 			t.Errorf("failed with %#v, want reason %d of status %d", err, reasons, status)
+		case e.Overloaded != (status == http.StatusServiceUnavailable || status == statusOverloaded):
+			t.Errorf("it is overloaded: %t", e.Overloaded)
 		case message != "" && e.Message != message:
 			t.Errorf("the message is %q, want %q", e.Message, message)
 		case status >= 400 && e.RetryAfter != 7*time.Second:
