@@ -31,7 +31,7 @@ func (t *translation) thinking(members map[string]gjson.Result) error {
 	}
 	switch typ := typeOf(v); typ {
 	case "", "disabled":
-		if v.Exists() && typ == "" {
+		if v.IsObject() && typ == "" {
 			return provider.Invalid("thinking.type", "want enabled, adaptive or disabled")
 		}
 		if effort != "" {
