@@ -113,6 +113,20 @@ func TestMessagesHeaders(t *testing.T) {
 	}
 }
 
+// TestDoubledV1 has clients whose base URL ends with the /v1 that they add themselves.
+func TestDoubledV1(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t)
+	cl := harness.NewClient(harness.Start(t, harness.GatewayTenants, "tenant_resolve\n"+up.Gateway()), "globex", "ann")
+	for _, path := range []string{"/v1/v1/messages", "/v1/v1/messages/count_tokens", "/v1/v1/models"} {
+		resp := cl.Do(http.MethodPost, path, said("hi"), "Anthropic-Version", "2023-06-01")
+		if got := gjson.Parse(harness.ReadAll(t, resp)); resp.StatusCode != http.StatusNotFound || got.Get("type").Str != "error" || got.Get("error.type").Str != "not_found_error" {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, got.Raw)
+		}
+		harness.WantFailure(t, cl.Do(http.MethodPost, path, said("hi")), http.StatusNotFound, "not_found")
+	}
+}
+
 // TestMessagesPing has an upstream that is silent within an answer.
 func TestMessagesPing(t *testing.T) {
 	for name, options := range map[string]string{"alone": "", "cached": "\ncache 1m"} {

@@ -32,7 +32,8 @@ func ForAnthropic(r *http.Request) bool {
 }
 
 func isAnthropic(r *http.Request, path string) bool {
-	return below(path, "/v1/messages") || below(path, "/v1/models") && SpeaksAnthropic(r)
+	// its clients add /v1 to an address that may have it already
+	return below(path, "/v1/messages") || SpeaksAnthropic(r) && (below(path, "/v1/models") || below(path, "/v1/v1"))
 }
 
 // statusOverloaded is what Anthropic's API answers when it is overloaded.
