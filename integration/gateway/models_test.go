@@ -112,6 +112,42 @@ func TestListedModels(t *testing.T) {
 		}
 	})
 
+	t.Run("Anthropic's pages", func(t *testing.T) {
+		up := harness.NewUpstream(t, harness.Refuses(http.StatusNotFound, "none"))
+		c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
+		cl := harness.NewClient(c, "globex", "ann") // which has fast, smart and hidden
+		for query, want := range map[string]string{
+			"":                                `["fast","smart","hidden"] false "fast" "hidden"`,
+			"?limit=1000":                     `["fast","smart","hidden"] false "fast" "hidden"`,
+			"?limit=2":                        `["fast","smart"] true "fast" "smart"`,
+			"?limit=2&after_id=smart":         `["hidden"] false "hidden" "hidden"`,
+			"?limit=1&after_id=fast":          `["smart"] true "smart" "smart"`,
+			"?after_id=hidden":                `[] false null null`,
+			"?limit=1&before_id=hidden":       `["smart"] true "smart" "smart"`,
+			"?limit=2&before_id=hidden":       `["fast","smart"] false "fast" "smart"`,
+			"?before_id=fast":                 `[] false null null`,
+			"?limit=0":                        `limit`,
+			"?limit=1001":                     `limit`,
+			"?limit=x":                        `limit`,
+			"?after_id=unknown":               `after_id`,
+			"?before_id=unknown":              `before_id`,
+			"?before_id=hidden&after_id=fast": `before_id`,
+		} {
+			resp := cl.Do(http.MethodGet, "/v1/models"+query, nil, "Anthropic-Version", "2023-06-01")
+			list := gjson.Parse(harness.ReadAll(t, resp))
+			got := fmt.Sprint(list.Get("data.#.id"), " ", list.Get("has_more").Raw, " ", list.Get("first_id").Raw, " ", list.Get("last_id").Raw)
+			if resp.StatusCode == http.StatusBadRequest && list.Get("error.type").Str == "invalid_request_error" {
+				got, _, _ = strings.Cut(list.Get("error.message").Str, ":")
+			}
+			if got != want {
+				t.Errorf("%q: %s, want %s", query, got, want)
+			}
+		}
+		if resp := cl.Do(http.MethodGet, "/v1/models?limit=1", nil); gjson.Get(harness.ReadAll(t, resp), "data.#").Int() != 3 {
+			t.Error("OpenAI's API has no pages")
+		}
+	})
+
 	for name, script := range map[string]harness.Script{
 		"refuses":                       harness.Document(http.StatusUnauthorized, `{"error":{"message":"bad key own-upstream-key"}}`),
 		"lists a page in place of JSON": harness.Document(http.StatusOK, "<html>", "Content-Type", "text/html"),

@@ -29,7 +29,11 @@ type modelInfo struct {
 func (h *Handler) models(x *chat.Exchange) error {
 	list := h.listed(x)
 	if apierror.SpeaksAnthropic(x.R) {
-		return apierror.WriteJSON(x.W, http.StatusOK, anthropicList(list))
+		page, more, err := modelPage(list, x.R.URL.Query())
+		if err != nil {
+			return err
+		}
+		return apierror.WriteJSON(x.W, http.StatusOK, anthropicList(page, more))
 	}
 	return apierror.WriteJSON(x.W, http.StatusOK, modelList{Object: "list", Data: list})
 }
@@ -101,7 +105,7 @@ func (h *Handler) info(name, owner string) modelInfo {
 	return modelInfo{name, "model", h.loaded.Unix(), owner}
 }
 
-// anthropicModels is a whole list in Anthropic's shape.
+// anthropicModels is a page of a list in Anthropic's shape.
 type anthropicModels struct {
 	Data    []anthropicModel `json:"data"`
 	HasMore bool             `json:"has_more"`
@@ -116,8 +120,8 @@ type anthropicModel struct {
 	CreatedAt   time.Time `json:"created_at"`
 }
 
-func anthropicList(list []modelInfo) anthropicModels {
-	all := anthropicModels{Data: make([]anthropicModel, len(list))}
+func anthropicList(list []modelInfo, more bool) anthropicModels {
+	all := anthropicModels{Data: make([]anthropicModel, len(list)), HasMore: more}
 	for i, m := range list {
 		all.Data[i] = m.anthropic()
 	}
