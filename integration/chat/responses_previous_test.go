@@ -177,3 +177,59 @@ func TestWholeConversation(t *testing.T) {
 		t.Errorf("truncated, the model gets %d messages, and the response is %.300s", len(asked.Messages()), last.Raw)
 	}
 }
+
+// TestInstructions has instructions, which are for one answer, and developer messages among
+// the input, which belong to the conversation. What the model gets begins as it did before.
+func TestInstructions(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, harness.PlainTenants, up.Sessions("system house"))
+	a := asks{t, harness.NewClient(c, "acme", "ann")}
+	developer := func(text string) map[string]any { return map[string]any{"role": "developer", "content": text} }
+	user := func(text string) map[string]any { return map[string]any{"role": "user", "content": text} }
+	type turn struct {
+		instructions string
+		input        []any
+		want         []string
+	}
+	for name, turns := range map[string][]turn{
+		"developer": {
+			{"", []any{developer("be"), developer("brief"), user("1")}, []string{"system: be\n\nbrief", "user: 1"}},
+			{"", []any{user("2")}, []string{"system: be\n\nbrief", "user: 1", "assistant: ok", "user: 2"}},
+			{"", []any{user("3"), developer("kind"), user("4")}, []string{"system: be\n\nbrief", "user: 1", "assistant: ok", "user: 2", "assistant: ok", "user: 3", "system: kind", "user: 4"}},
+			{"", []any{developer("be")}, []string{"system: be\n\nbrief", "user: 1", "assistant: ok", "user: 2", "assistant: ok", "user: 3", "system: kind", "user: 4", "assistant: ok", "system: be"}},
+		},
+		"both": {
+			{"short", []any{developer("be"), user("1")}, []string{"system: short\n\nbe", "user: 1"}},
+			{"short", []any{developer("be"), user("2")}, []string{"system: short\n\nbe", "user: 1", "assistant: ok", "system: be", "user: 2"}},
+			{"", []any{user("3")}, []string{"system: be", "user: 1", "assistant: ok", "system: be", "user: 2", "assistant: ok", "user: 3"}},
+		},
+		"instructions": {
+			{"short", []any{user("1")}, []string{"system: short", "user: 1"}},
+			{"other", []any{user("2")}, []string{"system: other", "user: 1", "assistant: ok", "user: 2"}},
+			{"", []any{user("3")}, []string{"system: house", "user: 1", "assistant: ok", "user: 2", "assistant: ok", "user: 3"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := ""
+			for i, turn := range turns {
+				body := map[string]any{"model": "fast", "input": turn.input}
+				if turn.instructions != "" {
+					body["instructions"] = turn.instructions
+				}
+				if id != "" {
+					body["previous_response_id"] = id
+				}
+				pending := a.cl.Start(a.cl.Request(http.MethodPost, "/v1/responses", body))
+				call := up.Call()
+				harness.WantList(t, fmt.Sprint("turn ", i), call.Said(), turn.want)
+				call.Answer("ok")
+				id = gjson.Get(harness.ReadAll(t, pending.Answer()), "id").Str
+			}
+			for _, m := range a.cl.History(a.cl.List("").Data.Sessions[0].SessionID) {
+				if m.Role == "system" {
+					t.Errorf("the history has %+v", m)
+				}
+			}
+		})
+	}
+}

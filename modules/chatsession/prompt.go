@@ -34,7 +34,7 @@ func (h *Handler) prompt(x *chat.Exchange, past []*store.Message, question *stor
 // system returns the system prompt, if there is one.
 func (h *Handler) system(x *chat.Exchange) []*store.Message {
 	if text := cmp.Or(x.Rec.Tenant.System, h.System); text != "" {
-		return []*store.Message{newMessage("system", text)}
+		return []*store.Message{newMessage(roleSystem, text)}
 	}
 	return nil
 }

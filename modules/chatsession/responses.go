@@ -158,7 +158,11 @@ func (h *Handler) opened(call door.Call, body []byte, keeping responses.Keeping,
 	if err != nil {
 		return nil, err
 	}
-	c.req, err = parseCompletion(made)
+	o := new(opening)
+	if k, ok := call.(door.Kept); ok {
+		o.alone, o.said = k.Opening()
+	}
+	c.req, err = parseOpened(made, o)
 	return c, err
 }
 

@@ -68,6 +68,8 @@ type sentCompletion struct {
 	// leading system messages. between says that messages follow there.
 	insert  int
 	between bool
+
+	opening *opening // of a response that is kept; else nil
 }
 
 // complete serves a POST under /v1 with a session.
@@ -124,7 +126,7 @@ func (h *Handler) context(x *chat.Exchange, c *talk, past []*store.Message) ([]*
 	if !all && limits == wholeContext {
 		return nil, errContextTooLarge()
 	}
-	if req.system {
+	if req.system || len(before) > 0 && before[0].Role == roleSystem {
 		return before, nil
 	}
 	return append(h.system(x), before...), nil
@@ -132,8 +134,14 @@ func (h *Handler) context(x *chat.Exchange, c *talk, past []*store.Message) ([]*
 
 // parseCompletion parses a body, one JSON object. It checks only what is stored;
 // the rest is for the next handler to check.
-func parseCompletion(body []byte) (*sentCompletion, error) {
-	req := &sentCompletion{body: body}
+func parseCompletion(body []byte) (*sentCompletion, error) { return parseOpened(body, nil) }
+
+// parseOpened parses the body of a response that is kept, with its opening.
+func parseOpened(body []byte, o *opening) (*sentCompletion, error) {
+	req := &sentCompletion{body: body, opening: o}
+	if o != nil && o.said != "" {
+		req.messages = append(req.messages, newMessage(roleSystem, o.said))
+	}
 	var messages, input, tools gjson.Result
 	var err error
 	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
@@ -191,9 +199,11 @@ func (c *sentCompletion) add(m gjson.Result, path string) error {
 	switch role := m.Get("role"); {
 	case role.Type != gjson.String || role.Str == "":
 		return apierror.InvalidRequest(path+".role", "want system, developer, user, assistant or tool")
-	case role.Str == "system" || role.Str == "developer":
+	case role.Str == roleSystem || role.Str == "developer":
 		c.system = c.system || !c.between
-		return nil
+		if c.opening == nil || !c.between {
+			return nil
+		}
 	}
 	if !c.between {
 		c.insert, c.between = m.Index, true
@@ -216,6 +226,9 @@ func (c *sentCompletion) answersTools() bool {
 func (c *sentCompletion) with(msgs []*store.Message) []byte {
 	if len(msgs) == 0 {
 		return c.body
+	}
+	if c.opening != nil {
+		return c.opened(msgs)
 	}
 	body := slices.Clone(c.body[:c.insert])
 	for _, m := range msgs {

@@ -14,6 +14,7 @@ import (
 
 // Roles of stored messages. Clients may send others.
 const (
+	roleSystem    = "system"
 	roleUser      = "user"
 	roleAssistant = "assistant"
 	roleTool      = "tool"

@@ -70,6 +70,10 @@ type Kept interface {
 
 	// Begun returns the document of an answer that has only begun.
 	Begun() []byte
+
+	// Opening returns the two parts of the system prompt with which Completion begins:
+	// what is for this answer alone, and what belongs to the conversation.
+	Opening() (alone, said string)
 }
 
 // Stream turns a streamed chat completion into the API's events. Its methods append

@@ -35,6 +35,8 @@ type call struct {
 	dropped    provider.Dropped
 	tools      tools
 
+	alone, said string // as of Opening
+
 	id         string // of the response, without its prefix
 	created    int64
 	echo       echo // what the response repeats of the request
@@ -68,6 +70,9 @@ func (c *call) Stream() door.Stream { return newStream(c) }
 func (c *call) Keep(id string, begun time.Time) {
 	c.id, c.created, c.echo.Store = id, begun.Unix(), true
 }
+
+// Opening implements door.Kept.
+func (c *call) Opening() (alone, said string) { return c.alone, c.said }
 
 // Begun implements door.Kept.
 func (c *call) Begun() []byte { return provider.Encode(c.response(c.modelOf(""))) }

@@ -80,7 +80,8 @@ func (c *call) readInput(root gjson.Result) ([]*message, error) {
 	v := conversation{c: c}
 	switch instructions := root.Get("instructions"); {
 	case instructions.Type == gjson.String:
-		v.system(instructions.Str)
+		c.alone = instructions.Str
+		v.system(c.alone)
 	case given(instructions) != nil:
 		return nil, provider.Invalid("instructions", "want a string")
 	}
@@ -105,6 +106,7 @@ func (c *call) readInput(root gjson.Result) ([]*message, error) {
 	}
 	if v.opens() {
 		v.messages[0].Content = v.opening.String()
+		c.said = strings.TrimPrefix(strings.TrimPrefix(v.opening.String(), c.alone), instructionsSeparator)
 	}
 	return v.messages, nil
 }
@@ -161,11 +163,14 @@ func (v *conversation) system(text string) {
 		v.add(&message{Role: "system"})
 		v.opening.WriteString(text)
 	case len(v.messages) == 1 && v.opens():
-		v.opening.WriteString("\n\n" + text)
+		v.opening.WriteString(instructionsSeparator + text)
 	default:
 		v.add(&message{Role: "system", Content: text})
 	}
 }
+
+// instructionsSeparator stands between the instructions that become one message.
+const instructionsSeparator = "\n\n"
 
 // opens reports whether the conversation begins with instructions.
 func (v *conversation) opens() bool { return v.messages[0].Role == "system" }
