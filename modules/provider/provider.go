@@ -46,6 +46,14 @@ const (
 	APIResponses API = "responses" // OpenAI's
 )
 
+// MemberNative is the member of a chat completion, or of a chunk, that holds the document
+// or the event in another API which it was made of.
+const MemberNative = "x_native"
+
+// MemberItems is the member of an assistant's message that holds the items of OpenAI's
+// Responses which it was made of, if they say more than the message does.
+const MemberItems = "response_items"
+
 // Native is a request in another API than chat completions, as its client sent it.
 // A provider that has this API sends it on as it came, with the upstream model in
 // it: prompt caches depend on the bytes.
@@ -89,6 +97,11 @@ type Request struct {
 	// Native is the request as it came, if the provider speaks its API and the
 	// answer is to be passed on as it comes; else nil. Body says the same.
 	Native *Native
+
+	// Beside is the request in an API that the provider speaks, whose answer is to come
+	// in both: as chat completions, each with what it was made of as its member
+	// MemberNative. Otherwise it is nil. Body says the same as far as it can.
+	Beside *Native
 
 	// Refused is why the request cannot be made of this provider: it is in another
 	// API's words, which the provider does not speak. Nil if it can.

@@ -1,6 +1,9 @@
 package dialect
 
-import "strings"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // Whole is an answer that is put together from all that a model produced. The
 // zero Whole is an empty answer.
@@ -9,6 +12,7 @@ type Whole struct {
 	calls                    []Call
 	arguments                []*strings.Builder // of each call
 	thinking                 []ThinkingBlock
+	items                    json.RawMessage
 }
 
 // Add adds more output.
@@ -17,6 +21,9 @@ func (w *Whole) Add(o Output) {
 	w.refusal.WriteString(o.Refusal)
 	w.reasoning.WriteString(o.Reasoning)
 	w.thinking = append(w.thinking, o.Thinking...)
+	if o.Items != nil {
+		w.items = o.Items
+	}
 	for _, c := range o.Calls {
 		if c.Index == len(w.calls) {
 			w.calls = append(w.calls, c)
@@ -36,5 +43,6 @@ func (w *Whole) output() Output {
 		Reasoning: w.reasoning.String(),
 		Calls:     w.calls,
 		Thinking:  w.thinking,
+		Items:     w.items,
 	}
 }

@@ -104,8 +104,11 @@ func (o *OpenAI) NewRequest(ctx context.Context, preq *provider.Request, path st
 
 // Complete makes a call and returns the whole answer.
 func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	if req.Native != nil {
-		return o.completeResponse(ctx, req)
+	switch {
+	case req.Native != nil:
+		return o.completeResponse(ctx, req, req.Native)
+	case req.Beside != nil:
+		return o.completeBeside(ctx, req)
 	}
 	begun, err := o.prepared(req)
 	if err != nil {
@@ -120,8 +123,11 @@ func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (o *OpenAI) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	if req.Native != nil {
-		return o.streamResponse(ctx, req)
+	switch {
+	case req.Native != nil:
+		return o.streamResponse(ctx, req, req.Native)
+	case req.Beside != nil:
+		return o.streamBeside(ctx, req)
 	}
 	begun, err := o.prepared(req)
 	if err != nil {

@@ -27,8 +27,8 @@ func (o *OpenAI) Speaks(api provider.API) bool {
 	return o.Azure == nil && strings.HasPrefix(o.Base()+"/", defaultBase+"/")
 }
 
-func (o *OpenAI) completeResponse(ctx context.Context, preq *provider.Request) (*provider.Completion, error) {
-	resp, err := o.callResponses(ctx, preq, false)
+func (o *OpenAI) completeResponse(ctx context.Context, preq *provider.Request, n *provider.Native) (*provider.Completion, error) {
+	resp, err := o.callResponses(ctx, preq, n, false)
 	if err != nil {
 		return nil, err
 	}
@@ -36,8 +36,8 @@ func (o *OpenAI) completeResponse(ctx context.Context, preq *provider.Request) (
 	return native.Complete(ctx, resp, readResponse)
 }
 
-func (o *OpenAI) streamResponse(ctx context.Context, preq *provider.Request) (provider.Stream, error) {
-	resp, err := o.callResponses(ctx, preq, true) //nolint:bodyclose // the stream closes it
+func (o *OpenAI) streamResponse(ctx context.Context, preq *provider.Request, n *provider.Native) (provider.Stream, error) {
+	resp, err := o.callResponses(ctx, preq, n, true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +49,11 @@ func (o *OpenAI) streamResponse(ctx context.Context, preq *provider.Request) (pr
 //
 // A conversation may have begun elsewhere, before a fallback. What only the other server can
 // read is refused, and the server is then asked again without.
-func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
-	if err := refuseStored(preq.Native.Body); err != nil {
+func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, n *provider.Native, stream bool) (*http.Response, error) {
+	if err := refuseStored(n.Body); err != nil {
 		return nil, err
 	}
-	body := withoutParsed(without(preq.Native.Body, isReference))
+	body := withoutParsed(without(n.Body, isReference))
 	resp, err := o.postResponse(ctx, preq, body, stream)
 	if !refusesOrigin(err) {
 		return resp, err

@@ -28,7 +28,10 @@ func natives(t *testing.T, d *Dialect) {
 		t.Fatalf("%T does not speak %s", s.Provider, w.API())
 	}
 	for _, tc := range replies {
-		t.Run(tc.name, func(t *testing.T) { s.nativeThroughDoor(t, w, tc.Reply) })
+		t.Run(tc.name, func(t *testing.T) {
+			s.nativeThroughDoor(t, w, tc.Reply)
+			s.besideCompletion(t, w, tc.Reply)
+		})
 	}
 	t.Run("cut", func(t *testing.T) {
 		for _, tc := range replies {

@@ -1,0 +1,228 @@
+package openai
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+)
+
+// completeBeside answers a request of Responses with a chat completion that holds the
+// response.
+func (o *OpenAI) completeBeside(ctx context.Context, preq *provider.Request) (*provider.Completion, error) {
+	native, err := o.completeResponse(ctx, preq, preq.Beside)
+	if err != nil {
+		return nil, err
+	}
+	response := gjson.ParseBytes(native.Native)
+	var whole dialect.Whole
+	var t besides
+	for i, item := range response.Get("output").Array() {
+		whole.Add(t.begin(i, item))
+		whole.Add(t.whole(item))
+		whole.Add(t.end(i, item))
+	}
+	whole.Add(t.items(response))
+	c := dialect.NewAnswer(response.Get("id").Str, native.Model, nil).Completion(&whole, native.FinishReason, native.Usage)
+	c.Body = withNative(c.Body, native.Native)
+	c.Facts.Content, c.Facts.OutputBytes = native.Content, native.OutputBytes
+	return c, nil
+}
+
+// streamBeside answers a request of Responses with chunks that hold its events.
+func (o *OpenAI) streamBeside(ctx context.Context, preq *provider.Request) (provider.Stream, error) {
+	s, err := o.streamResponse(ctx, preq, preq.Beside)
+	if err != nil {
+		return nil, err
+	}
+	return &besideStream{Stream: s}, nil
+}
+
+// besideStream makes a chunk of each event, and one of the usage.
+type besideStream struct {
+	provider.Stream
+	answer *dialect.Answer
+	made   besides
+	usage  *provider.Usage // to come; nil for none
+}
+
+// Next implements provider.Stream.
+func (s *besideStream) Next() (*provider.Chunk, error) {
+	if s.usage != nil {
+		u := *s.usage
+		s.usage = nil
+		return s.answer.UsageChunk(u), nil
+	}
+	native, err := s.Stream.Next()
+	if err != nil {
+		return nil, err
+	}
+	data := eventOf(native.Native)
+	event := gjson.ParseBytes(data)
+	if s.answer == nil {
+		s.answer = dialect.NewAnswer(event.Get("response.id").Str, native.Model, nil)
+	}
+	if native.Model != "" {
+		s.answer.SetModel(native.Model)
+	}
+	s.usage = native.Usage
+	chunk := s.answer.Chunk(s.made.output(event), native.FinishReason)
+	chunk.Raw = withNative(chunk.Raw, data)
+	// what has no place in a chat completion counts, too
+	chunk.Content, chunk.OutputBytes = native.Content, native.OutputBytes
+	return chunk, nil
+}
+
+// eventOf returns the data of an event as one line of JSON.
+func eventOf(event []byte) []byte {
+	var data []byte
+	for line := range bytes.Lines(event) {
+		if rest, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			data = append(data, bytes.TrimRight(rest, "\r\n")...)
+		}
+	}
+	return bytes.TrimSpace(data)
+}
+
+// withNative adds what a chat completion was made of.
+func withNative(raw, native []byte) []byte {
+	raw = append(raw[:len(raw)-1], `,"`+provider.MemberNative+`":`...)
+	return append(append(raw, native...), '}')
+}
+
+// besides turns events of a response into what they add to a chat completion.
+type besides struct {
+	calls map[int64]*besideCall // by their places in the output
+	done  []json.RawMessage     // items
+}
+
+// besideCall is a call of a tool.
+type besideCall struct {
+	index  int
+	custom bool
+	begun  bool // some of its arguments were read
+}
+
+func (t *besides) output(event gjson.Result) dialect.Output {
+	at, delta := event.Get("output_index").Int(), event.Get("delta").Str
+	switch event.Get("type").Str {
+	case "response.output_text.delta":
+		return dialect.Text(delta)
+	case "response.refusal.delta":
+		return dialect.Output{Refusal: delta}
+	case "response.reasoning_summary_text.delta", "response.reasoning_text.delta":
+		return dialect.Reasoning(delta)
+	case "response.output_item.added":
+		return t.begin(int(at), event.Get("item"))
+	case "response.function_call_arguments.delta", "response.custom_tool_call_input.delta":
+		return t.arguments(at, delta)
+	case "response.output_item.done":
+		item := event.Get("item")
+		t.done = append(t.done, json.RawMessage(bytes.Clone([]byte(item.Raw))))
+		return t.end(int(at), item)
+	case "response.completed", "response.incomplete":
+		return t.items(event.Get("response"))
+	}
+	return dialect.Output{}
+}
+
+// begin begins an item. The input of a custom tool becomes the only argument of a function.
+func (t *besides) begin(at int, item gjson.Result) dialect.Output {
+	typ := item.Get("type").Str
+	if typ != "function_call" && typ != "custom_tool_call" {
+		return dialect.Output{}
+	}
+	if t.calls == nil {
+		t.calls = make(map[int64]*besideCall)
+	}
+	c := &besideCall{index: len(t.calls), custom: typ == "custom_tool_call"}
+	t.calls[int64(at)] = c
+	return dialect.CallBegin(c.index, item.Get("call_id").Str, item.Get("name").Str)
+}
+
+// The beginning and the end of a custom tool's input as the arguments of a function.
+const inputBegin, inputEnd = `{"input":"`, `"}`
+
+// arguments adds to those of a call.
+func (t *besides) arguments(at int64, delta string) dialect.Output {
+	c := t.calls[at]
+	if c == nil || delta == "" {
+		return dialect.Output{}
+	}
+	if c.custom {
+		quoted, _ := jsontext.AppendQuote(nil, delta)
+		delta = string(quoted[1 : len(quoted)-1])
+		if !c.begun {
+			delta = inputBegin + delta
+		}
+	}
+	c.begun = true
+	return dialect.CallArguments(c.index, delta)
+}
+
+// end ends an item. A call whose arguments have not come piece by piece has them now.
+func (t *besides) end(at int, item gjson.Result) dialect.Output {
+	c := t.calls[int64(at)]
+	switch {
+	case c == nil:
+		return dialect.Output{}
+	case c.custom && c.begun:
+		return dialect.CallArguments(c.index, inputEnd)
+	case c.custom:
+		o := t.arguments(int64(at), item.Get("input").Str)
+		text := inputBegin
+		if len(o.Calls) > 0 {
+			text = o.Calls[0].Arguments
+		}
+		return dialect.CallArguments(c.index, text+inputEnd)
+	case !c.begun:
+		return dialect.CallArguments(c.index, cmp.Or(item.Get("arguments").Str, "{}"))
+	}
+	return dialect.Output{}
+}
+
+// whole is what an item that came whole says, except for calls.
+func (t *besides) whole(item gjson.Result) (o dialect.Output) {
+	for _, list := range [...]string{"content", "summary"} {
+		for _, part := range item.Get(list).Array() {
+			switch {
+			case item.Get("type").Str == "reasoning":
+				o.Reasoning += part.Get("text").Str
+			case item.Get("type").Str == "message":
+				o.Text += part.Get("text").Str
+				o.Refusal += part.Get("refusal").Str
+			}
+		}
+	}
+	return o
+}
+
+// items returns the items of a response, if they say more than a message can.
+func (t *besides) items(response gjson.Result) dialect.Output {
+	output := response.Get("output")
+	if len(output.Array()) == 0 {
+		output = gjson.ParseBytes(provider.Encode(t.done))
+	}
+	more := false
+	output.ForEach(func(_, item gjson.Result) bool {
+		switch item.Get("type").Str {
+		case "message":
+			more = more || len(item.Get("content.#.annotations|@flatten").Array()) > 0
+		case "function_call":
+			more = more || item.Get("namespace").Exists()
+		default:
+			more = true
+		}
+		return !more
+	})
+	if !more {
+		return dialect.Output{}
+	}
+	return dialect.Output{Items: json.RawMessage(output.Get("@ugly").Raw)}
+}
