@@ -65,6 +65,7 @@ func nativeHeader(sent http.Header) http.Header {
 // sealed, which only the door can open.
 func (c *call) throughDoor(preq *provider.Request, target route.Target) {
 	if c.req.door == nil {
+		c.beside(preq, target)
 		return
 	}
 	s, ok := c.h.providers[target.Provider].(provider.Speaker)
@@ -74,6 +75,20 @@ func (c *call) throughDoor(preq *provider.Request, target route.Target) {
 	}
 	preq.Refused = c.req.door.Refusal()
 	preq.Translated, preq.Dropped = true, slices.Clone(c.req.door.Dropped())
+}
+
+// beside completes a provider's request that there is in another API, too.
+func (c *call) beside(preq *provider.Request, target route.Target) {
+	b := c.req.beside
+	if b == nil {
+		return
+	}
+	s, ok := c.h.providers[target.Provider].(provider.Speaker)
+	if ok && s.Speaks(b.API) && !door.Sealed(b.Body) {
+		preq.Beside, preq.Dropped = &b.Native, append(preq.Dropped, b.Omitted...)
+		return
+	}
+	preq.Refused, preq.Dropped = b.Refused, append(preq.Dropped, b.Dropped...)
 }
 
 // frame returns how a shared stream of the request's API reports a failure; nil for

@@ -29,6 +29,10 @@ type request struct {
 	door   door.Call
 	native *provider.Native
 
+	// beside is the request in another API, of which a handler in front has made this
+	// one, and native what it says there. Both are nil without one.
+	beside *record.Beside
+
 	gates record.Gates // of the body, to be passed before the request is answered
 
 	// form is the request in place of a body; nil for those with one.
@@ -90,6 +94,10 @@ func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 		return nil, err
 	}
 	req.gates = gates
+	if b := x.Rec.Beside; b != nil {
+		b.Taken = true
+		req.beside, req.native = b, &b.Native
+	}
 	if t := x.Rec.Turn; t != nil {
 		req.model = t.Model
 		// chat_session asks for the usage, and not the client: a provider gets

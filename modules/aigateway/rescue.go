@@ -114,8 +114,9 @@ func (c *call) resume(place int, continued bool, begun string, body []byte) (sou
 	if err != nil {
 		return source{}, err
 	}
-	if a.preq.Native != nil {
-		a.preq.Native, a.preq.Translated = nil, true // what comes is compared with chat completions
+	if a.preq.Native != nil || a.preq.Beside != nil {
+		// what comes is compared with chat completions
+		a.preq.Native, a.preq.Beside, a.preq.Translated = nil, nil, true
 	}
 	s := c.out.sent.again(a)
 	if continued {

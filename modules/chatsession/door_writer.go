@@ -60,6 +60,10 @@ func (w *doorWriter) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	if b := w.x.Rec.Beside; b != nil && b.Refused != nil && !b.Taken {
+		w.barred = apierror.FromProvider(b.Refused) // the next handler has no words for it
+		return
+	}
 	if status == http.StatusOK && w.called != nil {
 		if w.barred = w.called(); w.barred != nil {
 			return
@@ -67,8 +71,16 @@ func (w *doorWriter) WriteHeader(status int) {
 	}
 	if status == http.StatusOK && sse.IsStream(w.Header()) {
 		w.parser = sse.NewParser(0)
-		withDropped(w.Header(), w.call.Dropped())
+		w.nameDropped()
 		w.stream.Begin()
+	}
+}
+
+// nameDropped names what the door has left out of the request, unless ai_gateway knows
+// whether its provider was given that.
+func (w *doorWriter) nameDropped() {
+	if b := w.x.Rec.Beside; b == nil || !b.Taken {
+		withDropped(w.Header(), w.call.Dropped())
 	}
 }
 
@@ -136,6 +148,9 @@ func (w *doorWriter) event(data []byte) {
 	}
 	if chunk.Usage != nil {
 		w.usage = chunk.Usage
+	}
+	if w.x.Rec.Beside != nil {
+		chunk.Native = nativeOf(data)
 	}
 	w.buf = w.out.Chunk(w.buf, &chunk)
 }
@@ -216,8 +231,8 @@ func (w *doorWriter) end(err error) error {
 	if w.kept != nil {
 		w.h.keepEnd(w.x, w.kept, body)
 	}
+	w.nameDropped()
 	h := w.Header()
-	withDropped(h, w.call.Dropped())
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.ResponseWriter.WriteHeader(http.StatusOK)

@@ -91,10 +91,7 @@ func (h *Handler) respond(x *chat.Exchange, body []byte, keeping responses.Keepi
 	if err != nil {
 		return apierror.FromProvider(err)
 	}
-	if refusal := call.Refusal(); refusal != nil {
-		if needsKept(keeping, x.R) {
-			return apierror.FromProvider(refusal)
-		}
+	if call.Refusal() != nil && !needsKept(keeping, x.R) {
 		return h.passUnkept(x, body, gates, next) // to a provider that has this itself
 	}
 	c, err := h.opened(call, body, keeping, next)

@@ -1,6 +1,7 @@
 package chatsession
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,10 +9,12 @@ import (
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
+	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -53,6 +56,9 @@ type itemReader struct {
 // item returns the item of an id, which field of the request has.
 func (r *itemReader) item(id, field string) (gjson.Result, error) {
 	output, err := r.output(keptPrefix + responseOf(id))
+	if errors.Is(err, store.ErrNotFound) {
+		output, err = r.outputWith(id)
+	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return gjson.Result{}, r.h.storeError("cache get", err)
 	}
@@ -78,6 +84,36 @@ func (r *itemReader) output(id string) (map[string]gjson.Result, error) {
 	}
 	r.outputs[id] = itemsOf(k.Response)
 	return r.outputs[id], nil
+}
+
+// outputWith returns the items of the response that has one with a provider's id.
+func (r *itemReader) outputWith(item string) (map[string]gjson.Result, error) {
+	id, err := r.x.Store.CacheGet(r.x.R.Context(), r.x.Rec.Tenant.ID, itemKey(r.x, item))
+	if err != nil {
+		return nil, err
+	}
+	return r.output(string(id))
+}
+
+// itemKey is where the response that has an item of the request's user is noted.
+func itemKey(x *chat.Exchange, id string) string {
+	return sharedanswer.KeyOf("item", x.Rec.User, id)
+}
+
+// keepItems notes which response has the items that a provider has named. A failure does
+// not fail the answer: the items can be sent instead.
+func (h *Handler) keepItems(ctx context.Context, x *chat.Exchange, k *keptResponse) {
+	for _, item := range gjson.GetBytes(k.Response, "output").Array() {
+		id := item.Get("id").Str
+		if id == "" || responseOf(id) == keptID(k.Session, k.Turn) {
+			continue
+		}
+		if err := x.Store.CacheKeep(ctx, x.Rec.Tenant.ID, k.session(x), itemKey(x, id), []byte(k.id()), h.keptTTL(x)); err != nil {
+			h.app.StoreFailed("cache put")
+			h.log.Error("noting the items of a response", zap.String("turn", k.Turn), zap.Error(err))
+			return
+		}
+	}
 }
 
 // itemsOf returns the items of a response by their ids.

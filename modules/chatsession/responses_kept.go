@@ -125,7 +125,9 @@ func (h *Handler) keepEnd(x *chat.Exchange, k *keptResponse, doc []byte) {
 	if err != nil {
 		h.app.StoreFailed("cache put")
 		h.log.Error("keeping a response", zap.String("turn", k.Turn), zap.Error(err))
+		return
 	}
+	h.keepItems(ctx, x, k)
 }
 
 // hasEnded reports whether a response was deleted while it was made, or ended by a node

@@ -155,6 +155,7 @@ func (h *Handler) answerUnkept(x *chat.Exchange, c *talk) error {
 	if err != nil {
 		return err
 	}
+	x.Rec.Beside = c.beside(before)
 	ctx, cancel := chat.CallContext(x.R.Context(), c.req.stream)
 	defer cancel(nil)
 	w := newDoorWriter(h, x, c.call)

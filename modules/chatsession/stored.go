@@ -82,6 +82,7 @@ func wireAnswer(m *provider.Message, text string, answersTools bool) ([]byte, er
 	if call := m.Member("function_call"); call != nil {
 		b = append(append(b, `,"function_call":`...), call...)
 	}
+	items := m.Member(provider.MemberItems)
 	if len(b) > head || answersTools {
 		for _, name := range reasoningMembers {
 			if v := m.Member(name); v != nil {
@@ -89,6 +90,9 @@ func wireAnswer(m *provider.Message, text string, answersTools bool) ([]byte, er
 				b = append(b, v...)
 			}
 		}
+	}
+	if items != nil {
+		b = append(append(b, `,"`+provider.MemberItems+`":`...), items...)
 	}
 	if len(b) == head {
 		return nil, nil

@@ -112,6 +112,7 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 		t.retract()
 		return err
 	}
+	x.Rec.Beside = c.beside(before)
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
 	w := newV1Writer(t, t.newOutput(false))

@@ -73,6 +73,10 @@ type Record struct {
 	// another API's request.
 	Translated bool
 
+	// Beside is the same request in another API, as far as a provider speaks that; nil if
+	// there is none.
+	Beside *Beside
+
 	// BeforeCall is called before a model is asked, which an error prevents; nil for
 	// nothing.
 	BeforeCall func() error
@@ -105,6 +109,23 @@ type Turn struct {
 	// none. The body on the wire names the tenant's default model in that
 	// case, because not everything that may follow has a default of its own.
 	Model string
+}
+
+// Beside is a request in another API than chat completions, beside the one that was made of
+// it. A provider that speaks the API answers in both.
+type Beside struct {
+	provider.Native
+
+	// Omitted names what was left out of it.
+	Omitted []string
+
+	// For the providers that do not speak it: why they cannot be asked, or nil, and which
+	// members of the request they do not get.
+	Refused error
+	Dropped []string
+
+	// Taken says that a handler which knows the providers has the request.
+	Taken bool
 }
 
 // Call is one model call, as far as it went.

@@ -11,6 +11,9 @@ import (
 // Document implements door.Call.
 func (c *call) Document(completion []byte) []byte {
 	root, facts, _ := provider.ReadCompletion(completion)
+	if doc := c.adopted(root); doc != nil {
+		return doc
+	}
 	r := c.response(c.modelOf(facts.Model))
 	r.end(facts.FinishReason, c.output(root.Get("choices.0"), &facts), facts.Usage)
 	return provider.Encode(r)

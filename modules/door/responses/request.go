@@ -141,7 +141,7 @@ func (c *call) readMember(made *completion, name string, v gjson.Result) error {
 	case "include":
 		return c.readInclude(made, v)
 	case "truncation":
-		if v.Str != truncationDisabled && !(c.Stored && v.Str == truncationAuto) {
+		if v.Str != truncationDisabled && (!c.Stored || v.Str != truncationAuto) {
 			c.dropped.Add(name)
 		}
 	case "prompt":

@@ -20,6 +20,7 @@ type stream struct {
 	ended    bool
 	finish   string
 	output   []json.RawMessage // finished items, in the places of all that have begun
+	last     []byte            // the end of a kept response as it came, for End; nil before it
 
 	open    *openItem // nil between items
 	tracker provider.CallTracker
@@ -42,7 +43,7 @@ func (s *stream) Chunk(b []byte, c *provider.Chunk) []byte {
 		if c.Text == "" || c.More || !s.followText(c.Native, c.Text) {
 			s.follow(c.Native)
 		}
-		return append(b, c.Native...)
+		return s.pass(b, c.Native)
 	}
 	b = s.begin(b, c.Model)
 	if c.Reasoning != "" {
@@ -117,6 +118,9 @@ func logprobsOf(choice gjson.Result) string {
 
 // End implements door.Stream.
 func (s *stream) End(b []byte, u provider.Usage) []byte {
+	if s.last != nil {
+		return append(b, s.last...)
+	}
 	if s.ended {
 		return b
 	}
@@ -134,7 +138,7 @@ func (s *stream) End(b []byte, u provider.Usage) []byte {
 // Fail implements door.Stream. For many clients response.failed is only one more end
 // of an answer, so that an event of its own says what has failed.
 func (s *stream) Fail(b []byte, f door.Failure) []byte {
-	if s.ended {
+	if s.ended && s.last == nil {
 		return b
 	}
 	s.ended = true

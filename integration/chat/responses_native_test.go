@@ -1,0 +1,310 @@
+package chat
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
+)
+
+// strictResponses is a server of OpenAI's Responses, as strict as OpenAI's own.
+func strictResponses(r providertest.Reply) harness.Script {
+	return func(c *harness.Call) {
+		body := []byte(c.Asked.Body)
+		switch refused := providertest.RefuseResponse(body); {
+		case refused != nil:
+			harness.Document(refused.Status, fmt.Sprintf(`{"error":{"message":%q}}`, refused.Message))(c)
+		case c.Streams():
+			for _, event := range providertest.ResponseEvents(body, r) {
+				c.Send(string(event))
+			}
+		default:
+			harness.Document(http.StatusOK, string(providertest.WholeResponse(body, r)))(c)
+		}
+	}
+}
+
+// TestKeptNatively keeps responses of a server that has the API itself: it is asked in its
+// own words, in every turn, and what it answers comes as it is, but for the response's id.
+func TestKeptNatively(t *testing.T) {
+	for _, stream := range []bool{true, false} {
+		t.Run(fmt.Sprint("stream ", stream), func(t *testing.T) {
+			up := harness.NewUpstream(t)
+			site := strings.Replace(up.Sessions(""), "base_url", "responses on\n\t\tbase_url", 1)
+			a := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")}
+			ask := func(reply providertest.Reply, body string) (events string, doc gjson.Result) {
+				t.Helper()
+				up.Plays(strictResponses(reply))
+				resp := a.cl.Do(http.MethodPost, "/v1/responses", strings.TrimSuffix(body, "}")+fmt.Sprintf(`,"model":"fast","stream":%v}`, stream))
+				got := harness.ReadAll(t, resp)
+				if !stream {
+					return "", gjson.Parse(got)
+				}
+				if resp.Header.Get("X-Ai-Dropped") != "" {
+					t.Errorf("left out: %q", resp.Header.Get("X-Ai-Dropped"))
+				}
+				_, data, _ := strings.Cut(got, "event: response.completed\ndata: ")
+				return got, gjson.Get(data, "response")
+			}
+			usage := &provider.Usage{Input: 9, Output: 7, Cached: 4, Reasoning: 3}
+			const tools = `"tools":[{"type":"web_search"},{"type":"custom","name":"exec"},{"type":"function","name":"f","parameters":{"type":"object","properties":{}},"strict":false}],"reasoning":{"summary":"auto"}`
+			events, first := ask(providertest.Reply{
+				Model: "up-fast", Finish: "tool_calls", Usage: usage,
+				Parts: []providertest.Part{{Reasoning: "hm"}, {Text: "Hel"}, {Text: "lo"}, {Call: 1, ID: "call_1", Name: "exec", Arguments: "say \"hi\"\n"}, {Call: 2, ID: "call_2", Name: "f", Arguments: "{}"}},
+			}, `{"input":"hi","instructions":"be brief","metadata":{"k":"v"},`+tools+`}`)
+			asked := gjson.Parse(up.Last().Body)
+			if up.Last().Path != "/v1/responses" || asked.Get("store").Raw != "false" || asked.Get("tools.0.type").Str != "web_search" || asked.Get("include.0").Str != "reasoning.encrypted_content" || asked.Get("input").Str != "hi" {
+				t.Errorf("the server is asked %s %s", up.Last().Path, asked)
+			}
+			id := first.Get("id").Str
+			if len(id) < 60 || first.Get("store").Raw != "true" || first.Get("output.#").Int() != 4 || first.Get("output.0.encrypted_content").Str == "" || first.Get("metadata.k").Str != "v" || first.Get("usage.input_tokens_details.cached_tokens").Int() != 4 {
+				t.Fatalf("the response is %s", first)
+			}
+			if stream {
+				if strings.Count(events, `"obfuscation":"x"`) != 5 || strings.Contains(events, `"resp_0"`) || strings.Count(events, `"id":"`+id+`"`) != 3 {
+					t.Errorf("the events are\n%s", events)
+				}
+				for n, event := range strings.Split(strings.TrimSpace(events), "\n\n") {
+					_, data, _ := strings.Cut(event, "data: ")
+					if gjson.Get(data, "sequence_number").Int() != int64(n) {
+						t.Errorf("event %d is %s", n, event)
+					}
+				}
+				for _, after := range []int{0, 7} {
+					rest := harness.ReadAll(t, a.cl.Do(http.MethodGet, fmt.Sprintf("/v1/responses/%s?stream=true&starting_after=%d", id, after), nil))
+					_, want, _ := strings.Cut(events, fmt.Sprintf(`"sequence_number":%d,`, after))
+					_, want, _ = strings.Cut(want, "\n\n")
+					if _, end, _ := strings.Cut(want, "event: response.completed"); !strings.HasPrefix(rest, strings.TrimSuffix(want, "event: response.completed"+end)) || !strings.Contains(rest, `"response.completed","sequence_number":`) {
+						t.Errorf("after %d it goes on with\n%s\nwant\n%s", after, rest, want)
+					}
+				}
+			}
+			if kept := a.call(http.MethodGet, "/v1/responses/"+id, nil); kept.Raw != first.Raw {
+				t.Errorf("it is kept as\n%s\nand not\n%s", kept, first)
+			}
+
+			_, second := ask(providertest.Reply{Model: "up-fast", Finish: "stop", Usage: usage, Parts: []providertest.Part{{Reasoning: "so"}, {Text: "done"}}},
+				`{"previous_response_id":"`+id+`","input":[{"type":"custom_tool_call_output","call_id":"call_1","output":"hi"},{"type":"function_call_output","call_id":"call_2","output":"2"}],`+tools+`}`)
+			if second.Get("previous_response_id").Str != id || second.Get("status").Str != "completed" {
+				t.Fatalf("the second response is %s", second)
+			}
+			input := gjson.Get(up.Last().Body, "input")
+			if input.Get("#").Int() != 7 || input.Get("0.content").Str != "hi" || input.Get("5.output").Str != "hi" {
+				t.Errorf("the second input is %s", input)
+			}
+			for i, item := range first.Get("output").Array() {
+				if got := input.Get(fmt.Sprint(i + 1)); got.Raw != item.Get("@ugly").Raw {
+					t.Errorf("item %d goes back as\n%s\nand not\n%s", i, got, item)
+				}
+			}
+			// the AI SDK sends what it was answered by reference
+			_, third := ask(providertest.Reply{Model: "up-fast", Finish: "stop", Usage: usage, Parts: []providertest.Part{{Text: "third"}}},
+				`{"input":[{"role":"user","content":"hi"},{"type":"item_reference","id":"`+second.Get("output.0.id").Str+`"},{"type":"item_reference","id":"`+second.Get("output.1.id").Str+`"},{"role":"user","content":"more"}],`+tools+`}`)
+			if input := gjson.Get(up.Last().Body, "input"); input.Get("1.encrypted_content").Str == "" || input.Get("2.content.0.text").Str != "done" || third.Get("status").Str != "completed" {
+				t.Errorf("by reference, the input is %s", input)
+			}
+			sessions := a.cl.List("").Data.Sessions
+			harness.WantList(t, "history", harness.Contents(a.cl.History(sessions[1].SessionID)), []string{"user: hi", "assistant: Hello", "tool: hi", "tool: 2", "assistant: done"})
+		})
+	}
+}
+
+// TestKeptNativelyFails has such a server fail, fall silent, be cancelled, or be replaced by
+// one that does not have the API.
+func TestKeptNativelyFails(t *testing.T) {
+	up, other := harness.NewUpstream(t), harness.NewTarget(t, "other")
+	site := fmt.Sprintf(`tenant_resolve
+chat_session
+ai_gateway {
+	provider openai {
+		base_url %s
+		api_key k
+		responses on
+	}
+	provider other openai {
+		base_url %s
+		api_key k
+	}
+	model fast {
+		to openai/gpt-5
+	}
+	model safe {
+		to openai/gpt-5
+		to other/up-1
+	}
+	model else {
+		to other/up-1
+	}
+	retries 0
+	circuit_breaker off
+}
+`, up.URL, other.URL)
+	a := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")}
+	reply := providertest.Reply{Model: "gpt-5", Finish: "stop", Parts: []providertest.Part{{Reasoning: "hm"}, {Text: "Hel"}, {Text: "lo"}}}
+	const body = `{"input":"hi","tools":[{"type":"web_search"}],"model":"%s","stream":%v%s}`
+	ask := func(model string, stream bool, more string) string {
+		t.Helper()
+		return harness.ReadAll(t, a.cl.Do(http.MethodPost, "/v1/responses", fmt.Sprintf(body, model, stream, more)))
+	}
+	events := providertest.ResponseEvents([]byte(`{"input":"hi"}`), reply)
+
+	said := slices.IndexFunc(events, func(e []byte) bool { return bytes.Contains(e, []byte("output_text.delta")) })
+	t.Run("cut", func(t *testing.T) {
+		for n := range events {
+			up.Plays(func(c *harness.Call) {
+				for _, e := range events[:n] {
+					c.Send(string(e))
+				}
+				c.Send(": \n\n")
+			})
+			got := ask("fast", true, "")
+			if strings.Contains(got, "event: response.completed") || n > said && strings.Count(got, "event: response.failed\n") != 1 {
+				t.Errorf("cut after %d events:\n%s", n, got)
+			}
+			for i, event := range strings.Split(strings.TrimSpace(got), "\n\n") {
+				_, data, ok := strings.Cut(event, "data: ")
+				if ok && gjson.Get(data, "sequence_number").Int() != int64(i) {
+					t.Errorf("cut after %d events, event %d is %s", n, i, event)
+				}
+			}
+			if n > said {
+				_, data, _ := strings.Cut(got, "event: response.failed\ndata: ")
+				id := gjson.Get(data, "response.id").Str
+				if kept := a.call(http.MethodGet, "/v1/responses/"+id, nil); kept.Get("status").Str != "failed" || len(id) < 60 {
+					t.Errorf("cut after %d events, it is kept as %s", n, kept)
+				}
+			}
+		}
+	})
+	t.Run("another provider", func(t *testing.T) {
+		for _, stream := range []bool{true, false} {
+			up.Plays(harness.Refuses(500, "x"))
+			other.Plays(harness.Says(9, 7, "Hello"))
+			resp := a.cl.Do(http.MethodPost, "/v1/responses", fmt.Sprintf(body, "safe", stream, ""))
+			got := harness.ReadAll(t, resp)
+			if !strings.Contains(got, `"text":"Hello"`) || !strings.Contains(resp.Header.Get("X-Ai-Dropped"), "web_search") {
+				t.Errorf("%v\n%s", resp.Header, got)
+			}
+		}
+		other.Plays(harness.Says(9, 7, "Hello"))
+		up.Plays(harness.Refuses(500, "x"))
+		first := gjson.Parse(ask("safe", false, ""))
+		up.Plays(strictResponses(reply))
+		second := gjson.Parse(ask("safe", false, `,"previous_response_id":"`+first.Get("id").Str+`"`))
+		if input := gjson.Get(up.Last().Body, "input"); second.Get("output.1.content.0.text").Str != "Hello" || input.Get("#").Int() != 3 || input.Get("1.content.0.text").Str != "Hello" {
+			t.Errorf("what another provider has said goes as %s, and the response is %s", input, second)
+		}
+		up.Plays(harness.Refuses(500, "x"))
+		other.Plays(harness.Says(9, 7, "again"))
+		third := gjson.Parse(ask("safe", false, `,"previous_response_id":"`+second.Get("id").Str+`"`))
+		asked := other.Last().Body
+		if third.Get("output.0.content.0.text").Str != "again" || strings.Contains(asked, provider.MemberItems) || gjson.Get(asked, "messages.#").Int() != 5 {
+			t.Errorf("what the server has said goes as %s, and the response is %s", asked, third)
+		}
+	})
+	t.Run("in the background", func(t *testing.T) {
+		up.Plays(strictResponses(reply))
+		id := gjson.Parse(ask("fast", false, `,"background":true`)).Get("id").Str
+		a.wantStatus("/v1/responses/"+id, "completed")
+		kept := a.call(http.MethodGet, "/v1/responses/"+id, nil)
+		if kept.Get("background").Raw != "true" || kept.Get("output.0.encrypted_content").Str == "" || kept.Get("output.1.content.0.text").Str != "Hello" {
+			t.Errorf("it is kept as %s", kept)
+		}
+	})
+	t.Run("once more under a key", func(t *testing.T) {
+		up.Plays(strictResponses(reply))
+		answers := make([]string, 2)
+		for i := range answers {
+			resp := a.cl.Do(http.MethodPost, "/v1/responses", fmt.Sprintf(body, "fast", true, ""), "Idempotency-Key", "k")
+			answers[i] = harness.ReadAll(t, resp)
+		}
+		if answers[0] != answers[1] || !strings.Contains(answers[0], "event: response.completed") {
+			t.Errorf("first\n%s\nthen\n%s", answers[0], answers[1])
+		}
+	})
+	t.Run("forced", func(t *testing.T) {
+		up.Plays(strictResponses(reply))
+		session := harness.NewSession()
+		forced := func(model string) (*http.Response, string) {
+			resp := a.cl.Do(http.MethodPost, "/v1/responses", fmt.Sprintf(body, model, false, `,"tool_choice":{"type":"web_search"}`), "X-Session-Id", session)
+			return resp, harness.ReadAll(t, resp)
+		}
+		if resp, got := forced("fast"); resp.StatusCode != http.StatusOK || gjson.Get(got, "output.1.content.0.text").Str != "Hello" {
+			t.Errorf("%d %s", resp.StatusCode, got)
+		}
+		if resp, got := forced("else"); resp.StatusCode != http.StatusBadRequest || gjson.Get(got, "error.param").Str != "tool_choice.type" {
+			t.Errorf("elsewhere: %d %s", resp.StatusCode, got)
+		}
+	})
+}
+
+// TestKeptNativelyWithinBudget has a budget that may have to end the answer, and one that does.
+func TestKeptNativelyWithinBudget(t *testing.T) {
+	up := harness.NewUpstream(t)
+	site := strings.Replace(up.Sessions(""), "base_url", "responses on\n\t\tbase_url", 1)
+	c := harness.Start(t, "\nchat {\n\ttenant rich {\n\t\tbudget 1000000 tokens/day\n\t}\n\ttenant poor {\n\t\tbudget 1000 tokens/day\n\t}\n\ttenant poorer {\n\t\tbudget 1000 tokens/day\n\t}\n}\n", site)
+	reply := providertest.Reply{Model: "gpt-5", Finish: "stop", Parts: []providertest.Part{{Reasoning: "hm"}, {Text: "Hello "}, {Text: strings.Repeat("long ", 2000)}}}
+	ask := func(tenant string, stream bool) string {
+		up.Plays(strictResponses(reply))
+		body := fmt.Sprintf(`{"input":"hi","tools":[{"type":"web_search"}],"model":"fast","stream":%v}`, stream)
+		return harness.ReadAll(t, harness.NewClient(c, tenant, "ann").Do(http.MethodPost, "/v1/responses", body))
+	}
+	if got := gjson.Parse(ask("rich", false)); got.Get("output.0.encrypted_content").Str == "" || got.Get("status").Str != "completed" || !strings.Contains(got.Raw, "long") {
+		t.Errorf("a document is %.600s", got.Raw)
+	}
+	if got := gjson.Parse(ask("poor", false)); got.Get("incomplete_details.reason").Str != "max_output_tokens" || got.Get("status").Str != "incomplete" || !strings.Contains(got.Raw, "Hello") || strings.Contains(got.Raw, "long") {
+		t.Errorf("ended by its budget, a document is %.600s", got.Raw)
+	}
+	got := ask("poorer", true)
+	_, data, _ := strings.Cut(got, "event: response.incomplete\ndata: ")
+	response := gjson.Get(data, "response")
+	if response.Get("output.1.content.0.text").Str != "Hello " || len(response.Get("id").Str) < 60 || strings.Contains(got, "response.completed") {
+		t.Errorf("ended by its budget, a stream is\n%s", got)
+	}
+	for i, event := range strings.Split(strings.TrimSpace(got), "\n\n") {
+		if _, data, _ := strings.Cut(event, "data: "); gjson.Get(data, "sequence_number").Int() != int64(i) {
+			t.Errorf("event %d is %s", i, event)
+		}
+	}
+}
+
+// TestKeptNativelyCancelled cancels such a response, and goes on from it.
+func TestKeptNativelyCancelled(t *testing.T) {
+	up := harness.NewUpstream(t)
+	site := strings.Replace(up.Sessions(""), "base_url", "responses on\n\t\tbase_url", 1)
+	a := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")}
+	events := providertest.ResponseEvents([]byte(`{"input":"hi"}`), providertest.Reply{Model: "gpt-5", Finish: "stop", Parts: []providertest.Part{{Text: "Hel"}, {Text: "lo"}}})
+	said := slices.IndexFunc(events, func(e []byte) bool { return bytes.Contains(e, []byte("output_text.delta")) })
+	over := make(chan struct{})
+	up.Plays(func(c *harness.Call) {
+		for _, e := range events[:said+1] {
+			c.Send(string(e))
+		}
+		<-c.R.Context().Done()
+		close(over)
+	})
+	body := map[string]any{"model": "fast", "input": "hi", "background": true, "stream": true}
+	begun := a.cl.Start(a.cl.Request(http.MethodPost, "/v1/responses", body)).Raw().UpTo(`"delta":"Hel"`)
+	_, data, _ := strings.Cut(begun.Text, "data: ")
+	id := gjson.Get(data, "response.id").Str
+	if got := a.call(http.MethodPost, "/v1/responses/"+id+"/cancel", nil); got.Get("status").Str != "cancelled" || got.Get("id").Str != id {
+		t.Errorf("cancelled, it is %s", got)
+	}
+	<-over
+	a.wantStatus("/v1/responses/"+id, "cancelled")
+	up.Plays(strictResponses(providertest.Reply{Model: "gpt-5", Finish: "stop", Parts: []providertest.Part{{Text: "next"}}}))
+	if got := a.create(map[string]any{"input": "go on", "previous_response_id": id}); got.Get("output.0.content.0.text").Str != "next" {
+		t.Errorf("the next one is %s", got)
+	}
+	if input := gjson.Get(up.Last().Body, "input"); input.Get("1.content.0.text").Str != "Hel" {
+		t.Errorf("it goes on from %s", input)
+	}
+}

@@ -1,0 +1,70 @@
+package responses
+
+import (
+	"bytes"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
+)
+
+// pass appends events as they came. A response that is kept has the id by which it is
+// known here, and its end waits until it is kept.
+func (s *stream) pass(b, events []byte) []byte {
+	if !s.c.kept || !bytes.Contains(events, []byte(`"response":`)) {
+		return append(b, events...)
+	}
+	for event := range bytes.SplitSeq(events, []byte("\n\n")) {
+		_, data, _ := bytes.Cut(event, []byte("data:"))
+		root := gjson.ParseBytes(data)
+		name := root.Get("type").Str
+		if name == "" {
+			continue
+		}
+		made := bytes.TrimSpace(data)
+		if response := root.Get("response"); response.IsObject() {
+			if set, err := sjson.SetRawBytes(made, "response", s.c.adopt([]byte(response.Raw))); err == nil {
+				made = set
+			}
+		}
+		if s.ended {
+			s.last = sse.AppendEvent(s.last, "", name, made)
+			continue
+		}
+		b = sse.AppendEvent(b, "", name, made)
+	}
+	s.response.ID = "resp_" + s.c.id
+	return b
+}
+
+// adopt returns a response of a provider as one that is kept here: what the provider was
+// not sent, and what it calls otherwise, is as the client knows it.
+func (c *call) adopt(response []byte) []byte {
+	for name, v := range map[string]any{
+		"id": "resp_" + c.id, "created_at": c.created, "store": true, "background": c.background,
+		"previous_response_id": c.echo.PreviousResponseID, "instructions": c.echo.Instructions, "metadata": c.echo.Metadata,
+	} {
+		response, _ = sjson.SetBytes(response, name, v)
+	}
+	if c.echo.Conversation != nil {
+		response, _ = sjson.SetBytes(response, "conversation", c.echo.Conversation)
+	}
+	return response
+}
+
+// adopted returns the response that a chat completion was made of, if it was. One that was
+// assembled has the last event of its stream, which has the response unless a budget has
+// ended it before.
+func (c *call) adopted(completion gjson.Result) []byte {
+	native := completion.Get(provider.MemberNative)
+	if native.Get("object").Str != "response" {
+		native = native.Get("response")
+	}
+	switch native.Get("status").Str {
+	case statusCompleted, statusIncomplete:
+		return c.adopt([]byte(native.Raw))
+	}
+	return nil
+}

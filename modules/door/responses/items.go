@@ -1,0 +1,175 @@
+package responses
+
+import (
+	"encoding/json"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// Whole returns the body of a request that needs nothing that is kept: what was said before,
+// as messages of chat completions, stands in front of its input. system is a prompt for a
+// request without instructions, or empty. dropped names what is left out of the messages,
+// and ok is false if one has no form in this API.
+func Whole(body []byte, system string, before []json.RawMessage) (whole []byte, dropped []string, ok bool) {
+	var items itemizer
+	for _, m := range before {
+		if !items.add(gjson.ParseBytes(m)) {
+			return nil, nil, false
+		}
+	}
+	switch input := gjson.GetBytes(body, "input"); {
+	case len(items.list) == 0:
+	case input.Type == gjson.String:
+		items.say("user", input.Str)
+	default:
+		for _, item := range input.Array() {
+			items.list = append(items.list, json.RawMessage(item.Raw))
+		}
+	}
+	var err error
+	set := func(name string, v any) {
+		if err == nil {
+			body, err = sjson.SetBytes(body, name, v)
+		}
+	}
+	if len(items.list) > 0 {
+		set("input", items.list)
+	}
+	if given(gjson.GetBytes(body, "instructions")) == nil && system != "" {
+		set("instructions", system)
+	}
+	if include := gjson.GetBytes(body, "include"); !includes(include, includeReasoning) {
+		set("include", append(stringsOf(include), includeReasoning))
+	}
+	for _, name := range needsStore {
+		if err == nil {
+			body, err = sjson.DeleteBytes(body, name)
+		}
+	}
+	return body, items.dropped, err == nil
+}
+
+// includeReasoning is what a request has to include for reasoning that a server which keeps
+// nothing understands in the next turn.
+const includeReasoning = "reasoning.encrypted_content"
+
+func includes(list gjson.Result, what string) bool {
+	for _, v := range list.Array() {
+		if v.Str == what {
+			return true
+		}
+	}
+	return false
+}
+
+func stringsOf(list gjson.Result) []string {
+	var all []string
+	for _, v := range list.Array() {
+		all = append(all, v.Str)
+	}
+	return all
+}
+
+// itemizer turns messages of chat completions into items.
+type itemizer struct {
+	list   []json.RawMessage
+	custom map[string]bool // the calls of custom tools, by their ids
+
+	dropped provider.Dropped
+}
+
+func (z *itemizer) put(v any) { z.list = append(z.list, provider.Encode(v)) }
+
+func (z *itemizer) say(role string, content any) {
+	z.put(map[string]any{"type": typeMessage, "role": role, "content": content})
+}
+
+// add adds a message. It reports whether it has a form.
+func (z *itemizer) add(m gjson.Result) bool {
+	content := m.Get("content")
+	switch m.Get("role").Str {
+	case "system", "developer":
+		z.say("developer", provider.TextOf(content))
+		return true
+	case "user":
+		return z.addUser(content)
+	case "tool":
+		typ, id := "function_call_output", m.Get("tool_call_id").Str
+		if z.custom[id] {
+			typ = "custom_tool_call_output"
+		}
+		z.put(map[string]any{"type": typ, "call_id": id, "output": provider.TextOf(content)})
+		return true
+	case "assistant":
+		z.addAssistant(m)
+		return true
+	}
+	return false
+}
+
+func (z *itemizer) addUser(content gjson.Result) bool {
+	if content.Type == gjson.String {
+		z.say("user", content.Str)
+		return true
+	}
+	parts := []any{}
+	for _, p := range content.Array() {
+		switch p.Get("type").Str {
+		case "text":
+			parts = append(parts, map[string]any{"type": "input_text", "text": p.Get("text").Str})
+		case "image_url":
+			image := map[string]any{"type": "input_image", "image_url": p.Get("image_url.url").Str, "detail": "auto"}
+			if detail := p.Get("image_url.detail"); detail.Type == gjson.String {
+				image["detail"] = detail.Str
+			}
+			parts = append(parts, image)
+		case "file":
+			parts = append(parts, map[string]any{"type": "input_file", "filename": p.Get("file.filename").Str, "file_data": p.Get("file.file_data").Str})
+		default:
+			return false
+		}
+	}
+	z.say("user", parts)
+	return true
+}
+
+// addAssistant adds what the assistant has said and called: the items as they came, if the
+// message was made of some.
+func (z *itemizer) addAssistant(m gjson.Result) {
+	if items := m.Get(provider.MemberItems); items.IsArray() {
+		for _, item := range items.Array() {
+			z.list = append(z.list, json.RawMessage(item.Raw))
+			if item.Get("type").Str == typeCustom {
+				if z.custom == nil {
+					z.custom = make(map[string]bool)
+				}
+				z.custom[item.Get("call_id").Str] = true
+			}
+		}
+		return
+	}
+	for _, name := range [...]string{"reasoning_content", "thinking_blocks"} {
+		if m.Get(name).Exists() {
+			z.dropped.Add("messages." + name) // only its own provider can read it
+		}
+	}
+	var parts []any
+	if text := provider.TextOf(m.Get("content")); text != "" {
+		parts = append(parts, map[string]any{"type": typeText, "text": text, "annotations": []any{}})
+	}
+	if refusal := m.Get("refusal").Str; refusal != "" {
+		parts = append(parts, map[string]any{"type": typeRefusal, "refusal": refusal})
+	}
+	if parts != nil {
+		z.say("assistant", parts)
+	}
+	for _, c := range m.Get("tool_calls").Array() {
+		z.put(map[string]any{
+			"type": typeFunction, "call_id": c.Get("id").String(), "name": c.Get("function.name").Str,
+			"arguments": provider.ArgumentsOf(c.Get("function.arguments")),
+		})
+	}
+}
