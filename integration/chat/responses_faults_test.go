@@ -312,7 +312,7 @@ func TestDeletedChain(t *testing.T) {
 }
 
 // TestOnlyNativeUnkept sends what only the provider has words for: it passes and is not
-// kept, unless it needs what is kept.
+// kept, unless it names what is kept.
 func TestOnlyNativeUnkept(t *testing.T) {
 	const answer = `{"id":"resp_up","object":"response","status":"completed","store":false,"output":[],"usage":{"input_tokens":9,"output_tokens":5}}`
 	up := harness.NewUpstream(t, harness.Document(http.StatusOK, answer))
@@ -329,8 +329,12 @@ func TestOnlyNativeUnkept(t *testing.T) {
 	if list := a.cl.List("").Data.Sessions; len(list) != 0 {
 		t.Errorf("the sessions are %v", list)
 	}
-	before := up.Count()
-	if got := a.create(search, "X-Session-Id", harness.NewSession()); got.Get("error.param").Str != "tool_choice.type" || up.Count() != before {
+	if got := a.create(search, "X-Session-Id", harness.NewSession()); len(got.Get("id").Str) < 60 || got.Get("store").Raw != "true" {
 		t.Errorf("in a session: %s", got.Raw)
+	}
+	up.Plays(harness.Echoes)
+	behind := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, proxied(up)), "acme", "ann")}
+	if got := behind.create(search, "X-Session-Id", harness.NewSession()); got.Get("error.param").Str != "tool_choice.type" {
+		t.Errorf("in front of a reverse_proxy: %s", got.Raw)
 	}
 }
