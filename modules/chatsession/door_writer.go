@@ -163,8 +163,7 @@ func (w *doorWriter) TakeFailure(e *apierror.Error) {
 		return
 	}
 	w.over = true
-	last := w.out.Fail(nil, apierror.FailureFor(w.call.API(), e, w.x.Rec.TraceID))
-	w.keep(last)
+	last := w.failed(e)
 	if w.call.API() == provider.APIResponses {
 		e = e.ReportedBy(last)
 	}
@@ -176,6 +175,18 @@ func (w *doorWriter) TakeFailure(e *apierror.Error) {
 	w.stream.Stop()
 }
 
+// failed returns the events that end the answer, after a response is kept.
+func (w *doorWriter) failed(e *apierror.Error) []byte {
+	if w.kept != nil && w.kept.cancelled {
+		events, doc := cancelledEvents(w.out, lastUsage(w.x, w.usage))
+		w.keepDocument(doc)
+		return events
+	}
+	events := w.out.Fail(nil, apierror.FailureFor(w.call.API(), e, w.x.Rec.TraceID))
+	w.keep(events)
+	return events
+}
+
 // keep keeps the response that the last events hold, before they are sent: a client
 // that has seen the end can ask for it.
 func (w *doorWriter) keep(events []byte) {
@@ -183,10 +194,11 @@ func (w *doorWriter) keep(events []byte) {
 		return
 	}
 	_, last := cutLast(events)
-	doc := []byte(gjson.GetBytes(eventData(last), "response").Raw)
-	if w.kept.cancelled {
-		doc = cancelledResponse(doc)
-	}
+	w.keepDocument([]byte(gjson.GetBytes(eventData(last), "response").Raw))
+}
+
+// keepDocument keeps the response, and frees its session.
+func (w *doorWriter) keepDocument(doc []byte) {
 	w.h.keepEnd(w.x, w.kept, doc)
 	if w.free != nil {
 		w.free()

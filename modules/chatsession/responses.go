@@ -274,6 +274,9 @@ func cancelledResponse(doc []byte) []byte {
 	if err == nil {
 		doc, err = sjson.SetRawBytes(doc, "error", []byte("null"))
 	}
+	if err == nil {
+		doc, err = sjson.SetRawBytes(doc, "incomplete_details", []byte("null"))
+	}
 	if err != nil {
 		return provider.Encode(map[string]string{"status": statusCancelled})
 	}

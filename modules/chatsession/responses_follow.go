@@ -2,7 +2,7 @@ package chatsession
 
 import (
 	"bytes"
-	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -133,7 +133,7 @@ func (f *keptFollower) unseen(b, events []byte) []byte {
 
 // last sends the event that ends the response.
 func (f *keptFollower) last() error {
-	k, err := f.ended()
+	k, err := f.h.keptEnd(f.x, f.k.id())
 	if err != nil || len(k.Response) == 0 {
 		f.fail(apierror.AIError().Because(err))
 		return nil
@@ -165,37 +165,37 @@ func (f *keptFollower) fail(e *apierror.Error) {
 	_ = f.stream.Send(events) // the client may have gone
 }
 
-// endedPoll is how often a response is looked for whose turn has ended without one, as
-// one does that has failed before its answer.
-const endedPoll = 50 * time.Millisecond
-
-// ended returns the response once it has ended, if that is soon.
-func (f *keptFollower) ended() (*keptResponse, error) {
-	ctx, cancel := context.WithTimeout(f.x.R.Context(), settleTimeout)
-	defer cancel()
-	poll := time.NewTicker(endedPoll)
-	defer poll.Stop()
-	for {
-		k, err := f.h.keptByID(f.x, f.k.id())
-		if err != nil || len(k.Response) > 0 {
-			return k, err
-		}
-		select {
-		case <-ctx.Done():
-			return k, nil
-		case <-poll.C:
-		}
-	}
-}
-
 // ending returns the events that end the turn's own. A failed answer ends in the middle of
 // an item.
 func (f *keptFollower) ending(response gjson.Result) []byte {
-	if response.Get("status").Str != "failed" {
+	switch response.Get("status").Str {
+	case statusCancelled:
+		return breakOff(f.out, provider.Usage{})
+	case "failed":
+	default:
 		return f.out.End(nil, provider.Usage{})
 	}
 	e := response.Get("error")
 	return f.out.Fail(nil, f.failure(e.Get("code").Str, e.Get("message").Str))
+}
+
+// brokenOff is the last chunk of an answer that is cancelled.
+var brokenOff = []byte(`{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}`)
+
+// breakOff returns the events that end an answer which is not complete.
+func breakOff(out door.Stream, u provider.Usage) []byte {
+	facts, _ := provider.ParseChunk(brokenOff)
+	return out.End(out.Chunk(nil, &provider.Chunk{Raw: brokenOff, Facts: facts}), u)
+}
+
+// cancelledEvents returns the events that end a response which was cancelled, and what is
+// kept of it.
+func cancelledEvents(out door.Stream, u provider.Usage) (events, doc []byte) {
+	before, last := cutLast(breakOff(out, u))
+	data := gjson.ParseBytes(eventData(last))
+	doc = cancelledResponse([]byte(data.Get("response").Raw))
+	const name = "response." + statusCancelled
+	return sse.AppendEvent(before, "", name, provider.Encode(lastEvent{name, int(data.Get("sequence_number").Int()), json.RawMessage(doc)})), doc
 }
 
 // failure returns how a stream reports that its answer failed after it had begun.

@@ -316,11 +316,34 @@ func (h *Handler) cancelKept(x *chat.Exchange, k *keptResponse) error {
 	if err != nil {
 		return h.storeError("cancel", err)
 	}
-	if running {
-		return writeDocument(x, cancelledResponse(k.document()))
-	}
-	if k, err = h.keptByID(x, k.id()); err != nil {
+	ended, err := h.keptEnd(x, k.id())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return h.storeError("cache get", err)
 	}
-	return writeDocument(x, k.document())
+	if err == nil && (len(ended.Response) > 0 || !running) {
+		return writeDocument(x, ended.document())
+	}
+	return writeDocument(x, cancelledResponse(k.document())) // its node is slow, or it was deleted
+}
+
+// endedPoll is how often a response is looked for whose turn ends.
+const endedPoll = 50 * time.Millisecond
+
+// keptEnd returns a response once it has ended, if that is soon.
+func (h *Handler) keptEnd(x *chat.Exchange, id string) (*keptResponse, error) {
+	ctx, cancel := context.WithTimeout(x.R.Context(), settleTimeout)
+	defer cancel()
+	poll := time.NewTicker(endedPoll)
+	defer poll.Stop()
+	for {
+		k, err := h.keptByID(x, id)
+		if err != nil || len(k.Response) > 0 {
+			return k, err
+		}
+		select {
+		case <-ctx.Done():
+			return k, nil
+		case <-poll.C:
+		}
+	}
 }
