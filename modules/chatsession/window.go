@@ -255,13 +255,13 @@ func pair(call *store.Message, results []*store.Message, sent []string) group {
 	made := callIDs(call)
 	answered := make(map[string]bool)
 	for _, id := range sent {
-		if id != "" && slices.Contains(made, id) {
+		if made[id] {
 			answered[id], g.needed = true, true
 		}
 	}
 	var kept []*store.Message
 	for _, r := range results {
-		if id := resultOf(r); id != "" && !answered[id] && slices.Contains(made, id) {
+		if id := resultOf(r); made[id] && !answered[id] {
 			answered[id] = true
 			kept = append(kept, r)
 		}

@@ -2,6 +2,7 @@ package chatsession
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func inShort(msgs []*store.Message) string {
 	for _, m := range msgs {
 		wire := gjson.ParseBytes(appendWire(nil, m))
 		s := wire.Get("role").Str[:1] + ":" + wire.Get("content").Str
-		if ids := callIDs(m); len(ids) > 0 {
+		if ids := slices.Sorted(maps.Keys(callIDs(m))); len(ids) > 0 {
 			s += "+" + strings.Join(ids, ",")
 		}
 		if id := resultOf(m); id != "" {

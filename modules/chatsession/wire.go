@@ -120,10 +120,13 @@ func callsOf(m *store.Message) []gjson.Result {
 	return gjson.GetBytes(m.Raw, "tool_calls").Array()
 }
 
-func callIDs(m *store.Message) []string {
-	var ids []string
+// callIDs returns the ids of the tool calls that a message makes.
+func callIDs(m *store.Message) map[string]bool {
+	ids := make(map[string]bool)
 	for _, call := range callsOf(m) {
-		ids = append(ids, call.Get("id").String())
+		if id := call.Get("id").String(); id != "" {
+			ids[id] = true
+		}
 	}
 	return ids
 }
