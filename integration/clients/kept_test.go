@@ -8,6 +8,8 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
 // keptCases are what clients do with responses that are kept.
@@ -33,12 +35,24 @@ func TestKeptResponses(t *testing.T) {
 		"upstream-place":   harness.Replies(placeOf(t)),
 		"upstream-tool":    callsTwice(t),
 	}))
+	testKept(t, up, "")
+}
+
+// TestKeptResponsesNatively does the same in front of a server that has Responses itself,
+// as strict as OpenAI's own.
+func TestKeptResponsesNatively(t *testing.T) {
+	t.Parallel()
+	testKept(t, harness.NewUpstream(t, answersResponses(t)), "responses on")
+}
+
+func testKept(t *testing.T, up *harness.Upstream, options string) {
 	c := harness.Start(t, "chat {\n tenant acme {\n api_key acme-client-key\n }\n }\n", `
 		tenant_resolve
 		chat_session
 		ai_gateway {
 			provider openai {
 				base_url `+up.URL+`
+				`+options+`
 			}
 			model echo {
 				to openai/upstream-echo
@@ -62,6 +76,65 @@ func TestKeptResponses(t *testing.T) {
 		cases[i] = k
 	}
 	client.test(t, c.URL, cases)
+}
+
+// answersResponses answers as the upstream of TestKeptResponses does, in Responses. It wants
+// back what it has said as it was.
+func answersResponses(t *testing.T) harness.Script {
+	usage := &provider.Usage{Input: 20, Output: 9}
+	calls := []providertest.Part{
+		{Reasoning: "Two of them."}, {Text: "Let me see."},
+		{Call: 1, ID: "call_1", Name: "weather", Arguments: `{"city":"Tokyo"}`}, {Call: 2, ID: "call_2", Name: "weather", Arguments: `{"city":"Kyoto"}`},
+	}
+	return func(c *harness.Call) {
+		body := []byte(c.Body)
+		if refused := providertest.RefuseResponse(body); refused != nil || c.Path != "/v1/responses" {
+			t.Errorf("a strict server refuses %s: %v\n%s", c.Path, refused, body)
+			harness.Document(http.StatusBadRequest, `{"error":{"message":"refused"}}`)(c)
+			return
+		}
+		model := c.Get("model").Str
+		reply := providertest.Reply{Model: model, Finish: "stop", Usage: usage}
+		switch model {
+		case "upstream-echo":
+			reply.Parts = []providertest.Part{{Text: "re: "}, {Text: lastWords(gjson.GetBytes(body, "input"))}}
+		case "upstream-place":
+			if gjson.GetBytes(body, "text.format.type").Str != "json_schema" {
+				t.Errorf("the schema is not in %s", body)
+			}
+			reply.Parts = []providertest.Part{{Text: `{"city":"Tokyo","degrees":21}`}}
+		case "upstream-tool":
+			said := strings.Count(c.Body, `"Let me see."`)
+			if said == 0 {
+				reply.Parts, reply.Finish = calls, "tool_calls"
+				break
+			}
+			if said != 1 || strings.Count(c.Body, toolResult) != 2 || gjson.GetBytes(body, `input.#(type=="reasoning").encrypted_content`).Str == "" {
+				t.Errorf("the model does not get back what it has said: %s", body)
+			}
+			reply.Parts = []providertest.Part{{Text: "It is "}, {Text: "warm."}}
+		case "upstream-endless":
+			c.Send(string(providertest.ResponseEvents(body, reply)[0]))
+			harness.Stalls(c)
+			return
+		}
+		if !c.Streams() {
+			harness.Document(http.StatusOK, string(providertest.WholeResponse(body, reply)))(c)
+			return
+		}
+		for _, event := range providertest.ResponseEvents(body, reply) {
+			c.Send(string(event))
+		}
+	}
+}
+
+// lastWords returns what the last item of an input says.
+func lastWords(input gjson.Result) string {
+	if input.Type == gjson.String {
+		return input.Str
+	}
+	items := input.Array()
+	return provider.TextOf(items[len(items)-1].Get("content"))
 }
 
 // placeOf answers with a place, if the request asks for its schema.
