@@ -206,7 +206,7 @@ ai_gateway {
 		other.Plays(harness.Says(9, 7, "again"))
 		third := gjson.Parse(ask("safe", false, `,"previous_response_id":"`+second.Get("id").Str+`"`))
 		asked := other.Last().Body
-		if third.Get("output.0.content.0.text").Str != "again" || strings.Contains(asked, provider.MemberItems) || gjson.Get(asked, "messages.#").Int() != 5 {
+		if third.Get("output.0.content.0.text").Str != "again" || strings.Contains(asked, "response_items") || gjson.Get(asked, "messages.#").Int() != 5 {
 			t.Errorf("what the server has said goes as %s, and the response is %s", asked, third)
 		}
 	})

@@ -95,7 +95,7 @@ func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 	}
 	req.gates = gates
 	if b := x.Rec.Beside; b != nil {
-		b.Taken = true
+		b.Taken, b.Header = true, nativeHeader(x.R.Header)
 		req.beside, req.native = b, &b.Native
 	}
 	if t := x.Rec.Turn; t != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
@@ -48,6 +49,11 @@ type answer struct {
 	model   string
 	usage   *provider.Usage
 	failure *apierror.Error
+
+	// Of a request in another API: what puts its own document together, nil for none,
+	// and the document, if it came as one.
+	assembler door.Assembler
+	document  []byte
 }
 
 func newAnswer(o *output) *answer {
@@ -172,6 +178,9 @@ func (a *answer) event(data []byte) {
 
 // chunk adds a chunk to the answer.
 func (a *answer) chunk(raw []byte, f *provider.Facts) {
+	if a.assembler != nil {
+		a.assembler.Add(nativeOf(raw))
+	}
 	switch {
 	case a.forgets && f.ToolCalls:
 		a.message.Calls.AddParts(firstChoice(raw).Get("delta.tool_calls"))
@@ -274,11 +283,11 @@ func (a *answer) end(err error) {
 		e.RetryAfter = provider.RetryAfter(a.header, time.Now())
 		a.failure = apierror.FromProvider(e)
 	default:
-		a.document()
+		a.readDocument()
 	}
 }
 
-func (a *answer) document() {
+func (a *answer) readDocument() {
 	raw := a.doc.Bytes()
 	if _, _, _, isError := provider.ErrorOf(raw); isError {
 		a.fail(provider.NewError(0, raw))
@@ -292,6 +301,9 @@ func (a *answer) document() {
 	if err := provider.JudgeDocument(&f, a.judge.Choices); err != nil {
 		a.fail(err)
 		return
+	}
+	if native := gjson.GetBytes(raw, provider.MemberNative); a.assembler != nil && native.IsObject() {
+		a.document = []byte(native.Raw)
 	}
 	a.message.AddWhole(firstChoice(raw).Get("message"))
 	a.facts(&f)

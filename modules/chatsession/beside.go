@@ -7,17 +7,17 @@ import (
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/door/responses"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// beside returns the request of a response in its own words, for a provider that
+// beside returns the request of another API in its own words, for a provider that
 // understands them; nil if there are none for what was said before.
 func (c *talk) beside(before []*store.Message) *record.Beside {
-	if c.kept == nil {
+	if c.call == nil {
 		return nil
 	}
 	var system string
@@ -29,12 +29,12 @@ func (c *talk) beside(before []*store.Message) *record.Beside {
 		}
 		msgs = append(msgs, asStored(m))
 	}
-	body, omitted, ok := responses.Whole(c.sent, system, msgs)
+	body, omitted, ok := c.call.Whole(system, msgs)
 	if !ok {
 		return nil
 	}
 	return &record.Beside{
-		Native:  provider.Native{API: provider.APIResponses, Body: body},
+		Native:  provider.Native{API: c.call.API(), Body: body},
 		Omitted: omitted,
 		Refused: c.call.Refusal(),
 		Dropped: c.call.Dropped(),
@@ -49,17 +49,30 @@ func asStored(m *store.Message) json.RawMessage {
 	return appendWire(nil, m)
 }
 
-// withoutItems returns a message without the items that it was made of, which are only for
-// a request in their own API.
-func withoutItems(raw []byte) []byte {
-	if !bytes.Contains(raw, []byte(`"`+provider.MemberItems+`"`)) {
-		return raw
+// withoutNative returns a message without what it was made of, which is only for a request
+// in its own API.
+func withoutNative(raw []byte) []byte {
+	for _, name := range [...]string{door.MemberItems, door.MemberBlocks} {
+		if !bytes.Contains(raw, []byte(`"`+name+`"`)) {
+			continue
+		}
+		if rest, err := sjson.DeleteBytes(raw, name); err == nil {
+			raw = rest
+		}
 	}
-	rest, err := sjson.DeleteBytes(raw, provider.MemberItems)
-	if err != nil {
-		return raw
+	return raw
+}
+
+// said returns the member of a stored answer that holds what it was made of, if all of it
+// was, and if that says more.
+func (a *answer) said(call door.Call) (member string, value json.RawMessage) {
+	switch {
+	case a.assembler != nil && a.assembler.Ended():
+		return call.Said(a.assembler.Document(provider.Usage{}))
+	case a.document != nil:
+		return call.Said(a.document)
 	}
-	return rest
+	return "", nil
 }
 
 // nativeOf returns the event that a chunk was made of; nil if it was not.

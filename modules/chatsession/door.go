@@ -41,7 +41,7 @@ func (h *Handler) converses(x *chat.Exchange, next caddyhttp.Handler) (*talk, er
 	}
 	c := &talk{h: h, next: next, sent: body, gates: gates}
 	if d := doors[record.Path(x.R)]; d != nil {
-		if c.call, err = openFor(d, body); err != nil {
+		if c.call, err = d.Open(body); err != nil {
 			return nil, apierror.FromProvider(err)
 		}
 		body, err = withUsageOf(c.call.Completion())
@@ -50,15 +50,6 @@ func (h *Handler) converses(x *chat.Exchange, next caddyhttp.Handler) (*talk, er
 		return nil, err
 	}
 	c.req, err = parseCompletion(body)
-	return c, err
-}
-
-// openFor reads a request of another API that becomes a chat completions request.
-func openFor(d door.Door, body []byte) (door.Call, error) {
-	c, err := d.Open(body)
-	if err == nil {
-		err = c.Refusal()
-	}
 	return c, err
 }
 

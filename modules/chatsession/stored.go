@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -31,6 +34,9 @@ func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, e
 	if m.Raw, err = wireAnswer(&a.message, m.Content, t.answersTools); err != nil {
 		return nil, err
 	}
+	if status == store.StatusComplete && t.call != nil {
+		m.Raw = withSaid(m, a, t.call)
+	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
 	if err := t.dropFailed(ctx); err != nil {
@@ -46,6 +52,20 @@ func (t *turn) storeAnswer(a *answer, status string, u usage) (*store.Message, e
 		return nil, t.h.storeError("append", err)
 	}
 	return m, nil
+}
+
+// withSaid returns the JSON of an answer with what it was made of, if that says more and is
+// not too large.
+func withSaid(m *store.Message, a *answer, call door.Call) []byte {
+	member, value := a.said(call)
+	if value == nil || len(value) > maxReasoning {
+		return m.Raw
+	}
+	raw, err := sjson.SetRawBytes(appendWire(nil, m), member, value)
+	if err != nil {
+		return m.Raw
+	}
+	return raw
 }
 
 // dropFailed deletes the partial answer that the new one replaces. Until then it is
@@ -82,7 +102,6 @@ func wireAnswer(m *provider.Message, text string, answersTools bool) ([]byte, er
 	if call := m.Member("function_call"); call != nil {
 		b = append(append(b, `,"function_call":`...), call...)
 	}
-	items := m.Member(provider.MemberItems)
 	if len(b) > head || answersTools {
 		for _, name := range reasoningMembers {
 			if v := m.Member(name); v != nil {
@@ -90,9 +109,6 @@ func wireAnswer(m *provider.Message, text string, answersTools bool) ([]byte, er
 				b = append(b, v...)
 			}
 		}
-	}
-	if items != nil {
-		b = append(append(b, `,"`+provider.MemberItems+`":`...), items...)
 	}
 	if len(b) == head {
 		return nil, nil

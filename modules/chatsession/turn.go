@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
 	"github.com/caddy-chat/caddy-chat/modules/store"
@@ -48,6 +49,7 @@ type turn struct {
 
 	gates        record.Gates        // to be passed when the turn begins
 	claim        *sharedanswer.Claim // to be made then
+	call         door.Call           // of another API; else nil
 	kept         *keptResponse       // nil unless the answer is a response that is kept
 	retry        bool                // the sent message may be answered again
 	failed       *store.Message      // the partial answer that the new one replaces; may be nil

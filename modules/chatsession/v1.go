@@ -92,6 +92,7 @@ func (h *Handler) complete(x *chat.Exchange, next caddyhttp.Handler) error {
 // stores the answer on its way to the client.
 func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) error {
 	t, req := h.newTurn(x), c.req
+	t.call = c.call
 	if t.kept = c.kept; c.kept != nil {
 		t.id = c.turnID
 	}
@@ -116,6 +117,9 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 	t.tokensIn = estimate(slices.Concat(before, req.messages))
 
 	w := newV1Writer(t, t.newOutput(false))
+	if x.Rec.Beside != nil {
+		w.a.assembler = c.call.Assembler()
+	}
 	defer w.stream.Close()
 	return w.end(serveNext(next, w, t.request(req.with(before))))
 }

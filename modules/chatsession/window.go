@@ -288,7 +288,7 @@ func withCalls(m *store.Message, answered map[string]bool) *store.Message {
 	case len(kept) > 0:
 		c := *m
 		var err error
-		if c.Raw, err = sjson.SetRawBytes(withoutItems(m.Raw), "tool_calls", provider.Encode(kept)); err != nil {
+		if c.Raw, err = sjson.SetRawBytes(withoutNative(m.Raw), "tool_calls", provider.Encode(kept)); err != nil {
 			return nil
 		}
 		return &c

@@ -59,7 +59,7 @@ func fromWire(v gjson.Result) (*store.Message, error) {
 // appendWire appends the JSON of a stored message for a model.
 func appendWire(b []byte, m *store.Message) []byte {
 	if len(m.Raw) > 0 {
-		return append(b, withoutItems(m.Raw)...)
+		return append(b, withoutNative(m.Raw)...)
 	}
 	b = appendString(append(b, `{"role":`...), m.Role)
 	b = appendString(append(b, `,"content":`...), m.Content)

@@ -4,6 +4,7 @@
 package door
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -45,15 +46,34 @@ type Call interface {
 	// Document turns a chat completion into the API's document.
 	Document(completion []byte) []byte
 
+	// Said returns a member of an assistant's message of chat completions that holds what
+	// a document of this API says, and its value; no value if the message says as much.
+	Said(document []byte) (member string, value json.RawMessage)
+
+	// Whole returns the body of the request with what was said before, as messages of chat
+	// completions, in front of what it says itself, and without what it needs a store for.
+	// system is a prompt for a request that has none, or empty. dropped names what is left
+	// out of the messages, and ok is false if one has no form in this API.
+	Whole(system string, before []json.RawMessage) (body []byte, dropped []string, ok bool)
+
 	// Assembler returns what makes a document of a streamed answer.
 	Assembler() Assembler
 }
+
+// The members of Said, by which the APIs tell the messages that they have made.
+const (
+	MemberItems  = "response_items" // of OpenAI's Responses
+	MemberBlocks = "content_blocks" // of Anthropic's Messages
+)
 
 // Assembler makes a document of the events of an answer that passes as it came. A budget
 // may have to end the answer, which can be done only while it is a stream.
 type Assembler interface {
 	// Add adds whole events.
 	Add(events []byte)
+
+	// Ended reports whether the end of the answer was among them.
+	Ended() bool
 
 	// Document returns the document. An answer without its end gets that of one which
 	// has reached its limit of tokens, and the usage.

@@ -50,10 +50,6 @@ const (
 // or the event in another API which it was made of.
 const MemberNative = "x_native"
 
-// MemberItems is the member of an assistant's message that holds the items of OpenAI's
-// Responses which it was made of, if they say more than the message does.
-const MemberItems = "response_items"
-
 // Native is a request in another API than chat completions, as its client sent it.
 // A provider that has this API sends it on as it came, with the upstream model in
 // it: prompt caches depend on the bytes.

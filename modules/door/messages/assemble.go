@@ -85,6 +85,9 @@ func (a *assembler) close() {
 	}
 }
 
+// Ended implements door.Assembler.
+func (a *assembler) Ended() bool { return a.stopped }
+
 // Document implements door.Assembler.
 func (a *assembler) Document(usage provider.Usage) []byte {
 	a.close()

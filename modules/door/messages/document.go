@@ -112,6 +112,9 @@ func idOf(completion string) string {
 // Document implements door.Call.
 func (c *call) Document(completion []byte) []byte {
 	root, f, _ := provider.ReadCompletion(completion)
+	if native := root.Get(provider.MemberNative); typeOf(native) == "message" {
+		return []byte(native.Raw)
+	}
 	choice := root.Get("choices.#(index==0)")
 	m := choice.Get("message")
 	doc := answer{ID: idOf(root.Get("id").String()), Type: "message", Role: roleAssistant, Model: f.Model, Content: []any{}}

@@ -24,6 +24,7 @@ func (Door) Open(body []byte) (door.Call, error) { return open(body) }
 type call struct {
 	Door
 
+	body       []byte
 	completion []byte
 	dropped    []string
 	refusal    error

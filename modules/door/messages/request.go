@@ -36,7 +36,7 @@ func open(body []byte) (*call, error) {
 	if t.MaxTokens == nil {
 		return nil, provider.Invalid("max_tokens", "required, a whole number of at least 1")
 	}
-	return &call{completion: provider.Encode(t.completion), dropped: t.dropped, refusal: t.refusal}, nil
+	return &call{body: body, completion: provider.Encode(t.completion), dropped: t.dropped, refusal: t.refusal}, nil
 }
 
 // Prompt returns the chat completions request that the body of count_tokens becomes. It

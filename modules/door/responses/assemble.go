@@ -33,9 +33,12 @@ func (a *assembler) Add(events []byte) {
 	}
 }
 
+// Ended implements door.Assembler.
+func (a *assembler) Ended() bool { return len(a.response) > 0 }
+
 // Document implements door.Assembler.
 func (a *assembler) Document(usage provider.Usage) []byte {
-	if len(a.response) > 0 {
+	if a.Ended() {
 		return a.whole()
 	}
 	a.s.ended, a.s.finish = false, "length"

@@ -30,6 +30,7 @@ func (d Door) Open(body []byte) (door.Call, error) { return open(body, d.Stored)
 type call struct {
 	Door
 
+	body       []byte
 	completion []byte
 	refusal    error // as of door.Call
 	dropped    provider.Dropped

@@ -6,14 +6,13 @@ import (
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// Whole returns the body of a request that needs nothing that is kept: what was said before,
-// as messages of chat completions, stands in front of its input. system is a prompt for a
-// request without instructions, or empty. dropped names what is left out of the messages,
-// and ok is false if one has no form in this API.
-func Whole(body []byte, system string, before []json.RawMessage) (whole []byte, dropped []string, ok bool) {
+// Whole implements door.Call.
+func (c *call) Whole(system string, before []json.RawMessage) (body []byte, dropped []string, ok bool) {
+	body = c.body
 	var items itemizer
 	for _, m := range before {
 		if !items.add(gjson.ParseBytes(m)) {
@@ -139,7 +138,7 @@ func (z *itemizer) addUser(content gjson.Result) bool {
 // addAssistant adds what the assistant has said and called: the items as they came, if the
 // message was made of some.
 func (z *itemizer) addAssistant(m gjson.Result) {
-	if items := m.Get(provider.MemberItems); items.IsArray() {
+	if items := m.Get(door.MemberItems); items.IsArray() {
 		for _, item := range items.Array() {
 			z.list = append(z.list, json.RawMessage(item.Raw))
 			if item.Get("type").Str == typeCustom {
@@ -172,4 +171,25 @@ func (z *itemizer) addAssistant(m gjson.Result) {
 			"arguments": provider.ArgumentsOf(c.Get("function.arguments")),
 		})
 	}
+}
+
+// Said implements door.Call.
+func (c *call) Said(response []byte) (member string, value json.RawMessage) {
+	output := gjson.GetBytes(response, "output")
+	more := false
+	output.ForEach(func(_, item gjson.Result) bool {
+		switch item.Get("type").Str {
+		case typeMessage:
+			more = len(item.Get("content.#.annotations|@flatten").Array()) > 0
+		case typeFunction:
+			more = item.Get("namespace").Exists()
+		default:
+			more = true
+		}
+		return !more
+	})
+	if !more {
+		return "", nil
+	}
+	return door.MemberItems, json.RawMessage(output.Get("@ugly").Raw)
 }

@@ -42,7 +42,7 @@ const errNoStore = "not available here: nothing is stored without chat_session. 
 // open reads a request.
 func open(body []byte, stored bool) (*call, error) {
 	c, root := newCall(), gjson.ParseBytes(body)
-	c.Stored = stored
+	c.Stored, c.body = stored, body
 	keeping, err := keepingOf(root)
 	if err != nil {
 		return nil, err

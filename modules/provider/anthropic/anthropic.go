@@ -90,8 +90,11 @@ func (a *Anthropic) Continues(model string) bool {
 
 // Complete makes a call and returns the whole answer.
 func (a *Anthropic) Complete(ctx context.Context, req *provider.Request) (*provider.Completion, error) {
-	if req.Native != nil {
+	switch {
+	case req.Native != nil:
 		return a.completeNative(ctx, req)
+	case req.Beside != nil:
+		return a.completeBeside(ctx, req)
 	}
 	resp, names, err := a.call(ctx, req, false)
 	if err != nil {
@@ -103,8 +106,11 @@ func (a *Anthropic) Complete(ctx context.Context, req *provider.Request) (*provi
 
 // Stream makes a call and returns the answer chunk by chunk.
 func (a *Anthropic) Stream(ctx context.Context, req *provider.Request) (provider.Stream, error) {
-	if req.Native != nil {
+	switch {
+	case req.Native != nil:
 		return a.streamNative(ctx, req)
+	case req.Beside != nil:
+		return a.streamBeside(ctx, req)
 	}
 	resp, names, err := a.call(ctx, req, true) //nolint:bodyclose // the stream closes it
 	if err != nil {

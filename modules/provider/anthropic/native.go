@@ -21,7 +21,7 @@ import (
 func (a *Anthropic) Speaks(api provider.API) bool { return api == provider.APIMessages }
 
 func (a *Anthropic) completeNative(ctx context.Context, preq *provider.Request) (*provider.Completion, error) {
-	resp, err := a.callNative(ctx, preq, false)
+	resp, err := a.callNative(ctx, preq, preq.Native, false)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (a *Anthropic) completeNative(ctx context.Context, preq *provider.Request) 
 }
 
 func (a *Anthropic) streamNative(ctx context.Context, preq *provider.Request) (provider.Stream, error) {
-	resp, err := a.callNative(ctx, preq, true) //nolint:bodyclose // the stream closes it
+	resp, err := a.callNative(ctx, preq, preq.Native, true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}
@@ -43,11 +43,11 @@ func newNative(ctx context.Context, resp *http.Response) provider.Stream {
 
 // callNative sends a request on as it came, but for the model, and for the stream of which
 // a document is assembled.
-func (a *Anthropic) callNative(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
-	if err := refuseStored(preq.Native.Body); err != nil {
+func (a *Anthropic) callNative(ctx context.Context, preq *provider.Request, n *provider.Native, stream bool) (*http.Response, error) {
+	if err := refuseStored(n.Body); err != nil {
 		return nil, err
 	}
-	m, body, err := splice.MembersOf(preq.Native.Body)
+	m, body, err := splice.MembersOf(n.Body)
 	if err != nil {
 		return nil, fmt.Errorf("editing the request: %w", err)
 	}
@@ -56,7 +56,9 @@ func (a *Anthropic) callNative(ctx context.Context, preq *provider.Request, stre
 	if stream {
 		e.SetStream(m)
 	}
-	return a.post(ctx, preq, e.Bytes(), stream)
+	asked := *preq
+	asked.Native = n // for its headers
+	return a.post(ctx, &asked, e.Bytes(), stream)
 }
 
 // refuseStored refuses a request for what the API keeps for the owner of the key:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/native"
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
@@ -25,6 +26,8 @@ type stream struct {
 	reply   reply
 	pending []piece // from the last event, not yet returned
 	halves  provider.Halves
+	beside  bool   // chunks have the events that they are made of
+	reader  reader // of those
 	skipped int
 	marked  bool  // Anthropic's end mark was read
 	err     error // what the stream ended with
@@ -35,6 +38,8 @@ type piece struct {
 	output dialect.Output
 	finish string
 	usage  *provider.Usage
+
+	native []byte // the event that it was made of; nil for none
 }
 
 func newStream(ctx context.Context, resp *http.Response, model string, names *dialect.Names) *stream {
@@ -52,10 +57,17 @@ func (s *stream) Next() (*provider.Chunk, error) {
 	if err != nil {
 		return nil, err
 	}
+	var c *provider.Chunk
 	if p.usage != nil {
-		return s.answer.UsageChunk(*p.usage), nil
+		c = s.answer.UsageChunk(*p.usage)
+	} else {
+		c = s.answer.Chunk(p.output, p.finish)
 	}
-	return s.answer.Chunk(p.output, p.finish), nil
+	if p.native != nil {
+		c.Raw = native.Beside(c.Raw, p.native)
+		s.heard(c, p.native)
+	}
+	return c, nil
 }
 
 func (s *stream) next() (piece, error) {
@@ -86,6 +98,9 @@ func (s *stream) read() error {
 		return provider.Lost(ev.Data, s.reply.finished)
 	}
 	root := gjson.ParseBytes(ev.Data)
+	if s.beside {
+		defer s.attach(len(s.pending), bytes.Clone(bytes.TrimSpace(ev.Data)))
+	}
 	index := root.Get("index").Int()
 	switch typ := root.Get("type").Str; typ {
 	case "message_start":
@@ -108,6 +123,25 @@ func (s *stream) read() error {
 		return s.failed(ev)
 	}
 	return nil
+}
+
+// heard adds to a chunk's facts what has no place in a chat completion: the work of a
+// server's own tools.
+func (s *stream) heard(c *provider.Chunk, event []byte) {
+	var f provider.Facts
+	_, _ = s.reader.Read(gjson.ParseBytes(event), &f) // a failure was returned before
+	c.Content, c.OutputBytes = c.Content || f.Content, max(c.OutputBytes, f.OutputBytes)
+}
+
+// attach adds an event to the first piece that was made of it, or to an empty one.
+func (s *stream) attach(from int, event []byte) {
+	if len(s.pending) == from {
+		if !s.reply.begun {
+			return
+		}
+		s.pending = append(s.pending, piece{})
+	}
+	s.pending[from].native = event
 }
 
 // stop ends the answer at Anthropic's end mark.

@@ -1,7 +1,6 @@
 package dialect
 
 import (
-	"encoding/json"
 	"strconv"
 	"unicode/utf8"
 
@@ -20,9 +19,6 @@ type Output struct {
 
 	// Thinking is the reasoning of the whole answer, in one chunk.
 	Thinking []ThinkingBlock
-
-	// Items are those of the whole answer, in one chunk, where a message says less.
-	Items json.RawMessage
 }
 
 // Call is a tool call or a part of one. Calls are numbered from 0 in the order
@@ -68,7 +64,7 @@ func CallArguments(index int, part string) Output {
 
 // isText says whether there is nothing but text and reasoning.
 func (o *Output) isText() bool {
-	return o.Refusal == "" && len(o.Calls) == 0 && len(o.Thinking) == 0 && o.Items == nil
+	return o.Refusal == "" && len(o.Calls) == 0 && len(o.Thinking) == 0
 }
 
 // facts are those that provider.ParseChunk and provider.ParseCompletion read
@@ -89,7 +85,7 @@ func (o *Output) facts() provider.Facts {
 		f.ToolCalls = f.ToolCalls || n > 0 || c.ID != "" || c.Extra != nil
 	}
 	f.Content = f.OutputBytes > 0 || f.ToolCalls || len(o.Thinking) > 0
-	f.More = f.Refusal || f.ToolCalls || len(o.Thinking) > 0 || o.Items != nil
+	f.More = f.Refusal || f.ToolCalls || len(o.Thinking) > 0
 	return f
 }
 
@@ -141,10 +137,6 @@ func (o *Output) appendRest(b []byte, whole bool) []byte {
 	if len(o.Thinking) > 0 {
 		b = append(b, `"thinking_blocks":`...)
 		b = append(append(b, provider.Encode(o.Thinking)...), ',')
-	}
-	if o.Items != nil {
-		b = append(b, `"`+provider.MemberItems+`":`...)
-		b = append(append(b, o.Items...), ',')
 	}
 	if b[len(b)-1] == ',' {
 		b = b[:len(b)-1]

@@ -1,9 +1,6 @@
 package dialect
 
-import (
-	"encoding/json"
-	"strings"
-)
+import "strings"
 
 // Whole is an answer that is put together from all that a model produced. The
 // zero Whole is an empty answer.
@@ -12,7 +9,6 @@ type Whole struct {
 	calls                    []Call
 	arguments                []*strings.Builder // of each call
 	thinking                 []ThinkingBlock
-	items                    json.RawMessage
 }
 
 // Add adds more output.
@@ -21,9 +17,6 @@ func (w *Whole) Add(o Output) {
 	w.refusal.WriteString(o.Refusal)
 	w.reasoning.WriteString(o.Reasoning)
 	w.thinking = append(w.thinking, o.Thinking...)
-	if o.Items != nil {
-		w.items = o.Items
-	}
 	for _, c := range o.Calls {
 		if c.Index == len(w.calls) {
 			w.calls = append(w.calls, c)
@@ -43,6 +36,5 @@ func (w *Whole) output() Output {
 		Reasoning: w.reasoning.String(),
 		Calls:     w.calls,
 		Thinking:  w.thinking,
-		Items:     w.items,
 	}
 }

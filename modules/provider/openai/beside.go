@@ -1,26 +1,25 @@
 package openai
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
+	"github.com/caddy-chat/caddy-chat/modules/provider/native"
 )
 
 // completeBeside answers a request of Responses with a chat completion that holds the
 // response.
 func (o *OpenAI) completeBeside(ctx context.Context, preq *provider.Request) (*provider.Completion, error) {
-	native, err := o.completeResponse(ctx, preq, preq.Beside)
+	came, err := o.completeResponse(ctx, preq, preq.Beside)
 	if err != nil {
 		return nil, err
 	}
-	response := gjson.ParseBytes(native.Native)
+	response := gjson.ParseBytes(came.Native)
 	var whole dialect.Whole
 	var t besides
 	for i, item := range response.Get("output").Array() {
@@ -28,10 +27,9 @@ func (o *OpenAI) completeBeside(ctx context.Context, preq *provider.Request) (*p
 		whole.Add(t.whole(item))
 		whole.Add(t.end(i, item))
 	}
-	whole.Add(t.items(response))
-	c := dialect.NewAnswer(response.Get("id").Str, native.Model, nil).Completion(&whole, native.FinishReason, native.Usage)
-	c.Body = withNative(c.Body, native.Native)
-	c.Facts.Content, c.Facts.OutputBytes = native.Content, native.OutputBytes
+	c := dialect.NewAnswer(response.Get("id").Str, came.Model, nil).Completion(&whole, came.FinishReason, came.Usage)
+	c.Body = native.Beside(c.Body, came.Native)
+	c.Facts.Content, c.Facts.OutputBytes = came.Content, came.OutputBytes
 	return c, nil
 }
 
@@ -59,47 +57,29 @@ func (s *besideStream) Next() (*provider.Chunk, error) {
 		s.usage = nil
 		return s.answer.UsageChunk(u), nil
 	}
-	native, err := s.Stream.Next()
+	came, err := s.Stream.Next()
 	if err != nil {
 		return nil, err
 	}
-	data := eventOf(native.Native)
+	data := native.Data(came.Native)
 	event := gjson.ParseBytes(data)
 	if s.answer == nil {
-		s.answer = dialect.NewAnswer(event.Get("response.id").Str, native.Model, nil)
+		s.answer = dialect.NewAnswer(event.Get("response.id").Str, came.Model, nil)
 	}
-	if native.Model != "" {
-		s.answer.SetModel(native.Model)
+	if came.Model != "" {
+		s.answer.SetModel(came.Model)
 	}
-	s.usage = native.Usage
-	chunk := s.answer.Chunk(s.made.output(event), native.FinishReason)
-	chunk.Raw = withNative(chunk.Raw, data)
+	s.usage = came.Usage
+	chunk := s.answer.Chunk(s.made.output(event), came.FinishReason)
+	chunk.Raw = native.Beside(chunk.Raw, data)
 	// what has no place in a chat completion counts, too
-	chunk.Content, chunk.OutputBytes = native.Content, native.OutputBytes
+	chunk.Content, chunk.OutputBytes = came.Content, came.OutputBytes
 	return chunk, nil
-}
-
-// eventOf returns the data of an event as one line of JSON.
-func eventOf(event []byte) []byte {
-	var data []byte
-	for line := range bytes.Lines(event) {
-		if rest, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			data = append(data, bytes.TrimRight(rest, "\r\n")...)
-		}
-	}
-	return bytes.TrimSpace(data)
-}
-
-// withNative adds what a chat completion was made of.
-func withNative(raw, native []byte) []byte {
-	raw = append(raw[:len(raw)-1], `,"`+provider.MemberNative+`":`...)
-	return append(append(raw, native...), '}')
 }
 
 // besides turns events of a response into what they add to a chat completion.
 type besides struct {
 	calls map[int64]*besideCall // by their places in the output
-	done  []json.RawMessage     // items
 }
 
 // besideCall is a call of a tool.
@@ -123,11 +103,7 @@ func (t *besides) output(event gjson.Result) dialect.Output {
 	case "response.function_call_arguments.delta", "response.custom_tool_call_input.delta":
 		return t.arguments(at, delta)
 	case "response.output_item.done":
-		item := event.Get("item")
-		t.done = append(t.done, json.RawMessage(bytes.Clone([]byte(item.Raw))))
-		return t.end(int(at), item)
-	case "response.completed", "response.incomplete":
-		return t.items(event.Get("response"))
+		return t.end(int(at), event.Get("item"))
 	}
 	return dialect.Output{}
 }
@@ -201,28 +177,4 @@ func (t *besides) whole(item gjson.Result) (o dialect.Output) {
 		}
 	}
 	return o
-}
-
-// items returns the items of a response, if they say more than a message can.
-func (t *besides) items(response gjson.Result) dialect.Output {
-	output := response.Get("output")
-	if len(output.Array()) == 0 {
-		output = gjson.ParseBytes(provider.Encode(t.done))
-	}
-	more := false
-	output.ForEach(func(_, item gjson.Result) bool {
-		switch item.Get("type").Str {
-		case "message":
-			more = more || len(item.Get("content.#.annotations|@flatten").Array()) > 0
-		case "function_call":
-			more = more || item.Get("namespace").Exists()
-		default:
-			more = true
-		}
-		return !more
-	})
-	if !more {
-		return dialect.Output{}
-	}
-	return dialect.Output{Items: json.RawMessage(output.Get("@ugly").Raw)}
 }
