@@ -29,6 +29,9 @@ func Unseal(s string, v any) bool {
 	return err == nil && json.Unmarshal(b, v) == nil
 }
 
+// IsSealed reports whether a text looks like one that Seal has made.
+func IsSealed(s string) bool { return strings.HasPrefix(s, sealPrefix) }
+
 // Sealed reports whether a request may have something sealed, which its provider would
 // not understand.
 func Sealed(body []byte) bool {

@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddy-chat/caddy-chat/modules/form"
 )
 
@@ -133,10 +135,32 @@ type Request struct {
 	// Dropped lists the members of the body that the adapter left out because
 	// the provider does not support them. They are reported to the client.
 	Dropped Dropped
+
+	// origin is the request that this one is an edited copy of, whose Dropped counts.
+	origin *Request
 }
 
 // Drop records that a member of the body was left out.
-func (r *Request) Drop(name string) { r.Dropped.Add(name) }
+func (r *Request) Drop(name string) { r.source().Dropped.Add(name) }
+
+// DropOthers records those members of an object that were not read, as Dropped.Others does.
+func (r *Request) DropOthers(object gjson.Result, path string, read ...string) {
+	r.source().Dropped.Others(object, path, read...)
+}
+
+// With returns a copy with another body. What the copy drops is recorded in r.
+func (r *Request) With(body []byte) *Request {
+	c := *r
+	c.Body, c.origin = body, r.source()
+	return &c
+}
+
+func (r *Request) source() *Request {
+	if r.origin != nil {
+		return r.origin
+	}
+	return r
+}
 
 // Labels say whose call a call is. Each may be empty.
 type Labels struct {

@@ -16,13 +16,17 @@ func (t *translation) block(b gjson.Result, path string) ([]part, error) {
 		if text.Type != gjson.String {
 			return nil, provider.Invalid(path+".text", "required, a string")
 		}
+		t.others(b, "text")
 		return textPart(text.Str, b), nil
 	case "image":
+		t.others(b, "source")
 		u, err := sourceURL(b.Get("source"), path+".source")
 		return []part{{Type: partImage, ImageURL: &imageURL{u}, CacheControl: cacheControl(b)}}, err
 	case "document":
-		return document(b, path)
+		t.others(b, "source", "title", "context")
+		return t.document(b, path)
 	case "search_result":
+		t.others(b, "title", "source", "content")
 		text := b.Get("title").Str + "\n" + b.Get("source").Str + "\n" + provider.TextOf(b.Get("content"))
 		return textPart(text, b), nil
 	case "":
@@ -34,6 +38,16 @@ func (t *translation) block(b gjson.Result, path string) ([]part, error) {
 		t.unknown = path + ".type"
 		return nil, nil
 	}
+}
+
+// others notes the members of a block that have no place in chat completions, where no text
+// names what it is from.
+func (t *translation) others(b gjson.Result, read ...string) {
+	if enabled := b.Get("citations.enabled"); enabled.IsBool() && !enabled.Bool() {
+		read = append(read, "citations")
+	}
+	t.dropped.Others(b, "messages.content", append(read, "type", "cache_control")...)
+	t.dropped.Others(b.Get("source"), "messages.content.source", "type", "media_type", "data", "url", "content", "file_id")
 }
 
 // textPart returns text as the part that a block becomes. Most providers refuse empty
@@ -68,24 +82,57 @@ func sourceURL(source gjson.Result, path string) (string, error) {
 	return "", provider.Invalid(path+".type", "want base64 or url")
 }
 
-// document returns a document: its text, or a file.
-func document(b gjson.Result, path string) ([]part, error) {
-	source, title := b.Get("source"), b.Get("title").Str
-	var text string
+// document returns a document: its text, or a file. What it says about itself is read first.
+func (t *translation) document(b gjson.Result, path string) ([]part, error) {
+	source, title, about := b.Get("source"), b.Get("title").Str, b.Get("context").Str
+	head := title
+	if title != "" && about != "" {
+		head += "\n"
+	}
+	head += about
 	switch typeOf(source) {
 	case "text":
-		text = source.Get("data").Str
+		return textPart(joined(head, source.Get("data").Str), b), nil
 	case "content":
-		text = provider.TextOf(source.Get("content"))
-	default:
-		u, err := sourceURL(source, path+".source")
-		if title == "" {
-			title = "document.pdf"
+		if content := source.Get("content"); content.IsArray() {
+			return t.pieces(head, content, b, path+".source.content")
 		}
-		return []part{{Type: partFile, File: &file{title, u}, CacheControl: cacheControl(b)}}, err
+		return textPart(joined(head, source.Get("content").Str), b), nil
 	}
-	if title != "" {
-		text = title + "\n\n" + text
+	u, err := sourceURL(source, path+".source")
+	if title == "" {
+		title = "document.pdf"
 	}
-	return textPart(text, b), nil
+	doc := part{Type: partFile, File: &file{title, u}, CacheControl: cacheControl(b)}
+	if about == "" {
+		return []part{doc}, err
+	}
+	return []part{{Type: partText, Text: about}, doc}, err
+}
+
+// pieces returns a document that consists of blocks.
+func (t *translation) pieces(head string, content, b gjson.Result, path string) ([]part, error) {
+	var list []part
+	if head != "" {
+		list = append(list, part{Type: partText, Text: head})
+	}
+	for i, e := range content.Array() {
+		parts, err := t.block(e, member(path, i))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, parts...)
+	}
+	if mark := cacheControl(b); mark != nil && len(list) > 0 {
+		list[len(list)-1].CacheControl = mark
+	}
+	return list, nil
+}
+
+// joined returns what is said of a text, and the text below.
+func joined(head, text string) string {
+	if head == "" || text == "" {
+		return head + text
+	}
+	return head + "\n\n" + text
 }

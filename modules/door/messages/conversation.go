@@ -43,6 +43,7 @@ func (t *translation) message(m gjson.Result, path string) error {
 	default:
 		return provider.Invalid(path+".role", "want user or assistant")
 	}
+	t.dropped.Others(m, "messages", "role", "content")
 	path += ".content"
 	content := m.Get("content")
 	if content.Type != gjson.String && !content.IsArray() {
@@ -98,8 +99,14 @@ func (t *translation) assistant(content gjson.Result, path string) error {
 			}
 			m.say(parts)
 		case kindThinking, kindRedacted:
-			m.think(b)
+			if !m.think(b) {
+				t.dropped.Add("messages.content." + typ)
+			}
 		case kindTool:
+			t.dropped.Others(b, "messages.content", "type", "id", "name", "input", "cache_control", "caller")
+			if caller := typeOf(b.Get("caller")); caller != "" && caller != "direct" {
+				t.dropped.Add("messages.content.caller")
+			}
 			c, err := toolUse(b, path)
 			if err != nil {
 				return err
@@ -113,7 +120,10 @@ func (t *translation) assistant(content gjson.Result, path string) error {
 	}
 	m.end()
 	if m.Content == nil && len(m.ToolCalls) == 0 {
-		return nil // chat completions have no place for reasoning alone
+		if m.Reasoning != "" || len(m.ThinkingBlocks) > 0 {
+			t.dropped.Add("messages.content." + kindThinking) // chat completions have no place for it alone
+		}
+		return nil
 	}
 	t.beginTurn(m.message)
 	return nil
@@ -146,6 +156,7 @@ func (t *translation) toolResult(b gjson.Result, path string) (more []part, err 
 	if !t.turn.called(id) {
 		return nil, provider.Invalid(path+".tool_use_id", "no tool_use block of the assistant's message before has this id")
 	}
+	t.dropped.Others(b, "messages.content", "type", "tool_use_id", "content", "is_error", "cache_control")
 	m := message{Role: roleTool, Content: "", ToolCallID: id, IsError: b.Get("is_error").Bool(), CacheControl: cacheControl(b)}
 	content := b.Get("content")
 	switch {

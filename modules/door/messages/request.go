@@ -81,7 +81,7 @@ func (t *translation) options(root gjson.Result) error {
 				err = provider.Invalid(name, "want a string")
 			}
 		case "metadata":
-			t.User = userOf(v.Get("user_id"))
+			t.metadata(v)
 		case "max_tokens":
 			t.MaxTokens, err = number(name, v, isCount, "a whole number of at least 1")
 		case "temperature":
@@ -102,7 +102,9 @@ func (t *translation) options(root gjson.Result) error {
 		case "messages", "system", "tools", "tool_choice", "thinking", "output_config", "output_format":
 			// the other steps read them
 		case "service_tier":
-			// it changes nothing of the answer
+			if v.Str != "auto" {
+				t.dropped.Add(name)
+			}
 		default:
 			t.dropped.Add(name)
 		}
@@ -111,11 +113,20 @@ func (t *translation) options(root gjson.Result) error {
 	return err
 }
 
+// metadata reads the user. That of Claude Code is Anthropic's business alone.
+func (t *translation) metadata(v gjson.Result) {
+	id := v.Get("user_id")
+	if t.User = userOf(id); t.User == "" && id.Str != "" {
+		t.dropped.Add("metadata.user_id")
+	}
+	t.dropped.Others(v, "metadata", "user_id")
+}
+
 // maxUser is the longest user that OpenAI takes, in bytes.
 const maxUser = 64
 
-// userOf returns a user for other providers. That of Claude Code is a document about
-// its device and account, which is Anthropic's business alone.
+// userOf returns a user for other providers, unless it is a document about a device and an
+// account.
 func userOf(id gjson.Result) string {
 	if len(id.Str) > maxUser || gjson.Valid(id.Str) && gjson.Parse(id.Str).IsObject() {
 		return ""

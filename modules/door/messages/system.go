@@ -44,9 +44,14 @@ func (t *translation) systemMessage(v gjson.Result, path string) error {
 			t.refuse(member(path, i), "want a block of type text")
 			continue
 		}
-		if text.Str == "" || strings.HasPrefix(text.Str, billing) {
+		if strings.HasPrefix(text.Str, billing) {
+			t.dropped.Add("system.x-anthropic-billing-header")
 			continue
 		}
+		if text.Str == "" {
+			continue
+		}
+		t.dropped.Others(b, "system", "type", "text", "cache_control")
 		parts = append(parts, part{Type: partText, Text: text.Str, CacheControl: cacheControl(b)})
 	}
 	if len(parts) > 0 {

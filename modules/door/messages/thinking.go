@@ -25,6 +25,7 @@ func (t *translation) thinking(members map[string]gjson.Result) error {
 	if v.Type != gjson.Null && !v.IsObject() {
 		return provider.Invalid("thinking", `want an object such as {"type":"adaptive"}`)
 	}
+	t.dropped.Others(members["output_config"], "output_config", "effort", "format")
 	effort := members["output_config"].Get("effort").Str
 	if effort != "" && efforts[effort] == "" {
 		t.refuse("output_config.effort", "want low, medium, high, xhigh or max")
@@ -36,6 +37,9 @@ func (t *translation) thinking(members map[string]gjson.Result) error {
 		}
 		if effort != "" {
 			t.dropped.Add("output_config.effort") // elsewhere it would ask for reasoning
+		}
+		if v.IsObject() {
+			t.Thinking = json.RawMessage(v.Raw)
 		}
 		return nil
 	case "adaptive":
@@ -85,6 +89,7 @@ func (t *translation) format(members map[string]gjson.Result) error {
 	if v.Type == gjson.Null {
 		return nil
 	}
+	t.dropped.Others(v, path, "type", "schema")
 	schema := v.Get("schema")
 	if v.Get("type").Str != "json_schema" || !schema.IsObject() {
 		return provider.Invalid(path, "want an object with type json_schema and a schema")

@@ -50,6 +50,7 @@ func (t *translation) tools(members map[string]gjson.Result) error {
 		case !schema.IsObject():
 			return provider.Invalid(path+".input_schema", "required, a JSON schema")
 		}
+		t.dropped.Others(v, "tools", "type", "name", "description", "input_schema", "strict", "cache_control", "defer_loading")
 		made := tool{Type: "function", CacheControl: cacheControl(v)}
 		made.Function = declaration{Name: name, Description: v.Get("description").Str, Parameters: json.RawMessage(schema.Raw)}
 		if strict := v.Get("strict"); strict.IsBool() {
@@ -67,6 +68,7 @@ func (t *translation) toolChoice(v gjson.Result, left map[string]bool) error {
 	if v.Get("disable_parallel_tool_use").Bool() && len(t.Tools) > 0 {
 		t.ParallelToolCalls = new(false)
 	}
+	t.dropped.Others(v, "tool_choice", "type", "name", "disable_parallel_tool_use")
 	name := v.Get("name").Str
 	switch typ := typeOf(v); {
 	case typ == "auto", typ == "none":

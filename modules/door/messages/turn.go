@@ -37,16 +37,19 @@ func (m *growing) closePart(mark json.RawMessage) {
 	}
 }
 
-// think adds a block of reasoning.
-func (m *growing) think(b gjson.Result) {
+// think adds a block of reasoning, and reports whether it could be read.
+func (m *growing) think(b gjson.Result) bool {
 	var s sealed
 	switch {
 	case door.Unseal(b.Get("signature").Str, &s), door.Unseal(b.Get("data").Str, &s):
 		m.ThinkingBlocks = append(m.ThinkingBlocks, s.Blocks...)
 		m.reasoning.WriteString(b.Get("thinking").Str)
+	case door.IsSealed(b.Get("signature").Str), door.IsSealed(b.Get("data").Str):
+		return false
 	default:
 		m.ThinkingBlocks = append(m.ThinkingBlocks, json.RawMessage(b.Get("@ugly").Raw))
 	}
+	return true
 }
 
 // end gives the message its texts.

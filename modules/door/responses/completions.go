@@ -2,6 +2,8 @@ package responses
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -31,12 +33,18 @@ func Completion(body []byte) (completion []byte, dropped []string, err error) {
 		return nil, nil, err
 	}
 	completion = c.completion
-	if options := given(root.Get("stream_options")); options != nil {
-		if completion, err = sjson.SetRawBytes(completion, "stream_options", options); err != nil {
-			return nil, nil, fmt.Errorf("adding stream_options: %w", err)
+	// chat completions have these, too
+	for _, name := range [...]string{"stream_options", "metadata", "store"} {
+		v := given(root.Get(name))
+		if v == nil || name == "store" && string(v) == "false" {
+			continue
+		}
+		if completion, err = sjson.SetRawBytes(completion, name, v); err != nil {
+			return nil, nil, fmt.Errorf("adding %s: %w", name, err)
 		}
 	}
-	return completion, c.dropped, nil
+	dropped = slices.DeleteFunc(c.dropped, func(name string) bool { return name == "store" || strings.HasPrefix(name, "stream_options.") })
+	return completion, dropped, nil
 }
 
 // hasFlat reports whether any of the tools isFlat.

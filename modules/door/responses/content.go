@@ -47,7 +47,7 @@ type audioPart struct {
 }
 
 // readContent reads a string or a list of parts.
-func readContent(v gjson.Result, path string) (parts, error) {
+func (c *call) readContent(v gjson.Result, path string) (parts, error) {
 	var p parts
 	switch {
 	case !v.Exists() || v.Type == gjson.Null:
@@ -55,6 +55,7 @@ func readContent(v gjson.Result, path string) (parts, error) {
 		p.list = append(p.list, textPart{"text", v.Str})
 	case v.IsArray():
 		for i, e := range v.Array() {
+			c.partOthers(e)
 			if err := p.add(e, fmt.Sprintf("%s.%d", path, i)); err != nil {
 				return p, err
 			}
@@ -63,6 +64,24 @@ func readContent(v gjson.Result, path string) (parts, error) {
 		return p, provider.Invalid(path, "want a string or a list of parts")
 	}
 	return p, nil
+}
+
+// partOthers notes the members of a part that have no place in chat completions.
+func (c *call) partOthers(v gjson.Result) {
+	read := []string{"type"}
+	switch v.Get("type").Str {
+	case "refusal":
+		read = append(read, "refusal")
+	case "input_image":
+		read = append(read, "image_url", "detail")
+	case "input_file":
+		read = append(read, "filename", "file_data", "file_url", "file_id")
+	case "input_audio":
+		read = append(read, "input_audio")
+	default:
+		read = append(read, "text")
+	}
+	c.dropped.Others(v, "input.content", read...)
 }
 
 func (p *parts) add(v gjson.Result, path string) error {
@@ -78,13 +97,14 @@ func (p *parts) add(v gjson.Result, path string) error {
 		}
 		p.list = append(p.list, imagePart{"image_url", imageURL{url.Str, given(v.Get("detail"))}})
 	case "input_file":
-		if given(v.Get("file_url")) != nil {
-			return provider.Invalid(path+".file_url", "not available here: send file_data")
-		}
 		if given(v.Get("file_id")) != nil {
-			return provider.Invalid(path+".file_id", "not available here: a provider's files belong to its key, which others share. Send file_data")
+			return provider.Invalid(path+".file_id", "not available here: a provider's files belong to its key, which others share. Send file_data or file_url")
 		}
-		p.list = append(p.list, filePart{"file", fileData{given(v.Get("filename")), given(v.Get("file_data"))}})
+		data := given(v.Get("file_data"))
+		if url := given(v.Get("file_url")); url != nil {
+			data = url // as the URL of an image stands in place of its data
+		}
+		p.list = append(p.list, filePart{"file", fileData{given(v.Get("filename")), data}})
 	case "input_audio":
 		if !v.Get("input_audio").IsObject() {
 			return provider.Invalid(path+".input_audio", "required, an object")

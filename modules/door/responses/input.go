@@ -189,21 +189,27 @@ func (v *conversation) addItem(item gjson.Result, path string) error {
 	case !item.IsObject():
 		return provider.Invalid(path, "want an object")
 	case typ == "message" || typ == "" && item.Get("role").Exists():
+		v.others(item, "role", "content")
 		return v.addMessage(item, path)
 	case typ == typeFunction || typ == typeCustom:
+		v.others(item, "call_id", "namespace", "name", "arguments", "input")
 		return v.addCall(item, path)
 	case typ == typeSearch && isClients(item):
 		return v.addCall(item, path)
 	case typ == typeFound && isClients(item):
 		return v.addFound(item, path)
 	case typ == "function_call_output" || typ == "custom_tool_call_output":
+		v.others(item, "call_id", "output")
 		return v.addResult(item, path)
-	case typ == "reasoning":
-		v.addReasoning(item)
+	case typ == typeReasoning:
+		v.others(item, "summary", "content", "encrypted_content")
+		if !v.addReasoning(item) {
+			v.c.dropped.Add("input.reasoning")
+		}
 		return nil
 	case typ == "additional_tools":
 		return nil // read with the tools
-	case typ == "item_reference" && strings.HasPrefix(item.Get("id").Str, prefixes[typeReasoning]):
+	case (typ == "item_reference" || typ == "") && strings.HasPrefix(item.Get("id").Str, prefixes[typeReasoning]):
 		v.c.dropped.Add("input.item_reference") // the answer can do without, unlike without what was said
 		return nil
 	case typ == "item_reference":
@@ -215,6 +221,15 @@ func (v *conversation) addItem(item gjson.Result, path string) error {
 	return provider.Invalid(path+".type", "want message, function_call, function_call_output, custom_tool_call, custom_tool_call_output or reasoning")
 }
 
+// others notes the members of an item that have no place in chat completions. Its id and
+// status are the server's.
+func (v *conversation) others(item gjson.Result, read ...string) {
+	if caller := item.Get("caller.type").Str; caller == "direct" {
+		read = append(read, "caller")
+	}
+	v.c.dropped.Others(item, "input", append(read, "type", "id", "status")...)
+}
+
 // isHosted reports whether an item is of a tool that only OpenAI's servers have, or
 // of their way to shorten a conversation.
 func isHosted(typ string) bool {
@@ -223,7 +238,7 @@ func isHosted(typ string) bool {
 }
 
 func (v *conversation) addMessage(item gjson.Result, path string) error {
-	parts, err := readContent(item.Get("content"), path+".content")
+	parts, err := v.c.readContent(item.Get("content"), path+".content")
 	if err != nil {
 		return err
 	}
@@ -237,6 +252,9 @@ func (v *conversation) addMessage(item gjson.Result, path string) error {
 	case "user":
 		v.add(&message{Role: role, Content: parts.content()})
 	case "assistant":
+		if len(parts.media()) > 0 {
+			v.c.dropped.Add("input.content") // an assistant only writes
+		}
 		v.addAnswer(parts)
 	default:
 		return provider.Invalid(path+".role", "want user, assistant, system or developer")
@@ -293,7 +311,7 @@ func (v *conversation) addResult(item gjson.Result, path string) error {
 	if id == "" {
 		return provider.Invalid(path+".call_id", "required, the id of the call")
 	}
-	parts, err := readContent(item.Get("output"), path+".output")
+	parts, err := v.c.readContent(item.Get("output"), path+".output")
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ const errNoStore = "not available here: nothing is stored without chat_session. 
 func open(body []byte, stored bool) (*call, error) {
 	c, root := newCall(), gjson.ParseBytes(body)
 	c.Stored, c.body = stored, body
+	if root.Get("store").Type == gjson.True && !stored {
+		c.dropped.Add("store")
+	}
 	keeping, err := keepingOf(root)
 	if err != nil {
 		return nil, err
@@ -55,7 +58,8 @@ func open(body []byte, stored bool) (*call, error) {
 	if err := c.readMembers(made, root); err != nil {
 		return nil, err
 	}
-	if !made.Logprobs {
+	if !made.Logprobs && made.TopLogprobs != nil {
+		c.dropped.Add("top_logprobs") // only what include asks for is in an answer
 		made.TopLogprobs = nil
 	}
 	if err := c.readTools(made, root); err != nil {
@@ -112,7 +116,11 @@ func (c *call) readMember(made *completion, name string, v gjson.Result) error {
 	raw := json.RawMessage(v.Raw)
 	switch name {
 	case "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs": // read elsewhere
-	case "store", "metadata", "background", "stream_options", "previous_response_id", "conversation": // the response says what becomes of them
+	case "store", "metadata", "background", "previous_response_id", "conversation": // the response says what becomes of them
+	case "stream_options":
+		if v.Get("include_obfuscation").Bool() {
+			c.dropped.Add("stream_options.include_obfuscation")
+		}
 	case "model":
 		made.Model = raw
 	case "stream":
@@ -161,6 +169,7 @@ func (c *call) readReasoning(made *completion, v gjson.Result) error {
 		return provider.Invalid("reasoning.effort", "want a string")
 	}
 	made.ReasoningEffort = given(effort)
+	c.dropped.Others(v, "reasoning", "effort", "summary", "generate_summary")
 	return nil
 }
 
@@ -169,7 +178,9 @@ func (c *call) readText(made *completion, v gjson.Result) error {
 		return provider.Invalid("text", "want an object")
 	}
 	made.Verbosity = given(v.Get("verbosity"))
+	c.dropped.Others(v, "text", "verbosity", "format")
 	format := v.Get("format")
+	c.dropped.Others(format, "text.format", "type", "name", "description", "schema", "strict")
 	switch format.Get("type").Str {
 	case "json_object":
 		made.ResponseFormat = json.RawMessage(`{"type":"json_object"}`)

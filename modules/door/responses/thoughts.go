@@ -36,27 +36,27 @@ func (v *conversation) unseal(input gjson.Result) {
 	})
 }
 
-// addReasoning adds a reasoning item to the assistant's turn. Only what came
-// through this door has what other providers than OpenAI's Responses want.
-func (v *conversation) addReasoning(item gjson.Result) {
+// addReasoning adds a reasoning item to the assistant's turn, and reports whether it
+// could. Only what came through this door has what other providers than OpenAI's
+// Responses want.
+func (v *conversation) addReasoning(item gjson.Result) bool {
 	var t thoughts
 	encrypted := item.Get("encrypted_content").Str
 	switch {
 	case door.Unseal(encrypted, &t):
 	case encrypted != "":
-		v.c.dropped.Add("input.reasoning")
-		return
+		return false
 	default:
-		t.Text = textOf(item.Get("content"), item.Get("summary"))
+		t.Text = v.textOf(item, "content", "summary")
 	}
 	blocks := gjson.ParseBytes(t.Blocks)
 	if t.Text == "" && !blocks.IsArray() {
-		return
+		return t.Extra != nil // which belongs to calls
 	}
 	m := v.assistant(false)
 	m.reasoning.WriteString(t.Text)
 	if !blocks.IsArray() {
-		return
+		return true
 	}
 	if m.ThinkingBlocks == nil {
 		m.ThinkingBlocks = []json.RawMessage{} // an empty list is kept, too
@@ -64,13 +64,15 @@ func (v *conversation) addReasoning(item gjson.Result) {
 	for _, b := range blocks.Array() {
 		m.ThinkingBlocks = append(m.ThinkingBlocks, json.RawMessage(b.Raw))
 	}
+	return true
 }
 
-// textOf returns the text of the first list of parts that has any.
-func textOf(lists ...gjson.Result) string {
-	for _, list := range lists {
+// textOf returns the text of the first of an item's lists of parts that has any.
+func (v *conversation) textOf(item gjson.Result, lists ...string) string {
+	for _, name := range lists {
 		var texts []string
-		for _, part := range list.Array() {
+		for _, part := range item.Get(name).Array() {
+			v.c.dropped.Others(part, "input."+name, "type", "text")
 			if s := part.Get("text").Str; s != "" {
 				texts = append(texts, s)
 			}

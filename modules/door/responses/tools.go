@@ -81,6 +81,7 @@ func (c *call) addTools(list gjson.Result, path string) error {
 			return c.addTool(v, "", path)
 		}
 		namespace := v.Get("name").Str
+		c.dropped.Others(v, "tools.namespace", "type", "name", "tools")
 		return eachTool(v.Get("tools"), path+".tools", func(v gjson.Result, path string) error {
 			return c.addTool(v, namespace, path)
 		})
@@ -113,10 +114,14 @@ func (c *call) addTool(v gjson.Result, namespace, path string) error {
 		return provider.Invalid(path+".type", "required, such as function or custom")
 	case typ.Str == "function":
 		call = typeFunction
+		c.dropped.Others(v, "tools", "type", "name", "description", "parameters", "strict")
 	case typ.Str == "custom":
 		call = typeCustom
+		c.dropped.Others(v, "tools", "type", "name", "description", "format")
+		c.dropped.Others(v.Get("format"), "tools.format", "type", "syntax", "definition")
 	case typ.Str == "tool_search" && isClients(v):
 		name, call = searchTool, typeSearch
+		c.dropped.Others(v, "tools", "type", "execution", "description", "parameters", "strict")
 	default:
 		c.dropped.Add("tools." + typ.Str)
 		return nil
@@ -224,6 +229,7 @@ func (c *call) choose(made *completion, v gjson.Result) error {
 	case v.Str == "required":
 		made.ToolChoice = v.Str
 	case typ == "function", typ == "custom":
+		c.dropped.Others(v, "tool_choice", "type", "name", "namespace")
 		name := c.tools.nameOf(v.Get("namespace").Str, v.Get("name").Str)
 		if _, ok := c.tools.known[name]; !ok {
 			return provider.Invalid("tool_choice.name", "want the name of one of the tools")
@@ -247,6 +253,7 @@ func (c *call) choose(made *completion, v gjson.Result) error {
 // allow offers only some of the tools, since no provider but OpenAI can be told so
 // in another way.
 func (c *call) allow(made *completion, v gjson.Result) error {
+	c.dropped.Others(v, "tool_choice", "type", "mode", "tools")
 	allowed := make(map[string]bool)
 	for _, e := range v.Get("tools").Array() {
 		allowed[c.tools.nameOf(e.Get("namespace").Str, e.Get("name").Str)] = true

@@ -1,11 +1,15 @@
 package dialect
 
-import "github.com/tidwall/gjson"
+import (
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
 
 // saysNothing says whether a member asks for what happens anyway, so that
 // leaving it out changes nothing.
 func saysNothing(name string, v gjson.Result) bool {
-	if isEmpty(v) && name != "web_search_options" && name != "prediction" && name != "audio" {
+	if provider.IsEmpty(v) && name != "web_search_options" && name != "prediction" && name != "audio" {
 		return true
 	}
 	switch name {
@@ -29,17 +33,4 @@ func saysNothing(name string, v gjson.Result) bool {
 		return v.Str == "medium"
 	}
 	return false
-}
-
-// isEmpty says whether a value is an empty string, list or object.
-func isEmpty(v gjson.Result) bool {
-	if v.Type == gjson.String {
-		return v.Str == ""
-	}
-	empty := v.IsArray() || v.IsObject()
-	v.ForEach(func(_, _ gjson.Result) bool {
-		empty = false
-		return false
-	})
-	return empty
 }
