@@ -60,7 +60,8 @@ var bodies = map[string]string{
 	"text parts":          `{"messages":[{"role":"user","content":[{"type":"text","text":"one"},{"type":"text","text":"two"}]}]}`,
 	"image":               `{"messages":[{"role":"user","content":[{"type":"text","text":"look"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"iVBORw0KGgo="}}]}]}`,
 	"image by URL":        `{"messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}]}]}`,
-	"file":                `{"messages":[{"role":"user","content":[{"type":"text","text":"read"},{"type":"document","title":"a.pdf","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="}}]}]}`,
+	"file":                `{"messages":[{"role":"user","content":[{"type":"text","text":"read"},{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="}}]}]}`,
+	"named file":          `{"messages":[{"role":"user","content":[{"type":"text","text":"read"},{"type":"document","title":"a.pdf","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="}}]}]}`,
 	"refusal in the past": `{"messages":[` + userSays + `,{"role":"assistant","content":[{"type":"text","text":"I will not"}]},` + userSays + `]}`,
 
 	"tools":                       `{"tools":[` + weather + `,{"name":"now","input_schema":{"type":"object","properties":{}}}]}`,

@@ -83,7 +83,7 @@ func (t *translation) message(m *dialect.Message) error {
 	switch m.Role {
 	case dialect.RoleTool:
 		t.add(dialect.RoleUser, []block{{
-			Type: typeToolResult, ToolUseID: m.ToolID, Content: content, IsError: m.Raw.Get("is_error").Bool(), CacheControl: cacheControl(m.Raw),
+			Type: typeToolResult, ToolUseID: m.ToolID, Content: content, IsError: m.Failed, CacheControl: cacheControl(m.Raw),
 		}})
 	case dialect.RoleAssistant:
 		for _, c := range m.ToolCalls {
@@ -92,7 +92,7 @@ func (t *translation) message(m *dialect.Message) error {
 			})
 		}
 		if len(content) > 0 {
-			content = slices.Concat(thoughts(m), content)
+			content = slices.Concat(t.thoughts(m), content)
 		}
 		t.add(dialect.RoleAssistant, content)
 	default:
@@ -190,9 +190,14 @@ func documentOf(p dialect.Part) (block, error) {
 }
 
 // thoughts returns the thinking blocks that the client sends back with an
-// assistant's message.
-func thoughts(m *dialect.Message) []block {
+// assistant's message. What Bedrock has sealed is of no use here.
+func (t *translation) thoughts(m *dialect.Message) []block {
 	var blocks []block
+	for _, c := range m.ToolCalls {
+		if c.Raw.Get(`extra_content.bedrock.reasoning.#(redactedContent!="")`).Exists() {
+			t.req.Drop("messages.tool_calls.extra_content")
+		}
+	}
 	for _, t := range m.Thoughts() {
 		blocks = append(blocks, block{Type: t.Type, Thinking: t.Thinking, Signature: t.Signature, Data: t.Data})
 	}

@@ -23,6 +23,8 @@ var rules = dialect.Rules{
 	UserBegins:   true,
 	NoBlanks:     true,
 	Signed:       true,
+	Marks:        true,
+	Failures:     true,
 }
 
 // body is a request of the Messages API.

@@ -239,21 +239,22 @@ func TestThinkingWithTools(t *testing.T) {
 		enabled  = `{"type":"enabled","budget_tokens":8192}`
 		adaptive = `{"type":"adaptive","display":"summarized"}`
 	)
+	unsigned := []string{"messages.thinking_blocks"} // one of them has no signature
 	for _, tc := range []struct {
 		name, model, effort, in string
 		messages, thinking      string
 		dropped                 []string
 	}{
-		{"signed thinking goes back first", haiku, "medium", hi + "," + thought + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `]`, enabled, nil},
+		{"signed thinking goes back first", haiku, "medium", hi + "," + thought + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `]`, enabled, unsigned},
 		{"signed thinking among the content", haiku, "medium", hi + "," + inParts + "," + result, `[` + userHi + `,` + inPartsA + `,` + resultA + `]`, enabled, nil},
 		{"lost thinking ends it", haiku, "medium", hi + "," + called + "," + result, `[` + userHi + `,` + calledA + `,` + resultA + `]`, ``, []string{"reasoning_effort"}},
-		{"a turn begins with thinking once", haiku, "medium", hi + "," + thought + "," + result + "," + called + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `,` + calledB + `,` + resultB + `]`, enabled, nil},
-		{"a turn that lost its first thinking", haiku, "medium", hi + "," + called + "," + result + "," + thought + "," + result, `[` + userHi + `,` + calledA + `,` + resultA + `,` + bareB + `,` + resultB + `]`, ``, []string{"reasoning_effort"}},
+		{"a turn begins with thinking once", haiku, "medium", hi + "," + thought + "," + result + "," + called + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `,` + calledB + `,` + resultB + `]`, enabled, unsigned},
+		{"a turn that lost its first thinking", haiku, "medium", hi + "," + called + "," + result + "," + thought + "," + result, `[` + userHi + `,` + calledA + `,` + resultA + `,` + bareB + `,` + resultB + `]`, ``, []string{"messages.thinking_blocks", "reasoning_effort"}},
 		{"turns before do not matter", haiku, "medium", hi + "," + called + "," + result + `,{"role":"assistant","content":"ok"},` + hi, `[` + userHi + `,` + calledA + `,` + resultA + `,{"role":"assistant","content":[{"type":"text","text":"ok"}]},` + userHi + `]`, enabled, nil},
 		{"adaptive thinking needs none", "claude-opus-4-6", "medium", hi + "," + called + "," + result, `[` + userHi + `,` + calledA + `,` + resultA + `]`, adaptive, nil},
-		{"without thinking thoughts are left out", haiku, "none", hi + "," + thought + "," + result, `[` + userHi + `,` + bareA + `,` + resultA + `]`, ``, nil},
-		{"a model that thinks unasked keeps them", "claude-sonnet-5", "", hi + "," + thought + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `]`, ``, nil},
-		{"others keep them", "MiniMax-M2", "", hi + "," + thought + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `]`, ``, nil},
+		{"without thinking thoughts are left out", haiku, "none", hi + "," + thought + "," + result, `[` + userHi + `,` + bareA + `,` + resultA + `]`, ``, unsigned},
+		{"a model that thinks unasked keeps them", "claude-sonnet-5", "", hi + "," + thought + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `]`, ``, unsigned},
+		{"others keep them", "MiniMax-M2", "", hi + "," + thought + "," + result, `[` + userHi + `,` + thoughtA + `,` + resultA + `]`, ``, unsigned},
 		{"an assistant's last words", haiku, "medium", hi + `,{"role":"assistant","content":"Well"}`, `[` + userHi + `,{"role":"assistant","content":[{"type":"text","text":"Well"}]}]`, ``, []string{"reasoning_effort"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -70,6 +70,9 @@ func (t *translation) think() error {
 		// Without thinking, past thoughts are at best ignored.
 		for i, m := range t.Messages {
 			t.Messages[i].Content = slices.DeleteFunc(m.Content, block.isThinking)
+			if len(t.Messages[i].Content) < len(m.Content) {
+				t.req.Drop("messages.thinking_blocks")
+			}
 		}
 	}
 	return nil

@@ -62,7 +62,8 @@ var bodies = map[string]string{
 	"turns":                `{"messages":[` + userSays + `,{"role":"assistant","content":[{"text":"Grüße,\n\"you\" 🌍"}]},{"role":"user","content":[{"text":"<more>"}]}]}`,
 	"text parts":           `{"messages":[{"role":"user","content":[{"text":"one"},{"text":"two"}]}]}`,
 	"image":                `{"messages":[{"role":"user","content":[{"text":"look"},{"image":{"format":"png","source":{"bytes":"iVBORw0KGgo="}}}]}]}`,
-	"file":                 `{"messages":[{"role":"user","content":[{"text":"read"},{"document":{"format":"pdf","name":"a","source":{"bytes":"JVBERi0="}}}]}]}`,
+	"file":                 `{"messages":[{"role":"user","content":[{"text":"read"},{"document":{"format":"pdf","name":"document","source":{"bytes":"JVBERi0="}}}]}]}`,
+	"named file":           `{"messages":[{"role":"user","content":[{"text":"read"},{"document":{"format":"pdf","name":"a","source":{"bytes":"JVBERi0="}}}]}]}`,
 	"refusal in the past":  `{"messages":[` + userSays + `,{"role":"assistant","content":[{"text":"I will not"}]},` + userSays + `]}`,
 
 	"tools": `{"toolConfig":{"tools":[` + weather + `,{"toolSpec":{"name":"now","inputSchema":{"json":{"type":"object","properties":{}}}}}]}}`,

@@ -44,6 +44,7 @@ type toolUse struct {
 type toolResult struct {
 	ID      string  `json:"toolUseId"`
 	Content []block `json:"content"`
+	Status  string  `json:"status,omitempty"`
 }
 
 // messages builds a conversation.
@@ -65,7 +66,11 @@ func (m *messages) add(msg *dialect.Message) error {
 			// Bedrock refuses a result without content.
 			content = []block{{Text: "(no output)"}}
 		}
-		m.append(dialect.RoleUser, block{ToolResult: &toolResult{msg.ToolID, content}})
+		result := &toolResult{ID: msg.ToolID, Content: content}
+		if msg.Failed {
+			result.Status = "error"
+		}
+		m.append(dialect.RoleUser, block{ToolResult: result})
 	case dialect.RoleAssistant:
 		if m.claude {
 			for _, r := range thoughtsOf(msg) {

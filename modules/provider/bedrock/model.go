@@ -37,5 +37,9 @@ func claudeVersion(model string) (v version, ok bool) {
 	return version{}, false
 }
 
+// takesStatus says whether a model is told by the status of a result that the tool has
+// failed.
+func takesStatus(model string) bool { return isClaude(model) || strings.Contains(model, "amazon.nova") }
+
 // isClaude says whether a model is any Claude.
 func isClaude(model string) bool { return strings.Contains(model, "anthropic.claude") }

@@ -2,6 +2,7 @@ package bedrock
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -154,6 +155,12 @@ func thoughtsOf(m *dialect.Message) []reasoning {
 		}
 	}
 	return thoughts
+}
+
+// losesThoughts says whether a message has thoughts that Anthropic has sealed, which only its
+// own servers can open.
+func losesThoughts(m *dialect.Message) bool {
+	return slices.ContainsFunc(m.Thoughts(), func(t dialect.ThinkingBlock) bool { return t.Thinking == nil })
 }
 
 // lacksThoughts says whether tools were called since the last question without

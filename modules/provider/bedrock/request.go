@@ -17,6 +17,7 @@ func rulesOf(model string) dialect.Rules {
 		UserBegins:   true,
 		NoBlanks:     true,
 		Signed:       isClaude(model),
+		Failures:     takesStatus(model),
 	}
 }
 
@@ -99,6 +100,9 @@ func (b *Bedrock) body(preq *provider.Request) (encoded []byte, names *dialect.N
 	for i := range c.Messages {
 		if err := m.add(&c.Messages[i]); err != nil {
 			return nil, nil, err
+		}
+		if m.claude && losesThoughts(&c.Messages[i]) {
+			preq.Drop("messages.thinking_blocks")
 		}
 	}
 	if preq.Continue != "" {

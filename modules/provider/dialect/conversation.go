@@ -67,6 +67,7 @@ type Message struct {
 	ToolCalls []ToolCall // of an assistant
 	ToolID    string     // the id of the call that a tool's message answers
 	ToolName  string     // the name of the tool whose result this is
+	Failed    bool       // the tool has; only if the rules have Failures
 
 	// Path is the message's place in the body, for errors.
 	Path string
@@ -182,9 +183,10 @@ func Parse(req *provider.Request, rules Rules) (*Conversation, error) {
 	if err := c.settle(req); err != nil {
 		return nil, err
 	}
-	if err := c.parseFormat(root.Get("response_format"), supported); err != nil {
+	if err := c.parseFormat(req, root.Get("response_format")); err != nil {
 		return nil, err
 	}
+	req.DropOthers(root.Get("stream_options"), "stream_options", "include_usage")
 	if err := c.parseStop(req, root.Get("stop")); err != nil {
 		return nil, err
 	}
@@ -241,12 +243,15 @@ func (c *Conversation) parseTools(req *provider.Request, root gjson.Result) erro
 			continue
 		}
 		seen[tool.Name] = t.Raw
+		c.others(req, t, "tools", "type", "function")
+		c.others(req, f, "tools.function", "name", "description", "parameters", "strict")
 		var err error
 		if tool.Parameters, err = c.parameters(req, f.Get("parameters"), path+".function.parameters"); err != nil {
 			return err
 		}
 		c.Tools = append(c.Tools, tool)
 	}
+	req.DropOthers(root.Get("tool_choice"), "tool_choice", "type", "function")
 	if p := root.Get("parallel_tool_calls"); p.IsBool() {
 		c.ParallelToolCalls = new(p.Bool())
 	}
@@ -271,8 +276,8 @@ func (c *Conversation) parseToolChoice(v gjson.Result) error {
 	return nil
 }
 
-func (c *Conversation) parseFormat(v gjson.Result, supported []string) error {
-	if !slices.Contains(supported, "response_format") || !v.Exists() || v.Type == gjson.Null {
+func (c *Conversation) parseFormat(req *provider.Request, v gjson.Result) error {
+	if !slices.Contains(c.rules.Members, "response_format") || !v.Exists() || v.Type == gjson.Null {
 		return nil
 	}
 	switch v.Get("type").Str {
@@ -284,6 +289,7 @@ func (c *Conversation) parseFormat(v gjson.Result, supported []string) error {
 		if !schema.IsObject() {
 			return provider.Invalid("response_format.json_schema.schema", "required, a JSON schema")
 		}
+		req.DropOthers(v.Get("json_schema"), "response_format.json_schema", "name", "schema", "strict")
 		c.Format = &Format{
 			Name:   v.Get("json_schema.name").Str,
 			Schema: json.RawMessage(schema.Raw),

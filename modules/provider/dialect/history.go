@@ -23,6 +23,7 @@ const (
 // settle makes the messages a history that providers accept.
 func (c *Conversation) settle(req *provider.Request) error {
 	if c.rules.UserBegins {
+		c.noteUnspoken(req)
 		c.Messages = spoken(c.Messages)
 	}
 	c.Messages = pair(c.Messages)
@@ -42,6 +43,16 @@ func (c *Conversation) settle(req *provider.Request) error {
 		trimLast(c.Messages)
 	}
 	return nil
+}
+
+// noteUnspoken notes the reasoning of messages that have nothing else.
+func (c *Conversation) noteUnspoken(req *provider.Request) {
+	for i := range c.Messages {
+		m := &c.Messages[i]
+		if len(m.Parts) == 0 && len(m.ToolCalls) == 0 && c.rules.Signed && len(m.Thoughts()) > 0 {
+			req.Drop("messages.thinking_blocks")
+		}
+	}
 }
 
 // spoken leaves out the messages without any content. Tools may have nothing to

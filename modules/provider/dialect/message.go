@@ -3,6 +3,7 @@ package dialect
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -20,6 +21,7 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 	if m.Get("name").Str != "" && role != RoleTool && role != "function" {
 		req.Drop("messages.name")
 	}
+	c.others(req, m, "messages", known...)
 	msg := Message{Role: role, Parts: parts, Path: path, Raw: m}
 	switch role {
 	case "system", "developer":
@@ -41,11 +43,15 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 			return provider.Unsupported(path+".audio", "this provider only supports text")
 		}
 		c.addText(&msg, m.Get("refusal").Str)
-		c.addCalls(&msg)
+		c.addCalls(req, &msg)
 		c.addReasoning(req, &msg)
 	case RoleTool:
 		if msg.ToolID = m.Get("tool_call_id").String(); msg.ToolID == "" {
 			return provider.Invalid(path+".tool_call_id", "required, the id of a tool call")
+		}
+		failed := m.Get("is_error").Bool()
+		if msg.Failed = failed && c.rules.Failures; failed && !msg.Failed {
+			msg.Parts = append([]Part{{Kind: PartText, Text: FailedResult, Path: path}}, msg.Parts...)
 		}
 	case "function":
 		return provider.Unsupported(path+".role", "want tool in place of function")
@@ -88,6 +94,20 @@ func (c *Conversation) instruct(m Message) {
 	c.Messages = append(c.Messages, m)
 }
 
+// known are the members of messages that are read, or noted with what they are part of.
+var known = []string{
+	"role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call", "audio", "is_error",
+	"reasoning_content", "reasoning", "thinking_blocks",
+}
+
+// others notes the members of an object that are not carried over.
+func (c *Conversation) others(req *provider.Request, object gjson.Result, path string, read ...string) {
+	if c.rules.Marks {
+		read = append(slices.Clip(read), "cache_control")
+	}
+	req.DropOthers(object, path, read...)
+}
+
 // addText adds a text that does not stand in the content.
 func (c *Conversation) addText(m *Message, text string) {
 	if !c.isBlank(text) {
@@ -116,12 +136,16 @@ func (c *Conversation) parseContent(req *provider.Request, v gjson.Result, path 
 	for i, e := range v.Array() {
 		if t := e.Get("type").Str; t == "thinking" || t == "redacted_thinking" {
 			// Providers that understand it find it in the message's Raw.
+			if !IsThinking(e) {
+				req.Drop("messages.content") // Mistral's
+			}
 			continue
 		}
 		p, err := parsePart(e, fmt.Sprintf("%s.%d", path, i))
 		if err != nil {
 			return nil, err
 		}
+		c.partOthers(req, e)
 		if detail := e.Get("image_url.detail").Str; detail != "" && detail != "auto" {
 			req.Drop("messages.content.image_url.detail")
 		}
@@ -130,6 +154,20 @@ func (c *Conversation) parseContent(req *provider.Request, v gjson.Result, path 
 		}
 	}
 	return parts, nil
+}
+
+func (c *Conversation) partOthers(req *provider.Request, v gjson.Result) {
+	const path = "messages.content"
+	typ := v.Get("type").Str
+	c.others(req, v, path, "type", typ)
+	switch typ {
+	case PartImage:
+		req.DropOthers(v.Get(typ), path+"."+typ, "url", "detail")
+	case PartFile:
+		req.DropOthers(v.Get(typ), path+"."+typ, "filename", "file_data", "file_id")
+	case PartAudio:
+		req.DropOthers(v.Get(typ), path+"."+typ, "data", "format")
+	}
 }
 
 func parsePart(v gjson.Result, path string) (Part, error) {
@@ -163,8 +201,11 @@ func parsePart(v gjson.Result, path string) (Part, error) {
 // object, as a cut answer leaves them behind, are replaced by an empty one, and a
 // call without a name by nothing. Their text stands beside the calls, where the
 // model can read it.
-func (c *Conversation) addCalls(m *Message) {
+func (c *Conversation) addCalls(req *provider.Request, m *Message) {
 	for _, e := range m.Raw.Get("tool_calls").Array() {
+		c.others(req, e, "messages.tool_calls", "id", "type", "index", "function", "custom", "extra_content")
+		req.DropOthers(e.Get("function"), "messages.tool_calls.function", "name", "arguments")
+		req.DropOthers(e.Get("custom"), "messages.tool_calls.custom", "name", "input")
 		call := ToolCall{ID: e.Get("id").String(), Name: e.Get("function.name").Str, Raw: e}
 		args, ok := Arguments(e.Get("function.arguments"))
 		if custom := e.Get("custom"); custom.IsObject() {

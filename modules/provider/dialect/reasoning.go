@@ -15,15 +15,18 @@ func (c *Conversation) addReasoning(req *provider.Request, m *Message) {
 			name, m.Reasoning = member, s
 		}
 	}
-	plain, signed := c.rules.Plain && m.Reasoning != "", c.rules.Signed && len(m.Thoughts()) > 0
-	if !plain && !signed {
-		if m.Reasoning != "" {
-			req.Drop("messages." + name)
-		}
-		for _, member := range [...]string{"thinking_blocks", "content"} {
-			if hasThinking(m.Raw.Get(member)) {
-				req.Drop("messages." + member)
-			}
+	signed := c.rules.Signed && len(m.Thoughts()) > 0
+	// the readable form of what another model has signed is as much its own
+	plain := c.rules.Plain && m.Reasoning != "" && SignedBy(m.Raw) == ""
+	if !plain && !signed && m.Reasoning != "" {
+		req.Drop("messages." + name)
+	}
+	if !plain {
+		m.Reasoning = ""
+	}
+	for _, member := range [...]string{"thinking_blocks", "content"} {
+		if blocks := m.Raw.Get(member); hasThinking(blocks) && (!signed || hasUnsigned(blocks)) {
+			req.Drop("messages." + member)
 		}
 	}
 	for _, call := range m.ToolCalls {
@@ -31,7 +34,35 @@ func (c *Conversation) addReasoning(req *provider.Request, m *Message) {
 		if extra.Get("google").Exists() && !c.rules.Google || extra.Get("bedrock").Exists() && !c.rules.Signed {
 			req.Drop("messages.tool_calls.extra_content")
 		}
+		req.DropOthers(extra, "messages.tool_calls.extra_content", "google", "bedrock")
 	}
+}
+
+// The makers of signed reasoning.
+const (
+	ByClaude = "claude"
+	ByGoogle = "google"
+)
+
+// SignedBy returns who has signed the reasoning of an assistant's message; empty if
+// nobody has. Only its models understand it.
+func SignedBy(message gjson.Result) string {
+	if hasThinking(message.Get("thinking_blocks")) || hasThinking(message.Get("content")) {
+		return ByClaude
+	}
+	by := ""
+	if calls := message.Get("tool_calls"); calls.IsArray() {
+		calls.ForEach(func(_, call gjson.Result) bool {
+			switch extra := call.Get("extra_content"); {
+			case extra.Get("bedrock").Exists():
+				by = ByClaude
+			case extra.Get("google").Exists():
+				by = ByGoogle
+			}
+			return by == ""
+		})
+	}
+	return by
 }
 
 // hasThinking says whether a list has blocks of thinking.
@@ -41,8 +72,30 @@ func hasThinking(list gjson.Result) bool {
 	}
 	found := false
 	list.ForEach(func(_, e gjson.Result) bool {
-		t := e.Get("type").Str
-		found = t == "thinking" || t == "redacted_thinking"
+		found = IsThinking(e)
+		return !found
+	})
+	return found
+}
+
+// IsThinking reports whether a block is Claude's thinking. Mistral's has the same type, and
+// is a list.
+func IsThinking(block gjson.Result) bool {
+	switch block.Get("type").Str {
+	case "thinking":
+		return !block.Get("thinking").IsArray()
+	case "redacted_thinking":
+		return true
+	}
+	return false
+}
+
+// hasUnsigned says whether a list has blocks of thinking without a signature, which are
+// useless.
+func hasUnsigned(list gjson.Result) bool {
+	found := false
+	list.ForEach(func(_, e gjson.Result) bool {
+		found = IsThinking(e) && len(appendThought(nil, e)) == 0
 		return !found
 	})
 	return found

@@ -31,7 +31,15 @@ type Rules struct {
 	// readable reasoning does, and Google that Google's signatures of tool calls
 	// do. What does not go back is noted in the request.
 	Signed, Plain, Google bool
+
+	// Marks says that marks for the prompt cache go to the servers, and Failures that
+	// these are told which tools have failed. Elsewhere the result says it.
+	Marks, Failures bool
 }
+
+// FailedResult precedes the result of a tool that has failed, for models that are told in
+// no other way.
+const FailedResult = "(the tool has failed)\n"
 
 // ToolNames are the names of tools that the Messages API and Bedrock accept.
 var ToolNames = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

@@ -44,10 +44,19 @@ type functionResponse struct {
 	Response result `json:"response"`
 }
 
-// result holds a function's result as text: as an object, its large numbers
-// would be rounded.
+// result holds a function's result, or why it has none, as text: as an object, its large
+// numbers would be rounded.
 type result struct {
-	Text string `json:"result"`
+	Text  *string `json:"result,omitempty"`
+	Error *string `json:"error,omitempty"`
+}
+
+func resultOf(m *dialect.Message) result {
+	text := m.Text()
+	if m.Failed {
+		return result{Error: &text}
+	}
+	return result{Text: &text}
 }
 
 // noSignature replaces a signature that Gemini 3 requires and that does not
@@ -67,7 +76,7 @@ func contents(messages []dialect.Message, signed bool) ([]content, error) {
 			if err != nil {
 				return nil, err
 			}
-			list = add(list, roleUser, part{Response: &functionResponse{m.ToolID, m.ToolName, result{m.Text()}}})
+			list = add(list, roleUser, part{Response: &functionResponse{m.ToolID, m.ToolName, resultOf(m)}})
 			files = append(files, more...)
 			continue
 		}

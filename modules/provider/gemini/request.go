@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -74,6 +75,7 @@ var rules = dialect.Rules{
 	ToolName:   regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`),
 	UserBegins: true,
 	Google:     true,
+	Failures:   true,
 }
 
 // maxStop is how many stop sequences Gemini accepts.
@@ -97,6 +99,11 @@ func newRequest(req *provider.Request) (*request, error) {
 	}}
 	if r.Contents, err = contents(c.Messages, isGemini3(req.Model)); err != nil {
 		return nil, err
+	}
+	for i := range c.Messages {
+		if slices.ContainsFunc(c.Messages[i].Parts, func(p dialect.Part) bool { return p.Name != "" }) {
+			req.Drop("messages.content.file.filename")
+		}
 	}
 	if req.Continue != "" {
 		r.Contents = add(r.Contents, roleModel, part{Text: req.Continue})

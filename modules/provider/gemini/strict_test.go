@@ -2,6 +2,7 @@ package gemini
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,7 +59,8 @@ func readPart(p part) (providertest.Said, error) {
 	case p.Call != nil:
 		return providertest.Said{Kind: "call", ID: p.Call.ID, Name: p.Call.Name, Arguments: string(p.Call.Args)}, nil
 	case p.Response != nil:
-		return providertest.Said{Kind: "result", ID: p.Response.ID, Name: p.Response.Name, Text: p.Response.Response.Text}, nil
+		r := p.Response.Response
+		return providertest.Said{Kind: "result", ID: p.Response.ID, Name: p.Response.Name, Text: *cmp.Or(r.Text, r.Error)}, nil
 	case p.Data != nil:
 		if !slices.Contains([]string{"image/jpeg", "image/png", "image/webp", "image/heic", "image/heif"}, p.Data.MIMEType) {
 			return providertest.Said{}, fmt.Errorf("mimeType %s", p.Data.MIMEType)
