@@ -146,6 +146,7 @@ func (c *call) providerRequest(target route.Target) *provider.Request {
 		},
 	}
 	c.throughDoor(preq, target)
+	c.askFor(preq, target)
 	if rec.User != record.Anonymous {
 		preq.Labels.UserID = rec.User
 	}

@@ -67,7 +67,7 @@ func (h *Handler) counted(x *chat.Exchange, req *request, choice route.Choice) (
 	if !ok || door.Sealed(req.native.Body) {
 		return 0, false, nil
 	}
-	preq := &provider.Request{Model: target.Model, Native: req.native, TraceID: x.Rec.TraceID}
+	preq := &provider.Request{Model: target.Model, Native: req.native, Betas: x.R.Header[betaHeader], TraceID: x.Rec.TraceID}
 	if t := x.Rec.Tenant; t != nil {
 		preq.APIKey = t.Credentials[target.Provider]
 	}

@@ -40,8 +40,14 @@ func (h *Handler) readThrough(x *chat.Exchange, d door.Door) (*request, error) {
 	}
 	req.door, req.gates = c, gates
 	req.native = nativeOf(x, d.API(), body)
+	if d.API() == provider.APIMessages {
+		req.betas = x.R.Header[betaHeader]
+	}
 	return req, nil
 }
+
+// betaHeader asks for features of Anthropic's API.
+const betaHeader = "Anthropic-Beta"
 
 // nativeOf returns a request as it came.
 func nativeOf(x *chat.Exchange, api provider.API, body []byte) *provider.Native {
@@ -89,6 +95,19 @@ func (c *call) beside(preq *provider.Request, target route.Target) {
 		return
 	}
 	preq.Refused, preq.Dropped = b.Refused, append(preq.Dropped, b.Dropped...)
+}
+
+// askFor asks for the features that the client wants of Anthropic's API, whose providers also
+// get them with a request that does not go as it came.
+func (c *call) askFor(preq *provider.Request, target route.Target) {
+	if len(c.req.betas) == 0 {
+		return
+	}
+	if s, ok := c.h.providers[target.Provider].(provider.Speaker); !ok || !s.Speaks(provider.APIMessages) {
+		preq.Drop(strings.ToLower(betaHeader))
+		return
+	}
+	preq.Betas = c.req.betas
 }
 
 // frame returns how a shared stream of the request's API reports a failure; nil for

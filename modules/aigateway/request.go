@@ -33,6 +33,9 @@ type request struct {
 	// one, and native what it says there. Both are nil without one.
 	beside *record.Beside
 
+	// betas are the features that the client wants of Anthropic's API.
+	betas []string
+
 	gates record.Gates // of the body, to be passed before the request is answered
 
 	// form is the request in place of a body; nil for those with one.
@@ -75,7 +78,7 @@ func (r *request) sent() []byte {
 // sentHeader returns those headers that a provider may answer the body differently for.
 func (r *request) sentHeader() string {
 	if r.native == nil || len(r.native.Header) == 0 {
-		return ""
+		return strings.Join(r.betas, ",")
 	}
 	var b strings.Builder
 	_ = r.native.Header.Write(&b) // in the order of their names; a Builder never fails
@@ -97,6 +100,9 @@ func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 	if b := x.Rec.Beside; b != nil {
 		b.Taken, b.Header = true, nativeHeader(x.R.Header)
 		req.beside, req.native = b, &b.Native
+	}
+	if x.Rec.Translated {
+		req.betas = x.R.Header[betaHeader] // of a request of Messages with a session
 	}
 	if t := x.Rec.Turn; t != nil {
 		req.model = t.Model

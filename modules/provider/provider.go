@@ -101,6 +101,10 @@ type Request struct {
 	// MemberNative. Otherwise it is nil. Body says the same as far as it can.
 	Beside *Native
 
+	// Betas are the features that the client wants of Anthropic's API, for a provider that
+	// speaks it: values of the header Anthropic-Beta.
+	Betas []string
+
 	// Refused is why the request cannot be made of this provider: it is in another
 	// API's words, which the provider does not speak. Nil if it can.
 	Refused error

@@ -165,7 +165,7 @@ func (a *Anthropic) request(ctx context.Context, preq *provider.Request, path st
 	if key != "" {
 		req.Header.Set("X-Api-Key", key)
 	}
-	a.setAPI(req.Header, preq.Native)
+	a.setAPI(req.Header, preq)
 	return req, nil
 }
 

@@ -94,16 +94,12 @@ func isFile(name string, _, parent gjson.Result) (found, skip bool) {
 
 // setAPI sets the version of the API, and its beta features: the operator's and, if the
 // client speaks this API, its own.
-func (a *Anthropic) setAPI(h http.Header, n *provider.Native) {
+func (a *Anthropic) setAPI(h http.Header, preq *provider.Request) {
 	h.Set(versionHeader, version)
-	betas := a.beta
-	if n != nil {
-		if v := n.Header.Get(versionHeader); v != "" {
-			h.Set(versionHeader, v)
-		}
-		betas = slices.Concat(betas, n.Header[betaHeader])
+	if n := preq.Native; n != nil && n.Header.Get(versionHeader) != "" {
+		h.Set(versionHeader, n.Header.Get(versionHeader))
 	}
-	if len(betas) > 0 {
+	if betas := slices.Concat(a.beta, preq.Betas); len(betas) > 0 {
 		h.Set(betaHeader, joined(betas))
 	}
 }

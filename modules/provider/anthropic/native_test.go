@@ -27,6 +27,7 @@ func nativeRequest(body string, header http.Header) *provider.Request {
 	return &provider.Request{
 		Model: "claude-haiku-4-5", Body: []byte(`{"messages":[]}`),
 		Native: &provider.Native{API: provider.APIMessages, Body: []byte(body), Header: header},
+		Betas:  header["Anthropic-Beta"],
 	}
 }
 
