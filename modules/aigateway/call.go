@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
@@ -175,9 +174,7 @@ func (c *call) begin() {
 	if c.answering.place > 0 {
 		h.Set("X-Ai-Fallback", "true")
 	}
-	if dropped := c.answering.preq.Dropped; len(dropped) > 0 {
-		h.Set("X-Ai-Dropped", strings.Join(dropped, ", "))
-	}
+	chat.AddDropped(h, c.answering.preq.Dropped)
 }
 
 // failed turns the error of a call into the one to answer. If the call was

@@ -2,7 +2,6 @@ package chatsession
 
 import (
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -82,7 +81,7 @@ type talk struct {
 func (c *talk) turn(x *chat.Exchange) error {
 	if c.call == nil {
 		x.Rec.Translated = c.req.translated
-		withDropped(x.W.Header(), c.req.dropped)
+		chat.AddDropped(x.W.Header(), c.req.dropped)
 		return c.h.converse(x, c, c.next)
 	}
 	w := newDoorWriter(c.h, x, c.call)
@@ -125,14 +124,4 @@ func lastUsage(x *chat.Exchange, of *provider.Usage) provider.Usage {
 		return *of
 	}
 	return x.Rec.CallSoFar().Usage
-}
-
-// withDropped adds to the header that names what an answer does without.
-func withDropped(h http.Header, names []string) {
-	const header = "X-Ai-Dropped"
-	for _, name := range names {
-		if !slices.Contains(h[header], name) {
-			h.Add(header, name)
-		}
-	}
 }

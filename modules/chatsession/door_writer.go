@@ -80,7 +80,7 @@ func (w *doorWriter) WriteHeader(status int) {
 // whether its provider was given that.
 func (w *doorWriter) nameDropped() {
 	if b := w.x.Rec.Beside; b == nil || !b.Taken {
-		withDropped(w.Header(), w.call.Dropped())
+		chat.AddDropped(w.Header(), w.call.Dropped())
 	}
 }
 
