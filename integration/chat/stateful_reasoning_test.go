@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tidwall/gjson"
@@ -50,7 +51,8 @@ func thinkAndSay(c *harness.HeldCall, thought, text string) {
 func TestStatefulReasoning(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
-	for name, site := range map[string]string{"gateway": up.Sessions(""), "proxy": up.Proxied("")} {
+	claude := strings.Replace(up.Sessions(""), "upstream-fast", "anthropic/claude-fast", 1) // whose blocks no other model wants
+	for name, site := range map[string]string{"gateway": claude, "proxy": up.Proxied("")} {
 		t.Run(name, func(t *testing.T) {
 			ann := harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")
 			for _, more := range []string{"", harness.Streamed} {

@@ -51,7 +51,7 @@ func TestClaudeCode(t *testing.T) {
 		dropped = slices.DeleteFunc(dropped, func(name string) bool { return strings.HasSuffix(name, ".cache_control") })
 		if !slices.Equal(dropped, []string{
 			"anthropic-beta", "context_management", "metadata.user_id", "system.x-anthropic-billing-header",
-			"tools.defer_loading", "tools.web_search_20250305",
+			"thinking.display", "tools.defer_loading", "tools.web_search_20250305",
 		}) {
 			t.Errorf("X-Ai-Dropped is %q", dropped)
 		}

@@ -47,9 +47,7 @@ func begin(preq *provider.Request, how beginning) (*provider.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("editing the request: %w", err)
 	}
-	begun := *preq
-	begun.Body = body
-	return &begun, nil
+	return preq.With(body), nil
 }
 
 type begunMessage struct {

@@ -70,15 +70,14 @@ func Stream(ctx context.Context, s Server, preq *provider.Request) (provider.Str
 
 func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*http.Response, error) {
 	if slices.Contains(preq.Omit, badArguments) {
-		good := *preq
-		good.Body, _ = goodArguments(preq.Body)
-		preq = &good
+		good, _ := goodArguments(preq.Body)
+		preq = preq.With(good)
 	}
-	if preq.Translated {
-		plain := *preq
-		plain.Body = withoutExtensions(preq)
-		preq = &plain
+	portable, err := asPortable(preq)
+	if err != nil {
+		return nil, err
 	}
+	preq = preq.With(portable)
 	edit := wholeBody
 	if stream {
 		edit = streamBody
@@ -125,6 +124,7 @@ func streamBody(preq *provider.Request) ([]byte, error) {
 // and stream_options, since some servers refuse the latter without a stream.
 func wholeBody(preq *provider.Request) ([]byte, error) {
 	m, body, err := splice.MembersOf(preq.Body)
+	preq.DropOthers(m.StreamOptions, streamOptions, "include_usage")
 	for _, member := range [...]struct {
 		name  string
 		value gjson.Result

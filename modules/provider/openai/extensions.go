@@ -29,51 +29,6 @@ func blameEffort(err error, preq *provider.Request) error {
 	return err
 }
 
-// withoutExtensions returns the body of a translated request without the members that
-// only providers with other APIs know. A client of chat completions may send them: it
-// knows its server.
-func withoutExtensions(preq *provider.Request) []byte {
-	return object(gjson.ParseBytes(preq.Body), func(name string, v gjson.Result) (string, string) {
-		switch name {
-		case "thinking", "cache_control":
-			return "", ""
-		case effortMember:
-			if slices.Contains(preq.Omit, effortMember) {
-				return "", ""
-			}
-		case "messages":
-			return name, list(v, message)
-		case "tools":
-			return name, list(v, unmarked)
-		}
-		return name, v.Raw
-	})
-}
-
-func message(m gjson.Result) string {
-	return string(object(m, func(name string, v gjson.Result) (string, string) {
-		switch name {
-		case "thinking_blocks", "cache_control", "is_error":
-			return "", ""
-		case "content", "tool_calls":
-			if v.IsArray() {
-				return name, list(v, unmarked)
-			}
-		}
-		return name, v.Raw
-	}))
-}
-
-// unmarked returns an object without its mark for a prompt cache.
-func unmarked(v gjson.Result) string {
-	return string(object(v, func(name string, v gjson.Result) (string, string) {
-		if name == "cache_control" {
-			return "", ""
-		}
-		return name, v.Raw
-	}))
-}
-
 // object returns an object with other members: edit returns the name and the JSON of
 // each, or an empty name to leave it out.
 func object(v gjson.Result, edit func(name string, v gjson.Result) (string, string)) []byte {
@@ -96,6 +51,7 @@ func object(v gjson.Result, edit func(name string, v gjson.Result) (string, stri
 	return append(b, '}')
 }
 
+// list returns a list with other elements. One that becomes empty is left out.
 func list(v gjson.Result, edit func(gjson.Result) string) string {
 	if !v.IsArray() {
 		return v.Raw
@@ -103,10 +59,11 @@ func list(v gjson.Result, edit func(gjson.Result) string) string {
 	var b strings.Builder
 	b.WriteByte('[')
 	v.ForEach(func(_, e gjson.Result) bool {
-		if b.Len() > 1 {
+		edited := edit(e)
+		if b.Len() > 1 && edited != "" {
 			b.WriteByte(',')
 		}
-		b.WriteString(edit(e))
+		b.WriteString(edited)
 		return true
 	})
 	b.WriteByte(']')
@@ -116,11 +73,10 @@ func list(v gjson.Result, edit func(gjson.Result) string) string {
 // fitted returns a translated request as OpenAI's own servers take it: they refuse
 // top_k, and max_tokens for models that reason.
 func (o *OpenAI) fitted(preq *provider.Request) *provider.Request {
-	if !preq.Translated || o.Azure == nil && !strings.HasPrefix(o.Base()+"/", "https://api.openai.com/") {
+	if !preq.Translated || !o.isOpenAI() {
 		return preq
 	}
-	fit := *preq
-	fit.Body = object(gjson.ParseBytes(preq.Body), func(name string, v gjson.Result) (string, string) {
+	return preq.With(object(gjson.ParseBytes(preq.Body), func(name string, v gjson.Result) (string, string) {
 		switch name {
 		case "top_k":
 			preq.Drop(name)
@@ -129,6 +85,5 @@ func (o *OpenAI) fitted(preq *provider.Request) *provider.Request {
 			return "max_completion_tokens", v.Raw
 		}
 		return name, v.Raw
-	})
-	return &fit
+	}))
 }

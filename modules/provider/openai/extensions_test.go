@@ -1,7 +1,7 @@
 package openai
 
 import (
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -11,12 +11,14 @@ import (
 
 // TestExtensions has the members of other APIs in a translated request.
 func TestExtensions(t *testing.T) {
-	const body = `{"model":"m","max_tokens":9,"top_k":4,"thinking":{"type":"adaptive"},"reasoning_effort":"high","cache_control":{"type":"ephemeral"},` +
-		`"messages":[{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}],"cache_control":{},"is_error":true},` +
-		`{"role":"assistant","content":null,"thinking_blocks":[{"type":"thinking"}],"tool_calls":[{"id":"a","cache_control":{}}]},{"role":"user","content":"x"}],` +
+	const body = `{"model":"m","max_tokens":9,"top_k":4,"thinking":{"type":"adaptive","display":"omitted"},"reasoning_effort":"high","cache_control":{"type":"ephemeral"},` +
+		`"messages":[{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}],"cache_control":{}},{"role":"assistant","reasoning_content":"hm"},` +
+		`{"role":"assistant","content":null,"reasoning_content":"hm","thinking_blocks":[{"type":"thinking"}],"tool_calls":[{"id":"a","cache_control":{},"extra_content":{"google":{}}},{"id":"b"}]},` +
+		`{"role":"tool","tool_call_id":"a","content":"x","is_error":true},{"role":"tool","tool_call_id":"b","content":[{"type":"text","text":"y"}],"is_error":true}],` +
 		`"tools":[{"type":"function","cache_control":{"type":"ephemeral"},"function":{"name":"f","parameters":{"properties":{"cache_control":{}}}}}]}`
 	const rest = `"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},` +
-		`{"role":"assistant","content":null,"tool_calls":[{"id":"a"}]},{"role":"user","content":"x"}],` +
+		`{"role":"assistant","content":null,"tool_calls":[{"id":"a"},{"id":"b"}]},{"role":"tool","tool_call_id":"a","content":"(the tool has failed)\nx"},` +
+		`{"role":"tool","tool_call_id":"b","content":[{"type":"text","text":"(the tool has failed)\n"},{"type":"text","text":"y"}]}],` +
 		`"tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"cache_control":{}}}}}]}`
 	for name, tc := range map[string]struct {
 		base, want string
@@ -32,13 +34,22 @@ func TestExtensions(t *testing.T) {
 				t.Fatal(err)
 			}
 			preq := &provider.Request{Body: []byte(body), Translated: true, Omit: tc.omit}
-			fit := o.fitted(preq)
-			fit.Omit = tc.omit
-			if got := string(withoutExtensions(fit)); got != tc.want {
-				t.Errorf("got\n%s\nwant\n%s", got, tc.want)
+			if got, err := asPortable(o.fitted(preq)); string(got) != tc.want || err != nil {
+				t.Errorf("%v, got\n%s\nwant\n%s", err, got, tc.want)
 			}
-			if told := strings.Contains(strings.Join(preq.Dropped, " "), "top_k"); told != (tc.base == defaultBase) {
-				t.Errorf("dropped %v", preq.Dropped)
+			dropped := []string{
+				"cache_control", "messages.cache_control", "messages.content.cache_control", "messages.reasoning_content", "messages.thinking_blocks",
+				"messages.tool_calls.cache_control", "messages.tool_calls.extra_content", "thinking.display", "tools.cache_control",
+			}
+			if tc.base == defaultBase {
+				dropped = append(dropped, "top_k")
+			}
+			if tc.omit != nil {
+				dropped = append(dropped, tc.omit...)
+			}
+			slices.Sort(dropped)
+			if got := slices.Sorted(slices.Values(preq.Dropped)); !slices.Equal(got, dropped) {
+				t.Errorf("dropped %q, want %q", got, dropped)
 			}
 		})
 	}

@@ -182,6 +182,11 @@ func (o *OpenAI) beginning() beginning {
 	return beginFinal
 }
 
+// isOpenAI reports whether the server is OpenAI's own, or Azure's.
+func (o *OpenAI) isOpenAI() bool {
+	return o.Azure != nil || strings.HasPrefix(o.Base()+"/", "https://api.openai.com/")
+}
+
 func (o *OpenAI) isMistral() bool {
 	return strings.HasPrefix(o.Base(), "https://api.mistral.ai/")
 }

@@ -27,8 +27,12 @@ var strictServers = []struct{ base, own string }{
 }
 
 // withoutReasoning returns a request without the reasoning that the server would
-// refuse, such as that of another provider. What is left out is noted.
+// refuse, such as that of another provider. What is left out is noted. OpenAI itself
+// never tells its own.
 func (o *OpenAI) withoutReasoning(preq *provider.Request) (*provider.Request, error) {
+	if o.isOpenAI() {
+		return withoutReasoning(preq, "")
+	}
 	for _, s := range strictServers {
 		if strings.HasPrefix(o.Base()+"/", s.base) {
 			return withoutReasoning(preq, s.own)
@@ -62,7 +66,5 @@ func withoutReasoning(preq *provider.Request, own string) (*provider.Request, er
 	}
 	body := splice.Of(preq.Body)
 	body.Set(messages, "messages", mapped)
-	fit := *preq
-	fit.Body = body.Bytes()
-	return &fit, nil
+	return preq.With(body.Bytes()), nil
 }
