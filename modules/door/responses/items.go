@@ -40,6 +40,9 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 	if given(gjson.GetBytes(body, "instructions")) == nil && system != "" {
 		set("instructions", system)
 	}
+	if gjson.GetBytes(body, "store").Bool() {
+		set("store", false) // it is kept here
+	}
 	if include := gjson.GetBytes(body, "include"); !includes(include, includeReasoning) {
 		set("include", append(stringsOf(include), includeReasoning))
 	}

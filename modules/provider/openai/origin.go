@@ -52,7 +52,7 @@ func withoutIDs(body []byte) []byte {
 
 // withoutParsed removes what OpenAI's own clients add to the items of an answer, which come
 // back with it: the values of what is JSON in a text. OpenAI does not know these members.
-func withoutParsed(body []byte) []byte {
+func withoutParsed(preq *provider.Request, body []byte) []byte {
 	if !bytes.Contains(body, []byte(`"parsed`)) {
 		return body
 	}
@@ -62,15 +62,17 @@ func withoutParsed(body []byte) []byte {
 		return body
 	}
 	input.ForEach(func(_, item gjson.Result) bool {
-		if item.Get("type").Str == "function_call" {
+		if item.Get("type").Str == "function_call" && item.Get("parsed_arguments").Exists() {
 			e.remove(item, "parsed_arguments")
+			preq.Drop("input.parsed_arguments")
 		}
 		if item.Get("role").Str != "assistant" {
 			return true
 		}
 		item.Get("content").ForEach(func(_, part gjson.Result) bool {
-			if part.Get("type").Str == "output_text" {
+			if part.Get("type").Str == "output_text" && part.Get("parsed").Exists() {
 				e.remove(part, "parsed")
+				preq.Drop("input.content.parsed")
 			}
 			return true
 		})

@@ -6,7 +6,11 @@ import (
 	"testing"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
+
+func first(body []byte, _ []string) []byte { return body }
 
 // FuzzWithout leaves things out of any request, which stays one, and has no more of them.
 func FuzzWithout(f *testing.F) {
@@ -24,9 +28,9 @@ func FuzzWithout(f *testing.F) {
 			return // the gateway has refused it
 		}
 		for name, do := range map[string]func([]byte) []byte{
-			"references": func(b []byte) []byte { return without(b, isReference) },
-			"reasoning":  func(b []byte) []byte { return without(b, isReasoning) },
-			"parsed":     withoutParsed,
+			"references": func(b []byte) []byte { return first(without(b, isReference)) },
+			"reasoning":  func(b []byte) []byte { return first(without(b, isReasoning)) },
+			"parsed":     func(b []byte) []byte { return withoutParsed(new(provider.Request), b) },
 			"ids":        withoutIDs,
 		} {
 			got := do(bytes.Clone(body))

@@ -53,14 +53,21 @@ func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, n *p
 	if err := refuseStored(n.Body); err != nil {
 		return nil, err
 	}
-	body := withoutParsed(without(n.Body, isReference))
+	body, left := without(n.Body, isReference)
+	body = withoutParsed(preq, body)
+	dropItems(preq, left)
 	resp, err := o.postResponse(ctx, preq, body, stream)
 	if !refusesOrigin(err) {
 		return resp, err
 	}
-	portable := withoutIDs(without(body, isReasoning))
+	spoken, left := without(body, isReasoning)
+	portable := withoutIDs(spoken)
 	if len(portable) == len(body) {
 		return nil, err
+	}
+	dropItems(preq, left)
+	if len(portable) < len(spoken) {
+		preq.Drop("input.id")
 	}
 	return o.postResponse(ctx, preq, portable, stream)
 }
@@ -77,6 +84,9 @@ func (o *OpenAI) postResponse(ctx context.Context, preq *provider.Request, body 
 	}
 	if stream {
 		e.SetStream(m)
+	}
+	if m.Store.Type == gjson.True {
+		preq.Drop("store")
 	}
 	req, err := o.NewRequest(ctx, preq, responsesPath, e.Bytes(), stream)
 	if err != nil {

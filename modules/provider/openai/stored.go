@@ -1,8 +1,10 @@
 package openai
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -30,7 +32,7 @@ func refuseStored(body []byte) error {
 		}
 	}
 	for i, item := range root.Get("input").Array() {
-		if item.Get("id").Exists() && !item.Get("type").Exists() && !item.Get("role").Exists() {
+		if item.Get("id").Exists() && !item.Get("type").Exists() && !item.Get("role").Exists() && !isReference(item) {
 			return provider.Unsupported(fmt.Sprintf("input.%d.type", i), "required: without it an item is a reference to a stored one")
 		}
 	}
@@ -48,7 +50,7 @@ func isStored(name string, v, parent gjson.Result) (found, skip bool) {
 	case "container":
 		return v.Type == gjson.String, false
 	case "type":
-		return v.Str == "item_reference" || v.Str == "image_generation_call" && parent.Get("result").Str == "", false
+		return v.Str == "item_reference" && !isReference(parent) || v.Str == "image_generation_call" && parent.Get("result").Str == "", false
 	case "parameters", "schema", "input_schema", "annotations":
 		return false, true
 	}
@@ -56,11 +58,11 @@ func isStored(name string, v, parent gjson.Result) (found, skip bool) {
 }
 
 // without leaves items out of a request's input, and reasoning whose item is left out, which
-// servers refuse. All other bytes stay as they are.
-func without(body []byte, unwanted func(item gjson.Result) bool) []byte {
+// servers refuse. left are the types of what is left out. All other bytes stay as they are.
+func without(body []byte, unwanted func(item gjson.Result) bool) (rest []byte, left []string) {
 	input := gjson.GetBytes(body, "input")
 	if !input.IsArray() || !contains(input, unwanted) {
-		return body
+		return body, nil
 	}
 	items := input.Array()
 	leave := make([]bool, len(items))
@@ -77,6 +79,7 @@ func without(body []byte, unwanted func(item gjson.Result) bool) []byte {
 		next := item.Index + len(item.Raw)
 		switch {
 		case leave[i]:
+			left = append(left, cmp.Or(item.Get("type").Str, "item_reference"))
 			edits = append(edits, splice.Edit{From: end, To: next})
 		case !kept && len(edits) > 0:
 			edits = append(edits, splice.Edit{From: end, To: item.Index}) // the comma
@@ -86,7 +89,14 @@ func without(body []byte, unwanted func(item gjson.Result) bool) []byte {
 		}
 		end = next
 	}
-	return splice.Apply(body, edits)
+	return splice.Apply(body, edits), left
+}
+
+// dropItems records the types of items that were left out.
+func dropItems(preq *provider.Request, types []string) {
+	for _, typ := range types {
+		preq.Drop("input." + typ)
+	}
 }
 
 func contains(list gjson.Result, wanted func(item gjson.Result) bool) (found bool) {
@@ -98,10 +108,15 @@ func contains(list gjson.Result, wanted func(item gjson.Result) bool) (found boo
 }
 
 // isReference reports whether an item of an answer is nothing without what the server
-// keeps: reasoning that is neither sealed nor said, and code that has run in a container.
-// Clients that do not know this send them back with the rest of an answer.
+// keeps: reasoning that is neither sealed nor said, or only referred to, and code that has
+// run in a container. Clients that do not know this send them back with the rest of an
+// answer, which can do without.
 func isReference(item gjson.Result) bool {
 	switch item.Get("type").Str {
+	case "item_reference":
+		return strings.HasPrefix(item.Get("id").Str, "rs_")
+	case "":
+		return strings.HasPrefix(item.Get("id").Str, "rs_") && !item.Get("role").Exists()
 	case "reasoning":
 		return item.Get("encrypted_content").Str == "" && len(item.Get("content").Array()) == 0
 	case "code_interpreter_call":
