@@ -35,6 +35,7 @@ func Conform(t *testing.T, d Dialect) {
 		{"keys", keys},
 		{"paths", paths},
 		{"doors", doors},
+		{"told", told},
 		{"natives", natives},
 		{"page", page},
 		{"embeddings", embeddings},
