@@ -98,7 +98,7 @@ func (s *stream) read() error {
 		return provider.Lost(ev.Data, s.reply.finished)
 	}
 	root := gjson.ParseBytes(ev.Data)
-	if s.beside {
+	if s.beside && !native.TellsFailure(root) && ev.Type != "error" {
 		defer s.attach(len(s.pending), bytes.Clone(bytes.TrimSpace(ev.Data)))
 	}
 	index := root.Get("index").Int()

@@ -86,7 +86,7 @@ func (s *stream) read() (passed bool, err error) {
 		return false, document(data)
 	}
 	event := gjson.ParseBytes(data)
-	if failed || tellsFailure(event) {
+	if failed || TellsFailure(event) {
 		return false, s.failure(data)
 	}
 	last, err := s.reader.Read(event, &s.chunk.Facts)
@@ -102,9 +102,9 @@ func (s *stream) read() (passed bool, err error) {
 	return true, nil
 }
 
-// tellsFailure reports whether an event says that the answer has failed, whatever its type:
+// TellsFailure reports whether an event says that the answer has failed, whatever its type:
 // what it says is for the log, and not for the client.
-func tellsFailure(event gjson.Result) bool {
+func TellsFailure(event gjson.Result) bool {
 	e := event.Get("error")
 	return e.Exists() && e.Type != gjson.Null || strings.HasSuffix(event.Get("type").Str, "error")
 }
