@@ -54,6 +54,39 @@ func TestPasses(t *testing.T) {
 	})
 }
 
+// TestModerationsWithoutModel lets the provider choose one: the default model, by which it is
+// found, is for chats.
+func TestModerationsWithoutModel(t *testing.T) {
+	up := harness.NewUpstream(t, harness.Document(200, `{"results":[{"flagged":false}]}`))
+	for name, tc := range map[string]struct {
+		tenant, options, body, sent string
+		status                      int
+	}{
+		"the provider's own":    {"globex", "", `{ "input":"a"}`, `{ "input":"a"}`, 200},
+		"null":                  {"globex", "", `{"model":null,"input":"a"}`, `{"model":null,"input":"a"}`, 200},
+		"another spelling":      {"globex", "", `{"Model":"x","input":"a"}`, `{"input":"a"}`, 200},
+		"one that is named":     {"globex", "", `{"model":"smart","input":"a"}`, `{"model":"up-smart","input":"a"}`, 200},
+		"the route's":           {"globex", "model_override smart", `{"input":"a"}`, `{"input":"a","model":"up-smart"}`, 200},
+		"of an allowed model":   {"acme", "", `{"input":"a"}`, `{"input":"a"}`, 200},
+		"a route that is not":   {"acme", "model_override smart", `{"input":"a"}`, "", 403},
+		"a default that is not": {"acme", "default_model smart", `{"input":"a"}`, "", 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, before := harness.Start(t, tenants, harness.GatewaySite(up, tc.options)), up.Count()
+			resp := harness.NewClient(c, tc.tenant, "ann").Do(http.MethodPost, "/v1/moderations", tc.body)
+			text := harness.ReadAll(t, resp)
+			switch {
+			case resp.StatusCode != tc.status:
+				t.Errorf("%d %s", resp.StatusCode, text)
+			case tc.status == 200 && up.Last().Body != tc.sent:
+				t.Errorf("the provider got %s, want %s", up.Last().Body, tc.sent)
+			case tc.status != 200 && up.Count() != before:
+				t.Errorf("the provider was asked")
+			}
+		})
+	}
+}
+
 func TestRefused(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Refuses(422, "bad_voice"))
 	c := harness.Start(t, tenants, harness.GatewaySite(up))

@@ -144,6 +144,9 @@ func (c *call) providerRequest(target route.Target) *provider.Request {
 			Route:     c.choice.Name,
 		},
 	}
+	if c.req.unnamed {
+		preq.Model = ""
+	}
 	c.throughDoor(preq, target)
 	c.askFor(preq, target)
 	if rec.User != record.Anonymous {

@@ -50,6 +50,10 @@ type request struct {
 	// passes through; empty for others.
 	relayTo string
 
+	// unnamed says that the provider is to choose the model, as neither the request nor the
+	// route names one.
+	unnamed bool
+
 	// choices is n, the number of answers asked for; 1 by default.
 	choices int
 

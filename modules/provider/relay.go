@@ -12,8 +12,9 @@ import (
 // completions and embeddings. Their answers pass through as they are.
 type Relayer interface {
 	// Relay posts the request, with the provider's model, to the API that OpenAI
-	// has at a path behind its base URL, such as /audio/speech. It returns once
-	// the answer has begun. The caller must close the answer.
+	// has at a path behind its base URL, such as /audio/speech. Without a model the
+	// body goes as it came. It returns once the answer has begun. The caller must
+	// close the answer.
 	Relay(ctx context.Context, req *Request, path string) (*Relayed, error)
 }
 

@@ -34,7 +34,7 @@ func (o *OpenAI) Relay(ctx context.Context, preq *provider.Request, path string)
 
 func (o *OpenAI) relayRequest(ctx context.Context, preq *provider.Request, path string) (*http.Request, error) {
 	if preq.Form == nil {
-		body, err := splice.Model(preq.Body, preq.Model)
+		body, err := relayBody(preq)
 		if err != nil {
 			return nil, fmt.Errorf("editing the request: %w", err)
 		}
@@ -52,6 +52,14 @@ func (o *OpenAI) relayRequest(ctx context.Context, preq *provider.Request, path 
 	body, length := preq.Form.With(preq.Model)
 	req.Body, req.ContentLength = io.NopCloser(body), length
 	return req, nil
+}
+
+func relayBody(preq *provider.Request) ([]byte, error) {
+	if preq.Model == "" {
+		_, body, err := splice.MembersOf(preq.Body) // without other spellings of model
+		return body, err
+	}
+	return splice.Model(preq.Body, preq.Model)
 }
 
 // missing returns the APIs that the server does not have.
