@@ -157,6 +157,37 @@ func failoverSite(one, two *harness.Upstream) string {
 	`
 }
 
+// TestLateFailure has a long document tell a failure where it has already begun to pass. It is
+// broken off, so that it looks like none.
+func TestLateFailure(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, tenants, harness.GatewaySite(up))
+	pad := `"pad":"` + strings.Repeat("x", 200<<10) + `"`
+	for name, tc := range map[string]struct {
+		pieces []string
+		ok     bool
+	}{
+		"an error":           {[]string{"{" + pad + `,"error":{"message":"sk-secret"}}`}, false},
+		"a text":             {[]string{"{" + pad + `,"error":"sk-secret"}`}, false},
+		"in two pieces":      {[]string{"{" + pad + `,"err`, `or":{"message":"sk-secret"}}`}, false},
+		"within its value":   {[]string{"{" + pad + `,"error" : `, `{"message":"sk-secret"}}`}, false},
+		"null":               {[]string{"{" + pad + `,"error":`, `null}`}, true},
+		"none":               {[]string{"{" + pad + `,"error":{}}`}, true},
+		"of somebody else":   {[]string{"{" + pad + `,"results":[{"error":{"message":"x"}}]}`}, true},
+		"what a text quotes": {[]string{`{"text":"\"error\":{\"x\":1}` + strings.Repeat("x", 200<<10) + `"}`}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up.For(t).Plays(harness.Steps(harness.Heads("Content-Type", "application/json"), func(c *harness.Call) { c.Send(tc.pieces...) }))
+			resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/v1/rerank", `{"model":"fast","query":"a","documents":[]}`)
+			got, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if (err == nil) != tc.ok || strings.Contains(string(got), "sk-secret") {
+				t.Errorf("%d, %v, ends with %q", resp.StatusCode, err, got[max(0, len(got)-60):])
+			}
+		})
+	}
+}
+
 // TestFailedEvent has a stream tell a failure in its middle, at once and in pieces. What the
 // provider says of it does not come out.
 func TestFailedEvent(t *testing.T) {

@@ -125,6 +125,21 @@ func beginsWithError(head []byte) bool {
 		told(gjson.GetBytes(head, "detail")) && !gjson.GetBytes(head, "data").Exists()
 }
 
+var errorName = []byte(`"error"`)
+
+// failsLate reports whether a JSON document that passes by says in its new part that it has
+// failed. It need not be whole: what is known of it ends within its last member.
+func failsLate(doc []byte, from int, ended bool) bool {
+	const value = len(` : null,`) // may be cut off
+	at := max(0, from-len(errorName)-value)
+	i := bytes.LastIndex(doc[at:], errorName)
+	if i < 0 || !ended && len(doc) < at+i+len(errorName)+value {
+		return false
+	}
+	e := gjson.GetBytes(append(slices.Clip(doc), `"}`...), "error")
+	return e.IsObject() && !provider.IsEmpty(e) || e.Type == gjson.String && e.Str != ""
+}
+
 // isJSON reports whether a Content-Type is that of a JSON document.
 func isJSON(contentType string) bool {
 	typ, _, _ := mime.ParseMediaType(contentType)

@@ -268,8 +268,12 @@ func (a *attempt) send() error {
 	buf := make([]byte, relayPiece)
 	piece, ended := r.head, r.ended
 	for {
+		kept := len(r.doc.Kept())
 		if err := a.read(piece); err != nil {
 			return err
+		}
+		if r.json && failsLate(r.doc.Kept(), kept, ended) {
+			return provider.NewError(0, r.doc.Kept())
 		}
 		out, failure := piece, error(nil)
 		if r.event {

@@ -102,6 +102,9 @@ func (a *Abridger) keep(p []byte) {
 	}
 }
 
+// Kept returns what is kept so far. It is valid until more is written.
+func (a *Abridger) Kept() []byte { return a.doc }
+
 // Whole reports whether a document has passed to its end.
 func (a *Abridger) Whole() bool { return a.begun && a.depth == 0 && !a.string }
 
