@@ -117,11 +117,12 @@ func (a *attempt) open() error {
 		return a.cause(a.preq.Refused)
 	}
 	a.preq.BeforeRead = a.beforeRead
+	custom := a.functions()
 	s, err := a.provider().Stream(a.ctx, a.preq)
 	if err != nil {
 		return a.cause(err)
 	}
-	a.stream = s
+	a.stream = custom.Stream(s)
 	if a.c.req.stream {
 		a.watch.stop()
 	}

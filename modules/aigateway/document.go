@@ -56,7 +56,10 @@ func (a *attempt) callDocument() error {
 		a.document, err = a.assemble()
 		return err // the chunks have been noted one by one
 	default:
-		a.document, err = a.provider().Complete(a.ctx, a.preq)
+		custom := a.functions()
+		if a.document, err = a.provider().Complete(a.ctx, a.preq); err == nil {
+			a.document = custom.Completion(a.document)
+		}
 	}
 	if err == nil && a.c.req.operation == operationChat {
 		err = provider.JudgeDocument(&a.document.Facts, a.c.req.choices)

@@ -46,6 +46,9 @@ type request struct {
 	translated bool
 	dropped    []string
 
+	// flat says that tools were in the shape of Responses.
+	flat bool
+
 	// relayTo is OpenAI's path, behind its base URL, of a request whose answer
 	// passes through; empty for others.
 	relayTo string
@@ -105,6 +108,7 @@ func (h *Handler) readRequest(x *chat.Exchange) (*request, error) {
 		b.Taken, b.Header = true, nativeHeader(x.R.Header)
 		req.beside, req.native = b, &b.Native
 	}
+	req.flat = req.flat || x.Rec.FlatTools
 	if x.Rec.Translated {
 		req.betas = x.R.Header[betaHeader] // of a request of Messages with a session
 	}
@@ -124,7 +128,7 @@ func parseRequest(body []byte) (*request, error) {
 		if req.body, req.dropped, err = responses.Completion(body); err != nil {
 			return nil, apierror.FromProvider(err)
 		}
-		req.translated = !m.messages.Exists()
+		req.translated, req.flat = !m.messages.Exists(), true
 		m, err = membersOf(req.body)
 	}
 	if err != nil {

@@ -80,7 +80,7 @@ type talk struct {
 // turn takes the turn.
 func (c *talk) turn(x *chat.Exchange) error {
 	if c.call == nil {
-		x.Rec.Translated = c.req.translated
+		x.Rec.Translated, x.Rec.FlatTools = c.req.translated, c.req.flat
 		chat.AddDropped(x.W.Header(), c.req.dropped)
 		return c.h.converse(x, c, c.next)
 	}

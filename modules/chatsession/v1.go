@@ -64,6 +64,8 @@ type sentCompletion struct {
 	translated bool
 	dropped    []string
 
+	flat bool // its tools were in the shape of Responses
+
 	// insert is the offset in the body where the history goes: behind the
 	// leading system messages. between says that messages follow there.
 	insert  int
@@ -178,7 +180,7 @@ func parseOpened(body []byte, o *opening) (*sentCompletion, error) {
 		}
 		dropped := req.dropped
 		if req, err = parseCompletion(body); err == nil {
-			req.dropped, req.translated = dropped, !messages.Exists()
+			req.dropped, req.translated, req.flat = dropped, !messages.Exists(), true
 		}
 		return req, err
 	}

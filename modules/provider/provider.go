@@ -67,6 +67,12 @@ type Speaker interface {
 	Speaks(API) bool
 }
 
+// CustomTooler is a provider whose servers may have custom tools, which take any text.
+type CustomTooler interface {
+	// HasCustomTools reports whether they surely have.
+	HasCustomTools() bool
+}
+
 // Keeper is a provider with secrets. Its server may repeat them in an error
 // message, where only the provider can recognize them.
 type Keeper interface {

@@ -77,6 +77,9 @@ type Record struct {
 	// there is none.
 	Beside *Beside
 
+	// FlatTools says that the tools of that request were in the shape of Responses.
+	FlatTools bool
+
 	// BeforeCall is called before a model is asked, which an error prevents; nil for
 	// nothing.
 	BeforeCall func() error
@@ -208,6 +211,7 @@ func (rec *Record) Fork() *Record {
 		TokenWindows:  rec.TokenWindows,
 		Turn:          rec.Turn,
 		Translated:    rec.Translated,
+		FlatTools:     rec.FlatTools,
 		Call:          rec.CallSoFar(),
 	}
 }

@@ -22,14 +22,14 @@ func Shaped(messages, input, tools gjson.Result) bool {
 func Completion(body []byte) (completion []byte, dropped []string, err error) {
 	root := gjson.ParseBytes(body)
 	if root.Get("messages").Exists() {
-		completion, err = withFunctions(body, root.Get("tools"))
-		return completion, nil, err
+		return nested(body, root.Get("tools"))
 	}
 	if err := checkStored(root, "only at /v1/responses"); err != nil {
 		return nil, nil, err
 	}
-	c, err := open(body, false)
-	if err != nil {
+	c := newCall()
+	c.completes = true
+	if err := c.open(body, false); err != nil {
 		return nil, nil, err
 	}
 	completion = c.completion
@@ -58,14 +58,17 @@ func hasFlat(tools gjson.Result) (found bool) {
 	return found
 }
 
-// isFlat reports whether a tool is a function that has its name beside its type.
+// isFlat reports whether a tool is a function, or a custom tool, that has its name beside
+// its type.
 func isFlat(v gjson.Result) bool {
-	return v.Get("type").Str == "function" && v.Get("name").Type == gjson.String && !v.Get("function").Exists()
+	typ := v.Get("type").Str
+	return (typ == "function" || typ == "custom") && v.Get("name").Type == gjson.String && !v.Get(typ).Exists()
 }
 
-// withFunctions returns a body whose flat tools are functions of chat completions. All
-// else of it stays as it was sent, white space included: prompt caches live on that.
-func withFunctions(body []byte, tools gjson.Result) ([]byte, error) {
+// nested returns a body whose flat tools are those of chat completions. All else of it
+// stays as it was sent, white space included: prompt caches live on that. left are the
+// members that these have no place for.
+func nested(body []byte, tools gjson.Result) (completion []byte, left provider.Dropped, err error) {
 	var list []byte
 	copied := 0
 	tools.ForEach(func(_, v gjson.Result) bool {
@@ -74,20 +77,29 @@ func withFunctions(body []byte, tools gjson.Result) ([]byte, error) {
 		}
 		at := v.Index - tools.Index
 		list = append(list, tools.Raw[copied:at]...)
-		list = append(list, provider.Encode(tool{"function", offered{
-			v.Get("name").Str, v.Get("description").Str, given(v.Get("parameters")), given(v.Get("strict")),
-		}})...)
+		list = append(list, provider.Encode(nestedTool(v))...)
+		left.Others(v, "tools", "type", "name", "description", "parameters", "strict", "format")
 		copied = at + len(v.Raw)
 		return true
 	})
 	list = append(list, tools.Raw[copied:]...)
-	body, err := sjson.SetRawBytes(body, "tools", list)
+	body, err = sjson.SetRawBytes(body, "tools", list)
 	if choice := gjson.GetBytes(body, "tool_choice"); err == nil && isFlat(choice) {
-		nested := map[string]any{"type": "function", "function": map[string]string{"name": choice.Get("name").Str}}
-		body, err = sjson.SetRawBytes(body, "tool_choice", provider.Encode(nested))
+		typ := choice.Get("type").Str
+		chosen := map[string]any{"type": typ, typ: map[string]string{"name": choice.Get("name").Str}}
+		body, err = sjson.SetRawBytes(body, "tool_choice", provider.Encode(chosen))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("nesting functions: %w", err)
+		return nil, nil, fmt.Errorf("nesting tools: %w", err)
 	}
-	return body, nil
+	return body, left, nil
+}
+
+// nestedTool returns a flat tool as one of chat completions.
+func nestedTool(v gjson.Result) tool {
+	name := v.Get("name").Str
+	if v.Get("type").Str == "custom" {
+		return newCustom(name, v)
+	}
+	return newFunction(offered{name, v.Get("description").Str, given(v.Get("parameters")), given(v.Get("strict"))})
 }

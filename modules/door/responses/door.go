@@ -46,6 +46,10 @@ type call struct {
 	sealed     bool // the client takes reasoning in encrypted_content
 
 	logprobs bool // the client wants log probabilities
+
+	// completes says that the client gets a chat completion, which has calls of custom
+	// tools, too.
+	completes bool
 }
 
 func newCall() *call {

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/customtool"
 )
 
 // message is a message of a chat completion.
@@ -23,8 +24,9 @@ type message struct {
 
 type toolCall struct {
 	ID       string          `json:"id"`
-	Type     string          `json:"type"` // always "function"
-	Function function        `json:"function"`
+	Type     string          `json:"type"`
+	Function *function       `json:"function,omitempty"`
+	Custom   *customCall     `json:"custom,omitempty"`
 	Extra    json.RawMessage `json:"extra_content,omitempty"`
 }
 
@@ -285,25 +287,23 @@ func (v *conversation) addCall(item gjson.Result, path string) error {
 	case name == "":
 		return provider.Invalid(path+".name", "required, the name of the tool")
 	}
-	arguments := item.Get("arguments").String()
-	if typ == typeCustom {
-		arguments = string(provider.Encode(customInput{item.Get("input").String()}))
+	name = v.c.tools.nameOf(item.Get("namespace").Str, name)
+	made := &toolCall{ID: id, Type: "function", Extra: v.extra[id]}
+	switch input := item.Get("input").String(); {
+	case typ == typeCustom && v.c.completes:
+		made.Type, made.Custom = "custom", &customCall{name, input}
+	case typ == typeCustom:
+		made.Function = &function{name, customtool.Arguments(input)}
+	default:
+		made.Function = &function{name, item.Get("arguments").String()}
 	}
 	m := v.assistant(true)
 	if v.open == nil {
 		v.open = make(map[string]bool)
 	}
 	v.open[id] = true
-	m.ToolCalls = append(m.ToolCalls, &toolCall{
-		ID: id, Type: "function", Extra: v.extra[id],
-		Function: function{v.c.tools.nameOf(item.Get("namespace").Str, name), arguments},
-	})
+	m.ToolCalls = append(m.ToolCalls, made)
 	return nil
-}
-
-// customInput is what a custom tool's text is as the arguments of a function.
-type customInput struct {
-	Input string `json:"input"`
 }
 
 func (v *conversation) addResult(item gjson.Result, path string) error {

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider/customtool"
 )
 
 // item is an item of an answer. Which members it has depends on its type.
@@ -83,7 +84,7 @@ func (c *call) newCallItem(id, name string, at int) *item {
 // object.
 func (i *item) setArguments(arguments string) {
 	if i.Type == typeCustom {
-		i.Input = new(inputOf(arguments))
+		i.Input = new(customtool.Input(arguments))
 		return
 	}
 	if strings.TrimSpace(arguments) == "" {
@@ -101,15 +102,6 @@ func searchOf(arguments string) json.RawMessage {
 		return json.RawMessage(arguments)
 	}
 	return json.RawMessage("{}")
-}
-
-// inputOf returns the text of a custom tool's call. A model that ignores the
-// function's schema may have sent the text itself.
-func inputOf(arguments string) string {
-	if input := gjson.Get(arguments, "input"); gjson.Valid(arguments) && input.Type == gjson.String {
-		return input.Str
-	}
-	return arguments
 }
 
 // newText returns a part of a message with visible text.

@@ -41,32 +41,37 @@ const errNoStore = "not available here: nothing is stored without chat_session. 
 
 // open reads a request.
 func open(body []byte, stored bool) (*call, error) {
-	c, root := newCall(), gjson.ParseBytes(body)
+	c := newCall()
+	return c, c.open(body, stored)
+}
+
+func (c *call) open(body []byte, stored bool) error {
+	root := gjson.ParseBytes(body)
 	c.Stored, c.body = stored, body
 	if root.Get("store").Type == gjson.True && !stored {
 		c.dropped.Add("store")
 	}
 	keeping, err := keepingOf(root)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := checkStored(root, errNoStore); err != nil && !stored {
-		return nil, err
+		return err
 	}
 	made := new(completion)
 	made.TopLogprobs = given(root.Get("top_logprobs"))
 	if err := c.readMembers(made, root); err != nil {
-		return nil, err
+		return err
 	}
 	if !made.Logprobs && made.TopLogprobs != nil {
 		c.dropped.Add("top_logprobs") // only what include asks for is in an answer
 		made.TopLogprobs = nil
 	}
 	if err := c.readTools(made, root); err != nil {
-		return nil, err
+		return err
 	}
 	if made.Messages, err = c.readInput(root); err != nil {
-		return nil, err
+		return err
 	}
 	c.completion = provider.Encode(made)
 	c.echo = echoOf(root)
@@ -78,7 +83,7 @@ func open(body []byte, stored bool) (*call, error) {
 		c.echo.Conversation = &named{keeping.Conversation}
 	}
 	c.sealed = c.sealed || stored // for references to the items
-	return c, nil
+	return nil
 }
 
 // checkStored refuses a request that needs a store, for a reason.

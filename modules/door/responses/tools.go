@@ -8,13 +8,25 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/customtool"
 )
 
-// tool is a function of a chat completion.
+// tool is a function of a chat completion, or a custom tool of one.
 type tool struct {
-	Type     string  `json:"type"` // always "function"
-	Function offered `json:"function"`
+	Type     string   `json:"type"`
+	Function *offered `json:"function,omitempty"`
+	Custom   *custom  `json:"custom,omitempty"`
 }
+
+// name returns the model's name of a tool.
+func (t tool) name() string {
+	if t.Custom != nil {
+		return t.Custom.Name
+	}
+	return t.Function.Name
+}
+
+func newFunction(f offered) tool { return tool{Type: "function", Function: &f} }
 
 type offered struct {
 	Name        string          `json:"name"`
@@ -129,15 +141,19 @@ func (c *call) addTool(v gjson.Result, namespace, path string) error {
 	if name == "" {
 		return provider.Invalid(path+".name", "required, the name of the tool")
 	}
-	f := offered{Description: v.Get("description").Str}
-	if call == typeCustom {
-		f.Parameters, f.Description = customParameters, customDescription(v)
-	} else {
-		f.Parameters, f.Strict = given(v.Get("parameters")), given(v.Get("strict"))
-	}
-	f.Name = c.tools.add(origin{place{namespace, name}, call})
-	if f.Name != "" {
-		c.tools.list = append(c.tools.list, tool{"function", f})
+	known := c.tools.add(origin{place{namespace, name}, call})
+	switch {
+	case known == "":
+	case call == typeCustom && c.completes:
+		c.tools.list = append(c.tools.list, newCustom(known, v))
+	case call == typeCustom:
+		c.tools.list = append(c.tools.list, newFunction(offered{
+			Name: known, Description: customtool.Description(v.Get("description").Str, v.Get("format")), Parameters: customtool.Parameters,
+		}))
+	default:
+		c.tools.list = append(c.tools.list, newFunction(offered{
+			known, v.Get("description").Str, given(v.Get("parameters")), given(v.Get("strict")),
+		}))
 	}
 	return nil
 }
@@ -145,19 +161,6 @@ func (c *call) addTool(v gjson.Result, namespace, path string) error {
 // isClients reports whether a search for tools, or a part of it, is the client's rather
 // than the server's.
 func isClients(v gjson.Result) bool { return v.Get("execution").Str == "client" }
-
-// customParameters are those of a function that stands for a custom tool.
-var customParameters = json.RawMessage(`{"type":"object","properties":{"input":{"type":"string","description":"The whole input of the tool, as plain text."}},"required":["input"],"additionalProperties":false}`)
-
-// customDescription describes a custom tool, including the grammar of its input,
-// which only OpenAI enforces.
-func customDescription(v gjson.Result) string {
-	text, grammar := v.Get("description").Str, v.Get("format")
-	if definition := grammar.Get("definition").Str; definition != "" {
-		text += fmt.Sprintf("\n\nThe input must match this grammar (%s):\n\n%s", grammar.Get("syntax").Str, definition)
-	}
-	return text
-}
 
 // add returns the model's name of a new tool; empty if it is known already. The
 // namespace distinguishes names that two namespaces share.
@@ -234,7 +237,7 @@ func (c *call) choose(made *completion, v gjson.Result) error {
 		if _, ok := c.tools.known[name]; !ok {
 			return provider.Invalid("tool_choice.name", "want the name of one of the tools")
 		}
-		made.ToolChoice = map[string]any{"type": "function", "function": map[string]any{"name": name}}
+		made.ToolChoice = c.chosen(name)
 	case typ == "allowed_tools":
 		return c.allow(made, v)
 	case typ != "":
@@ -250,6 +253,15 @@ func (c *call) choose(made *completion, v gjson.Result) error {
 	return nil
 }
 
+// chosen returns the choice of a tool.
+func (c *call) chosen(name string) any {
+	typ := "function"
+	if c.completes && c.tools.known[name].call == typeCustom {
+		typ = "custom"
+	}
+	return map[string]any{"type": typ, typ: map[string]string{"name": name}}
+}
+
 // allow offers only some of the tools, since no provider but OpenAI can be told so
 // in another way.
 func (c *call) allow(made *completion, v gjson.Result) error {
@@ -258,7 +270,7 @@ func (c *call) allow(made *completion, v gjson.Result) error {
 	for _, e := range v.Get("tools").Array() {
 		allowed[c.tools.nameOf(e.Get("namespace").Str, e.Get("name").Str)] = true
 	}
-	made.Tools = slices.DeleteFunc(slices.Clone(made.Tools), func(t tool) bool { return !allowed[t.Function.Name] })
+	made.Tools = slices.DeleteFunc(slices.Clone(made.Tools), func(t tool) bool { return !allowed[t.name()] })
 	switch mode := v.Get("mode").Str; {
 	case mode == "required" && len(made.Tools) == 0:
 		c.refuse("tool_choice.tools", "want at least one of the functions or custom tools")

@@ -181,6 +181,9 @@ func (c *Cloudflare) Embed(ctx context.Context, req *provider.Request) (*provide
 // operator knows: a gateway may have any model behind it.
 func (c *Cloudflare) Continues(string) bool { return c.Upstream.Continues(false) }
 
+// HasCustomTools implements provider.CustomTooler. A gateway may have OpenAI behind it.
+func (c *Cloudflare) HasCustomTools() bool { return false }
+
 // UnmarshalCaddyfile sets up the provider from Caddyfile tokens. Syntax:
 //
 //	cloudflare {
@@ -215,5 +218,6 @@ var (
 	_ provider.Provider     = (*Cloudflare)(nil)
 	_ provider.Embedder     = (*Cloudflare)(nil)
 	_ provider.Continuer    = (*Cloudflare)(nil)
+	_ provider.CustomTooler = (*Cloudflare)(nil)
 	_ openai.Server         = (*Cloudflare)(nil)
 )

@@ -187,6 +187,9 @@ func (o *OpenAI) isOpenAI() bool {
 	return o.Azure != nil || strings.HasPrefix(o.Base()+"/", "https://api.openai.com/")
 }
 
+// HasCustomTools implements provider.CustomTooler.
+func (o *OpenAI) HasCustomTools() bool { return o.isOpenAI() }
+
 func (o *OpenAI) isMistral() bool {
 	return strings.HasPrefix(o.Base(), "https://api.mistral.ai/")
 }
@@ -233,6 +236,7 @@ var (
 	_ provider.Lister       = (*OpenAI)(nil)
 	_ provider.Relayer      = (*OpenAI)(nil)
 	_ provider.Continuer    = (*OpenAI)(nil)
+	_ provider.CustomTooler = (*OpenAI)(nil)
 	_ Server                = (*OpenAI)(nil)
 	_ Server                = (*upstream.Upstream)(nil)
 )
