@@ -85,7 +85,7 @@ var bodyMembers = map[string]string{
 	"`prediction`":                           `"prediction":{"type":"content","content":"x"}`,
 	"an image, by URL":                       contentMember(`{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}`),
 	"an image, as data":                      contentMember(`{"type":"image_url","image_url":{"url":"data:image/png;base64,aGk="}}`),
-	"a PDF, as data":                         contentMember(`{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,aGk="}}`),
+	"a PDF, as data":                         contentMember(`{"type":"file","file":{"file_data":"data:application/pdf;base64,aGk="}}`),
 	"a file by id":                           contentMember(`{"type":"file","file":{"file_id":"file-1"}}`),
 	"audio":                                  contentMember(`{"type":"input_audio","input_audio":{"data":"aGk=","format":"wav"}}`),
 	"what the provider does not know at all": `"whatever":1`,
