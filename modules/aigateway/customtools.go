@@ -1,8 +1,8 @@
 package aigateway
 
 import (
+	"github.com/caddy-chat/caddy-chat/modules/customtool"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/customtool"
 )
 
 // functions puts functions in place of the request's custom tools, unless the target has

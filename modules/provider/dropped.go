@@ -43,10 +43,10 @@ func (d *Dropped) Others(object gjson.Result, path string, read ...string) {
 
 // IsEmpty reports whether a value is null, or an empty string, list or object.
 func IsEmpty(v gjson.Result) bool {
-	switch {
-	case v.Type == gjson.Null:
+	switch v.Type {
+	case gjson.Null:
 		return true
-	case v.Type == gjson.String:
+	case gjson.String:
 		return v.Str == ""
 	}
 	empty := v.IsArray() || v.IsObject()

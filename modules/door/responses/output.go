@@ -7,8 +7,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/customtool"
 	"github.com/caddy-chat/caddy-chat/modules/door"
-	"github.com/caddy-chat/caddy-chat/modules/provider/customtool"
 )
 
 // item is an item of an answer. Which members it has depends on its type.

@@ -255,6 +255,8 @@ func (t *translation) rest() error {
 			t.req.Drop(name)
 		case t.Metadata == nil:
 			t.Metadata = &metadata{v.Str}
+		case t.Metadata.UserID != v.Str:
+			t.req.Drop(name)
 		}
 	}
 	t.CacheControl = cacheControl(t.root)

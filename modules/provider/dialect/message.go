@@ -29,6 +29,11 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 			c.instruct(msg)
 			return nil
 		}
+		for _, p := range parts {
+			if p.Kind != PartText {
+				return provider.Unsupported(p.Path, "this provider only accepts text from the system")
+			}
+		}
 		if text := msg.Text(); text != "" {
 			c.System = append(c.System, text)
 		}

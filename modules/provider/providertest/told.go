@@ -66,6 +66,8 @@ var entrances = []entrance{
 			{"thoughts of Bedrock's", `{"messages":[` + callWith + calledBy + `,"extra_content":{"bedrock":{"reasoning":[{"redactedContent":"red-1"}]}}}]},{"role":"tool","tool_call_id":"call_1","content":"sun"}]}`, []string{"red-1"}, []string{"messages.tool_calls.extra_content"}},
 			{"a failed tool", `{"messages":[` + callWith + calledBy + `}]},{"role":"tool","tool_call_id":"call_1","is_error":true,"content":"bad"}]}`, []string{failure, `"is_error":true`, `"status":"error"`, `"error":"bad"`}, nil},
 			{"a mark", contentOf1 + `{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}]}`, []string{"ephemeral"}, []string{"messages.content.cache_control"}},
+			{"an image of the system", `{"messages":[{"role":"system","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,` + pixel + `"}}]},` + user + `]}`, []string{pixel}, []string{"messages.content"}},
+			{"two names of a user", `{"user":"ann-1","safety_identifier":"ann-2"}`, []string{"ann-2"}, []string{"safety_identifier"}},
 			{"a named file", contentOf1 + `{"type":"file","file":{"filename":"report","file_data":"data:application/pdf;base64,JVBERi0="}}]}]}`, []string{"report"}, []string{"messages.content.file"}},
 			{"a description of a schema", `{"response_format":{"type":"json_schema","json_schema":{"name":"n","description":"about-1","schema":` + bySchema + `}}}`, []string{"about-1"}, []string{"response_format"}},
 		}},
