@@ -260,7 +260,7 @@ func TestKeptNativelyWithinBudget(t *testing.T) {
 	if got := gjson.Parse(ask("rich", false)); got.Get("output.0.encrypted_content").Str == "" || got.Get("status").Str != "completed" || !strings.Contains(got.Raw, "long") {
 		t.Errorf("a document is %.600s", got.Raw)
 	}
-	if got := gjson.Parse(ask("poor", false)); got.Get("incomplete_details.reason").Str != "max_output_tokens" || got.Get("status").Str != "incomplete" || !strings.Contains(got.Raw, "Hello") || strings.Contains(got.Raw, "long") {
+	if got := gjson.Parse(ask("poor", false)); got.Get("incomplete_details.reason").Str != "max_output_tokens" || got.Get("output.0.encrypted_content").Str == "" || got.Get("status").Str != "incomplete" || !strings.Contains(got.Raw, "Hello") || strings.Contains(got.Raw, "long") {
 		t.Errorf("ended by its budget, a document is %.600s", got.Raw)
 	}
 	got := ask("poorer", true)
@@ -345,4 +345,75 @@ func TestKeptNativelyCancelled(t *testing.T) {
 	if input := gjson.Get(up.Last().Body, "input"); input.Get("1.content.0.text").Str != "Hel" {
 		t.Errorf("it goes on from %s", input)
 	}
+}
+
+// TestKeptNativelyOdd has results behind what the user says, calls that nobody answers, a call
+// of a custom tool that is cut off, and a request that is not kept itself.
+func TestKeptNativelyOdd(t *testing.T) {
+	up := harness.NewUpstream(t)
+	site := strings.Replace(up.Sessions(""), "base_url", "responses on\n\t\tbase_url", 1)
+	a := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")}
+	usage := &provider.Usage{Input: 9, Output: 7}
+	hi := providertest.Reply{Model: "gpt-5", Finish: "stop", Usage: usage, Parts: []providertest.Part{{Text: "hi"}}}
+	tools := []any{map[string]any{"type": "custom", "name": "exec"}}
+
+	t.Run("a result behind a message", func(t *testing.T) {
+		up.Plays(strictResponses(providertest.Reply{Model: "gpt-5", Finish: "tool_calls", Usage: usage, Parts: []providertest.Part{{Call: 1, ID: "call_1", Name: "exec", Arguments: "ls"}}}))
+		id := a.create(map[string]any{"input": "one", "tools": tools}).Get("id").Str
+		up.Plays(strictResponses(hi))
+		got := a.create(map[string]any{"previous_response_id": id, "tools": tools, "input": []any{
+			map[string]any{"role": "user", "content": "wait"}, map[string]any{"type": "custom_tool_call_output", "call_id": "call_1", "output": "a b"},
+		}})
+		asked := gjson.Get(up.Last().Body, "input")
+		if got.Get("status").Str != "completed" || asked.Get("1.type").Str != "custom_tool_call" || asked.Get("#").Int() != 4 {
+			t.Errorf("%s for %s", got, asked)
+		}
+	})
+	t.Run("a call of the server's own kind", func(t *testing.T) {
+		const patch = `{"id":"resp_x","object":"response","status":"completed","model":"gpt-5","output":[{"id":"rs_1","type":"reasoning","summary":[],"encrypted_content":"ZQ"},{"id":"apc_1","type":"apply_patch_call","call_id":"call_p","status":"completed","operation":{"type":"create_file","path":"a","diff":"+a"}}],"usage":{"input_tokens":9,"output_tokens":5,"total_tokens":14}}`
+		up.Plays(harness.Document(http.StatusOK, patch))
+		id := a.create(map[string]any{"input": "one", "tools": []any{map[string]any{"type": "apply_patch"}}}).Get("id").Str
+		up.Plays(strictResponses(hi))
+		got := a.create(map[string]any{"previous_response_id": id, "input": "never mind"})
+		if asked := gjson.Get(up.Last().Body, "input"); got.Get("status").Str != "completed" || strings.Contains(asked.Raw, "apply_patch_call") || strings.Contains(asked.Raw, "reasoning") {
+			t.Errorf("%s for %s", got, asked)
+		}
+	})
+	t.Run("a custom call that is cut off", func(t *testing.T) {
+		events := providertest.ResponseEvents([]byte(`{"input":"hi","tools":[{"type":"custom","name":"exec"}]}`), providertest.Reply{Model: "gpt-5", Finish: "tool_calls", Parts: []providertest.Part{
+			{Call: 1, ID: "call_1", Name: "exec", Arguments: "say "}, {Call: 1, Arguments: "more"},
+		}})
+		begun := slices.IndexFunc(events, func(e []byte) bool { return bytes.Contains(e, []byte("input.delta")) })
+		up.Plays(func(c *harness.Call) {
+			for _, e := range events[:begun+1] {
+				c.Send(string(e))
+			}
+			<-c.R.Context().Done()
+		})
+		body := map[string]any{"model": "fast", "input": "hi", "tools": tools, "background": true, "stream": true}
+		stream := a.cl.Start(a.cl.Request(http.MethodPost, "/v1/responses", body)).Raw().UpTo(`"delta":"say "`)
+		_, data, _ := strings.Cut(stream.Text, "data: ")
+		got := a.call(http.MethodPost, "/v1/responses/"+gjson.Get(data, "response.id").Str+"/cancel", nil)
+		if item := got.Get("output.0"); item.Get("input").Str != "say " || item.Get("status").Str != "incomplete" {
+			t.Errorf("it is kept as %s", got)
+		}
+		if events := stream.Rest(); strings.Count(events, "custom_tool_call_input.delta\n") != 1 || strings.Count(events, "output_item.done\n") != 1 {
+			t.Errorf("its stream is\n%s", events)
+		}
+	})
+	t.Run("not kept", func(t *testing.T) {
+		up.Plays(strictResponses(hi))
+		id := a.create(map[string]any{"input": "one"}).Get("id").Str
+		for _, stream := range []bool{false, true} {
+			up.Plays(strictResponses(hi))
+			got := harness.ReadAll(t, a.cl.Do(http.MethodPost, "/v1/responses", map[string]any{"model": "fast", "input": "two", "previous_response_id": id, "store": false, "stream": stream}))
+			if stream {
+				_, got, _ = strings.Cut(got, "event: response.completed\ndata: ")
+				got = gjson.Get(got, "response").Raw
+			}
+			if v := gjson.Parse(got); len(v.Get("id").Str) < 30 || v.Get("store").Raw != "false" || v.Get("previous_response_id").Str != id {
+				t.Errorf("stream %v: %s", stream, got)
+			}
+		}
+	})
 }

@@ -7,7 +7,12 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 // maxDocument is the largest answer that is assembled from a stream, in bytes.
@@ -83,8 +88,12 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 	if a.preq.Native != nil {
 		return a.assembleNative()
 	}
+	var beside door.Assembler
+	if a.preq.Beside != nil {
+		beside = a.c.req.beside.Assembler()
+	}
 	size := 0
-	return provider.Assemble(a.Next, func(chunk *provider.Chunk) error {
+	c, err := provider.Assemble(a.Next, func(chunk *provider.Chunk) error {
 		if size += len(chunk.Raw); size > maxDocument {
 			return provider.TooLong("the answer", maxDocument)
 		}
@@ -94,8 +103,23 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 			a.over(err)
 			return provider.ErrEnough
 		}
+		if event := gjson.GetBytes(chunk.Raw, provider.MemberNative); err == nil && beside != nil && event.IsObject() {
+			beside.Add(sse.AppendEvent(nil, "", "", []byte(event.Raw)))
+		}
 		return err
 	})
+	if err == nil && beside != nil {
+		c.Body, err = sjson.SetRawBytes(c.Body, provider.MemberNative, beside.Document(a.soFar()))
+	}
+	return c, err
+}
+
+// soFar returns what the answer has used, or up to where a budget has ended it.
+func (a *attempt) soFar() provider.Usage {
+	if a.c.meter.ended {
+		return a.c.meter.used
+	}
+	return a.used()
 }
 
 // assembleNative assembles a document in the client's API from a stream of it.
@@ -104,7 +128,7 @@ func (a *attempt) assembleNative() (*provider.Completion, error) {
 	for {
 		chunk, err := a.Next()
 		if errors.Is(err, io.EOF) {
-			return &provider.Completion{Native: d.Document(a.used())}, nil
+			return &provider.Completion{Native: d.Document(a.soFar())}, nil
 		}
 		if err == nil {
 			err = a.c.count(a, chunk)
@@ -112,7 +136,7 @@ func (a *attempt) assembleNative() (*provider.Completion, error) {
 		if _, spent := errors.AsType[*budgetError](err); spent {
 			a.c.exhausted(err)
 			a.over(err)
-			return &provider.Completion{Native: d.Document(a.c.meter.used)}, nil
+			return &provider.Completion{Native: d.Document(a.soFar())}, nil
 		}
 		if err != nil {
 			return nil, err

@@ -38,6 +38,8 @@ func (c *talk) beside(before []*store.Message) *record.Beside {
 		Omitted: omitted,
 		Refused: c.call.Refusal(),
 		Dropped: c.call.Dropped(),
+
+		Assembler: c.call.Assembler,
 	}
 }
 

@@ -51,7 +51,7 @@ func fromWire(v gjson.Result) (*store.Message, error) {
 	if err := json.Compact(&raw, []byte(v.Raw)); err != nil {
 		return nil, err
 	}
-	m.Raw = raw.Bytes()
+	m.Raw = withoutNative(raw.Bytes()) // which only an answer has
 	m.TokenCount = int(provider.EstimateTokens(weight(m)))
 	return m, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-chat/caddy-chat/modules/budget"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/tenant"
 )
@@ -126,6 +127,9 @@ type Beside struct {
 	// members of the request they do not get.
 	Refused error
 	Dropped []string
+
+	// Assembler returns what makes a document of the API of a streamed answer.
+	Assembler func() door.Assembler
 
 	// Taken says that a handler which knows the providers has the request.
 	Taken bool

@@ -10,10 +10,10 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
-// pass appends events as they came. A response that is kept has the id by which it is
-// known here, and its end waits until it is kept.
+// pass appends events as they came. Where responses are kept they have the id by which they
+// are known here, and their end waits for that of the turn.
 func (s *stream) pass(b, events []byte) []byte {
-	if !s.c.kept || !bytes.Contains(events, []byte(`"response":`)) {
+	if !s.c.Stored || !bytes.Contains(events, []byte(`"response":`)) {
 		return append(b, events...)
 	}
 	for event := range bytes.SplitSeq(events, []byte("\n\n")) {
@@ -39,11 +39,11 @@ func (s *stream) pass(b, events []byte) []byte {
 	return b
 }
 
-// adopt returns a response of a provider as one that is kept here: what the provider was
+// adopt returns a response of a provider as one of ours: what the provider was
 // not sent, and what it calls otherwise, is as the client knows it.
 func (c *call) adopt(response []byte) []byte {
 	for name, v := range map[string]any{
-		"id": "resp_" + c.id, "created_at": c.created, "store": true, "background": c.background,
+		"id": "resp_" + c.id, "created_at": c.created, "store": c.echo.Store, "background": c.background,
 		"previous_response_id": c.echo.PreviousResponseID, "instructions": c.echo.Instructions, "metadata": c.echo.Metadata,
 	} {
 		response, _ = sjson.SetBytes(response, name, v)

@@ -42,7 +42,6 @@ type call struct {
 	created    int64
 	echo       echo // what the response repeats of the request
 	background bool
-	kept       bool
 	sealed     bool // the client takes reasoning in encrypted_content
 
 	logprobs bool // the client wants log probabilities
@@ -74,7 +73,7 @@ func (c *call) Stream() door.Stream { return newStream(c) }
 
 // Keep implements door.Kept.
 func (c *call) Keep(id string, begun time.Time) {
-	c.id, c.created, c.echo.Store, c.kept = id, begun.Unix(), true, true
+	c.id, c.created, c.echo.Store = id, begun.Unix(), true
 }
 
 // Opening implements door.Kept.

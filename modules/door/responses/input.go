@@ -1,8 +1,10 @@
 package responses
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -106,11 +108,40 @@ func (c *call) readInput(root gjson.Result) ([]*message, error) {
 	if len(v.messages) == 0 {
 		return nil, provider.Invalid("input", "want at least one message")
 	}
+	if c.Stored {
+		v.resultsFirst()
+	}
 	if v.opens() {
 		v.messages[0].Content = v.opening.String()
 		c.said = strings.TrimPrefix(strings.TrimPrefix(v.opening.String(), c.alone), instructionsSeparator)
 	}
 	return v.messages, nil
+}
+
+// resultsFirst moves the results of calls that were kept before this request to its
+// beginning, which is right behind them.
+func (v *conversation) resultsFirst() {
+	from := 0
+	if v.opens() {
+		from = 1
+	}
+	end := slices.IndexFunc(v.messages, func(m *message) bool { return m.Role == "assistant" })
+	if end < 0 {
+		end = len(v.messages)
+	}
+	if from < end {
+		slices.SortStableFunc(v.messages[from:end], func(a, b *message) int {
+			return cmp.Compare(rank(a), rank(b))
+		})
+	}
+}
+
+// rank is lower for the result of a tool.
+func rank(m *message) int {
+	if m.Role == "tool" {
+		return 0
+	}
+	return 1
 }
 
 // add adds a message that is not the assistant's.

@@ -2,6 +2,7 @@ package responses
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -28,6 +29,7 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 			items.list = append(items.list, json.RawMessage(item.Raw))
 		}
 	}
+	items.list = answered(items.list)
 	var err error
 	set := func(name string, v any) {
 		if err == nil {
@@ -52,6 +54,31 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 		}
 	}
 	return body, items.dropped, err == nil
+}
+
+// answered returns items without the calls of a server's own kinds, such as a patch, that the
+// client has to answer and has not: no server takes them. Reasoning belongs to the item
+// behind it.
+func answered(items []json.RawMessage) []json.RawMessage {
+	results := make(map[string]bool)
+	for _, raw := range items {
+		if v := gjson.ParseBytes(raw); strings.HasSuffix(v.Get("type").Str, "_output") {
+			results[v.Get("call_id").Str] = true
+		}
+	}
+	var list []json.RawMessage
+	for _, raw := range items {
+		v := gjson.ParseBytes(raw)
+		typ, id := v.Get("type").Str, v.Get("call_id").Str
+		if !strings.HasSuffix(typ, "_call") || typ == typeFunction || typ == typeCustom || id == "" || results[id] {
+			list = append(list, raw)
+			continue
+		}
+		if n := len(list); n > 0 && gjson.GetBytes(list[n-1], "type").Str == typeReasoning {
+			list = list[:n-1]
+		}
+	}
+	return list
 }
 
 // includeReasoning is what a request has to include for reasoning that a server which keeps

@@ -59,7 +59,7 @@ func (s *stream) followEvent(v gjson.Result) {
 		s.response.ID, s.response.CreatedAt, s.response.Model = r.Get("id").Str, r.Get("created_at").Int(), r.Get("model").Str
 	case "response.output_item.added":
 		s.followItem(int(v.Get("output_index").Int()), v.Get("item"))
-	case argumentsDelta:
+	case argumentsDelta, inputDelta:
 		if i := s.callAt(int(v.Get("output_index").Int())); i >= 0 {
 			s.calls[i].arguments = append(s.calls[i].arguments, v.Get("delta").Str...)
 		}
@@ -110,7 +110,11 @@ func (s *stream) followItem(at int, v gjson.Result) {
 		i.Summary = []part{}
 	case typeFunction:
 		i.CallID, i.Namespace, i.Name, i.Arguments = v.Get("call_id").Str, v.Get("namespace").Str, v.Get("name").Str, ""
-		s.calls = append(s.calls, &openCall{item: i, at: at, deltas: deltasOf(argumentsDelta, i.ID, at, "", 0, "")})
+		s.calls = append(s.calls, &openCall{item: i, at: at, deltas: deltasOf(argumentsDelta, i.ID, at, "", 0, ""), passed: true})
+		return
+	case typeCustom:
+		i.CallID, i.Namespace, i.Name, i.Input = v.Get("call_id").Str, v.Get("namespace").Str, v.Get("name").Str, new("")
+		s.calls = append(s.calls, &openCall{item: i, at: at, passed: true})
 		return
 	default:
 		return

@@ -9,6 +9,9 @@ import (
 // argumentsDelta is the event that adds to the arguments of a call.
 const argumentsDelta = "response.function_call_arguments.delta"
 
+// inputDelta is the event that adds to the text for a custom tool.
+const inputDelta = "response.custom_tool_call_input.delta"
+
 // openCall is a tool call that is being written.
 type openCall struct {
 	*item // nil until the name is whole
@@ -17,6 +20,8 @@ type openCall struct {
 	id, name  string
 	arguments []byte
 	deltas    deltas
+
+	passed bool // its events came from the provider, and the arguments as they are there
 }
 
 // call appends a part of a tool call.
@@ -80,7 +85,11 @@ func (s *stream) endCall(b []byte, c *openCall) []byte {
 		return b
 	}
 	c.Status = statusOf(s.finish)
-	c.setArguments(string(c.arguments))
+	if c.passed && c.Type == typeCustom {
+		c.Input = new(string(c.arguments))
+	} else {
+		c.setArguments(string(c.arguments))
+	}
 	switch arguments := c.Arguments.(type) {
 	case string:
 		if len(c.arguments) == 0 {
@@ -88,7 +97,9 @@ func (s *stream) endCall(b []byte, c *openCall) []byte {
 		}
 		b = s.send(b, "response.function_call_arguments.done", event{ItemID: c.ID, OutputIndex: &c.at, Arguments: &arguments, Name: c.Name})
 	case nil: // a custom tool's
-		b = s.send(b, "response.custom_tool_call_input.delta", event{ItemID: c.ID, OutputIndex: &c.at, Delta: c.Input})
+		if !c.passed {
+			b = s.send(b, inputDelta, event{ItemID: c.ID, OutputIndex: &c.at, Delta: c.Input})
+		}
 		b = s.send(b, "response.custom_tool_call_input.done", event{ItemID: c.ID, OutputIndex: &c.at, Input: c.Input})
 	}
 	return s.done(b, c.item, c.at)
