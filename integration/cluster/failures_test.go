@@ -224,6 +224,7 @@ func TestIdleNodeRecovers(t *testing.T) {
 	server.Thaw()
 	harness.Eventually(t, "the node is well", func() bool { return status() == "ok" })
 	for _, msg := range []string{"redis fails", "redis works again"} {
+		harness.Eventually(t, msg+" is logged", func() bool { return strings.Contains(node.Log.String(), msg) })
 		if n := strings.Count(node.Log.String(), msg); n != 1 {
 			t.Errorf("%q is logged %d times", msg, n)
 		}

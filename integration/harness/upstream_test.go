@@ -108,7 +108,8 @@ func TestUpstream(t *testing.T) {
 		go func() {
 			resp, err := one.post(ask)
 			if err == nil {
-				err = resp.Body.Close()
+				_, err = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
 			}
 			answered <- err
 		}()
