@@ -379,6 +379,44 @@ func TestKeptNativelyOdd(t *testing.T) {
 			t.Errorf("%s for %s", got, asked)
 		}
 	})
+	t.Run("a loop of the server's own tools", func(t *testing.T) {
+		const patch = `{"id":"resp_x","object":"response","status":"completed","model":"gpt-5","output":[{"id":"rs_1","type":"reasoning","summary":[],"encrypted_content":"ZQ"},{"id":"apc_1","type":"apply_patch_call","call_id":"call_p","status":"completed","operation":{"type":"create_file","path":"a","diff":"+a"}}],"usage":{"input_tokens":9,"output_tokens":5,"total_tokens":14}}`
+		up.Plays(harness.Document(http.StatusOK, patch))
+		id := a.create(map[string]any{"input": "one", "tools": []any{map[string]any{"type": "apply_patch"}}}).Get("id").Str
+		for turn, input := range []any{[]any{map[string]any{"type": "apply_patch_call_output", "call_id": "call_p", "status": "completed", "output": "ok"}}, "more", "and more"} {
+			up.Plays(strictResponses(hi))
+			got := a.create(map[string]any{"previous_response_id": id, "tools": []any{map[string]any{"type": "apply_patch"}}, "input": input})
+			if asked := gjson.Get(up.Last().Body, "input"); got.Get("status").Str != "completed" || asked.Get("1.type").Str != "apply_patch_call" || asked.Get("2.type").Str != "apply_patch_call_output" || asked.Get("#").Int() != int64(3+2*turn) {
+				t.Fatalf("turn %d: %s for %s", turn, got, asked)
+			}
+			id = got.Get("id").Str
+		}
+	})
+	t.Run("items of the client's own", func(t *testing.T) {
+		items := []any{
+			map[string]any{"type": "message", "role": "user", "content": "hi"},
+			map[string]any{"type": "reasoning", "id": "rs_a", "summary": []any{}, "encrypted_content": "ZQ"},
+			map[string]any{"type": "web_search_call", "id": "ws_a", "status": "completed", "action": map[string]any{"type": "search", "query": "x"}},
+			map[string]any{"type": "message", "role": "assistant", "id": "msg_a", "status": "completed", "content": []any{map[string]any{"type": "output_text", "text": "so", "annotations": []any{}}}},
+			map[string]any{"type": "custom_tool_call", "call_id": "call_c", "name": "exec", "input": "ls"},
+			map[string]any{"type": "custom_tool_call_output", "call_id": "call_c", "output": "a"},
+			map[string]any{"type": "message", "role": "user", "content": "go on"},
+		}
+		up.Plays(strictResponses(hi))
+		id := a.create(map[string]any{"input": items, "tools": tools}).Get("id").Str
+		first := gjson.Get(up.Last().Body, "input").Array()
+		up.Plays(strictResponses(hi))
+		a.create(map[string]any{"input": "more", "previous_response_id": id, "tools": tools})
+		second := gjson.Get(up.Last().Body, "input").Array()
+		if len(second) != len(first)+2 {
+			t.Fatalf("the second turn has %v", second)
+		}
+		for i, item := range first {
+			if second[i].Get("@ugly").Raw != item.Get("@ugly").Raw {
+				t.Errorf("item %d is\n%s\nand then\n%s", i, item, second[i])
+			}
+		}
+	})
 	t.Run("a custom call that is cut off", func(t *testing.T) {
 		events := providertest.ResponseEvents([]byte(`{"input":"hi","tools":[{"type":"custom","name":"exec"}]}`), providertest.Reply{Model: "gpt-5", Finish: "tool_calls", Parts: []providertest.Part{
 			{Call: 1, ID: "call_1", Name: "exec", Arguments: "say "}, {Call: 1, Arguments: "more"},

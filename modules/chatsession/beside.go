@@ -3,6 +3,7 @@ package chatsession
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -41,6 +42,24 @@ func (c *talk) beside(before []*store.Message) *record.Beside {
 
 		Assembler: c.call.Assembler,
 	}
+}
+
+// keepItems adds to the messages to be stored what the request says in its own words: to the
+// first one all of it, and to the others that it is there.
+func (c *sentCompletion) keepItems(items json.RawMessage) (err error) {
+	if items == nil {
+		return nil
+	}
+	for i, m := range c.messages {
+		of := items
+		if i > 0 {
+			of = json.RawMessage("[]")
+		}
+		if m.Raw, err = sjson.SetRawBytes(appendWire(nil, m), door.MemberItems, of); err != nil {
+			return fmt.Errorf("keeping the items of a request: %w", err)
+		}
+	}
+	return nil
 }
 
 // asStored returns the JSON of a message as it is stored, with the items that it was made of.

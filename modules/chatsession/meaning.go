@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -58,7 +59,7 @@ func meant(said map[string]any) map[string]any {
 		what["tool_call_id"] = said["tool_call_id"]
 	default:
 		for name, v := range said {
-			if v != nil && name != "cache_control" {
+			if v != nil && name != "cache_control" && name != door.MemberItems {
 				what[name] = simplest(v)
 			}
 		}

@@ -91,6 +91,10 @@ type Kept interface {
 	// Begun returns the document of an answer that has only begun.
 	Begun() []byte
 
+	// Items returns a list of all that the request says, if the messages of Completion say
+	// less; else nil.
+	Items() json.RawMessage
+
 	// Opening returns the two parts of the system prompt with which Completion begins:
 	// what is for this answer alone, and what belongs to the conversation.
 	Opening() (alone, said string)

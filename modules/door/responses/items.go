@@ -2,6 +2,7 @@ package responses
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -106,6 +107,7 @@ func stringsOf(list gjson.Result) []string {
 type itemizer struct {
 	list   []json.RawMessage
 	custom map[string]bool // the calls of custom tools, by their ids
+	whole  bool            // there were items
 
 	dropped provider.Dropped
 }
@@ -116,8 +118,14 @@ func (z *itemizer) say(role string, content any) {
 	z.put(map[string]any{"type": typeMessage, "role": role, "content": content})
 }
 
-// add adds a message. It reports whether it has a form.
+// add adds a message, by the items that it was made of if there are some. A list of none is
+// that of a message whose items are with one before it. It reports whether it has a form.
 func (z *itemizer) add(m gjson.Result) bool {
+	if items := m.Get(door.MemberItems); items.IsArray() && (z.whole || len(items.Array()) > 0) {
+		z.whole = true
+		z.addItems(items)
+		return true
+	}
 	content := m.Get("content")
 	switch m.Get("role").Str {
 	case "system", "developer":
@@ -165,21 +173,21 @@ func (z *itemizer) addUser(content gjson.Result) bool {
 	return true
 }
 
-// addAssistant adds what the assistant has said and called: the items as they came, if the
-// message was made of some.
-func (z *itemizer) addAssistant(m gjson.Result) {
-	if items := m.Get(door.MemberItems); items.IsArray() {
-		for _, item := range items.Array() {
-			z.list = append(z.list, json.RawMessage(item.Raw))
-			if item.Get("type").Str == typeCustom {
-				if z.custom == nil {
-					z.custom = make(map[string]bool)
-				}
-				z.custom[item.Get("call_id").Str] = true
+// addItems adds items as they came.
+func (z *itemizer) addItems(items gjson.Result) {
+	for _, item := range items.Array() {
+		z.list = append(z.list, json.RawMessage(item.Raw))
+		if item.Get("type").Str == typeCustom {
+			if z.custom == nil {
+				z.custom = make(map[string]bool)
 			}
+			z.custom[item.Get("call_id").Str] = true
 		}
-		return
 	}
+}
+
+// addAssistant adds what the assistant has said and called.
+func (z *itemizer) addAssistant(m gjson.Result) {
 	for _, name := range [...]string{"reasoning_content", "thinking_blocks"} {
 		if m.Get(name).Exists() {
 			z.dropped.Add("messages." + name) // only its own provider can read it
@@ -201,6 +209,49 @@ func (z *itemizer) addAssistant(m gjson.Result) {
 			"arguments": provider.ArgumentsOf(c.Get("function.arguments")),
 		})
 	}
+}
+
+// maxItems is the largest list of items that is worth keeping beside the messages.
+const maxItems = 1 << 20
+
+// Items implements door.Kept.
+func (c *call) Items() json.RawMessage {
+	input := gjson.GetBytes(c.body, "input")
+	if !input.IsArray() || len(input.Raw) > maxItems {
+		return nil
+	}
+	more := false
+	input.ForEach(func(_, item gjson.Result) bool {
+		more = !isPlain(item)
+		return !more
+	})
+	if !more {
+		return nil
+	}
+	return json.RawMessage(input.Get("@ugly").Raw)
+}
+
+// isPlain reports whether a message of chat completions says as much as an item.
+func isPlain(item gjson.Result) bool {
+	known := []string{"type", "id", "status", "role", "content"}
+	switch item.Get("type").Str {
+	case "", typeMessage:
+	case typeFunction:
+		known = []string{"type", "id", "status", "call_id", "name", "arguments"}
+	case "function_call_output":
+		known = []string{"type", "id", "status", "call_id", "output"}
+		if item.Get("output").Type != gjson.String {
+			return false
+		}
+	default:
+		return false
+	}
+	plain := true
+	item.ForEach(func(name, _ gjson.Result) bool {
+		plain = slices.Contains(known, name.Str)
+		return plain
+	})
+	return plain
 }
 
 // Said implements door.Call.
