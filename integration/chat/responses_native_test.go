@@ -15,23 +15,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// strictResponses is a server of OpenAI's Responses, as strict as OpenAI's own.
-func strictResponses(r providertest.Reply) harness.Script {
-	return func(c *harness.Call) {
-		body := []byte(c.Asked.Body)
-		switch refused := providertest.RefuseResponse(body); {
-		case refused != nil:
-			harness.Document(refused.Status, fmt.Sprintf(`{"error":{"message":%q}}`, refused.Message))(c)
-		case c.Streams():
-			for _, event := range providertest.ResponseEvents(body, r) {
-				c.Send(string(event))
-			}
-		default:
-			harness.Document(http.StatusOK, string(providertest.WholeResponse(body, r)))(c)
-		}
-	}
-}
-
 // TestKeptNatively keeps responses of a server that has the API itself: it is asked in its
 // own words, in every turn, and what it answers comes as it is, but for the response's id.
 func TestKeptNatively(t *testing.T) {
@@ -42,7 +25,7 @@ func TestKeptNatively(t *testing.T) {
 			a := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")}
 			ask := func(reply providertest.Reply, body string) (events string, doc gjson.Result) {
 				t.Helper()
-				up.Plays(strictResponses(reply))
+				up.Plays(harness.Responses(reply))
 				resp := a.cl.Do(http.MethodPost, "/v1/responses", strings.TrimSuffix(body, "}")+fmt.Sprintf(`,"model":"fast","stream":%v}`, stream))
 				got := harness.ReadAll(t, resp)
 				if !stream {
@@ -197,7 +180,7 @@ ai_gateway {
 		other.Plays(harness.Says(9, 7, "Hello"))
 		up.Plays(harness.Refuses(500, "x"))
 		first := gjson.Parse(ask("safe", false, ""))
-		up.Plays(strictResponses(reply))
+		up.Plays(harness.Responses(reply))
 		second := gjson.Parse(ask("safe", false, `,"previous_response_id":"`+first.Get("id").Str+`"`))
 		if input := gjson.Get(up.Last().Body, "input"); second.Get("output.1.content.0.text").Str != "Hello" || input.Get("#").Int() != 3 || input.Get("1.content.0.text").Str != "Hello" {
 			t.Errorf("what another provider has said goes as %s, and the response is %s", input, second)
@@ -211,7 +194,7 @@ ai_gateway {
 		}
 	})
 	t.Run("in the background", func(t *testing.T) {
-		up.Plays(strictResponses(reply))
+		up.Plays(harness.Responses(reply))
 		id := gjson.Parse(ask("fast", false, `,"background":true`)).Get("id").Str
 		a.wantStatus("/v1/responses/"+id, "completed")
 		kept := a.call(http.MethodGet, "/v1/responses/"+id, nil)
@@ -220,7 +203,7 @@ ai_gateway {
 		}
 	})
 	t.Run("once more under a key", func(t *testing.T) {
-		up.Plays(strictResponses(reply))
+		up.Plays(harness.Responses(reply))
 		answers := make([]string, 2)
 		for i := range answers {
 			resp := a.cl.Do(http.MethodPost, "/v1/responses", fmt.Sprintf(body, "fast", true, ""), "Idempotency-Key", "k")
@@ -231,7 +214,7 @@ ai_gateway {
 		}
 	})
 	t.Run("forced", func(t *testing.T) {
-		up.Plays(strictResponses(reply))
+		up.Plays(harness.Responses(reply))
 		session := harness.NewSession()
 		forced := func(model string) (*http.Response, string) {
 			resp := a.cl.Do(http.MethodPost, "/v1/responses", fmt.Sprintf(body, model, false, `,"tool_choice":{"type":"web_search"}`), "X-Session-Id", session)
@@ -253,7 +236,7 @@ func TestKeptNativelyWithinBudget(t *testing.T) {
 	c := harness.Start(t, "\nchat {\n\ttenant rich {\n\t\tbudget 1000000 tokens/day\n\t}\n\ttenant poor {\n\t\tbudget 1000 tokens/day\n\t}\n\ttenant poorer {\n\t\tbudget 1000 tokens/day\n\t}\n}\n", site)
 	reply := providertest.Reply{Model: "gpt-5", Finish: "stop", Parts: []providertest.Part{{Reasoning: "hm"}, {Text: "Hello "}, {Text: strings.Repeat("long ", 2000)}}}
 	ask := func(tenant string, stream bool) string {
-		up.Plays(strictResponses(reply))
+		up.Plays(harness.Responses(reply))
 		body := fmt.Sprintf(`{"input":"hi","tools":[{"type":"web_search"}],"model":"fast","stream":%v}`, stream)
 		return harness.ReadAll(t, harness.NewClient(c, tenant, "ann").Do(http.MethodPost, "/v1/responses", body))
 	}
@@ -276,13 +259,13 @@ func TestKeptNativelyWithinBudget(t *testing.T) {
 	}
 }
 
-// wantCancelled checks what became of a response that was cancelled behind "Hel": for who
-// has cancelled it, asks for it, reads its stream, or follows that.
+// wantCancelled checks a response that was cancelled behind "Hel": the answer to cancel, what
+// is kept, its stream, and what a follower gets.
 func (a asks) wantCancelled(id string, answered gjson.Result, stream *harness.RawStream) {
 	a.t.Helper()
 	kept := a.call(http.MethodGet, "/v1/responses/"+id, nil)
 	if answered.Raw != kept.Raw {
-		a.t.Errorf("who cancels is told\n%s\nand then it is\n%s", answered, kept)
+		a.t.Errorf("the answer to cancel is\n%s\nand a later GET returns\n%s", answered, kept)
 	}
 	if kept.Get("id").Str != id || kept.Get("status").Str != "cancelled" || kept.Get("error").Raw != "null" || kept.Get("incomplete_details").Raw != "null" ||
 		kept.Get("output.0.content.0.text").Str != "Hel" || kept.Get("output.0.status").Str != "incomplete" || !kept.Get("usage.output_tokens").Exists() {
@@ -338,7 +321,7 @@ func TestKeptNativelyCancelled(t *testing.T) {
 	got := a.call(http.MethodPost, "/v1/responses/"+id+"/cancel", nil)
 	<-over
 	a.wantCancelled(id, got, begun)
-	up.Plays(strictResponses(providertest.Reply{Model: "gpt-5", Finish: "stop", Parts: []providertest.Part{{Text: "next"}}}))
+	up.Plays(harness.Responses(providertest.Reply{Model: "gpt-5", Finish: "stop", Parts: []providertest.Part{{Text: "next"}}}))
 	if got := a.create(map[string]any{"input": "go on", "previous_response_id": id}); got.Get("output.0.content.0.text").Str != "next" {
 		t.Errorf("the next one is %s", got)
 	}
@@ -347,9 +330,9 @@ func TestKeptNativelyCancelled(t *testing.T) {
 	}
 }
 
-// TestKeptNativelyOdd has results behind what the user says, calls that nobody answers, a call
+// TestKeptNativelyEdges has results behind what the user says, calls without a result, a call
 // of a custom tool that is cut off, and a request that is not kept itself.
-func TestKeptNativelyOdd(t *testing.T) {
+func TestKeptNativelyEdges(t *testing.T) {
 	up := harness.NewUpstream(t)
 	site := strings.Replace(up.Sessions(""), "base_url", "responses on\n\t\tbase_url", 1)
 	a := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")}
@@ -358,9 +341,9 @@ func TestKeptNativelyOdd(t *testing.T) {
 	tools := []any{map[string]any{"type": "custom", "name": "exec"}}
 
 	t.Run("a result behind a message", func(t *testing.T) {
-		up.Plays(strictResponses(providertest.Reply{Model: "gpt-5", Finish: "tool_calls", Usage: usage, Parts: []providertest.Part{{Call: 1, ID: "call_1", Name: "exec", Arguments: "ls"}}}))
+		up.Plays(harness.Responses(providertest.Reply{Model: "gpt-5", Finish: "tool_calls", Usage: usage, Parts: []providertest.Part{{Call: 1, ID: "call_1", Name: "exec", Arguments: "ls"}}}))
 		id := a.create(map[string]any{"input": "one", "tools": tools}).Get("id").Str
-		up.Plays(strictResponses(hi))
+		up.Plays(harness.Responses(hi))
 		got := a.create(map[string]any{"previous_response_id": id, "tools": tools, "input": []any{
 			map[string]any{"role": "user", "content": "wait"}, map[string]any{"type": "custom_tool_call_output", "call_id": "call_1", "output": "a b"},
 		}})
@@ -373,7 +356,7 @@ func TestKeptNativelyOdd(t *testing.T) {
 		const patch = `{"id":"resp_x","object":"response","status":"completed","model":"gpt-5","output":[{"id":"rs_1","type":"reasoning","summary":[],"encrypted_content":"ZQ"},{"id":"apc_1","type":"apply_patch_call","call_id":"call_p","status":"completed","operation":{"type":"create_file","path":"a","diff":"+a"}}],"usage":{"input_tokens":9,"output_tokens":5,"total_tokens":14}}`
 		up.Plays(harness.Document(http.StatusOK, patch))
 		id := a.create(map[string]any{"input": "one", "tools": []any{map[string]any{"type": "apply_patch"}}}).Get("id").Str
-		up.Plays(strictResponses(hi))
+		up.Plays(harness.Responses(hi))
 		got := a.create(map[string]any{"previous_response_id": id, "input": "never mind"})
 		if asked := gjson.Get(up.Last().Body, "input"); got.Get("status").Str != "completed" || strings.Contains(asked.Raw, "apply_patch_call") || strings.Contains(asked.Raw, "reasoning") {
 			t.Errorf("%s for %s", got, asked)
@@ -384,7 +367,7 @@ func TestKeptNativelyOdd(t *testing.T) {
 		up.Plays(harness.Document(http.StatusOK, patch))
 		id := a.create(map[string]any{"input": "one", "tools": []any{map[string]any{"type": "apply_patch"}}}).Get("id").Str
 		for turn, input := range []any{[]any{map[string]any{"type": "apply_patch_call_output", "call_id": "call_p", "status": "completed", "output": "ok"}}, "more", "and more"} {
-			up.Plays(strictResponses(hi))
+			up.Plays(harness.Responses(hi))
 			got := a.create(map[string]any{"previous_response_id": id, "tools": []any{map[string]any{"type": "apply_patch"}}, "input": input})
 			if asked := gjson.Get(up.Last().Body, "input"); got.Get("status").Str != "completed" || asked.Get("1.type").Str != "apply_patch_call" || asked.Get("2.type").Str != "apply_patch_call_output" || asked.Get("#").Int() != int64(3+2*turn) {
 				t.Fatalf("turn %d: %s for %s", turn, got, asked)
@@ -402,10 +385,10 @@ func TestKeptNativelyOdd(t *testing.T) {
 			map[string]any{"type": "custom_tool_call_output", "call_id": "call_c", "output": "a"},
 			map[string]any{"type": "message", "role": "user", "content": "go on"},
 		}
-		up.Plays(strictResponses(hi))
+		up.Plays(harness.Responses(hi))
 		id := a.create(map[string]any{"input": items, "tools": tools}).Get("id").Str
 		first := gjson.Get(up.Last().Body, "input").Array()
-		up.Plays(strictResponses(hi))
+		up.Plays(harness.Responses(hi))
 		a.create(map[string]any{"input": "more", "previous_response_id": id, "tools": tools})
 		second := gjson.Get(up.Last().Body, "input").Array()
 		if len(second) != len(first)+2 {
@@ -440,10 +423,10 @@ func TestKeptNativelyOdd(t *testing.T) {
 		}
 	})
 	t.Run("not kept", func(t *testing.T) {
-		up.Plays(strictResponses(hi))
+		up.Plays(harness.Responses(hi))
 		id := a.create(map[string]any{"input": "one"}).Get("id").Str
 		for _, stream := range []bool{false, true} {
-			up.Plays(strictResponses(hi))
+			up.Plays(harness.Responses(hi))
 			got := harness.ReadAll(t, a.cl.Do(http.MethodPost, "/v1/responses", map[string]any{"model": "fast", "input": "two", "previous_response_id": id, "store": false, "stream": stream}))
 			if stream {
 				_, got, _ = strings.Cut(got, "event: response.completed\ndata: ")

@@ -118,13 +118,7 @@ func answersResponses(t *testing.T) harness.Script {
 			harness.Stalls(c)
 			return
 		}
-		if !c.Streams() {
-			harness.Document(http.StatusOK, string(providertest.WholeResponse(body, reply)))(c)
-			return
-		}
-		for _, event := range providertest.ResponseEvents(body, reply) {
-			c.Send(string(event))
-		}
+		harness.Responses(reply)(c)
 	}
 }
 

@@ -12,23 +12,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// answersResponses is a server of OpenAI's Responses, as strict as OpenAI's own.
-func answersResponses(r providertest.Reply) harness.Script {
-	return func(c *harness.Call) {
-		body := []byte(c.Asked.Body)
-		switch refused := providertest.RefuseResponse(body); {
-		case refused != nil:
-			harness.Document(refused.Status, fmt.Sprintf(`{"error":{"message":%q}}`, refused.Message))(c)
-		case c.Streams():
-			for _, event := range providertest.ResponseEvents(body, r) {
-				c.Send(string(event))
-			}
-		default:
-			harness.Document(http.StatusOK, string(providertest.WholeResponse(body, r)))(c)
-		}
-	}
-}
-
 // TestResponsesAreMetered has calls of Responses that pass as they came counted and logged,
 // each once and under its tenant.
 func TestResponsesAreMetered(t *testing.T) {
@@ -56,7 +39,7 @@ func TestResponsesAreMetered(t *testing.T) {
 	for tenant, times := range map[string]float64{"globex": 2, "initech": 1} {
 		for _, streams := range []bool{false, true} {
 			for n := 1.0; n <= times; n++ {
-				up.Plays(answersResponses(reply))
+				up.Plays(harness.Responses(reply))
 				traceID := fmt.Sprintf("trace-%s-%v-%v", tenant, streams, n)
 				if got := ask(tenant, streams, traceID); !strings.Contains(got, `"resp_0"`) || up.Last().Path != "/v1/responses" {
 					t.Fatalf("did not pass as it came: %s", got)
@@ -87,7 +70,7 @@ func TestResponsesAreMetered(t *testing.T) {
 		cut := reply
 		cut.Finish = "length"
 		for _, streams := range []bool{false, true} {
-			up.Plays(answersResponses(cut))
+			up.Plays(harness.Responses(cut))
 			traceID := fmt.Sprint("trace-incomplete-", streams)
 			if got := ask("initech", streams, traceID); !strings.Contains(got, `"max_output_tokens"`) {
 				t.Errorf("got %s", got)
@@ -97,14 +80,14 @@ func TestResponsesAreMetered(t *testing.T) {
 	})
 	t.Run("an answer that fails", func(t *testing.T) {
 		for _, streams := range []bool{false, true} {
-			up.Plays(answersResponses(providertest.Reply{Model: "up-fast", Finish: "failed"}))
+			up.Plays(harness.Responses(providertest.Reply{Model: "up-fast", Finish: "failed"}))
 			traceID := fmt.Sprint("trace-failed-", streams)
 			ask("globex", streams, traceID)
 			logged("globex", traceID, map[string]any{
 				"tokens_in": 0.0, "tokens_out": 0.0, "tokens_cached": nil, "tokens_written": nil, "cost_usd": 0.0, "status": 502.0, "error_code": "ai_error",
 			})
 		}
-		up.Plays(answersResponses(providertest.Reply{Model: "up-fast", Finish: "failed", Parts: reply.Parts[:2]}))
+		up.Plays(harness.Responses(providertest.Reply{Model: "up-fast", Finish: "failed", Parts: reply.Parts[:2]}))
 		ask("globex", true, "trace-failed-midway")
 		entry := c.AccessLog("trace-failed-midway")
 		out, _ := entry["tokens_out"].(float64)

@@ -173,7 +173,7 @@ func TestLateFailure(t *testing.T) {
 		"within its value":   {[]string{"{" + pad + `,"error" : `, `{"message":"sk-secret"}}`}, false},
 		"null":               {[]string{"{" + pad + `,"error":`, `null}`}, true},
 		"none":               {[]string{"{" + pad + `,"error":{}}`}, true},
-		"of somebody else":   {[]string{"{" + pad + `,"results":[{"error":{"message":"x"}}]}`}, true},
+		"of an element":      {[]string{"{" + pad + `,"results":[{"error":{"message":"x"}}]}`}, true},
 		"what a text quotes": {[]string{`{"text":"\"error\":{\"x\":1}` + strings.Repeat("x", 200<<10) + `"}`}, true},
 	} {
 		t.Run(name, func(t *testing.T) {

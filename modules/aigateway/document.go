@@ -7,12 +7,10 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 // maxDocument is the largest answer that is assembled from a stream, in bytes.
@@ -103,8 +101,8 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 			a.over(err)
 			return provider.ErrEnough
 		}
-		if event := gjson.GetBytes(chunk.Raw, provider.MemberNative); err == nil && beside != nil && event.IsObject() {
-			beside.Add(sse.AppendEvent(nil, "", "", []byte(event.Raw)))
+		if err == nil && beside != nil {
+			beside.Add(door.EventOf(chunk.Raw))
 		}
 		return err
 	})

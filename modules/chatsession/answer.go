@@ -179,7 +179,7 @@ func (a *answer) event(data []byte) {
 // chunk adds a chunk to the answer.
 func (a *answer) chunk(raw []byte, f *provider.Facts) {
 	if a.assembler != nil {
-		a.assembler.Add(nativeOf(raw))
+		a.assembler.Add(door.EventOf(raw))
 	}
 	switch {
 	case a.forgets && f.ToolCalls:

@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/record"
-	"github.com/caddy-chat/caddy-chat/modules/sse"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -94,16 +92,4 @@ func (a *answer) said(call door.Call) (member string, value json.RawMessage) {
 		return call.Said(a.document)
 	}
 	return "", nil
-}
-
-// nativeOf returns the event that a chunk was made of; nil if it was not.
-func nativeOf(chunk []byte) []byte {
-	if !bytes.Contains(chunk, []byte(`"`+provider.MemberNative+`":{`)) {
-		return nil
-	}
-	event := gjson.GetBytes(chunk, provider.MemberNative)
-	if !event.IsObject() {
-		return nil
-	}
-	return sse.AppendEvent(nil, "", event.Get("type").Str, []byte(event.Raw))
 }

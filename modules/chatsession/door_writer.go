@@ -150,7 +150,7 @@ func (w *doorWriter) event(data []byte) {
 		w.usage = chunk.Usage
 	}
 	if w.x.Rec.Beside != nil {
-		chunk.Native = nativeOf(data)
+		chunk.Native = door.EventOf(data)
 	}
 	w.buf = w.out.Chunk(w.buf, &chunk)
 }

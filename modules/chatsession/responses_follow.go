@@ -114,7 +114,7 @@ func (f *keptFollower) chunks(b, raw []byte) []byte {
 		if !ok {
 			continue
 		}
-		made = f.out.Chunk(made, &provider.Chunk{Raw: ev.Data, Facts: facts, Native: nativeOf(ev.Data)})
+		made = f.out.Chunk(made, &provider.Chunk{Raw: ev.Data, Facts: facts, Native: door.EventOf(ev.Data)})
 	}
 	f.read = f.read || len(made) > 0
 	return f.unseen(b, made)

@@ -6,6 +6,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // call is a call of a custom tool, or a part of one.
@@ -27,7 +28,7 @@ func (t Tools) Completion(c *provider.Completion) *provider.Completion {
 	if t == nil || !c.ToolCalls {
 		return c
 	}
-	var edits []edit
+	var edits []splice.Edit
 	each(gjson.GetBytes(c.Body, "choices"), func(choice gjson.Result) {
 		each(choice.Get("message.tool_calls"), func(v gjson.Result) {
 			if name := v.Get("function.name").Str; t[name] {
@@ -38,17 +39,17 @@ func (t Tools) Completion(c *provider.Completion) *provider.Completion {
 		})
 	})
 	told := *c
-	told.Body = applied(c.Body, edits)
+	told.Body = splice.Apply(c.Body, edits)
 	return &told
 }
 
 // replaced replaces a call. What its provider wants back stays with it.
-func replaced(v gjson.Result, c call) edit {
+func replaced(v gjson.Result, c call) splice.Edit {
 	value := string(provider.Encode(c))
 	if extra := v.Get("extra_content"); extra.Exists() {
 		value = strings.TrimSuffix(value, "}") + `,"extra_content":` + extra.Raw + "}"
 	}
-	return edit{v.Index, v.Index + len(v.Raw), value}
+	return splice.Edit{From: v.Index, To: v.Index + len(v.Raw), Value: value}
 }
 
 // Stream returns a stream with calls of the custom tools in place of those of their
@@ -79,18 +80,18 @@ func (s *stream) Next() (*provider.Chunk, error) {
 	if err != nil || !c.ToolCalls && (c.FinishReason == "" || len(s.choices) == 0) {
 		return c, err
 	}
-	var edits []edit
+	var edits []splice.Edit
 	each(gjson.GetBytes(c.Raw, "choices"), func(v gjson.Result) { edits = append(edits, s.choice(v)...) })
 	if edits == nil {
 		return c, nil
 	}
 	told := *c
-	told.Raw = applied(c.Raw, edits)
+	told.Raw = splice.Apply(c.Raw, edits)
 	return &told, nil
 }
 
 // choice returns the edits of a chunk's choice.
-func (s *stream) choice(v gjson.Result) (edits []edit) {
+func (s *stream) choice(v gjson.Result) (edits []splice.Edit) {
 	n := v.Get("index").Int()
 	c := s.choices[n]
 	if c == nil {
@@ -134,7 +135,7 @@ func (c *choice) tell(at int) string {
 }
 
 // end tells the inputs that are not whole when the choice has finished.
-func (c *choice) end(v gjson.Result) []edit {
+func (c *choice) end(v gjson.Result) []splice.Edit {
 	var rest []call
 	for at := range c.tracker.Len() {
 		if c.open[at] != nil && c.open[at].Len() > 0 && !c.told[at] {
@@ -148,17 +149,17 @@ func (c *choice) end(v gjson.Result) []edit {
 	list := string(provider.Encode(rest))
 	switch calls := delta.Get("tool_calls"); {
 	case provider.IsEmpty(calls) && calls.Exists():
-		return []edit{{calls.Index, calls.Index + len(calls.Raw), list}}
+		return []splice.Edit{{From: calls.Index, To: calls.Index + len(calls.Raw), Value: list}}
 	case calls.IsArray():
 		end := calls.Index + len(calls.Raw) - 1 // the closing bracket
-		return []edit{{end, end + 1, "," + list[1:]}}
+		return []splice.Edit{{From: end, To: end + 1, Value: "," + list[1:]}}
 	}
 	end := delta.Index + len(delta.Raw) - 1 // the closing brace
 	list = `"tool_calls":` + list
 	if !provider.IsEmpty(delta) {
 		list = "," + list
 	}
-	return []edit{{end, end, list}}
+	return []splice.Edit{{From: end, To: end, Value: list}}
 }
 
 // Interface guard

@@ -6,6 +6,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // Tools are the custom tools of a chat completions request, by their names.
@@ -19,9 +20,9 @@ func AsFunctions(body []byte) (functions []byte, t Tools) {
 		return body, nil
 	}
 	root := gjson.ParseBytes(body)
-	var edits []edit
+	var edits []splice.Edit
 	replace := func(v gjson.Result, with any) {
-		edits = append(edits, edit{v.Index, v.Index + len(v.Raw), string(provider.Encode(with))})
+		edits = append(edits, splice.Edit{From: v.Index, To: v.Index + len(v.Raw), Value: string(provider.Encode(with))})
 	}
 	each(root.Get("tools"), func(v gjson.Result) {
 		custom := v.Get("custom")
@@ -53,7 +54,7 @@ func AsFunctions(body []byte) (functions []byte, t Tools) {
 	if len(edits) == 0 {
 		return body, nil
 	}
-	return applied(body, edits), t
+	return splice.Apply(body, edits), t
 }
 
 func isCustom(v gjson.Result) bool {

@@ -42,11 +42,19 @@ func (s *stream) pass(b, events []byte) []byte {
 // adopt returns a response of a provider as one of ours: what the provider was
 // not sent, and what it calls otherwise, is as the client knows it.
 func (c *call) adopt(response []byte) []byte {
-	for name, v := range map[string]any{
-		"id": "resp_" + c.id, "created_at": c.created, "store": c.echo.Store, "background": c.background,
-		"previous_response_id": c.echo.PreviousResponseID, "instructions": c.echo.Instructions, "metadata": c.echo.Metadata,
+	for _, member := range [...]struct {
+		name string
+		v    any
+	}{ // in this order, so that a response is always the same
+		{"id", "resp_" + c.id},
+		{"created_at", c.created},
+		{"store", c.echo.Store},
+		{"background", c.background},
+		{"previous_response_id", c.echo.PreviousResponseID},
+		{"instructions", c.echo.Instructions},
+		{"metadata", c.echo.Metadata},
 	} {
-		response, _ = sjson.SetBytes(response, name, v)
+		response, _ = sjson.SetBytes(response, member.name, member.v) // it fails only for an empty name
 	}
 	if c.echo.Conversation != nil {
 		response, _ = sjson.SetBytes(response, "conversation", c.echo.Conversation)

@@ -172,7 +172,7 @@ func (v *conversation) answered() {
 }
 
 // assistant returns the message that an item of the assistant belongs to. One that calls
-// belongs to the calls before it, even if somebody has spoken in between.
+// belongs to the calls before it, even if the user has spoken in between.
 func (v *conversation) assistant(calls bool) *turn {
 	if v.turn == nil || len(v.waiting) > 0 && !calls {
 		v.answered()

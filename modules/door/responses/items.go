@@ -46,8 +46,8 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 	if gjson.GetBytes(body, "store").Bool() {
 		set("store", false) // it is kept here
 	}
-	if include := gjson.GetBytes(body, "include"); !includes(include, includeReasoning) {
-		set("include", append(stringsOf(include), includeReasoning))
+	if include := stringsOf(gjson.GetBytes(body, "include")); !slices.Contains(include, includeReasoning) {
+		set("include", append(include, includeReasoning))
 	}
 	for _, name := range needsStore {
 		if err == nil {
@@ -85,15 +85,6 @@ func answered(items []json.RawMessage) []json.RawMessage {
 // includeReasoning is what a request has to include for reasoning that a server which keeps
 // nothing understands in the next turn.
 const includeReasoning = "reasoning.encrypted_content"
-
-func includes(list gjson.Result, what string) bool {
-	for _, v := range list.Array() {
-		if v.Str == what {
-			return true
-		}
-	}
-	return false
-}
 
 func stringsOf(list gjson.Result) []string {
 	var all []string

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net/http"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/native"
@@ -39,11 +38,7 @@ func (a *Anthropic) streamBeside(ctx context.Context, preq *provider.Request) (p
 	if err != nil {
 		return nil, err
 	}
-	return newBeside(ctx, resp, preq.Model), nil
-}
-
-func newBeside(ctx context.Context, resp *http.Response, model string) *stream {
-	s := newStream(ctx, resp, model, nil)
+	s := newStream(ctx, resp, preq.Model, nil)
 	s.beside = true
-	return s
+	return s, nil
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // mark is the value of cache_control that tells Anthropic to cache the prompt up to there.

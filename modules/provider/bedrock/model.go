@@ -37,7 +37,7 @@ func claudeVersion(model string) (v version, ok bool) {
 	return version{}, false
 }
 
-// takesStatus says whether a model is told by the status of a result that the tool has
+// takesStatus says whether a model reads from the status of a result that the tool has
 // failed.
 func takesStatus(model string) bool { return isClaude(model) || strings.Contains(model, "amazon.nova") }
 

@@ -44,8 +44,8 @@ const (
 	ByGoogle = "google"
 )
 
-// SignedBy returns who has signed the reasoning of an assistant's message; empty if
-// nobody has. Only its models understand it.
+// SignedBy returns the maker who has signed the reasoning of an assistant's message, and
+// whose models alone understand it; empty if it is not signed.
 func SignedBy(message gjson.Result) string {
 	if hasThinking(message.Get("thinking_blocks")) || hasThinking(message.Get("content")) {
 		return ByClaude

@@ -37,8 +37,8 @@ type Rules struct {
 	Marks, Failures bool
 }
 
-// FailedResult precedes the result of a tool that has failed, for models that are told in
-// no other way.
+// FailedResult precedes the result of a tool that has failed, for APIs without a member
+// for that.
 const FailedResult = "(the tool has failed)\n"
 
 // ToolNames are the names of tools that the Messages API and Bedrock accept.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
-	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // badArguments stands in Request.Omit for arguments of tool calls that are not a

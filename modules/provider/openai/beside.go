@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/customtool"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 	"github.com/caddy-chat/caddy-chat/modules/provider/native"
@@ -21,7 +22,7 @@ func (o *OpenAI) completeBeside(ctx context.Context, preq *provider.Request) (*p
 	}
 	response := gjson.ParseBytes(came.Native)
 	var whole dialect.Whole
-	var t besides
+	var t besideItems
 	for i, item := range response.Get("output").Array() {
 		whole.Add(t.begin(i, item))
 		whole.Add(t.whole(item))
@@ -46,7 +47,7 @@ func (o *OpenAI) streamBeside(ctx context.Context, preq *provider.Request) (prov
 type besideStream struct {
 	provider.Stream
 	answer *dialect.Answer
-	made   besides
+	made   besideItems
 	usage  *provider.Usage // to come; nil for none
 }
 
@@ -77,8 +78,8 @@ func (s *besideStream) Next() (*provider.Chunk, error) {
 	return chunk, nil
 }
 
-// besides turns events of a response into what they add to a chat completion.
-type besides struct {
+// besideItems turns events of a response into what they add to a chat completion.
+type besideItems struct {
 	calls map[int64]*besideCall // by their places in the output
 }
 
@@ -89,7 +90,7 @@ type besideCall struct {
 	begun  bool // some of its arguments were read
 }
 
-func (t *besides) output(event gjson.Result) dialect.Output {
+func (t *besideItems) output(event gjson.Result) dialect.Output {
 	at, delta := event.Get("output_index").Int(), event.Get("delta").Str
 	switch event.Get("type").Str {
 	case "response.output_text.delta":
@@ -109,7 +110,7 @@ func (t *besides) output(event gjson.Result) dialect.Output {
 }
 
 // begin begins an item. The input of a custom tool becomes the only argument of a function.
-func (t *besides) begin(at int, item gjson.Result) dialect.Output {
+func (t *besideItems) begin(at int, item gjson.Result) dialect.Output {
 	typ := item.Get("type").Str
 	if typ != "function_call" && typ != "custom_tool_call" {
 		return dialect.Output{}
@@ -122,11 +123,12 @@ func (t *besides) begin(at int, item gjson.Result) dialect.Output {
 	return dialect.CallBegin(c.index, item.Get("call_id").Str, item.Get("name").Str)
 }
 
-// The beginning and the end of a custom tool's input as the arguments of a function.
+// The beginning and the end of what customtool.Arguments returns, for an input that comes
+// piece by piece.
 const inputBegin, inputEnd = `{"input":"`, `"}`
 
 // arguments adds to those of a call.
-func (t *besides) arguments(at int64, delta string) dialect.Output {
+func (t *besideItems) arguments(at int64, delta string) dialect.Output {
 	c := t.calls[at]
 	if c == nil || delta == "" {
 		return dialect.Output{}
@@ -143,7 +145,7 @@ func (t *besides) arguments(at int64, delta string) dialect.Output {
 }
 
 // end ends an item. A call whose arguments have not come piece by piece has them now.
-func (t *besides) end(at int, item gjson.Result) dialect.Output {
+func (t *besideItems) end(at int, item gjson.Result) dialect.Output {
 	c := t.calls[int64(at)]
 	switch {
 	case c == nil:
@@ -151,12 +153,7 @@ func (t *besides) end(at int, item gjson.Result) dialect.Output {
 	case c.custom && c.begun:
 		return dialect.CallArguments(c.index, inputEnd)
 	case c.custom:
-		o := t.arguments(int64(at), item.Get("input").Str)
-		text := inputBegin
-		if len(o.Calls) > 0 {
-			text = o.Calls[0].Arguments
-		}
-		return dialect.CallArguments(c.index, text+inputEnd)
+		return dialect.CallArguments(c.index, customtool.Arguments(item.Get("input").Str))
 	case !c.begun:
 		return dialect.CallArguments(c.index, cmp.Or(item.Get("arguments").Str, "{}"))
 	}
@@ -164,7 +161,7 @@ func (t *besides) end(at int, item gjson.Result) dialect.Output {
 }
 
 // whole is what an item that came whole says, except for calls.
-func (t *besides) whole(item gjson.Result) (o dialect.Output) {
+func (t *besideItems) whole(item gjson.Result) (o dialect.Output) {
 	for _, list := range [...]string{"content", "summary"} {
 		for _, part := range item.Get(list).Array() {
 			switch {

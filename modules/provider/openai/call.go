@@ -13,8 +13,8 @@ import (
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 const chatPath = "/chat/completions"

@@ -6,7 +6,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // editor edits a JSON document. The edits are gathered and applied in one pass, so

@@ -10,8 +10,8 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
-	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 const embedPath = "/embeddings"

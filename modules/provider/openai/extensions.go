@@ -9,7 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // effortMember asks for reasoning. A model without any refuses it, and coding agents

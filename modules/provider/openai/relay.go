@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // Relay calls another of the server's APIs. What a server is known not to have is

@@ -11,7 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/native"
-	"github.com/caddy-chat/caddy-chat/modules/provider/splice"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 const responsesPath = "/responses"

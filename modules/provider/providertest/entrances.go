@@ -14,8 +14,8 @@ type entrance struct {
 	asked []member
 }
 
-// member is something of a request: either the server sees one of the marks, or the client
-// is told by one of the names.
+// member is something of a request: either the server sees one of the marks, or one of the
+// names stands in X-Ai-Dropped.
 type member struct {
 	name, members string
 	marks         []string

@@ -16,7 +16,7 @@ import (
 )
 
 // told checks that nothing of a request vanishes in silence, whatever the API that it
-// comes in: the server sees it, the client is told that it was left out, or the request is
+// comes in: the server sees it, X-Ai-Dropped names it, or the request is
 // refused by its name.
 func told(t *testing.T, d *Dialect) {
 	s := d.start(t, upstream.Upstream{APIKey: configuredKey})
@@ -45,7 +45,7 @@ func told(t *testing.T, d *Dialect) {
 }
 
 // counts checks that no member of a request can be left out without a difference: in what the
-// server sees, or in what the client is told.
+// server sees, or in what is named.
 func (s *subject) counts(t *testing.T, e entrance, body string) {
 	t.Helper()
 	sent, dropped, ok := s.outcome(e, body)
