@@ -73,6 +73,7 @@ func TestIdempotencyLeaving(t *testing.T) {
 			t.Errorf("it ended because %v", err)
 		}
 		m.end(context.Canceled)
+		<-m.served // by then the key is free
 		third := n.ask("another body", "3")
 		m = n.maker()
 		m.say("whole")

@@ -54,6 +54,8 @@ type maker struct {
 	r     *http.Request
 	steps chan func() error
 	acks  chan struct{}
+
+	served chan struct{} // closed once its request is
 }
 
 // newStore opens a store in a new folder.
@@ -100,11 +102,13 @@ func (n *node) serve(keys *Idempotency, w http.ResponseWriter, r *http.Request) 
 		return
 	}
 	w.Header().Set("X-Of-This", "request")
+	served := make(chan struct{})
+	defer close(served)
 	err = keys.Serve(n.keyed(w, r, body), func(x *chat.Exchange) error {
 		if err := n.begin(x); err != nil {
 			return err
 		}
-		m := &maker{x.W.(*Recorder), x.R, make(chan func() error), make(chan struct{})}
+		m := &maker{x.W.(*Recorder), x.R, make(chan func() error), make(chan struct{}), served}
 		n.makers <- m
 		for step := range m.steps {
 			err := step()
