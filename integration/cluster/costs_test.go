@@ -58,6 +58,18 @@ func TestRoundTrips(t *testing.T) {
 		}
 		return c.StartCompletion(q, append(header, "X-Session-Id", session)...)
 	}
+	// diverging sends another conversation each time, whose last messages the session does not
+	// have: what was stored as its turn began is taken back.
+	w2, told := harness.NewSession(), 0
+	diverging := func(c *harness.Client) *harness.Pending {
+		told++
+		q := harness.NewQuestion("fast").Streamed()
+		q.Messages = []harness.Message{{Role: "user", Content: fmt.Sprint("story ", told)}, {Role: "assistant", Content: "Hello"}}
+		for i := range 50 {
+			q.Messages = append(q.Messages, harness.Message{Role: "user", Content: fmt.Sprint(told, " and ", i)})
+		}
+		return c.StartCompletion(q, "X-Session-Id", w2)
+	}
 	for _, test := range []struct {
 		name   string
 		ask    func() *harness.Pending
@@ -89,6 +101,8 @@ func TestRoundTrips(t *testing.T) {
 		{"v1 with a new session and all of a conversation", func() *harness.Pending { return conversation(acme, w1) }, 3, 1, 2},
 		{"v1 with all of a conversation that goes on", func() *harness.Pending { return conversation(acme, w1) }, 2, 1, 2},
 		{"the same with a budget, a token window, concurrent and a key", func() *harness.Pending { return conversation(limited, l, "Idempotency-Key", "w") }, 3, 4, 6},
+		{"v1 with all of a long conversation", func() *harness.Pending { return diverging(acme) }, 3, 1, 2},
+		{"v1 with all of another one in its session", func() *harness.Pending { return diverging(acme) }, 4, 1, 2},
 	} {
 		n := server.Calls("evalsha")
 		// want waits for operations, at least and at most so many.

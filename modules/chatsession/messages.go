@@ -98,14 +98,14 @@ func (t *turn) store(msgs []*store.Message) error {
 // retract deletes the stored messages of a turn that was refused. Otherwise they
 // would be sent, and refused, again with every later message.
 func (t *turn) retract() {
+	if len(t.stored) == 0 {
+		return
+	}
 	ctx, cancel := t.settleContext()
 	defer cancel()
-	for _, m := range slices.Backward(t.stored) {
-		err := t.x.Store.Retract(ctx, t.tenant, t.session, m.Seq)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			t.h.app.StoreFailed("retract")
-			t.h.log.Error("deleting a refused message", zap.Error(err))
-			return
-		}
+	err := t.x.Store.Retract(ctx, t.tenant, t.session, t.stored[0].Seq, t.stored[len(t.stored)-1].Seq)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		t.h.app.StoreFailed("retract")
+		t.h.log.Error("deleting refused messages", zap.Error(err))
 	}
 }

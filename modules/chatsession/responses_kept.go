@@ -293,15 +293,11 @@ func (h *Handler) forget(x *chat.Exchange, k *keptResponse) error {
 // retractTo deletes the newest messages of the session, down to one that stays.
 func (h *Handler) retractTo(x *chat.Exchange, seq uint64) error {
 	ctx, tenant, session := x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)
-	for {
-		newest, _, err := x.Store.History(ctx, tenant, session, store.Range{Limit: 1})
-		if err != nil || newest[0].Seq <= seq {
-			return err
-		}
-		if err := x.Store.Retract(ctx, tenant, session, newest[0].Seq); err != nil {
-			return err
-		}
+	newest, _, err := x.Store.History(ctx, tenant, session, store.Range{Limit: 1})
+	if err != nil {
+		return err
 	}
+	return x.Store.Retract(ctx, tenant, session, seq+1, newest[0].Seq)
 }
 
 // cancelKept cancels a response that is running.

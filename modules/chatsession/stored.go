@@ -74,7 +74,7 @@ func (t *turn) dropFailed(ctx context.Context) error {
 	if t.failed == nil {
 		return nil
 	}
-	err := t.x.Store.Retract(ctx, t.tenant, t.session, t.failed.Seq)
+	err := t.x.Store.Retract(ctx, t.tenant, t.session, t.failed.Seq, t.failed.Seq)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return t.h.storeError("retract", err)
 	}

@@ -163,10 +163,11 @@ type Sessions interface {
 	// sets the messages' Seq. Either all of it happens or nothing.
 	Append(ctx context.Context, tenant string, s SessionKey, opts AppendOptions, msgs ...*Message) error
 
-	// Retract removes the message with this number if it is the newest of
-	// its session, and the session with it if nothing is left; otherwise it
-	// changes nothing. It undoes an Append whose turn never took place.
-	Retract(ctx context.Context, tenant string, s SessionKey, seq uint64) error
+	// Retract removes the messages with the numbers from first to last if the
+	// last is the newest of its session, and the session with them if nothing
+	// is left; otherwise it changes nothing. It undoes an Append whose turn
+	// never took place, in one round trip to a server.
+	Retract(ctx context.Context, tenant string, s SessionKey, first, last uint64) error
 
 	// History returns messages of a session, oldest first, and whether there
 	// are more of them beyond the limit. An unknown session is ErrNotFound.

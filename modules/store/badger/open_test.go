@@ -263,7 +263,7 @@ func TestFullDisk(t *testing.T) {
 	small.has(0)
 	for range 3 {
 		wantFull(t, d.Delete(ctx, "acme", other))
-		wantFull(t, d.Retract(ctx, "acme", other, 1))
+		wantFull(t, d.Retract(ctx, "acme", other, 1, 1))
 		wantFull(t, d.EraseTenant(ctx, "acme"))
 	}
 

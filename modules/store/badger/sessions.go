@@ -231,8 +231,9 @@ func (d *db) writeAll(entries []*kv.Entry) error {
 	return wb.Flush()
 }
 
-// Retract implements store.Sessions.
-func (d *db) Retract(ctx context.Context, tenant string, s store.SessionKey, seq uint64) error {
+// Retract implements store.Sessions. As in writeAppend, messages that do not fit the
+// transaction are deleted after it.
+func (d *db) Retract(ctx context.Context, tenant string, s store.SessionKey, first, last uint64) error {
 	if err := d.enter(ctx); err != nil {
 		return err
 	}
@@ -243,38 +244,55 @@ func (d *db) Retract(ctx context.Context, tenant string, s store.SessionKey, seq
 	defer t.erase.RUnlock()
 	defer d.lock(sessionKey(tenant, s)).Unlock()
 
-	err := d.commitDeletion(func(txn *kv.Txn) error {
-		m, err := loadMeta(txn, sessionKey(tenant, s))
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err != nil || seq != m.Next-1 || seq < m.First {
-			return err
-		}
-		if err := txn.Delete(messageKey(messagePrefix(tenant, m.Incarnation), seq)); err != nil {
-			return err
-		}
-		if err := txn.Delete(recentKey(tenant, s, m.Updated)); err != nil {
-			return err
-		}
-
-		m.Next--
-		alive, err := d.count(txn, tenant, m)
-		if err != nil {
-			return err
-		}
-		if alive.n == 0 {
-			return txn.Delete(sessionKey(tenant, s))
-		}
-		if m.Updated, err = d.newest(txn, tenant, m); err != nil {
-			return err
-		}
-		return d.saveMeta(txn, tenant, s, m)
+	var rest [][]byte
+	err := d.commitDeletion(func(txn *kv.Txn) (err error) {
+		rest, err = d.retract(txn, tenant, s, first, last)
+		return err
 	})
 	if err != nil {
-		return fmt.Errorf("retracting a message: %w", err)
+		return fmt.Errorf("retracting messages: %w", err)
+	}
+	if err := d.deleteAll(rest); err != nil {
+		d.log.Warn("retracting messages", zap.Error(err)) // they are out of reach already
 	}
 	return nil
+}
+
+// retract takes messages out of a session. It returns the keys of those that are still to
+// be deleted.
+func (d *db) retract(txn *kv.Txn, tenant string, s store.SessionKey, first, last uint64) (rest [][]byte, err error) {
+	m, err := loadMeta(txn, sessionKey(tenant, s))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil || first > last || last != m.Next-1 || last < m.First {
+		return nil, err
+	}
+	prefix := messagePrefix(tenant, m.Incarnation)
+	m.Next = max(first, m.First)
+	var keys [][]byte
+	for seq := m.Next; seq <= last; seq++ {
+		keys = append(keys, messageKey(prefix, seq))
+	}
+	now := keys[:min(len(keys), deletionsAtOnce)]
+	for _, key := range append(slices.Clip(now), recentKey(tenant, s, m.Updated)) {
+		if err := txn.Delete(key); err != nil {
+			return nil, err
+		}
+	}
+	rest = keys[len(now):]
+
+	alive, err := d.count(txn, tenant, m)
+	if err != nil {
+		return nil, err
+	}
+	if alive.n == 0 {
+		return rest, txn.Delete(sessionKey(tenant, s))
+	}
+	if m.Updated, err = d.newest(txn, tenant, m); err != nil {
+		return nil, err
+	}
+	return rest, d.saveMeta(txn, tenant, s, m)
 }
 
 // Delete implements store.Sessions. The session is gone in one transaction,

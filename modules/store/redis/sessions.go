@@ -105,13 +105,13 @@ func decodeMessage(record string) (m store.Message, err error) {
 }
 
 // Retract implements store.Sessions.
-func (d *db) Retract(ctx context.Context, tenant string, s store.SessionKey, seq uint64) error {
+func (d *db) Retract(ctx context.Context, tenant string, s store.SessionKey, first, last uint64) error {
 	if err := d.enter(ctx); err != nil {
 		return err
 	}
 	defer d.leave()
-	if err := d.run(ctx, retractScript, tenant, session(s), s.User, s.ID, seqNumber(seq)).Error(); err != nil {
-		return fmt.Errorf("retracting a message: %w", err)
+	if err := d.run(ctx, retractScript, tenant, session(s), s.User, s.ID, seqNumber(first), seqNumber(last)).Error(); err != nil {
+		return fmt.Errorf("retracting messages: %w", err)
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ func closedCalls(x *subject) {
 	s, ctx := x.Store, x.ctx
 	for name, call := range map[string]func() error{
 		"Append":      func() error { return s.Append(ctx, tenantA, key(1), create, x.message("2")) },
-		"Retract":     func() error { return s.Retract(ctx, tenantA, key(1), 1) },
+		"Retract":     func() error { return s.Retract(ctx, tenantA, key(1), 1, 1) },
 		"History":     func() error { _, _, err := s.History(ctx, tenantA, key(1), store.Range{Limit: 1}); return err },
 		"Sessions":    func() error { _, _, err := s.Sessions(ctx, tenantA, user, nil, 1); return err },
 		"Delete":      func() error { return s.Delete(ctx, tenantA, key(1)) },

@@ -154,7 +154,7 @@ func expireRetract(x *subject) {
 	x.clock.advance(30 * time.Minute)
 	x.append(tenantA, key(1), keep(time.Hour), "2")
 	x.clock.advance(45 * time.Minute)
-	x.ok(x.Retract(x.ctx, tenantA, key(1), 2))
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 2, 2))
 	x.wantNoSession(tenantA, key(1))
 	x.wantCount(key(1), 0)
 	x.append(tenantA, key(1), keep(time.Hour), "anew")

@@ -78,7 +78,7 @@ func isolatedChanges(x *subject) {
 	} {
 		x.wantErr(x.Append(x.ctx, other.tenant, other.s, store.AppendOptions{}, x.message("x")), store.ErrNotFound)
 		x.wantErr(x.Delete(x.ctx, other.tenant, other.s), store.ErrNotFound)
-		x.ok(x.Retract(x.ctx, other.tenant, other.s, 1))
+		x.ok(x.Retract(x.ctx, other.tenant, other.s, 1, 1))
 	}
 	x.wantContents(tenantA, key(1), "hello")
 }

@@ -27,6 +27,7 @@ var sessionTests = []test{
 	{"concurrent_writers_lose_nothing", concurrentWriters},
 	{"concurrent_writers_with_pruning_keep_the_newest", concurrentPruning},
 	{"retract_removes_the_newest_message_only", retractNewest},
+	{"retract_takes_back_all_of_an_append", retractMany},
 	{"retract_of_the_last_message_removes_the_session", retractLast},
 	{"a_cancelled_call_changes_nothing", cancelledCall},
 }
@@ -233,12 +234,12 @@ func retractNewest(x *subject) {
 	x.clock.advance(time.Minute)
 	x.append(tenantA, key(1), create, "2")
 
-	x.ok(x.Retract(x.ctx, tenantA, key(1), 1)) // not the newest
-	x.ok(x.Retract(x.ctx, tenantA, key(1), 3)) // not there
-	x.ok(x.Retract(x.ctx, tenantA, key(1), 0))
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 1, 1)) // not the newest
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 3, 3)) // not there
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 0, 0))
 	x.wantContents(tenantA, key(1), "1", "2")
 
-	x.ok(x.Retract(x.ctx, tenantA, key(1), 2))
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 2, 2))
 	x.wantContents(tenantA, key(1), "1")
 	list, _ := x.list(tenantA, user, nil, 10)
 	x.equal("list", ids(list), []string{sid(2), sid(1)})
@@ -254,13 +255,40 @@ func retractNewest(x *subject) {
 	x.wantContents(tenantA, key(1), "1", "2 again")
 }
 
+// retractMany takes back what was appended together, and appends it again.
+func retractMany(x *subject) {
+	x.append(tenantA, key(1), create, "1", "2")
+	const many = 2000
+	var list []*store.Message
+	for i := range many {
+		list = append(list, x.message(strconv.Itoa(3+i)))
+	}
+	for range 2 {
+		x.ok(x.Append(x.ctx, tenantA, key(1), create, list...))
+		x.wantCount(key(1), 2+many)
+		x.ok(x.Retract(x.ctx, tenantA, key(1), 3, 1+many)) // not the newest
+		x.ok(x.Retract(x.ctx, tenantA, key(1), 4+many, 2+many))
+		x.wantCount(key(1), 2+many)
+		x.ok(x.Retract(x.ctx, tenantA, key(1), 3, 2+many))
+		x.wantContents(tenantA, key(1), "1", "2")
+	}
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 1, 2))
+	x.wantNoSession(tenantA, key(1))
+
+	// of a session that was pruned meanwhile
+	pruned := store.AppendOptions{Create: true, MaxMessages: 2}
+	x.append(tenantA, key(1), pruned, "1", "2", "3", "4")
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 2, 4))
+	x.wantNoSession(tenantA, key(1))
+}
+
 func retractLast(x *subject) {
 	x.append(tenantA, key(1), create, "1")
-	x.ok(x.Retract(x.ctx, tenantA, key(1), 1))
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 1, 1))
 	x.wantNoSession(tenantA, key(1))
 	list, _ := x.list(tenantA, user, nil, 10)
 	x.equal("list", ids(list), nil)
-	x.ok(x.Retract(x.ctx, tenantA, key(1), 1))
+	x.ok(x.Retract(x.ctx, tenantA, key(1), 1, 1))
 	x.append(tenantA, key(1), store.AppendOptions{Create: true, Title: "new"}, "new")
 	x.wantContents(tenantA, key(1), "new")
 	list, _ = x.list(tenantA, user, nil, 10)
