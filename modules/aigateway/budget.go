@@ -34,17 +34,19 @@ func (h *Handler) priceOf(c *route.Choice, t route.Target) (p price.Price, known
 	return price.Of(h.types[t.Provider], t.Model)
 }
 
-// countedPrice returns the price that budgets count for a target.
-func (c *call) countedPrice(t route.Target) price.Price {
-	if p, known := c.h.priceOf(&c.choice, t); known {
-		return p
+// countedPrice returns the price that budgets count for a target in a service tier.
+func (c *call) countedPrice(t route.Target, tier string) price.Price {
+	p, known := c.h.priceOf(&c.choice, t)
+	if !known {
+		p = assumed
 	}
-	return assumed
+	return p.AtMost(c.h.types[t.Provider], tier)
 }
 
 // meter counts a call against the budgets.
 type meter struct {
 	hold    *budget.Hold   // the reservation; nil without budgets
+	tier    string         // the service tier that the client asks for
 	used    provider.Usage // up to the last chunk that was counted
 	ended   bool           // the answer ends at used, before the provider was done
 	release func()         // releases the lease of the store; nil without one
@@ -69,6 +71,7 @@ func (c *call) reserve() error {
 		return apierror.StorageUnavailable(err)
 	}
 	c.meter.release = release
+	c.meter.tier = c.req.tier()
 	ad := budget.Admission{
 		ID:        record.NewID(),
 		Tenant:    t,
@@ -80,7 +83,7 @@ func (c *call) reserve() error {
 	}
 	// a target that costs more than what is left is skipped
 	for _, hop := range c.order {
-		ad.Price = c.countedPrice(hop.Target)
+		ad.Price = c.countedPrice(hop.Target, c.meter.tier)
 		c.meter.hold, err = c.h.app.Budgets().Open(c.ctx, ledger, ad)
 		if _, exceeded := errors.AsType[*budget.ExceededError](err); !exceeded {
 			break
@@ -174,7 +177,11 @@ func (c *call) account() {
 		return
 	}
 	u := c.info.Usage
-	receipt, err := c.meter.hold.Settle(ctx, u, c.countedPrice(c.answering.hop.Target).Cost(u))
+	tier := u.Tier
+	if u.Estimated && tier == "" {
+		tier = c.meter.tier // the provider has not said
+	}
+	receipt, err := c.meter.hold.Settle(ctx, u, c.countedPrice(c.answering.hop.Target, tier).Cost(u))
 	if err != nil {
 		c.ledgerFailed("settle", err)
 		return
@@ -195,12 +202,23 @@ func (c *call) cost(u provider.Usage) {
 	p, known := c.h.priceOf(&c.choice, t)
 	if known {
 		c.info.CostUSD = p.Cost(u)
+		c.warnOfTier(u.Tier)
 		return
 	}
 	c.h.app.Unpriced(c.x.Rec.TenantID(), c.choice.Label, t.Provider)
 	if c.choice.Label == route.Passthrough {
 		c.h.warnUnpriced.Do(func() { c.h.logUnpriced(c.choice.Label, t) })
 	}
+}
+
+// warnOfTier logs that answers come in a service tier, whose price is not known.
+func (c *call) warnOfTier(tier string) {
+	name := c.answering.hop.Target.Provider
+	if tier == "" || !c.h.app.FirstTime("tier "+tier+" of "+name) {
+		return
+	}
+	c.h.log.Warn("an answer came in a service tier with prices of its own, which are not known: its cost is reported at the usual price; budgets in US dollars count twice that for priority and fast",
+		zap.String("service_tier", tier), zap.String("provider", name), zap.String("model", c.choice.Label), zap.String("trace_id", c.x.Rec.TraceID))
 }
 
 // warnOfPrices logs the targets without a known price.

@@ -82,6 +82,12 @@ func (r *request) sent() []byte {
 	return r.body
 }
 
+// tier returns the service tier that the client asks for, as of provider.TierOf.
+func (r *request) tier() string {
+	body := r.sent()
+	return provider.TierOf(gjson.GetBytes(body, "service_tier").Str, gjson.GetBytes(body, "speed").Str)
+}
+
 // sentHeader returns those headers that a provider may answer the body differently for.
 func (r *request) sentHeader() string {
 	if r.native == nil || len(r.native.Header) == 0 {

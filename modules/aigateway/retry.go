@@ -117,7 +117,7 @@ func (c *call) omit(t route.Target, err error) bool {
 // reprice switches the reservation to a target's price. It fails if the target
 // costs more than what is left.
 func (c *call) reprice(t route.Target) error {
-	if err := c.meter.hold.Reprice(c.ctx, c.countedPrice(t)); err != nil {
+	if err := c.meter.hold.Reprice(c.ctx, c.countedPrice(t, c.meter.tier)); err != nil {
 		return c.refused(err)
 	}
 	return nil

@@ -54,6 +54,9 @@ func (f *logFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 			enc.AddInt64("tokens_cached", c.Usage.Cached)
 			enc.AddInt64("tokens_written", c.Usage.Written)
 		}
+		if c.Usage.Tier != "" {
+			enc.AddString("service_tier", c.Usage.Tier)
+		}
 		enc.AddFloat64("cost_usd", c.CostUSD)
 		enc.AddInt64("ttft_ms", c.TTFT.Milliseconds())
 	}

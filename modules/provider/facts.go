@@ -35,6 +35,7 @@ func parse(raw []byte, name string) (root gjson.Result, f Facts, ok bool) {
 		return root, Facts{}, false
 	}
 	var texts []string
+	tier := ""
 	root.ForEach(func(k, v gjson.Result) bool {
 		switch k.Str {
 		case "model":
@@ -54,9 +55,12 @@ func parse(raw []byte, name string) (root gjson.Result, f Facts, ok bool) {
 			if f.Usage == nil {
 				f.Usage = parseUsage(v.Get("usage"))
 			}
+		case "service_tier":
+			tier = v.Str
 		}
 		return true
 	})
+	f.Usage = f.Usage.in(tier)
 	f.Text = strings.Join(texts, "")
 	return root, f, true
 }

@@ -297,6 +297,10 @@ type Usage struct {
 	ForAnHour int64 // of Written, to be kept for an hour
 	Reasoning int64 // of Output
 
+	// Tier is the service tier in which the provider has answered, as of TierOf; empty for
+	// the usual one.
+	Tier string
+
 	// Estimated says that some counts come from EstimateTokens, not from the
 	// provider.
 	Estimated bool

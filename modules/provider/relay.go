@@ -30,12 +30,15 @@ type Relayed struct {
 // transcripts.
 func ParseRelayed(doc []byte) Facts {
 	var f Facts
+	tier := ""
 	gjson.ParseBytes(doc[max(0, bytes.IndexByte(doc, '{')):]).ForEach(func(name, v gjson.Result) bool {
 		switch name.Str {
 		case "model":
 			f.Model = v.Str
 		case "usage":
 			f.Usage = relayedUsage(v)
+		case "service_tier":
+			tier = v.Str
 		case "text", "delta":
 			if v.Type == gjson.String {
 				f.OutputBytes = max(f.OutputBytes, len(v.Str)) // the end of a transcript has all of it
@@ -49,6 +52,7 @@ func ParseRelayed(doc []byte) Facts {
 		}
 		return true
 	})
+	f.Usage = f.Usage.in(tier)
 	f.Content = f.OutputBytes > 0
 	return f
 }
@@ -72,7 +76,7 @@ func relayedUsage(v gjson.Result) *Usage {
 	if u := parseUsage(v); u != nil {
 		return u
 	}
-	if u := UsageOfResponse(v); u != nil {
+	if u := responseUsage(v); u != nil {
 		return u
 	}
 	if total := v.Get("total_tokens"); total.Type == gjson.Number {
@@ -81,9 +85,14 @@ func relayedUsage(v gjson.Result) *Usage {
 	return nil
 }
 
-// UsageOfResponse returns the counts of a usage in the shape of OpenAI's Responses, or nil
-// if it has none.
-func UsageOfResponse(v gjson.Result) *Usage {
+// UsageOfResponse returns the usage of a response of OpenAI's Responses, or nil if it has
+// none.
+func UsageOfResponse(response gjson.Result) *Usage {
+	return responseUsage(response.Get("usage")).in(response.Get("service_tier").Str)
+}
+
+// responseUsage returns the counts of a usage in that shape.
+func responseUsage(v gjson.Result) *Usage {
 	in, out := v.Get("input_tokens"), v.Get("output_tokens")
 	if in.Type != gjson.Number && out.Type != gjson.Number {
 		return nil

@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"maps"
@@ -43,6 +44,7 @@ type counts struct {
 	input, cacheRead, cacheWrite int64
 	forAnHour                    int64 // of cacheWrite
 	output, thinking             int64
+	tier                         string // as of provider.TierOf
 }
 
 // begin reads the head of a message, which may already contain blocks.
@@ -235,6 +237,7 @@ func (c *counts) add(usage gjson.Result) {
 			*n = provider.TokenCount(v)
 		}
 	}
+	c.tier = cmp.Or(provider.TierOf(usage.Get("service_tier").Str, usage.Get("speed").Str), c.tier)
 }
 
 func (c *counts) openAI() *provider.Usage {
@@ -244,6 +247,7 @@ func (c *counts) openAI() *provider.Usage {
 		Cached:    c.cacheRead,
 		Written:   c.cacheWrite,
 		ForAnHour: min(c.forAnHour, c.cacheWrite),
+		Tier:      c.tier,
 	}
 	u.Reasoning = min(c.thinking, u.Output)
 	return u

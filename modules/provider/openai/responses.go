@@ -155,7 +155,7 @@ func (r *responseReader) end(response gjson.Result, f *provider.Facts) error {
 	}
 	r.finished = true
 	f.Model = response.Get("model").Str
-	f.Usage = provider.UsageOfResponse(response.Get("usage"))
+	f.Usage = provider.UsageOfResponse(response)
 	f.FinishReason, f.Finishes = r.finish(response), 1
 	return nil
 }
