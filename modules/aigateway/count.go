@@ -32,21 +32,26 @@ func (h *Handler) countTokens(x *chat.Exchange) error {
 	if err != nil {
 		return err
 	}
-	prompt, err := messages.Prompt(body)
-	if err != nil {
-		return apierror.FromProvider(err)
+	prompt, native := x.Rec.Prompt, (*provider.Native)(nil)
+	x.Rec.Prompt = nil
+	if prompt == nil {
+		native = nativeOf(x, provider.APIMessages, body)
+		if prompt, err = messages.Prompt(body); err != nil {
+			return apierror.FromProvider(err)
+		}
 	}
 	req, err := parseRequest(prompt)
 	if err != nil {
 		return err
 	}
+	req.native = native
+	h.forgets(x)
 	choice, err := h.choose(x, req.model)
 	if err != nil {
 		return err
 	}
 	x.Rec.SetCall(record.Call{Model: choice.Name})
 	x.SetHeader("X-Model-Id", choice.Name)
-	req.native = nativeOf(x, provider.APIMessages, body)
 
 	n, counted, err := h.counted(x, req, choice)
 	switch {
@@ -64,10 +69,10 @@ func (h *Handler) countTokens(x *chat.Exchange) error {
 func (h *Handler) counted(x *chat.Exchange, req *request, choice route.Choice) (n int64, ok bool, err error) {
 	target := choice.Order(time.Now())[0].Target
 	from, ok := h.providers[target.Provider].(provider.Counter)
-	if !ok || door.Sealed(req.native.Body) {
+	if !ok || req.native != nil && door.Sealed(req.native.Body) {
 		return 0, false, nil
 	}
-	preq := &provider.Request{Model: target.Model, Native: req.native, Betas: x.R.Header[betaHeader], TraceID: x.Rec.TraceID}
+	preq := &provider.Request{Model: target.Model, Body: req.body, Native: req.native, Translated: true, Betas: x.R.Header[betaHeader], TraceID: x.Rec.TraceID}
 	if t := x.Rec.Tenant; t != nil {
 		preq.APIKey = t.Credentials[target.Provider]
 	}

@@ -20,6 +20,7 @@ func through(d door.Door) func(*Handler, *chat.Exchange) error {
 		if err != nil {
 			return err
 		}
+		h.forgets(x)
 		return h.answer(x, req)
 	}
 }

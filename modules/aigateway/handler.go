@@ -201,7 +201,17 @@ func (h *Handler) completions(x *chat.Exchange) error {
 	if err != nil {
 		return err
 	}
+	h.forgets(x)
 	return h.answer(x, req)
+}
+
+// forgets says in the header of the answer that the request's session does nothing:
+// chat_session, which would have taken it off, is not in front.
+func (h *Handler) forgets(x *chat.Exchange) {
+	const name = "X-Session-Id"
+	if _, named := x.R.Header[name]; named {
+		x.Rec.AddHeader(x.W, "X-Ai-Dropped", name)
+	}
 }
 
 // answer chooses the model and answers the request with a shared answer or a

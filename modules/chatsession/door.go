@@ -29,7 +29,7 @@ func remembers(r *http.Request) bool {
 		return false
 	}
 	path := record.Path(r)
-	return path == completionsPath || doors[path] != nil
+	return path == completionsPath || path == countPath || doors[path] != nil
 }
 
 // converses returns what takes a turn with a request and its stored answer.

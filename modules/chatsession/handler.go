@@ -228,6 +228,9 @@ func (h *Handler) serveCompletion(x *chat.Exchange, next caddyhttp.Handler) erro
 		return err
 	}
 	defer release()
+	if record.Path(x.R) == countPath {
+		return h.count(x, next)
+	}
 	return h.complete(x, next)
 }
 

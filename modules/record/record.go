@@ -81,6 +81,11 @@ type Record struct {
 	// FlatTools says that the tools of that request were in the shape of Responses.
 	FlatTools bool
 
+	// Prompt is the chat completions request, with the history of its session, that a
+	// request to count tokens stands for; nil without a session. The handler that
+	// counts it sets it to nil.
+	Prompt []byte
+
 	// BeforeCall is called before a model is asked, which an error prevents; nil for
 	// nothing.
 	BeforeCall func() error
