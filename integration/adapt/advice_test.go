@@ -33,6 +33,7 @@ func warnings(t testing.TB, config string, env ...string) (list []string, out st
 func TestAdvice(t *testing.T) {
 	const secret = "not-for-the-log-0123456789abcdef0123456789"
 	const plain, empty = ": a secret in plain text: want a placeholder such as {env.NAME} or {file./path}, at Caddyfile:", " is empty: the environment variable NONE is not set here, at Caddyfile:"
+	const unknown = ": no placeholder of this name is known: unless another handler sets it, all requests of a tenant are counted together, at Caddyfile:"
 	site := func(s string) string { return "{\nauto_https off\n}\n:8080 {\n" + s + "\n}\n" }
 	options := func(s string) string {
 		return "{\nauto_https off\nchat {\n" + s + "\n}\n}\n:8080 {\ntenant_resolve\nai_gateway echo\n}\n"
@@ -64,6 +65,14 @@ func TestAdvice(t *testing.T) {
 		{"a_wrong_key_of_the_store", options("store badger {\nencryption_key {env.KEY}\n}"), []string{"encryption_key: {env.KEY}: want 16, 24 or 32 bytes as hex or base64, such as the output of: openssl rand -hex 32, at Caddyfile:5"}},
 		{"options_of_a_handler_twice", site("chat_session {\nretention 1d\nretention 2d\n}\nai_gateway {\nprovider echo\nrescue on\nrescue off\nmodel fast {\nto echo/echo\nprice 1 2\nprice 3 4\n}\n}"),
 			[]string{"retention is given twice: the last one counts, at Caddyfile:7", "rescue is given twice: the last one counts, at Caddyfile:12", "price is given twice: the last one counts, at Caddyfile:16"}},
+		{"a_password_as_the_name_of_a_user", options("store redis redis://" + secret + "@127.0.0.1"), []string{"url" + plain + "4"}},
+		{"a_password_of_a_user", options("store redis redis://ann:" + secret + "@127.0.0.1"), []string{"url" + plain + "4"}},
+		{"a_password_alone", options("store redis redis://:" + secret + "@127.0.0.1"), []string{"url" + plain + "4"}},
+		{"a_limit_per_unknown_placeholder", site("chat_ratelimit 5 1m {\nburst 5 1m per {nope.x}\nrequests 5 1m per {header.X-Team}\nconcurrent 5 per {http.request.nope}\n}"), []string{
+			"burst: per {nope.x}" + unknown + "6", "concurrent: per {http.request.nope}" + unknown + "8"}},
+		{"a_limit_of_a_tenant_per_unknown_placeholder", options("tenant acme {\nrequests 5 1m per {chat.nope}\ntokens 5 1m per {header.X-Team}\n}"), []string{
+			"tenant acme: requests: per {chat.nope}" + unknown + "5"}},
+		{"limits_per_known_placeholders", site("chat_ratelimit {\nrequests 5 1m per {remote_host}\nrequests 5 2m per {chat.tenant.metadata.team}\nrequests 5 3m per {http.auth.user.id}\nrequests 5 4m per {vars.team}\nrequests 5 5m per {labels.1}\nrequests 5 6m per {tls_client_subject}\nrequests 5 7m per {query.team}\nrequests 5 8m per {chat.user.id}\nrequests 5 9m per {cookie.team}\nrequests 5 10m per {http.request.local.host}\nrequests 5 11m per {env.KEY}\nrequests 5 12m per {client_ip}\nrequests 5 13m per {method}\n}"), nil},
 		{"an_option_of_a_tenant_twice", options("tenant acme {\nsystem a\nsystem b\n}"), []string{"system is given twice: the last one counts, at Caddyfile:6"}},
 		{"a_wrong_URL", site("ai_gateway {\nprovider openai {\nbase_url https://x.test/{env.PATHS}\n}\n}"), []string{"base_url: https://x.test/{env.PATHS}: \"https://x.test/v1/chat/completions\": the provider adds /chat/completions: want https://x.test/v1, at Caddyfile:7"}},
 	} {

@@ -32,10 +32,14 @@ func Environment(d *caddyfile.Dispenser, option, value string) (empty bool) {
 	return empty
 }
 
+// replaced are placeholders that are replaced when a configuration is loaded.
+var replaced = regexp.MustCompile(`\{(env|file|system|time)\.[^{}]+\}`)
+
 // Check returns an error at d's line if an option's value is wrong. A value from the
 // environment may be another one where the configuration is used: for that it warns.
+// Braces that are none of a placeholder belong to the value.
 func Check(d *caddyfile.Dispenser, option, value string, check func(string) error) error {
-	if !strings.Contains(value, "{") {
+	if !replaced.MatchString(value) || strings.ContainsAny(replaced.ReplaceAllString(value, ""), "{}") {
 		if err := check(value); err != nil {
 			return d.Errf("%s: %w", option, err)
 		}

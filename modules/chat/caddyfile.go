@@ -197,8 +197,12 @@ func unmarshalTenant(d *caddyfile.Dispenser, seen *seenTenants) (*TenantConfig, 
 			return nil, err
 		}
 		seen.keys.check(d, c.ID, name, args)
-		if name == "model" {
+		switch name {
+		case "model":
 			model = *d
+		case "requests", "burst", "tokens", "concurrent":
+			_, scope, _ := strings.Cut(expand(strings.Join(args, " ")), " per ")
+			AdviseOfScope(d, "tenant "+c.ID+": "+name, scope)
 		}
 	}
 	if err := checkModel(&tenant.Tenant{Model: c.Model, Models: c.Models}); err != nil {

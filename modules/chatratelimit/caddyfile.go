@@ -79,6 +79,7 @@ func addRule(d *caddyfile.Dispenser, name string, list *[]string, args []string,
 	if err != nil {
 		return d.Errf("%s: %v", name, err)
 	}
+	chat.AdviseOfScope(d, name, r.Scope)
 	*list = append(*list, r.String())
 	return nil
 }

@@ -28,6 +28,12 @@ func (rec *Record) providePlaceholders(r *http.Request) {
 	})
 }
 
+// IsPlaceholder reports whether there is a placeholder {chat.*} of that name.
+func IsPlaceholder(name string) bool {
+	_, known := new(Record).placeholder(name)
+	return known
+}
+
 func (rec *Record) placeholder(key string) (any, bool) {
 	switch key {
 	case "chat.tenant.id":

@@ -44,7 +44,8 @@ func (r *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// checkURL checks the URL, and warns of a password in plain text.
+// checkURL checks the URL, and warns of a password in plain text. A name without a password
+// is likely to be one: other clients take redis://secret@host for that.
 func (r *Redis) checkURL(d *caddyfile.Dispenser) error {
 	check := func(url string) error {
 		_, err := parseURL(url)
@@ -54,7 +55,7 @@ func (r *Redis) checkURL(d *caddyfile.Dispenser) error {
 		return err
 	}
 	advice.Environment(d, "url", r.URL)
-	if p, err := parseURL(r.URL); err == nil && p.password+p.sentinelPassword != "" {
+	if p, err := parseURL(r.URL); err == nil && p.user+p.password+p.sentinelPassword != "" {
 		advice.Secret(d, "url", r.URL)
 	}
 	return nil
