@@ -32,19 +32,10 @@ func (h *Handler) countTokens(x *chat.Exchange) error {
 	if err != nil {
 		return err
 	}
-	prompt, native := x.Rec.Prompt, (*provider.Native)(nil)
-	x.Rec.Prompt = nil
-	if prompt == nil {
-		native = nativeOf(x, provider.APIMessages, body)
-		if prompt, err = messages.Prompt(body); err != nil {
-			return apierror.FromProvider(err)
-		}
-	}
-	req, err := parseRequest(prompt)
+	req, err := countRequest(x, body)
 	if err != nil {
 		return err
 	}
-	req.native = native
 	h.forgets(x)
 	choice, err := h.choose(x, req.model)
 	if err != nil {
@@ -64,15 +55,38 @@ func (h *Handler) countTokens(x *chat.Exchange) error {
 	return apierror.WriteJSON(x.W, http.StatusOK, tokenCount{n})
 }
 
+// countRequest returns the request to count: that of chat_session, or the body alone.
+func countRequest(x *chat.Exchange, body []byte) (*request, error) {
+	prompt, beside := x.Rec.Prompt, x.Rec.Beside
+	x.Rec.Prompt, x.Rec.Beside = nil, nil
+	switch {
+	case prompt == nil:
+		call, err := messages.OpenCount(body)
+		if err != nil {
+			return nil, apierror.FromProvider(err)
+		}
+		prompt = call.Completion()
+	case beside == nil:
+		body = nil
+	default:
+		body = beside.Native.Body
+	}
+	req, err := parseRequest(prompt)
+	if err == nil && body != nil {
+		req.native = nativeOf(x, provider.APIMessages, body)
+	}
+	return req, err
+}
+
 // counted asks the provider for its count. An error says that the request is at fault;
 // other failures are logged, and nothing is counted.
 func (h *Handler) counted(x *chat.Exchange, req *request, choice route.Choice) (n int64, ok bool, err error) {
 	target := choice.Order(time.Now())[0].Target
 	from, ok := h.providers[target.Provider].(provider.Counter)
-	if !ok || req.native != nil && door.Sealed(req.native.Body) {
+	if !ok || req.native == nil || door.Sealed(req.native.Body) {
 		return 0, false, nil
 	}
-	preq := &provider.Request{Model: target.Model, Body: req.body, Native: req.native, Translated: true, Betas: x.R.Header[betaHeader], TraceID: x.Rec.TraceID}
+	preq := &provider.Request{Model: target.Model, Native: req.native, Betas: x.R.Header[betaHeader], TraceID: x.Rec.TraceID}
 	if t := x.Rec.Tenant; t != nil {
 		preq.APIKey = t.Credentials[target.Provider]
 	}

@@ -28,11 +28,11 @@ func (h *Handler) count(x *chat.Exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	prompt, err := messages.Prompt(body)
+	call, err := messages.OpenCount(body)
 	if err != nil {
 		return apierror.FromProvider(err)
 	}
-	req, err := parseCompletion(prompt)
+	req, err := parseCompletion(call.Completion())
 	if err != nil {
 		return err
 	}
@@ -40,11 +40,12 @@ func (h *Handler) count(x *chat.Exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return err
 	}
-	before, err := h.context(x, &talk{h: h, req: req}, past)
+	c := &talk{h: h, req: req, call: call}
+	before, err := h.context(x, c, past)
 	if err != nil {
 		return err
 	}
-	x.Rec.Prompt = req.with(before)
+	x.Rec.Prompt, x.Rec.Beside = req.with(before), c.beside(before)
 
 	var answer bytes.Buffer
 	w := caddyhttp.NewResponseRecorder(x.W, &answer, func(int, http.Header) bool { return true })

@@ -35,7 +35,7 @@ func TestLinear(t *testing.T) {
 		return err
 	}
 	counts := func(body []byte) error {
-		_, err := messages.Prompt(body)
+		_, err := messages.OpenCount(body)
 		return err
 	}
 	for name, tc := range map[string]struct {

@@ -17,7 +17,7 @@ type Lister interface {
 // Counter is a provider that can count the tokens of a request.
 type Counter interface {
 	// CountTokens returns how many tokens the request's Native has, which is in
-	// Anthropic's API, or its Body, if there is no Native.
+	// Anthropic's API. Of the rest only Model, APIKey and TraceID count.
 	CountTokens(ctx context.Context, req *Request) (int64, error)
 }
 

@@ -17,9 +17,6 @@ func (Door) Ping() []byte { return ping }
 
 var ping = []byte("event: ping\ndata: {\"type\": \"ping\"}\n\n")
 
-// Open implements door.Door.
-func (Door) Open(body []byte) (door.Call, error) { return open(body) }
-
 // call is one request.
 type call struct {
 	Door

@@ -12,7 +12,7 @@ func TestNull(t *testing.T) {
 		`{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]},` +
 		`{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}],` +
 		`"tools":[{"name":"f","input_schema":{"type":"object"}}]}`
-	want, err := open([]byte(body))
+	want, err := Door{}.Open([]byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,21 +28,21 @@ func TestNull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := open([]byte(with))
+		got, err := Door{}.Open([]byte(with))
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		if string(got.completion) != string(want.completion) || len(got.dropped) > 0 || got.refusal != nil {
-			t.Errorf("%s: dropped %q, refused %v: %s", path, got.dropped, got.refusal, got.completion)
+		if string(got.Completion()) != string(want.Completion()) || len(got.Dropped()) > 0 || got.Refusal() != nil {
+			t.Errorf("%s: dropped %q, refused %v: %s", path, got.Dropped(), got.Refusal(), got.Completion())
 		}
 	}
-	if _, err := open([]byte(`{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}],"tools":null}`)); err != nil {
+	if _, err := (Door{}).Open([]byte(`{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}],"tools":null}`)); err != nil {
 		t.Errorf("tools: %v", err)
 	}
 	for _, required := range []string{"max_tokens", "messages"} {
 		without, _ := sjson.SetRaw(body, required, "null")
-		if _, err := open([]byte(without)); err == nil {
+		if _, err := (Door{}).Open([]byte(without)); err == nil {
 			t.Errorf("%s may be null", required)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -27,8 +28,8 @@ func (t *translation) refuse(param, why string) {
 	}
 }
 
-// open translates a request.
-func open(body []byte) (*call, error) {
+// Open implements door.Door.
+func (Door) Open(body []byte) (door.Call, error) {
 	t, err := translate(body)
 	if err != nil {
 		return nil, err
@@ -36,17 +37,20 @@ func open(body []byte) (*call, error) {
 	if t.MaxTokens == nil {
 		return nil, provider.Invalid("max_tokens", "required, a whole number of at least 1")
 	}
-	return &call{body: body, completion: provider.Encode(t.completion), dropped: t.dropped, refusal: t.refusal}, nil
+	return t.call(body), nil
 }
 
-// Prompt returns the chat completions request that the body of count_tokens becomes. It
-// has no max_tokens.
-func Prompt(body []byte) ([]byte, error) {
+// OpenCount reads the body of count_tokens, which has no max_tokens.
+func OpenCount(body []byte) (door.Call, error) {
 	t, err := translate(body)
 	if err != nil {
 		return nil, err
 	}
-	return provider.Encode(t.completion), nil
+	return t.call(body), nil
+}
+
+func (t *translation) call(body []byte) *call {
+	return &call{body: body, completion: provider.Encode(t.completion), dropped: t.dropped, refusal: t.refusal}
 }
 
 func translate(body []byte) (*translation, error) {
