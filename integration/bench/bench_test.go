@@ -121,12 +121,12 @@ func TestOnRedis(t *testing.T) {
 // TestDoors measures the contenders with other APIs.
 func TestDoors(t *testing.T) {
 	c := tiny(t, skeleton(t))
-	c.contenders, c.scenarios, c.parts = list{plain, "messages", "messages_chat", "responses", "responses_chat"}, list{"burst", "paced"}, nil
+	c.contenders, c.scenarios, c.parts = list{plain, "messages", "messages_chat", "responses", "responses_chat", "responses_kept", "responses_chat_kept"}, list{"burst", "paced"}, nil
 	if err := c.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(c.out)
-	if err != nil || !strings.Contains(string(page), "responses_chat") || strings.Contains(string(page), "NaN") {
+	if err != nil || !strings.Contains(string(page), "responses_chat_kept") || strings.Contains(string(page), "NaN") {
 		t.Errorf("%v, the page:\n%s", err, page)
 	}
 }

@@ -16,6 +16,7 @@ type contender struct {
 	conf string // its text, see fill
 	chat bool   // whether requests are POST /chat
 	api  string // of the requests; empty for chat completions
+	keep bool   // whether responses are kept
 
 	redis    string // the program of the server that keeps its data; empty for Badger
 	tenants  int    // how many are configured; 0 means one
@@ -57,17 +58,19 @@ func contenders(caddy string) []contender {
 // doors are contenders for other APIs, each before a provider that speaks it, and before
 // one of chat completions. They are measured if they are named.
 func doors(caddy string) []contender {
-	door := func(name, api, path, provider string) contender {
-		site := strings.Replace(aloneSite, "provider openai {", provider, 1)
-		c := ofCaddy(name, caddy, strings.Replace(site, "{UPSTREAM}/v1", "{UPSTREAM}"+path, 1))
-		c.api = api
+	const anthropic, chat, native = "provider openai anthropic {", "provider openai {", "provider openai {\n\t\t\tresponses on"
+	door := func(name, api, site, path, provider string) contender {
+		c := ofCaddy(name, caddy, strings.NewReplacer("provider openai {", provider, "{UPSTREAM}/v1", "{UPSTREAM}"+path).Replace(site))
+		c.api, c.keep = api, site == chainSite
 		return c
 	}
 	return []contender{
-		door("messages", replay.Messages, "", "provider openai anthropic {"),
-		door("messages_chat", replay.Messages, "/v1", "provider openai {"),
-		door("responses", replay.Responses, "/v1", "provider openai {\n\t\t\tresponses on"),
-		door("responses_chat", replay.Responses, "/v1", "provider openai {"),
+		door("messages", replay.Messages, aloneSite, "", anthropic),
+		door("messages_chat", replay.Messages, aloneSite, "/v1", chat),
+		door("responses", replay.Responses, aloneSite, "/v1", native),
+		door("responses_chat", replay.Responses, aloneSite, "/v1", chat),
+		door("responses_kept", replay.Responses, chainSite, "/v1", native),
+		door("responses_chat_kept", replay.Responses, chainSite, "/v1", chat),
 	}
 }
 

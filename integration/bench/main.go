@@ -50,7 +50,7 @@ func main() {
 	flag.StringVar(&c.caddy, "caddy", "", "the caddy `binary` to measure; without one, what make builds")
 	flag.StringVar(&c.out, "out", "", "write the tables into this `page`, and a chart beside it")
 	flag.Var(&c.parts, "parts", "some of figures,messages,tenants,followers; the first three, or figures if contenders or scenarios are picked")
-	flag.Var(&c.contenders, "contenders", "some of direct,reverse_proxy,haproxy,nginx,ai_gateway,chain,chat,chain_redis,chat_redis,messages,messages_chat,responses,responses_chat")
+	flag.Var(&c.contenders, "contenders", "some of direct,reverse_proxy,haproxy,nginx,ai_gateway,chain,chat,chain_redis,chat_redis,messages,messages_chat,responses,responses_chat,responses_kept,responses_chat_kept")
 	flag.Var(&c.scenarios, "scenarios", "some of held,short,steady,long,burst,null,paced")
 	flag.Var(&c.messages, "messages", "`numbers` of stored messages, as in 10,10000,1000000")
 	flag.Var(&c.tenants, "tenants", "`numbers` of tenants, as in 1,10000,100000")

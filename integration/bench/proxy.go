@@ -137,7 +137,7 @@ func (p *proxy) answering(ctx context.Context) error {
 // request asks for an answer in this contender's API. Those besides chat completions
 // are only streamed.
 func (p *proxy) request(s scenario) *load.Request {
-	return &load.Request{Addr: p.addr, Model: s.model, Words: s.words, Stream: s.stream || p.api != "", Chat: p.chat, API: p.api}
+	return &load.Request{Addr: p.addr, Model: s.model, Words: s.words, Stream: s.stream || p.api != "", Chat: p.chat, API: p.api, Keep: p.keep}
 }
 
 // close ends the proxy and removes its folder.

@@ -16,8 +16,10 @@ type Request struct {
 	Words int // how many the answer must have
 	Chat  bool
 
-	// API is replay.Messages or replay.Responses; empty for chat completions.
-	API string
+	// API is replay.Messages or replay.Responses; empty for chat completions. Keep has
+	// the response kept.
+	API  string
+	Keep bool
 
 	// Stream asks for a stream instead of a document.
 	Stream bool
@@ -58,8 +60,8 @@ func (r *Request) clone() *Request {
 			r.Model, r.Stream, question)
 	case replay.Responses:
 		path, body = "/v1/responses", fmt.Sprintf(
-			`{"model":%q,"stream":%t,"store":false,"instructions":"You are a helpful assistant.","input":[{"role":"user","content":%q}]}`,
-			r.Model, r.Stream, question)
+			`{"model":%q,"stream":%t,"store":%t,"instructions":"You are a helpful assistant.","input":[{"role":"user","content":%q}]}`,
+			r.Model, r.Stream, r.Keep, question)
 	}
 	if r.Chat {
 		path, body = "/chat", fmt.Sprintf(
