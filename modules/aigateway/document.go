@@ -102,7 +102,7 @@ func (a *attempt) assemble() (*provider.Completion, error) {
 			return provider.ErrEnough
 		}
 		if err == nil && beside != nil {
-			beside.Add(door.EventOf(chunk.Raw))
+			beside.Add(door.EventOf(chunk))
 		}
 		return err
 	})

@@ -39,7 +39,7 @@ func begins(a *attempt, in chunks) (source, error) {
 			return s, err
 		}
 		c := *chunk
-		c.Raw, c.Native = slices.Clone(chunk.Raw), slices.Clone(chunk.Native)
+		c.Raw, c.Native, c.Event = slices.Clone(chunk.Raw), slices.Clone(chunk.Native), slices.Clone(chunk.Event)
 		s.head = append(s.head, &c)
 		if held += len(c.Raw) + len(c.Native); held > maxHeld {
 			break

@@ -104,7 +104,7 @@ func (a *answer) TakeChunk(c *provider.Chunk) error {
 	if a.failure != nil {
 		return a.failure
 	}
-	a.chunk(c.Raw, &c.Facts)
+	a.chunk(c)
 	if a.failure != nil {
 		return a.failure
 	}
@@ -155,7 +155,7 @@ func (a *answer) event(data []byte) {
 	}
 	if !a.halves.Open() {
 		if c, ok := a.scan.Scan(data); ok {
-			a.chunk(data, &c.Facts)
+			a.chunk(&provider.Chunk{Raw: data, Facts: c.Facts})
 			return
 		}
 	}
@@ -166,7 +166,7 @@ func (a *answer) event(data []byte) {
 		return
 	}
 	if f, ok := provider.ParseChunk(data); ok {
-		a.chunk(data, &f)
+		a.chunk(&provider.Chunk{Raw: data, Facts: f})
 		return
 	}
 	// anything else is skipped, unless it is a piece of the answer
@@ -177,21 +177,21 @@ func (a *answer) event(data []byte) {
 }
 
 // chunk adds a chunk to the answer.
-func (a *answer) chunk(raw []byte, f *provider.Facts) {
+func (a *answer) chunk(c *provider.Chunk) {
 	if a.assembler != nil {
-		a.assembler.Add(door.EventOf(raw))
+		a.assembler.Add(door.EventOf(c))
 	}
 	switch {
-	case a.forgets && f.ToolCalls:
-		a.message.Calls.AddParts(firstChoice(raw).Get("delta.tool_calls"))
+	case a.forgets && c.ToolCalls:
+		a.message.Calls.AddParts(firstChoice(c.Raw).Get("delta.tool_calls"))
 	case a.forgets:
-	case f.More || !a.begun:
+	case c.More || !a.begun:
 		a.begun = true
-		a.message.Add(firstChoice(raw).Get("delta"))
-	case f.Reasoning != "":
-		a.message.AddText(f.ReasoningIn, f.Reasoning)
+		a.message.Add(firstChoice(c.Raw).Get("delta"))
+	case c.Reasoning != "":
+		a.message.AddText(c.ReasoningIn, c.Reasoning)
 	}
-	a.facts(f)
+	a.facts(&c.Facts)
 }
 
 // firstChoice returns the choice with index 0, the only one that is kept.

@@ -149,11 +149,35 @@ func (w *doorWriter) event(data []byte) {
 	if chunk.Usage != nil {
 		w.usage = chunk.Usage
 	}
-	if w.x.Rec.Beside != nil {
-		chunk.Native = door.EventOf(data)
-	}
-	w.buf = w.out.Chunk(w.buf, &chunk)
+	w.chunk(&chunk)
 }
+
+// chunk adds what a chunk becomes.
+func (w *doorWriter) chunk(c *provider.Chunk) {
+	if w.x.Rec.Beside != nil {
+		c.Native = door.EventOf(c)
+	}
+	w.buf = w.out.Chunk(w.buf, c)
+}
+
+// TakesChunks implements chat.ChunkTaker.
+func (w *doorWriter) TakesChunks() bool { return w.parser != nil && w.barred == nil }
+
+// TakeChunk implements chat.ChunkTaker.
+func (w *doorWriter) TakeChunk(c *provider.Chunk) error {
+	if w.over {
+		return nil
+	}
+	taken := *c
+	if c.Usage != nil && c.Choices == 0 { // that of other chunks is not in their JSON
+		w.usage = c.Usage
+	}
+	w.chunk(&taken)
+	return nil
+}
+
+// FlushChunks implements chat.ChunkTaker.
+func (w *doorWriter) FlushChunks() error { return w.send() }
 
 // TakeFailure implements apierror.Taker. chat_session tells a failure here once
 // the answer has begun. A recorder in front has a frame of its own for each client,
@@ -256,4 +280,5 @@ func (w *doorWriter) end(err error) error {
 var (
 	_ http.ResponseWriter = (*doorWriter)(nil)
 	_ apierror.Taker      = (*doorWriter)(nil)
+	_ chat.ChunkTaker     = (*doorWriter)(nil)
 )

@@ -114,7 +114,9 @@ func (f *keptFollower) chunks(b, raw []byte) []byte {
 		if !ok {
 			continue
 		}
-		made = f.out.Chunk(made, &provider.Chunk{Raw: ev.Data, Facts: facts, Native: door.EventOf(ev.Data)})
+		c := &provider.Chunk{Raw: ev.Data, Facts: facts}
+		c.Native = door.EventOf(c)
+		made = f.out.Chunk(made, c)
 	}
 	f.read = f.read || len(made) > 0
 	return f.unseen(b, made)

@@ -22,7 +22,11 @@ func (w *v1Writer) TakeChunk(c *provider.Chunk) error {
 	}
 	_ = w.a.TakeChunk(c) // a failure to parse it is no failure to write it
 	w.add("", c.Raw)
-	return nil
+	if w.taker == nil || !w.taker.TakesChunks() || w.isLost() {
+		return nil
+	}
+	w.taken = true
+	return w.taker.TakeChunk(c)
 }
 
 // FlushChunks implements chat.ChunkTaker.
@@ -31,8 +35,8 @@ func (w *v1Writer) FlushChunks() error {
 	if len(w.events) == 0 {
 		return nil
 	}
-	_, err := w.forward(w.events)
-	w.events = sse.Reuse(w.events)
+	err := w.forward(w.events)
+	w.events, w.taken = sse.Reuse(w.events), false
 	return err
 }
 

@@ -24,6 +24,9 @@ type v1Writer struct {
 	o      *output      // for clients that follow the turn
 	stream *chat.Stream // to the client, for events of ai_gateway
 
+	taker chat.ChunkTaker // what the events are for, if it takes chunks; else nil
+	taken bool            // it has those of events
+
 	id     []byte // the turn's id and a colon; empty if the events get no ids
 	events []byte // to be flushed
 	last   []byte // the event that ends the stream, as the next handler wrote it
@@ -55,8 +58,10 @@ func newV1Writer(t *turn, o *output) *v1Writer {
 	if t.h.OnDisconnect == disconnectContinue {
 		id = []byte(t.id + ":")
 	}
+	taker, _ := t.x.W.(chat.ChunkTaker)
 	return &v1Writer{
 		id:                    id,
+		taker:                 taker,
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: t.x.W},
 		t:                     t,
 		a:                     a,
@@ -153,27 +158,30 @@ func (w *v1Writer) release() error {
 	if len(w.held) == 0 {
 		return nil
 	}
-	_, err := w.forward(w.held)
+	err := w.forward(w.held)
 	w.held = w.held[:0]
 	return err
 }
 
 // forward sends b to the client. If the client is gone and the answer continues
 // without it, forward fails only once the answer has failed, too.
-func (w *v1Writer) forward(b []byte) (int, error) {
+func (w *v1Writer) forward(b []byte) error {
 	w.begin()
 	if !w.isLost() {
 		if err := w.tolerate(w.write(b)); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if w.lost && w.a.failure != nil {
-		return 0, w.a.failure
+		return w.a.failure
 	}
-	return len(b), nil
+	return nil
 }
 
 func (w *v1Writer) write(b []byte) error {
+	if w.taken {
+		return w.taker.FlushChunks()
+	}
 	if w.keepsAlive() {
 		return w.stream.Send(b)
 	}
@@ -255,7 +263,7 @@ func (w *v1Writer) tell(failure *apierror.Error) {
 	if w.frame == nil { // the turn has ended before
 		w.frame = apierror.OpenAIFrame(failure, w.t.x.Rec.TraceID)
 	}
-	_, _ = w.forward(w.frame)
+	_ = w.forward(w.frame) // the client may have gone
 }
 
 // end completes the answer after the next handler has returned err. It returns

@@ -14,11 +14,11 @@ var nativeMember = []byte(`"` + provider.MemberNative + `":{`)
 
 // EventOf returns the event of another API that a chunk was made of; nil if it was made of
 // none.
-func EventOf(chunk []byte) []byte {
-	if !bytes.Contains(chunk, nativeMember) {
-		return nil
+func EventOf(c *provider.Chunk) []byte {
+	if c.Event != nil || !bytes.Contains(c.Raw, nativeMember) {
+		return c.Event
 	}
-	event := gjson.GetBytes(chunk, provider.MemberNative)
+	event := gjson.GetBytes(c.Raw, provider.MemberNative)
 	if !event.IsObject() {
 		return nil
 	}

@@ -215,6 +215,10 @@ type Chunk struct {
 	// Native; Raw is then empty.
 	Native []byte
 
+	// Event is the event of another API that the chunk was made of, and that Raw holds as
+	// MemberNative; nil if there is none, or only in Raw.
+	Event []byte
+
 	// Regular says that Raw can be sent unchanged: it is a
 	// chat.completion.chunk with one choice, index 0, whose delta has only a
 	// role, text and reasoning, and without a finish reason or a usage.

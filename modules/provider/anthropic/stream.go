@@ -65,6 +65,7 @@ func (s *stream) Next() (*provider.Chunk, error) {
 	}
 	if p.native != nil {
 		c.Raw = native.Beside(c.Raw, p.native)
+		c.Event = sse.AppendEvent(nil, "", gjson.GetBytes(p.native, "type").Str, p.native)
 		s.heard(c, p.native)
 	}
 	return c, nil

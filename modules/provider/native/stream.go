@@ -72,6 +72,7 @@ func (s *stream) read() (passed bool, err error) {
 	s.chunk = provider.Chunk{Native: ev.Raw}
 	failed := strings.HasSuffix(ev.Type, "error") // Anthropic's errors may be named by their type
 	if len(ev.Raw) > 0 && !failed && !s.halves.Open() && s.reader.Plain(ev.Data, &s.chunk.Facts) {
+		s.chunk.Plain = true
 		return true, nil
 	}
 	data := s.halves.Join(ev.Data)

@@ -63,16 +63,19 @@ func (s *besideStream) Next() (*provider.Chunk, error) {
 		return nil, err
 	}
 	data := native.Data(came.Native)
-	event := gjson.ParseBytes(data)
 	if s.answer == nil {
-		s.answer = dialect.NewAnswer(event.Get("response.id").Str, came.Model, nil)
+		s.answer = dialect.NewAnswer(gjson.GetBytes(data, "response.id").Str, came.Model, nil)
 	}
 	if came.Model != "" {
 		s.answer.SetModel(came.Model)
 	}
 	s.usage = came.Usage
-	chunk := s.answer.Chunk(s.made.output(event), came.FinishReason)
-	chunk.Raw = native.Beside(chunk.Raw, data)
+	out := dialect.Text(came.Text)
+	if !came.Plain {
+		out = s.made.output(gjson.ParseBytes(data))
+	}
+	chunk := s.answer.Chunk(out, came.FinishReason)
+	chunk.Raw, chunk.Event = native.Beside(chunk.Raw, data), came.Native
 	// what has no place in a chat completion counts, too
 	chunk.Content, chunk.OutputBytes = came.Content, came.OutputBytes
 	return chunk, nil
