@@ -157,7 +157,7 @@ func pings(t *testing.T, options string) {
 	call.Say(" two")
 	call.Finish("stop")
 	rest := harness.ReadAll(t, resp)
-	if text += rest; strings.Contains(text, ": keep-alive") || !strings.Contains(rest, `"text":" two"`) || !strings.HasSuffix(text, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n") {
+	if text += rest; strings.Contains(text[strings.Index(text, "message_start"):], ": keep-alive") || !strings.Contains(rest, `"text":" two"`) || !strings.HasSuffix(text, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n") {
 		t.Errorf("got %q", text)
 	}
 }

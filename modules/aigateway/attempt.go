@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -103,9 +105,31 @@ func (a *attempt) begin() error {
 	if err := a.open(); err != nil {
 		return err
 	}
+	if a.patient() {
+		a.c.out.stream.MayBegin(a.header())
+	}
 	var err error
-	a.source, err = begins(a, a)
+	if a.source, err = begins(a, a); err != nil {
+		a.c.out.stream.MayBegin(nil)
+	}
 	return err
+}
+
+// patient reports whether the target may be silent for minutes before its first token, so
+// that the client is told in the meantime that there will be an answer.
+func (a *attempt) patient() bool { return !a.c.nextInLine() || a.c.thinks(a.hop.Target) }
+
+// header returns what sets the headers of an answer of this attempt.
+func (a *attempt) header() func(http.Header) {
+	name, attempts, dropped := a.c.info.Provider, strconv.Itoa(a.c.info.Attempts), slices.Clone(a.preq.Dropped)
+	return func(h http.Header) {
+		h.Set("X-Ai-Provider", name)
+		h.Set("X-Ai-Attempts", attempts)
+		if a.place > 0 {
+			h.Set("X-Ai-Fallback", "true")
+		}
+		chat.AddDropped(h, dropped)
+	}
 }
 
 // open makes a streaming call, and returns with its response header.

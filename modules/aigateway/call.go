@@ -171,13 +171,7 @@ func (c *call) answers(a *attempt) {
 // begin sets the answer's headers, for the caller to write.
 func (c *call) begin() {
 	c.stage = stageBegun
-	h := c.x.W.Header()
-	h.Set("X-Ai-Provider", c.info.Provider)
-	h.Set("X-Ai-Attempts", strconv.Itoa(c.info.Attempts))
-	if c.answering.place > 0 {
-		h.Set("X-Ai-Fallback", "true")
-	}
-	chat.AddDropped(h, c.answering.preq.Dropped)
+	c.answering.header()(c.x.W.Header())
 }
 
 // failed turns the error of a call into the one to answer. If the call was

@@ -62,14 +62,16 @@ func (s *source) next() (*provider.Chunk, error) {
 
 // stream makes a call and streams the answer.
 func (c *call) stream() error {
-	a, err := c.try()
-	if err != nil {
-		return err
-	}
-	c.answers(a)
-
 	c.out = newChunkWriter(c)
 	defer c.out.close()
+	a, err := c.try()
+	if err != nil {
+		if c.out.stream.Stop() {
+			c.stage = stageBegun // by a keep-alive
+		}
+		return c.cut(err)
+	}
+	c.answers(a)
 	src := a.source
 	for {
 		err := c.pump(&src)

@@ -87,7 +87,8 @@ func (w *chunkWriter) begin() {
 	if w.c.stage != stageWaiting {
 		return
 	}
-	w.c.begin()
+	w.c.stage = stageBegun
+	w.stream.MayBegin(w.c.answering.header())
 	w.stream.Begin()
 	if k := w.c.x.ChunkTaker(); w.door == nil && k != nil && k.TakesChunks() {
 		w.taker = k

@@ -17,7 +17,9 @@ type Stream struct {
 	rc     *http.ResponseController
 	beats  *sse.Heartbeat // guards what follows
 	begun  bool
-	header http.Header // additional headers of the answer
+	sent   bool              // at least one event
+	begins func(http.Header) // as of MayBegin
+	header http.Header       // additional headers of the answer
 
 	owned  bool
 	closed func() // decrements the count of open streams; nil before the answer begins
@@ -30,7 +32,8 @@ type KeepAlive struct {
 	Event    []byte        // what is sent; nil for a comment
 
 	// Begins lets a keep-alive begin the answer, after which the handler must
-	// report failures as events. Otherwise keep-alives wait for the first event.
+	// report failures as events. Otherwise keep-alives wait for the first event, or for
+	// MayBegin.
 	Begins bool
 }
 
@@ -40,21 +43,34 @@ type KeepAlive struct {
 func (x *Exchange) NewStream(ctx context.Context, k KeepAlive) *Stream {
 	s := &Stream{x: x, rc: http.NewResponseController(x.W), header: make(http.Header), owned: x.OwnsConnection()}
 	if !s.owned {
-		s.beats = sse.NewHeartbeat(0, nil)
+		s.beats = sse.NewHeartbeat(k.Interval, func() error {
+			if !s.begun && s.begins != nil {
+				s.begin() // the handler in front goes on with its own keep-alives
+			}
+			return nil
+		})
 		return s
 	}
 	s.unhook = CutShort(ctx, x.W, x.R)
-	event := k.Event
-	if event == nil {
-		event = keepAliveComment
-	}
 	s.beats = sse.NewHeartbeat(k.Interval, func() error {
-		if !s.begun && !k.Begins {
+		switch {
+		case !s.begun && !k.Begins && s.begins == nil:
 			return nil
+		case k.Event == nil || !s.sent: // the first event of an API may be another one
+			return s.write(keepAliveComment)
 		}
-		return s.write(event)
+		return s.write(k.Event)
 	})
 	return s
+}
+
+// MayBegin lets a keep-alive begin the answer from now on, or no longer if set is nil. Set
+// sets the header of an answer that begins so.
+func (s *Stream) MayBegin(set func(http.Header)) {
+	_ = s.beats.Do(func() error {
+		s.begins = set
+		return nil
+	})
 }
 
 var keepAliveComment = sse.AppendComment(nil, "keep-alive")
@@ -68,7 +84,7 @@ func (s *Stream) SetHeader(name, value string) {
 	})
 }
 
-// Begin sends the header, unless it was sent.
+// Begin sends the header, unless it was sent. What MayBegin was given last sets it.
 func (s *Stream) Begin() {
 	_ = s.beats.Do(func() error {
 		s.begin()
@@ -82,7 +98,10 @@ func (s *Stream) Flush() error { return s.beats.Do(s.rc.Flush) }
 // Send writes events with one write and one flush, after the header if that was
 // not sent.
 func (s *Stream) Send(events []byte) error {
-	return s.beats.Do(func() error { return s.write(events) })
+	return s.beats.Do(func() error {
+		s.sent = true
+		return s.write(events)
+	})
 }
 
 func (s *Stream) write(p []byte) error {
@@ -102,6 +121,9 @@ func (s *Stream) begin() {
 		s.closed = s.x.app.OpenStream(s.x.Rec.TenantID())
 	}
 	h := s.x.W.Header()
+	if s.begins != nil {
+		s.begins(h)
+	}
 	maps.Copy(h, s.header)
 	if !sse.IsStream(h) { // else as a next handler has set it, such as with a charset
 		h.Set("Content-Type", sse.MediaType)

@@ -123,6 +123,34 @@ func TestStream(t *testing.T) {
 				t.Errorf("%v open streams", openStreams(t, a))
 			}
 		}},
+		{"a_comment_may_begin_it_from_then_on", false, KeepAlive{Interval: every, Event: []byte("event: ping\n\n")}, func(t *testing.T, s *Stream, c *connection) {
+			time.Sleep(every + time.Second)
+			s.MayBegin(func(h http.Header) { h.Set("X-Ai-Provider", "wrong") })
+			s.MayBegin(nil)
+			time.Sleep(every + time.Second)
+			if c.sent() != "" {
+				t.Errorf("%q", c.sent())
+			}
+			s.MayBegin(func(h http.Header) { h.Set("X-Ai-Provider", "openai") })
+			time.Sleep(every + time.Second)
+			s.SetHeader("X-Late", "1") // nothing is written meanwhile
+			if c.status != http.StatusOK || c.header.Get("X-Ai-Provider") != "openai" || c.sent() != ": keep-alive\n" {
+				t.Errorf("%d %v %q", c.status, c.header, c.sent())
+			}
+			must(t, s.Send([]byte("data: 1\n\n")))
+			time.Sleep(every + time.Second)
+			if !strings.HasSuffix(c.sent(), "data: 1\n\nevent: ping\n\n") {
+				t.Errorf("%q", c.sent())
+			}
+		}},
+		{"a_handler_in_front_is_given_the_header", true, KeepAlive{Interval: every}, func(t *testing.T, s *Stream, c *connection) {
+			s.MayBegin(func(h http.Header) { h.Set("X-Ai-Provider", "openai") })
+			time.Sleep(every + time.Second)
+			s.Stop()
+			if c.status != http.StatusOK || c.header.Get("X-Ai-Provider") != "openai" || c.sent() != "" {
+				t.Errorf("%d %v %q", c.status, c.header, c.sent())
+			}
+		}},
 		{"events_go_out_in_one_write_and_one_flush", false, KeepAlive{}, func(t *testing.T, s *Stream, c *connection) {
 			must(t, s.Send([]byte("data: 1\n\ndata: 2\n\n")))
 			if c.writes != 1 || c.flushes != 1 {

@@ -58,7 +58,11 @@ func newV1Writer(t *turn, o *output) *v1Writer {
 	if t.h.OnDisconnect == disconnectContinue {
 		id = []byte(t.id + ":")
 	}
+	k := chat.KeepAlive{Interval: time.Duration(t.h.KeepAlive)}
 	taker, _ := t.x.W.(chat.ChunkTaker)
+	if taker != nil {
+		k.Interval = 0 // a door has its own
+	}
 	return &v1Writer{
 		id:                    id,
 		taker:                 taker,
@@ -66,7 +70,7 @@ func newV1Writer(t *turn, o *output) *v1Writer {
 		t:                     t,
 		a:                     a,
 		o:                     o,
-		stream:                t.x.NewStream(t.ctx, chat.KeepAlive{Interval: time.Duration(t.h.KeepAlive)}),
+		stream:                t.x.NewStream(t.ctx, k),
 	}
 }
 
