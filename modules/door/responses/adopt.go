@@ -11,24 +11,27 @@ import (
 )
 
 // pass appends events as they came. Where responses are kept they have the id by which they
-// are known here, and their end waits for that of the turn.
+// are known here, and numbers by which the stream can be followed: not all servers number
+// their events, or begin with 0. Their end waits for that of the turn.
 func (s *stream) pass(b, events []byte) []byte {
-	if !s.c.Stored || !bytes.Contains(events, []byte(`"response":`)) {
+	if !s.c.Stored {
 		return append(b, events...)
 	}
 	for event := range bytes.SplitSeq(events, []byte("\n\n")) {
 		_, data, _ := bytes.Cut(event, []byte("data:"))
 		root := gjson.ParseBytes(data)
-		name := root.Get("type").Str
-		if name == "" {
+		if !root.IsObject() {
 			continue
 		}
 		made := bytes.TrimSpace(data)
 		if response := root.Get("response"); response.IsObject() {
-			if set, err := sjson.SetRawBytes(made, "response", s.c.adopt([]byte(response.Raw))); err == nil {
-				made = set
-			}
+			made, _ = sjson.SetRawBytes(made, "response", s.c.adopt([]byte(response.Raw))) // it fails only for an empty name
 		}
+		if n := root.Get("sequence_number"); n.Type != gjson.Number || n.Num != float64(s.sequence) {
+			made, _ = sjson.SetBytes(made, "sequence_number", s.sequence)
+		}
+		s.sequence++
+		name := root.Get("type").Str
 		if s.ended {
 			s.last = sse.AppendEvent(s.last, "", name, made)
 			continue

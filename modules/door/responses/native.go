@@ -24,21 +24,10 @@ func (s *stream) follow(events []byte) {
 var sequenceName = []byte(`"sequence_number":`)
 
 // followText reads an event with a piece of text, which is known. It saves the parsing of
-// nearly all events.
+// nearly all events. It returns false for an event that cannot pass as it came.
 func (s *stream) followText(event []byte, text string) bool {
-	// a quote within a string has a backslash before it, so that this is a name
-	_, rest, ok := bytes.Cut(event, sequenceName)
-	if !ok || s.open == nil {
-		return false
-	}
-	n, digits := int64(0), 0
-	for _, c := range bytes.TrimLeft(rest, " ") {
-		if c < '0' || c > '9' {
-			break
-		}
-		n, digits = n*10+int64(c-'0'), digits+1
-	}
-	if digits == 0 || digits > maxDigits {
+	n, ok := numberIn(event)
+	if !ok || s.open == nil || s.c.Stored && n != s.sequence {
 		return false
 	}
 	s.sequence = n + 1
@@ -46,11 +35,28 @@ func (s *stream) followText(event []byte, text string) bool {
 	return true
 }
 
+// numberIn returns the number of an event with a piece of text.
+func numberIn(event []byte) (n int64, ok bool) {
+	// a quote within a string has a backslash before it, so that this is a name
+	_, rest, ok := bytes.Cut(event, sequenceName)
+	if !ok {
+		return 0, false
+	}
+	digits := 0
+	for _, c := range bytes.TrimLeft(rest, " ") {
+		if c < '0' || c > '9' {
+			break
+		}
+		n, digits = n*10+int64(c-'0'), digits+1
+	}
+	return n, digits > 0 && digits <= maxDigits
+}
+
 // maxDigits is how many digits a number may have that surely fits.
 const maxDigits = 15
 
 func (s *stream) followEvent(v gjson.Result) {
-	if n := v.Get("sequence_number"); n.Exists() {
+	if n := v.Get("sequence_number"); n.Exists() && !s.c.Stored {
 		s.sequence = n.Int() + 1
 	}
 	switch v.Get("type").Str {

@@ -4,7 +4,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/sse"
 )
 
 // TestEndWithinCall ends an answer that has passed as it came, as a budget does, within a
@@ -41,4 +45,22 @@ func TestEndWithinCall(t *testing.T) {
 			rest = after
 		}
 	}
+}
+
+// TestFailBehindEnd has a kept answer fail whose end came, and waits for that of its turn:
+// the end is not sent, and has no number.
+func TestFailBehindEnd(t *testing.T) {
+	c, err := Door{Stored: true}.Open([]byte(`{"model":"m","input":"hi"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Stream()
+	var b []byte
+	for _, event := range []string{
+		`{"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}`,
+		`{"type":"response.completed","response":{"id":"resp_1","status":"completed","output":[]}}`,
+	} {
+		b = s.Chunk(b, &provider.Chunk{Native: sse.AppendEvent(nil, "", gjson.Get(event, "type").Str, []byte(event))})
+	}
+	checkOrder(t, s.Fail(b, door.Failure{Code: "ai_error"}))
 }

@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 
@@ -40,9 +41,10 @@ func (s *stream) Chunk(b []byte, c *provider.Chunk) []byte {
 		s.finish = c.FinishReason
 	}
 	if c.Native != nil {
-		if c.Text == "" || c.More || !s.followText(c.Native, c.Text) {
-			s.follow(c.Native)
+		if c.Text != "" && !c.More && s.followText(c.Native, c.Text) {
+			return append(b, c.Native...)
 		}
+		s.follow(c.Native)
 		return s.pass(b, c.Native)
 	}
 	b = s.begin(b, c.Model)
@@ -142,6 +144,7 @@ func (s *stream) Fail(b []byte, f door.Failure) []byte {
 		return b
 	}
 	s.ended = true
+	s.sequence -= int64(bytes.Count(s.last, []byte("\n\n"))) // of events that were not sent
 	if s.response == nil {
 		s.response = s.c.response(s.c.modelOf(""))
 	}
