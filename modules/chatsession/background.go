@@ -152,13 +152,10 @@ func (h *Handler) endInBackground(x *chat.Exchange, c *talk, err error) {
 	if err == nil {
 		err = apierror.AIError()
 	}
-	doc := failedResponse(c.kept.document(), failureOf(err))
-	if c.kept.cancelled {
-		doc = cancelledResponse(doc)
-	} else {
+	if !c.kept.cancelled {
 		h.log.Error("a response in the background has failed", zap.String("trace_id", x.Rec.TraceID), zap.Error(err))
 	}
-	h.keepEnd(x, c.kept, doc)
+	h.keepEnd(x, c.kept, c.kept.unanswered(failureOf(err)))
 }
 
 // noClient is the ResponseWriter of an answer without a client.

@@ -86,7 +86,7 @@ func (c *talk) turn(x *chat.Exchange) error {
 	}
 	w := newDoorWriter(c.h, x, c.call)
 	w.kept, w.called = c.kept, c.called
-	defer w.stream.Close()
+	defer w.close()
 	x.Rec.Translated = true
 	return w.end(w.serve(func() error { return c.h.converse(x.Recorded(w, x.R), c, c.next) }))
 }

@@ -36,6 +36,7 @@ type doorWriter struct {
 	over   bool   // the end, or a failure, was sent
 
 	kept   *keptResponse // nil unless the answer is a response that is kept
+	begun  bool          // it is kept as one that runs
 	free   func()        // frees the session once it is kept; nil for nothing
 	called func() error  // as of talk
 	barred error         // what it answered
@@ -72,7 +73,17 @@ func (w *doorWriter) WriteHeader(status int) {
 	if status == http.StatusOK && sse.IsStream(w.Header()) {
 		w.parser = sse.NewParser(0)
 		w.nameDropped()
+		w.keepBegun()
 		w.stream.Begin()
+	}
+}
+
+// keepBegun keeps the response as one that runs, before its client knows its id. One in the
+// background is kept since its model was called.
+func (w *doorWriter) keepBegun() {
+	if w.kept != nil && w.called == nil {
+		w.begun = true
+		w.h.keepBegun(w.x, w.kept)
 	}
 }
 
@@ -226,6 +237,14 @@ func (w *doorWriter) keepDocument(doc []byte) {
 	w.h.keepEnd(w.x, w.kept, doc)
 	if w.free != nil {
 		w.free()
+	}
+}
+
+// close ends the stream, and a response whose turn has ended without saying how.
+func (w *doorWriter) close() {
+	w.stream.Close()
+	if w.begun && len(w.kept.Response) == 0 {
+		w.h.keepEnd(w.x, w.kept, w.kept.unanswered(apierror.AIError()))
 	}
 }
 

@@ -104,6 +104,18 @@ func (h *Handler) keep(ctx context.Context, x *chat.Exchange, k *keptResponse) e
 	return x.Store.CachePut(ctx, x.Rec.Tenant.ID, keptKey(x, k.Session, k.Turn), provider.Encode(k), h.keptTTL(x))
 }
 
+// keepBegun stores a response that runs. A failure does not fail the answer, which is kept
+// when it ends.
+func (h *Handler) keepBegun(x *chat.Exchange, k *keptResponse) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.R.Context()), settleTimeout)
+	defer cancel()
+	err := x.Store.CacheKeep(ctx, x.Rec.Tenant.ID, k.session(x), keptKey(x, k.Session, k.Turn), provider.Encode(k), h.keptTTL(x))
+	if err != nil {
+		h.app.StoreFailed("cache put")
+		h.log.Warn("keeping a response that has begun", zap.String("turn", k.Turn), zap.Error(err))
+	}
+}
+
 func (h *Handler) keptTTL(x *chat.Exchange) time.Duration {
 	return cmp.Or(x.Rec.Tenant.Retention, time.Duration(h.Retention))
 }
@@ -201,6 +213,15 @@ func (k *keptResponse) document() []byte {
 		return []byte("{}")
 	}
 	return call.Begun()
+}
+
+// unanswered returns the response as one that has failed without an answer, or was cancelled.
+func (k *keptResponse) unanswered(e *apierror.Error) []byte {
+	doc := failedResponse(k.document(), e)
+	if k.cancelled {
+		return cancelledResponse(doc)
+	}
+	return doc
 }
 
 // reopened returns the request's call, to which the answer belongs.
