@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/tidwall/gjson"
@@ -30,5 +31,62 @@ func TestBackgroundNodeDies(t *testing.T) {
 	harness.Eventually(t, "it has failed", func() bool { return read(http.MethodGet, path, nil).Get("status").Str == "failed" })
 	if got := read(http.MethodGet, path, nil).Get("error.code").Str; got != "ai_unavailable" {
 		t.Errorf("its error is %q", got)
+	}
+}
+
+// TestCancelUnheard cancels a response whose node does not hear of it, because it is gone
+// or stands still. The response is cancelled for all, with what there was of it, and
+// stays so.
+func TestCancelUnheard(t *testing.T) {
+	t.Parallel()
+	for name, stop := range map[string]func(*harness.Caddy){"gone": (*harness.Caddy).Kill, "stands still": (*harness.Caddy).Freeze} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			up := harness.NewUpstream(t)
+			nodes := start(t, redistest.Start(t).URL(), 3, up.Chain(""))
+			all := clients(nodes, "acme", "ann")
+			read := func(node int, method, path string) gjson.Result {
+				return gjson.Parse(harness.ReadAll(t, all[node].Do(method, path, nil)))
+			}
+			resp := all[0].Do(http.MethodPost, "/v1/responses", map[string]any{"model": "fast", "input": "go", "background": true})
+			path := "/v1/responses/" + gjson.Get(harness.ReadAll(t, resp), "id").Str
+			call := up.Call()
+			call.Say("one")
+			all[1].Start(all[1].Request(http.MethodGet, path+"?stream=true", nil)).Raw().UpTo("one")
+			stop(nodes[0])
+
+			got := read(1, http.MethodPost, path+"/cancel")
+			if got.Get("status").Str != "cancelled" || got.Get("output.0.content.0.text").Str != "one" || got.Get("output.0.status").Str != "incomplete" {
+				t.Errorf("it is %s", got.Raw)
+			}
+			stays := func(node int) {
+				t.Helper()
+				if again := read(node, http.MethodGet, path); again.Raw != got.Raw {
+					t.Errorf("node %d has\n%s\nwant\n%s", node, again.Raw, got.Raw)
+				}
+			}
+			check := func(node int) {
+				t.Helper()
+				stays(node)
+				stream := harness.ReadAll(t, all[node].Do(http.MethodGet, path+"?stream=true", nil))
+				if !strings.Contains(stream, "event: response.cancelled\n") || !strings.Contains(stream, `"delta":"one"`) {
+					t.Errorf("node %d streams\n%s", node, stream)
+				}
+			}
+			check(1)
+			check(2)
+			if name == "gone" {
+				up.Plays(harness.Echoes)
+				next := map[string]any{"model": "fast", "input": "next", "previous_response_id": got.Get("id").Str}
+				harness.Eventually(t, "its turn has ended with its lease", func() bool {
+					return gjson.Get(harness.ReadAll(t, all[2].Do(http.MethodPost, "/v1/responses", next)), "status").Str == "completed"
+				})
+			} else {
+				nodes[0].Thaw()
+				call.WantGone()
+				check(0)
+			}
+			stays(1)
+		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
@@ -213,8 +212,8 @@ func (w *doorWriter) TakeFailure(e *apierror.Error) {
 // failed returns the events that end the answer, after a response is kept.
 func (w *doorWriter) failed(e *apierror.Error) []byte {
 	if w.kept != nil && w.kept.cancelled {
-		events, doc := cancelledEvents(w.out, lastUsage(w.x, w.usage))
-		w.keepDocument(doc)
+		events := cancelledEvents(w.out, lastUsage(w.x, w.usage))
+		w.keep(events)
 		return events
 	}
 	events := w.out.Fail(nil, apierror.FailureFor(w.call.API(), e, w.x.Rec.TraceID))
@@ -223,17 +222,13 @@ func (w *doorWriter) failed(e *apierror.Error) []byte {
 }
 
 // keep keeps the response that the last events hold, before they are sent: a client
-// that has seen the end can ask for it.
+// that has seen the end can ask for it. It frees the session.
 func (w *doorWriter) keep(events []byte) {
 	if w.kept == nil {
 		return
 	}
-	_, last := cutLast(events)
-	w.keepDocument([]byte(gjson.GetBytes(eventData(last), "response").Raw))
-}
-
-// keepDocument keeps the response, and frees its session.
-func (w *doorWriter) keepDocument(doc []byte) {
+	var doc []byte
+	doc, w.kept.Events = endOf(events)
 	w.h.keepEnd(w.x, w.kept, doc)
 	if w.free != nil {
 		w.free()
@@ -284,6 +279,7 @@ func (w *doorWriter) end(err error) error {
 	}
 	body := w.call.Document(w.doc.Bytes())
 	if w.kept != nil {
+		w.kept.Events = 1 // its stream is the end alone
 		w.h.keepEnd(w.x, w.kept, body)
 	}
 	w.nameDropped()

@@ -134,7 +134,7 @@ func (h *Handler) running(x *chat.Exchange, k *keptResponse) (*keptResponse, err
 func (h *Handler) failKept(ctx context.Context, x *chat.Exchange, s store.SessionKey, turn string, e *apierror.Error) {
 	k, err := h.readKept(ctx, x, s.ID, turn)
 	if err == nil && len(k.Response) == 0 {
-		h.keepEnd(x, k, failedResponse(k.document(), e))
+		h.endFor(ctx, x, k, failedResponse(k.document(), e))
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		h.warnOfLost(x, err)

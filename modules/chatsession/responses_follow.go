@@ -2,6 +2,8 @@ package chatsession
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -31,11 +33,10 @@ func (h *Handler) followKept(x *chat.Exchange, k *keptResponse) error {
 		}
 		after = n
 	}
-	call, err := k.reopened()
+	f, err := h.newKeptFollower(x, k, after)
 	if err != nil {
 		return err
 	}
-	f := &keptFollower{h: h, x: x, k: k, after: after, out: call.Stream(), call: call}
 	f.stream = x.NewStream(x.R.Context(), chat.KeepAlive{Interval: time.Duration(h.KeepAlive), Begins: true})
 	defer f.stream.Close()
 	return f.follow()
@@ -48,27 +49,34 @@ type keptFollower struct {
 	k      *keptResponse
 	after  int // the last event that the client has seen
 	out    door.Stream
-	call   door.Call
 	stream *chat.Stream
 	sent   bool // something was sent
 	read   bool // the turn's events are there
 }
 
+func (h *Handler) newKeptFollower(x *chat.Exchange, k *keptResponse, after int) (*keptFollower, error) {
+	call, err := k.reopened()
+	if err != nil {
+		return nil, err
+	}
+	return &keptFollower{h: h, x: x, k: k, after: after, out: call.Stream()}, nil
+}
+
 func (f *keptFollower) follow() error {
-	ctx, tenant, n := f.x.R.Context(), f.x.Rec.Tenant.ID, 0
+	n := 0
 	if f.x.R.Method == http.MethodHead {
 		f.stream.Begin()
 		return nil
 	}
 	for {
-		turn, events, err := f.x.Store.Follow(ctx, tenant, sessionKey(f.x), f.k.Turn, n)
+		turn, events, err := f.next(n)
 		if errors.Is(err, store.ErrLost) {
 			if err = f.h.endLost(f.x, sessionKey(f.x)); err == nil {
 				continue
 			}
 		}
 		switch {
-		case errors.Is(err, store.ErrNotFound), err == nil && (turn != f.k.Turn || len(events) == 0):
+		case errors.Is(err, store.ErrNotFound), errors.Is(err, errUnended), err == nil && (turn != f.k.Turn || len(events) == 0):
 			return f.last()
 		case err != nil && !f.sent:
 			return f.h.storeError("follow", err)
@@ -97,6 +105,22 @@ func (f *keptFollower) follow() error {
 			return f.last()
 		}
 	}
+}
+
+// errUnended says that a response has ended whose turn has not.
+var errUnended = errors.New("the turn of the response has not ended")
+
+// next returns the turn's events after number n, for which it waits.
+func (f *keptFollower) next(n int) (turn string, events []store.Event, err error) {
+	ctx := f.x.R.Context()
+	if len(f.k.Response) == 0 {
+		return f.x.Store.Follow(ctx, f.x.Rec.Tenant.ID, sessionKey(f.x), f.k.Turn, n)
+	}
+	turn, events, err = f.published(ctx, n)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = errUnended
+	}
+	return turn, events, err
 }
 
 // chunks appends what a raw event of the turn becomes, as far as the client has not
@@ -133,19 +157,23 @@ func (f *keptFollower) unseen(b, events []byte) []byte {
 	return b
 }
 
-// last sends the event that ends the response.
+// last sends the event that ends the response, unless the client has seen it.
 func (f *keptFollower) last() error {
-	k, err := f.h.keptEnd(f.x, f.k.id())
+	k, err := f.h.keptEnd(f.x, f.k.id(), settleTimeout)
 	if err != nil || len(k.Response) == 0 {
 		f.fail(apierror.AIError().Because(err))
 		return nil
 	}
 	var b []byte
-	n := f.after + 1
+	n := cmp.Or(k.Events, f.after+2) - 1
 	if f.read {
 		before, last := cutLast(f.ending(gjson.ParseBytes(k.Response)))
 		b = f.unseen(nil, before)
 		n = int(gjson.GetBytes(eventData(last), "sequence_number").Int())
+	}
+	if n <= f.after {
+		f.stream.Begin()
+		return nil
 	}
 	name := "response." + gjson.GetBytes(k.Response, "status").Str
 	b = sse.AppendEvent(b, "", name, provider.Encode(lastEvent{name, n, k.Response}))
@@ -172,7 +200,7 @@ func (f *keptFollower) fail(e *apierror.Error) {
 func (f *keptFollower) ending(response gjson.Result) []byte {
 	switch response.Get("status").Str {
 	case statusCancelled:
-		return breakOff(f.out, provider.Usage{})
+		return cancelledEvents(f.out, provider.Usage{})
 	case "failed":
 	default:
 		return f.out.End(nil, provider.Usage{})
@@ -190,14 +218,13 @@ func breakOff(out door.Stream, u provider.Usage) []byte {
 	return out.End(out.Chunk(nil, &provider.Chunk{Raw: brokenOff, Facts: facts}), u)
 }
 
-// cancelledEvents returns the events that end a response which was cancelled, and what is
-// kept of it.
-func cancelledEvents(out door.Stream, u provider.Usage) (events, doc []byte) {
-	before, last := cutLast(breakOff(out, u))
-	data := gjson.ParseBytes(eventData(last))
-	doc = cancelledResponse([]byte(data.Get("response").Raw))
+// cancelledEvents returns the events that end a response which was cancelled.
+func cancelledEvents(out door.Stream, u provider.Usage) []byte {
+	events := breakOff(out, u)
+	before, _ := cutLast(events)
+	doc, count := endOf(events)
 	const name = "response." + statusCancelled
-	return sse.AppendEvent(before, "", name, provider.Encode(lastEvent{name, int(data.Get("sequence_number").Int()), json.RawMessage(doc)})), doc
+	return sse.AppendEvent(before, "", name, provider.Encode(lastEvent{name, count - 1, json.RawMessage(cancelledResponse(doc))}))
 }
 
 // failure returns how a stream reports that its answer failed after it had begun.
@@ -219,6 +246,13 @@ func cutLast(events []byte) (before, last []byte) {
 		i += len("\n\n")
 	}
 	return events[:i], events[i:]
+}
+
+// endOf returns the response in the last of several events, and how many its stream has.
+func endOf(events []byte) (doc []byte, count int) {
+	_, last := cutLast(events)
+	v := gjson.ParseBytes(eventData(last))
+	return []byte(v.Get("response").Raw), int(v.Get("sequence_number").Int()) + 1
 }
 
 // eventData returns the data of an event of ours, which is one line.

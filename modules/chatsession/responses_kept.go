@@ -34,6 +34,7 @@ type keptResponse struct {
 	Request  json.RawMessage `json:"request,omitempty"`  // as the client sent it
 	Response json.RawMessage `json:"response,omitempty"` // empty while it is running
 	Previous string          `json:"previous,omitempty"` // the response that it goes on from, in a session that no client has named
+	Events   int             `json:"events,omitempty"`   // how many its stream has; 0 if that is not known
 	Deleted  bool            `json:"deleted,omitempty"`
 
 	// Apart says that its session did not exist when it ended: nothing of the turn
@@ -321,34 +322,12 @@ func (h *Handler) retractTo(x *chat.Exchange, seq uint64) error {
 	return x.Store.Retract(ctx, tenant, session, seq+1, newest[0].Seq)
 }
 
-// cancelKept cancels a response that is running.
-func (h *Handler) cancelKept(x *chat.Exchange, k *keptResponse) error {
-	if !gjson.GetBytes(k.Request, "background").Bool() {
-		return apierror.InvalidRequest("response_id", "want a response in the background: no other can be cancelled here")
-	}
-	if len(k.Response) > 0 {
-		return writeDocument(x, k.Response)
-	}
-	running, err := x.Store.CancelTurn(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), k.Turn)
-	if err != nil {
-		return h.storeError("cancel", err)
-	}
-	ended, err := h.keptEnd(x, k.id())
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return h.storeError("cache get", err)
-	}
-	if err == nil && (len(ended.Response) > 0 || !running) {
-		return writeDocument(x, ended.document())
-	}
-	return writeDocument(x, cancelledResponse(k.document())) // its node is slow, or it was deleted
-}
-
 // endedPoll is how often a response is looked for whose turn ends.
 const endedPoll = 50 * time.Millisecond
 
-// keptEnd returns a response once it has ended, if that is soon.
-func (h *Handler) keptEnd(x *chat.Exchange, id string) (*keptResponse, error) {
-	ctx, cancel := context.WithTimeout(x.R.Context(), settleTimeout)
+// keptEnd returns a response once it has ended, or as it is after a time.
+func (h *Handler) keptEnd(x *chat.Exchange, id string, wait time.Duration) (*keptResponse, error) {
+	ctx, cancel := context.WithTimeout(x.R.Context(), wait)
 	defer cancel()
 	poll := time.NewTicker(endedPoll)
 	defer poll.Stop()
