@@ -75,30 +75,31 @@ func TestLeftEnds(t *testing.T) {
 		options string
 		end     func(c *harness.Caddy, a asks, path string, pending *harness.Pending, call *harness.HeldCall)
 		status  string // empty for none
+		said    string // what is left of the answer
 	}{
 		"a failure": {"", func(_ *harness.Caddy, _ asks, _ string, pending *harness.Pending, call *harness.HeldCall) {
 			pending.GoAway()
 			call.End(harness.TornOff)
-		}, "failed"},
+		}, "failed", "part one"},
 		"a server that dies": {"", func(c *harness.Caddy, _ asks, _ string, _ *harness.Pending, _ *harness.HeldCall) {
 			c.Kill()
 			c.Run()
-		}, "failed"},
+		}, "failed", ""},
 		"a turn that ends with its client": {"on_disconnect cancel", func(_ *harness.Caddy, _ asks, _ string, pending *harness.Pending, call *harness.HeldCall) {
 			pending.GoAway()
 			call.WantGone()
-		}, "cancelled"},
+		}, "cancelled", "part one"},
 		"a deletion": {"", func(_ *harness.Caddy, a asks, path string, pending *harness.Pending, call *harness.HeldCall) {
 			pending.GoAway()
 			if status := a.status(http.MethodDelete, path, nil); status != http.StatusOK {
 				a.t.Fatalf("DELETE: %d", status)
 			}
 			call.WantGone()
-		}, ""},
+		}, "", ""},
 		"a deletion before its client's eyes": {"", func(_ *harness.Caddy, a asks, path string, _ *harness.Pending, call *harness.HeldCall) {
 			a.status(http.MethodDelete, path, nil)
 			call.WantGone()
-		}, ""},
+		}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			up := harness.NewUpstream(t)
@@ -109,6 +110,10 @@ func TestLeftEnds(t *testing.T) {
 			test.end(c, a, path, pending, call)
 			if test.status != "" {
 				a.wantStatus(path, test.status)
+				got := a.call(http.MethodGet, path, nil)
+				if test.said != "" && got.Get("output.0.status").Str != "incomplete" || text(got) != test.said {
+					t.Errorf("it is %s", got.Raw)
+				}
 				return
 			}
 			c.WantNothingLeft()

@@ -24,6 +24,7 @@ func TestBackgroundNodeDies(t *testing.T) {
 	resp := all[0].Do(http.MethodPost, "/v1/responses", map[string]any{"model": "fast", "input": "go", "background": true})
 	path := "/v1/responses/" + gjson.Get(harness.ReadAll(t, resp), "id").Str
 	up.Call().Say("one")
+	all[1].Start(all[1].Request(http.MethodGet, path+"?stream=true", nil)).Raw().UpTo("one")
 	if got := read(http.MethodGet, path, nil).Get("status").Str; got != "in_progress" {
 		t.Errorf("elsewhere it is %q", got)
 	}
@@ -31,6 +32,9 @@ func TestBackgroundNodeDies(t *testing.T) {
 	harness.Eventually(t, "it has failed", func() bool { return read(http.MethodGet, path, nil).Get("status").Str == "failed" })
 	if got := read(http.MethodGet, path, nil).Get("error.code").Str; got != "ai_unavailable" {
 		t.Errorf("its error is %q", got)
+	}
+	if got := read(http.MethodGet, path, nil).Get("output.0"); got.Get("content.0.text").Str != "one" || got.Get("status").Str != "incomplete" {
+		t.Errorf("of its answer there is %s", got.Raw)
 	}
 }
 

@@ -149,7 +149,7 @@ func (s *stream) Fail(b []byte, f door.Failure) []byte {
 		s.response = s.c.response(s.c.modelOf(""))
 	}
 	s.response.Status, s.response.Error = statusFailed, &failure{f.Code, f.Message}
-	s.response.Output = s.finished()
+	s.response.Output = s.brokenOff()
 	b = s.send(b, "error", event{Error: &streamFailure{Type: f.Type, Code: f.Code, Message: f.Message}})
 	return s.send(b, "response.failed", event{Response: s.response})
 }
@@ -173,6 +173,21 @@ func (s *stream) finished() []json.RawMessage {
 		return []json.RawMessage{}
 	}
 	return list
+}
+
+// brokenOff returns the finished items, and those that are open, as incomplete. No event
+// tells of their ends: clients run a call once it has one.
+func (s *stream) brokenOff() []json.RawMessage {
+	number := s.sequence
+	s.finish = "length"
+	s.close(nil, statusIncomplete)
+	for _, c := range s.calls {
+		if c.item != nil {
+			s.endCall(nil, c)
+		}
+	}
+	s.sequence = number
+	return s.finished()
 }
 
 // rest appends an item with what the provider wants back and has sent last.
