@@ -16,6 +16,7 @@ import (
 var keptCases = []clientCase{
 	{Do: "previous", Model: "echo", want: sight{Text: "re: one, re: two"}},
 	{Do: "resume", Model: "echo", want: sight{Text: "re: one"}},
+	{Do: "follow", Model: "echo", want: sight{Text: "re: one", Finish: "completed"}},
 	{Do: "background", Model: "echo", want: sight{Text: "re: one", Finish: "completed"}},
 	{Do: "cancel", Model: "endless", want: sight{Finish: "cancelled"}},
 	{Do: "parse", Model: "place", want: sight{Text: `{"city":"Tokyo","degrees":21}`}},
@@ -42,7 +43,13 @@ func TestKeptResponses(t *testing.T) {
 // as strict as OpenAI's own.
 func TestKeptResponsesNatively(t *testing.T) {
 	t.Parallel()
-	testKept(t, harness.NewUpstream(t, answersResponses(t)), "responses on")
+	testKept(t, harness.NewUpstream(t, answersResponses(t, nil)), "responses on")
+}
+
+// TestKeptResponsesUnnumbered does the same in front of one that does not number its events.
+func TestKeptResponsesUnnumbered(t *testing.T) {
+	t.Parallel()
+	testKept(t, harness.NewUpstream(t, answersResponses(t, harness.Unnumbered)), "responses on")
 }
 
 func testKept(t *testing.T, up *harness.Upstream, options string) {
@@ -79,8 +86,8 @@ func testKept(t *testing.T, up *harness.Upstream, options string) {
 }
 
 // answersResponses answers as the upstream of TestKeptResponses does, in Responses. It wants
-// back what it has said as it was.
-func answersResponses(t *testing.T) harness.Script {
+// back what it has said as it was. number is as of harness.ResponsesNumbered.
+func answersResponses(t *testing.T, number func(int) string) harness.Script {
 	usage := &provider.Usage{Input: 20, Output: 9}
 	calls := []providertest.Part{
 		{Reasoning: "Two of them."}, {Text: "Let me see."},
@@ -114,11 +121,11 @@ func answersResponses(t *testing.T) harness.Script {
 			}
 			reply.Parts = []providertest.Part{{Text: "It is "}, {Text: "warm."}}
 		case "upstream-endless":
-			c.Send(string(providertest.ResponseEvents(body, reply)[0]))
+			c.Send(harness.EventsNumbered(body, reply, number)[0])
 			harness.Stalls(c)
 			return
 		}
-		harness.Responses(reply)(c)
+		harness.ResponsesNumbered(reply, number)(c)
 	}
 }
 

@@ -55,6 +55,33 @@ await run({
     assert.equal((await responses.retrieve(id)).output_text, seen.text);
   },
 
+  // follows a response in the background, again and again from where it was left
+  async follow(c, seen) {
+    const { responses } = client(c);
+    const events = [];
+    const { id } = await responses.create({ model: c.model, input: "one", background: true });
+    for (let more = true; more; ) {
+      const starting_after = events.at(-1)?.sequence_number;
+      more = false;
+      for await (const ev of await responses.retrieve(id, { stream: true, starting_after })) {
+        assert.equal(ev.sequence_number, events.length);
+        more = events.push(ev) > 0;
+        break; // its connection is lost
+      }
+    }
+    seen.text = events.filter((ev) => ev.type === "response.output_text.delta").map((ev) => ev.delta).join("");
+    const again = responses.stream({ response_id: id });
+    for await (const ev of again) assert.deepEqual(ev.type, events[ev.sequence_number].type);
+    const ended = await again.finalResponse();
+    assert.equal(ended.output_text, seen.text);
+    assert.equal(events.at(-1).type, `response.${ended.status}`);
+    const rest = responses.stream({ response_id: id, starting_after: 3 });
+    const numbers = [];
+    for await (const ev of rest) numbers.push(ev.sequence_number);
+    assert.deepEqual(numbers, events.slice(4).map((ev) => ev.sequence_number));
+    seen.finish = ended.status;
+  },
+
   async background(c, seen) {
     const { responses } = client(c);
     const begun = await responses.create({ model: c.model, input: "one", background: true });
