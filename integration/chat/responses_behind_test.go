@@ -54,3 +54,19 @@ func TestStartsBehindEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestStartsBehindFailure does so with a response that has failed before its answer began,
+// whose only event is its end.
+func TestStartsBehindFailure(t *testing.T) {
+	up := harness.NewUpstream(t)
+	a := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, up.Sessions("")), "acme", "ann")}
+	path := "/v1/responses/" + a.create(map[string]any{"input": "one", "background": true}).Get("id").Str
+	up.Call().Fail(http.StatusBadRequest, `{"error":{"message":"no"}}`)
+	a.wantStatus(path, "failed")
+	if got := lastOf(a.rest(path, -1)); got.Get("type").Str != "response.failed" || got.Get("sequence_number").Raw != "0" {
+		t.Errorf("its last event is %s", got.Raw)
+	}
+	if got := a.rest(path, 0); got != "" {
+		t.Errorf("behind it came\n%s", got)
+	}
+}

@@ -155,6 +155,7 @@ func (h *Handler) endInBackground(x *chat.Exchange, c *talk, err error) {
 	if !c.kept.cancelled {
 		h.log.Error("a response in the background has failed", zap.String("trace_id", x.Rec.TraceID), zap.Error(err))
 	}
+	c.kept.Events = 1 // there was nothing before the end
 	h.keepEnd(x, c.kept, c.kept.unanswered(failureOf(err)))
 }
 
