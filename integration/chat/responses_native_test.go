@@ -161,7 +161,7 @@ ai_gateway {
 			if n > said {
 				_, data, _ := strings.Cut(got, "event: response.failed\ndata: ")
 				id := gjson.Get(data, "response.id").Str
-				if kept := a.call(http.MethodGet, "/v1/responses/"+id, nil); kept.Get("status").Str != "failed" || len(id) < 60 || !strings.HasPrefix("Hello", text(kept)) || text(kept) == "" || n == said+1 && kept.Get("output.1.status").Str != "incomplete" {
+				if kept := a.call(http.MethodGet, "/v1/responses/"+id, nil); kept.Get("status").Str != "failed" || len(id) < 60 || !slices.Contains([]string{"Hel", "Hello"}, text(kept)) || n == said+1 && kept.Get("output.1.status").Str != "incomplete" {
 					t.Errorf("cut after %d events, it is kept as %s", n, kept)
 				}
 			}

@@ -53,7 +53,8 @@ func TestEventNumbers(t *testing.T) {
 						t.Errorf("event %d is\n%swant\n%s", n, event, want[n])
 					}
 				}
-				id := gjson.Get(events[0][strings.Index(events[0], "{"):], "response.id").Str
+				_, data, _ := strings.Cut(stream, "data: ")
+				id := gjson.Get(data, "response.id").Str
 				for after := -1; after < len(events)-1; after++ {
 					path := fmt.Sprintf("/v1/responses/%s?stream=true", id)
 					if after >= 0 {
