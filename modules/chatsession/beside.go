@@ -42,19 +42,23 @@ func (c *talk) beside(before []*store.Message) *record.Beside {
 	}
 }
 
-// keepItems adds to the messages to be stored what the request says in its own words: to the
-// first one all of it, and to the others that it is there.
-func (c *sentCompletion) keepItems(items json.RawMessage) (err error) {
-	if items == nil {
-		return nil
-	}
+// keepOrigins adds to the messages to be stored what they were made of in the API of the
+// request, as far as they do not say it themselves. What is too large with it is stored
+// without.
+func (c *sentCompletion) keepOrigins(call door.Call) error {
+	member, of := call.Origins()
+	kept := false // what the messages without any of their own are with
 	for i, m := range c.messages {
-		of := items
-		if i > 0 {
-			of = json.RawMessage("[]")
+		made := of[c.places[i]]
+		if made == nil || !kept && string(made) == string(door.NoOrigins) {
+			continue
 		}
-		if m.Raw, err = sjson.SetRawBytes(appendWire(nil, m), door.MemberItems, of); err != nil {
-			return fmt.Errorf("keeping the items of a request: %w", err)
+		raw, err := sjson.SetRawBytes(appendWire(nil, m), member, made)
+		if err != nil {
+			return fmt.Errorf("keeping what a message was made of: %w", err)
+		}
+		if kept = len(raw) <= maxMessage; kept {
+			m.Raw = raw
 		}
 	}
 	return nil
@@ -71,7 +75,7 @@ func asStored(m *store.Message) json.RawMessage {
 // withoutNative returns a message without what it was made of, which is only for a request
 // in its own API.
 func withoutNative(raw []byte) []byte {
-	for _, name := range [...]string{door.MemberItems, door.MemberBlocks} {
+	for _, name := range door.Members {
 		if !bytes.Contains(raw, []byte(`"`+name+`"`)) {
 			continue
 		}

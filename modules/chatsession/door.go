@@ -48,8 +48,10 @@ func (h *Handler) converses(x *chat.Exchange, next caddyhttp.Handler) (*talk, er
 	if err != nil {
 		return nil, err
 	}
-	c.req, err = parseCompletion(body)
-	return c, err
+	if c.req, err = parseCompletion(body); err != nil || c.call == nil {
+		return c, err
+	}
+	return c, c.req.keepOrigins(c.call)
 }
 
 // talk is a chat completion with a session, or a request of another API that

@@ -3,6 +3,7 @@ package chatsession
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"slices"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/store"
@@ -59,7 +60,7 @@ func meant(said map[string]any) map[string]any {
 		what["tool_call_id"] = said["tool_call_id"]
 	default:
 		for name, v := range said {
-			if v != nil && name != "cache_control" && name != door.MemberItems {
+			if v != nil && name != "cache_control" && !slices.Contains(door.Members[:], name) {
 				what[name] = simplest(v)
 			}
 		}

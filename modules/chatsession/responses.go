@@ -94,7 +94,7 @@ func (h *Handler) respond(x *chat.Exchange, body []byte, keeping responses.Keepi
 	if call.Refusal() != nil && !needsKept(keeping, x.R) {
 		return h.passUnkept(x, body, gates, next) // to a provider that has this itself
 	}
-	c, err := h.opened(call, body, keeping, len(x.R.Header[headerSession]) > 0, next)
+	c, err := h.opened(call, body, keeping, next)
 	if err != nil {
 		return err
 	}
@@ -141,8 +141,8 @@ func (h *Handler) answerKept(x *chat.Exchange, c *talk) error {
 	return err
 }
 
-// opened reads a request whose answer is kept. named says that its header names a session.
-func (h *Handler) opened(call door.Call, body []byte, keeping responses.Keeping, named bool, next caddyhttp.Handler) (c *talk, err error) {
+// opened reads a request whose answer is kept.
+func (h *Handler) opened(call door.Call, body []byte, keeping responses.Keeping, next caddyhttp.Handler) (c *talk, err error) {
 	c = &talk{h: h, next: next, sent: body, call: call, kept: new(keptResponse), keeping: keeping}
 	c.followed = gjson.GetBytes(body, "stream").Bool()
 	made := call.Completion()
@@ -162,10 +162,7 @@ func (h *Handler) opened(call door.Call, body []byte, keeping responses.Keeping,
 	if c.req, err = parseOpened(made, o); err != nil {
 		return nil, err
 	}
-	if k, ok := call.(door.Kept); ok && keeping.Conversation == "" && !named {
-		err = c.req.keepItems(k.Items()) // all of them are new
-	}
-	return c, err
+	return c, c.req.keepOrigins(call)
 }
 
 // place finds the session of a request.

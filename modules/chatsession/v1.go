@@ -59,6 +59,8 @@ type sentCompletion struct {
 	messages []*store.Message
 	system   bool
 
+	places []int // of messages, among those of the body
+
 	// translated says that the body was of another API, whose members dropped are left
 	// out of it.
 	translated bool
@@ -147,7 +149,7 @@ func parseCompletion(body []byte) (*sentCompletion, error) { return parseOpened(
 func parseOpened(body []byte, o *opening) (*sentCompletion, error) {
 	req := &sentCompletion{body: body, opening: o}
 	if o != nil && o.said != "" {
-		req.messages = append(req.messages, newMessage(roleSystem, o.said))
+		req.messages, req.places = append(req.messages, newMessage(roleSystem, o.said)), append(req.places, 0)
 	}
 	var messages, input, tools gjson.Result
 	var err error
@@ -189,14 +191,15 @@ func parseOpened(body []byte, o *opening) (*sentCompletion, error) {
 	}
 	req.insert = messages.Index + len(messages.Raw) - 1 // the closing bracket
 	messages.ForEach(func(i, m gjson.Result) bool {
-		err = req.add(m, fmt.Sprintf("messages.%d", i.Int()))
+		err = req.add(m, int(i.Int()))
 		return err == nil
 	})
 	return req, err
 }
 
-// add adds one message. path names it in errors.
-func (c *sentCompletion) add(m gjson.Result, path string) error {
+// add adds the message at a place.
+func (c *sentCompletion) add(m gjson.Result, place int) error {
+	path := fmt.Sprintf("messages.%d", place)
 	if !m.IsObject() {
 		return apierror.InvalidRequest(path, "want an object")
 	}
@@ -219,7 +222,7 @@ func (c *sentCompletion) add(m gjson.Result, path string) error {
 	if err != nil {
 		return apierror.InvalidJSON(err)
 	}
-	c.messages = append(c.messages, msg)
+	c.messages, c.places = append(c.messages, msg), append(c.places, place)
 	return nil
 }
 

@@ -66,10 +66,12 @@ func appendWire(b []byte, m *store.Message) []byte {
 	return append(b, '}')
 }
 
-// wireSize returns the maximum length of what appendWire appends, in bytes.
+// wireSize returns the maximum length of a message in a request, in bytes: of what
+// appendWire appends, or of what it was made of.
 func wireSize(m *store.Message) int {
 	if len(m.Raw) > 0 {
-		return len(m.Raw)
+		size := len(withoutNative(m.Raw))
+		return max(size, len(m.Raw)-size)
 	}
 	return len(`{"role":"","content":""}`) + quotedSize(m.Role) + quotedSize(m.Content)
 }

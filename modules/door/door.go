@@ -50,6 +50,10 @@ type Call interface {
 	// a document of this API says, and its value; no value if the message says as much.
 	Said(document []byte) (member string, value json.RawMessage)
 
+	// Origins returns, for each message of Completion, what it was made of: a list for a
+	// member of the message, or nil if the message says as much.
+	Origins() (member string, of []json.RawMessage)
+
 	// Whole returns the body of the request with what was said before, as messages of chat
 	// completions, in front of what it says itself, and without what it needs a store for.
 	// system is a prompt for a request that has none, or empty. dropped names what is left
@@ -60,11 +64,15 @@ type Call interface {
 	Assembler() Assembler
 }
 
-// The members of Said, by which the APIs tell the messages that they have made.
+// The members of Said and Origins, by which the APIs tell the messages that they have made.
 const (
-	MemberItems  = "response_items" // of OpenAI's Responses
-	MemberBlocks = "content_blocks" // of Anthropic's Messages
+	MemberItems    = "response_items"    // of OpenAI's Responses
+	MemberBlocks   = "content_blocks"    // of Anthropic's Messages, in an answer
+	MemberMessages = "original_messages" // of Anthropic's Messages, in a request
 )
+
+// Members are all of these.
+var Members = [...]string{MemberItems, MemberBlocks, MemberMessages}
 
 // Assembler makes a document of the events of an answer that passes as it came. A budget
 // may have to end the answer, which can be done only while it is a stream.
@@ -90,10 +98,6 @@ type Kept interface {
 
 	// Begun returns the document of an answer that has only begun.
 	Begun() []byte
-
-	// Items returns a list of all that the request says, if the messages of Completion say
-	// less; else nil.
-	Items() json.RawMessage
 
 	// Opening returns the two parts of the system prompt with which Completion begins:
 	// what is for this answer alone, and what belongs to the conversation.

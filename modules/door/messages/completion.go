@@ -37,6 +37,8 @@ type message struct {
 	Reasoning      string            `json:"reasoning_content,omitempty"`
 	IsError        bool              `json:"is_error,omitempty"`
 	CacheControl   json.RawMessage   `json:"cache_control,omitempty"`
+
+	from int // which of the request's messages it was made of, counted from 1; 0 for none
 }
 
 // part is a piece of a message's content.

@@ -13,6 +13,7 @@ func (t *translation) conversation(members map[string]gjson.Result) error {
 		return provider.Invalid("messages", "required, a list of at least one message")
 	}
 	for i, m := range list.Array() {
+		t.from = i + 1
 		if err := t.message(m, member("messages", i)); err != nil {
 			return err
 		}
@@ -26,7 +27,7 @@ func (t *translation) conversation(members map[string]gjson.Result) error {
 	want := "want at least one message with content"
 	if t.unknown != "" {
 		t.refuse(t.unknown, want+", and blocks of this type are not known here")
-		t.Messages = append(t.Messages, message{Role: roleUser, Content: ""})
+		t.add(message{Role: roleUser, Content: ""})
 		return nil
 	}
 	return provider.Invalid("messages", want)
@@ -52,12 +53,18 @@ func (t *translation) message(m gjson.Result, path string) error {
 	return add(content, path)
 }
 
+// add adds a message that was made of the one which is being read.
+func (t *translation) add(m message) {
+	m.from = t.from
+	t.Messages = append(t.Messages, m)
+}
+
 // user adds what the user and the tools say. The results of tools come first, since
 // chat completions want them right behind the calls.
 func (t *translation) user(content gjson.Result, path string) error {
 	if content.Type == gjson.String {
 		if content.Str != "" {
-			t.Messages = append(t.Messages, message{Role: roleUser, Content: content.Str})
+			t.add(message{Role: roleUser, Content: content.Str})
 		}
 		return nil
 	}
@@ -75,7 +82,7 @@ func (t *translation) user(content gjson.Result, path string) error {
 		said = append(said, parts...)
 	}
 	if len(said) > 0 {
-		t.Messages = append(t.Messages, message{Role: roleUser, Content: contentOf(said)})
+		t.add(message{Role: roleUser, Content: contentOf(said)})
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type call struct {
 
 	body       []byte
 	completion []byte
+	messages   []message // of completion
 	dropped    []string
 	refusal    error
 }

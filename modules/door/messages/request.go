@@ -15,6 +15,7 @@ import (
 type translation struct {
 	completion
 	turn    turn
+	from    int // the message that is being read, counted from 1
 	dropped provider.Dropped
 	refusal error  // as of door.Call
 	unknown string // the path of the type of a block that is left out; empty for none
@@ -50,7 +51,7 @@ func OpenCount(body []byte) (door.Call, error) {
 }
 
 func (t *translation) call(body []byte) *call {
-	return &call{body: body, completion: provider.Encode(t.completion), dropped: t.dropped, refusal: t.refusal}
+	return &call{body: body, completion: provider.Encode(t.completion), messages: t.Messages, dropped: t.dropped, refusal: t.refusal}
 }
 
 func translate(body []byte) (*translation, error) {

@@ -26,7 +26,7 @@ func (t *translation) system(members map[string]gjson.Result) error {
 func (t *translation) systemMessage(v gjson.Result, path string) error {
 	if v.Type == gjson.String {
 		if v.Str != "" {
-			t.Messages = append(t.Messages, message{Role: roleSystem, Content: v.Str})
+			t.add(message{Role: roleSystem, Content: v.Str})
 		}
 		return nil
 	}
@@ -55,7 +55,7 @@ func (t *translation) systemMessage(v gjson.Result, path string) error {
 		parts = append(parts, part{Type: partText, Text: text.Str, CacheControl: cacheControl(b)})
 	}
 	if len(parts) > 0 {
-		t.Messages = append(t.Messages, message{Role: roleSystem, Content: contentOf(parts)})
+		t.add(message{Role: roleSystem, Content: contentOf(parts)})
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func (t *turn) called(id string) bool { return t.calls == nil || t.calls[id] }
 // beginTurn adds a message of the assistant.
 func (t *translation) beginTurn(m message) {
 	t.endTurn()
-	t.Messages = append(t.Messages, m)
+	t.add(m)
 	t.turn = turn{calls: make(map[string]bool, len(m.ToolCalls)), at: len(t.Messages)}
 	for _, c := range m.ToolCalls {
 		t.turn.calls[c.ID] = true
@@ -89,6 +89,7 @@ func (t *translation) addResult(m message) {
 	if t.turn.calls == nil && len(t.turn.results) == 0 {
 		t.turn.at = len(t.Messages)
 	}
+	m.from = t.from
 	t.turn.results = append(t.turn.results, m)
 }
 

@@ -39,11 +39,10 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 			return nil, nil, false
 		}
 	}
-	turns.endResults()
 	body = c.body
 	var err error
 	if len(turns.list) > 0 {
-		list := turns.list
+		list := unmarked(turns.messages(), body)
 		gjson.GetBytes(body, "messages").ForEach(func(_, m gjson.Result) bool {
 			list = append(list, json.RawMessage(m.Raw))
 			return true
@@ -60,6 +59,7 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 type turns struct {
 	list    []any
 	results []any // of tools, which one message of the user has
+	whole   bool  // the last message was added by what it was made of
 	dropped provider.Dropped
 }
 
@@ -68,8 +68,19 @@ type turnOf struct {
 	Content any    `json:"content"`
 }
 
-// add adds a message. It reports whether it has a form.
+// add adds a message, by those of this API that it was made of if there are some. A list of
+// none is that of a message which is with the one before it, if that was not left out. It
+// reports whether it has a form.
 func (t *turns) add(m gjson.Result) bool {
+	if made := m.Get(door.MemberMessages); made.IsArray() && (t.whole || len(made.Array()) > 0) {
+		t.whole = true
+		t.endResults()
+		for _, m := range made.Array() {
+			t.list = append(t.list, json.RawMessage(m.Raw))
+		}
+		return true
+	}
+	t.whole = false
 	role, content := m.Get("role").Str, m.Get("content")
 	if role == roleTool {
 		return t.addResult(m)
@@ -88,6 +99,16 @@ func (t *turns) add(m gjson.Result) bool {
 		return ok
 	}
 	return false
+}
+
+// messages returns what was collected.
+func (t *turns) messages() []json.RawMessage {
+	t.endResults()
+	list := make([]json.RawMessage, len(t.list))
+	for i, m := range t.list {
+		list[i] = provider.Encode(m)
+	}
+	return list
 }
 
 // endResults ends a run of results.

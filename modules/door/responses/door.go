@@ -38,6 +38,9 @@ type call struct {
 
 	alone, said string // as of Opening
 
+	messages []*message // of completion
+	sent     []sent     // the items that they were made of
+
 	id         string // of the response, without its prefix
 	created    int64
 	echo       echo // what the response repeats of the request

@@ -61,6 +61,8 @@ type conversation struct {
 	images []any
 
 	extra map[string]json.RawMessage // of tool calls, by their ids
+
+	became *message // what the last item has become, or was added to; nil for nothing
 }
 
 // turn is a message of the assistant that is still growing. Its texts grow in builders:
@@ -95,9 +97,11 @@ func (c *call) readInput(root gjson.Result) ([]*message, error) {
 	case input.IsArray():
 		v.unseal(input)
 		for i, item := range input.Array() {
+			v.became = nil
 			if err := v.addItem(item, fmt.Sprintf("input.%d", i)); err != nil {
 				return nil, err
 			}
+			c.sent = append(c.sent, sent{item, v.became})
 		}
 	default:
 		return nil, provider.Invalid("input", "required, a string or a list of items")
@@ -119,6 +123,7 @@ func (c *call) readInput(root gjson.Result) ([]*message, error) {
 		v.messages[0].Content = v.opening.String()
 		c.said = strings.TrimPrefix(strings.TrimPrefix(v.opening.String(), c.alone), instructionsSeparator)
 	}
+	c.messages = v.messages
 	return v.messages, nil
 }
 
@@ -161,6 +166,12 @@ func (v *conversation) add(m *message) {
 	v.messages = append(v.messages, m)
 }
 
+// say adds the message that an item becomes.
+func (v *conversation) say(m *message) {
+	v.add(m)
+	v.became = m
+}
+
 // answered adds what has waited for results. Those that have not come never will.
 func (v *conversation) answered() {
 	clear(v.open)
@@ -182,6 +193,7 @@ func (v *conversation) assistant(calls bool) *turn {
 		v.turn = &turn{message: &message{Role: "assistant"}}
 		v.messages = append(v.messages, v.turn.message)
 	}
+	v.became = v.turn.message
 	return v.turn
 }
 
@@ -197,12 +209,13 @@ func (v *conversation) endTurn() {
 func (v *conversation) system(text string) {
 	switch {
 	case len(v.messages) == 0:
-		v.add(&message{Role: "system"})
+		v.say(&message{Role: "system"})
 		v.opening.WriteString(text)
 	case len(v.messages) == 1 && v.opens():
 		v.opening.WriteString(instructionsSeparator + text)
+		v.became = v.messages[0]
 	default:
-		v.add(&message{Role: "system", Content: text})
+		v.say(&message{Role: "system", Content: text})
 	}
 }
 
@@ -287,7 +300,7 @@ func (v *conversation) addMessage(item gjson.Result, path string) error {
 		}
 		v.system(text)
 	case "user":
-		v.add(&message{Role: role, Content: parts.content()})
+		v.say(&message{Role: role, Content: parts.content()})
 	case "assistant":
 		if len(parts.media()) > 0 {
 			v.c.dropped.Add("input.content") // an assistant only writes
@@ -363,7 +376,7 @@ func (v *conversation) addResult(item gjson.Result, path string) error {
 
 // result adds the result of a call.
 func (v *conversation) result(id, text string) {
-	v.add(&message{Role: "tool", ToolCallID: id, Content: text})
+	v.say(&message{Role: "tool", ToolCallID: id, Content: text})
 	if delete(v.open, id); len(v.open) == 0 {
 		v.answered()
 	}

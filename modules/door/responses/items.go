@@ -98,25 +98,44 @@ func stringsOf(list gjson.Result) []string {
 type itemizer struct {
 	list   []json.RawMessage
 	custom map[string]bool // the calls of custom tools, by their ids
-	whole  bool            // there were items
+	whole  bool            // the last message was added by its items
 
 	dropped provider.Dropped
 }
 
 func (z *itemizer) put(v any) { z.list = append(z.list, provider.Encode(v)) }
 
+// said and result are items as most clients write them.
+type said struct {
+	Type    string `json:"type,omitempty"`
+	Role    string `json:"role"`
+	Content any    `json:"content"`
+}
+
+type result struct {
+	Type   string `json:"type"`
+	CallID string `json:"call_id"`
+	Output string `json:"output"`
+}
+
 func (z *itemizer) say(role string, content any) {
-	z.put(map[string]any{"type": typeMessage, "role": role, "content": content})
+	s := said{Role: role, Content: content}
+	if _, text := content.(string); !text {
+		s.Type = typeMessage
+	}
+	z.put(s)
 }
 
 // add adds a message, by the items that it was made of if there are some. A list of none is
-// that of a message whose items are with one before it. It reports whether it has a form.
+// that of a message whose items are with the one before it, if that was not left out. It
+// reports whether it has a form.
 func (z *itemizer) add(m gjson.Result) bool {
 	if items := m.Get(door.MemberItems); items.IsArray() && (z.whole || len(items.Array()) > 0) {
 		z.whole = true
 		z.addItems(items)
 		return true
 	}
+	z.whole = false
 	content := m.Get("content")
 	switch m.Get("role").Str {
 	case "system", "developer":
@@ -129,7 +148,7 @@ func (z *itemizer) add(m gjson.Result) bool {
 		if z.custom[id] {
 			typ = "custom_tool_call_output"
 		}
-		z.put(map[string]any{"type": typ, "call_id": id, "output": provider.TextOf(content)})
+		z.put(result{typ, id, provider.TextOf(content)})
 		return true
 	case "assistant":
 		z.addAssistant(m)
@@ -200,49 +219,6 @@ func (z *itemizer) addAssistant(m gjson.Result) {
 			"arguments": provider.ArgumentsOf(c.Get("function.arguments")),
 		})
 	}
-}
-
-// maxItems is the largest list of items that is worth keeping beside the messages.
-const maxItems = 1 << 20
-
-// Items implements door.Kept.
-func (c *call) Items() json.RawMessage {
-	input := gjson.GetBytes(c.body, "input")
-	if !input.IsArray() || len(input.Raw) > maxItems {
-		return nil
-	}
-	more := false
-	input.ForEach(func(_, item gjson.Result) bool {
-		more = !isPlain(item)
-		return !more
-	})
-	if !more {
-		return nil
-	}
-	return json.RawMessage(input.Get("@ugly").Raw)
-}
-
-// isPlain reports whether a message of chat completions says as much as an item.
-func isPlain(item gjson.Result) bool {
-	known := []string{"type", "id", "status", "role", "content"}
-	switch item.Get("type").Str {
-	case "", typeMessage:
-	case typeFunction:
-		known = []string{"type", "id", "status", "call_id", "name", "arguments"}
-	case "function_call_output":
-		known = []string{"type", "id", "status", "call_id", "output"}
-		if item.Get("output").Type != gjson.String {
-			return false
-		}
-	default:
-		return false
-	}
-	plain := true
-	item.ForEach(func(name, _ gjson.Result) bool {
-		plain = slices.Contains(known, name.Str)
-		return plain
-	})
-	return plain
 }
 
 // Said implements door.Call.
