@@ -115,7 +115,7 @@ type said struct {
 type result struct {
 	Type   string `json:"type"`
 	CallID string `json:"call_id"`
-	Output string `json:"output"`
+	Output any    `json:"output"` // a text, or a list of parts
 }
 
 func (z *itemizer) say(role string, content any) {
@@ -148,8 +148,9 @@ func (z *itemizer) add(m gjson.Result) bool {
 		if z.custom[id] {
 			typ = "custom_tool_call_output"
 		}
-		z.put(result{typ, id, provider.TextOf(content)})
-		return true
+		output, ok := outputOf(content)
+		z.put(result{typ, id, output})
+		return ok
 	case "assistant":
 		z.addAssistant(m)
 		return true
@@ -162,7 +163,25 @@ func (z *itemizer) addUser(content gjson.Result) bool {
 		z.say("user", content.Str)
 		return true
 	}
-	parts := []any{}
+	parts, ok := inputParts(content)
+	z.say("user", parts)
+	return ok
+}
+
+// outputOf returns the content of a tool's message as the output of a call.
+func outputOf(content gjson.Result) (output any, ok bool) {
+	for _, p := range content.Array() {
+		if p.IsObject() && p.Get("type").Str != "text" {
+			return inputParts(content)
+		}
+	}
+	return provider.TextOf(content), true
+}
+
+// inputParts returns parts of chat completions as those of an item, and whether all have a
+// form.
+func inputParts(content gjson.Result) (parts []any, ok bool) {
+	parts = []any{}
 	for _, p := range content.Array() {
 		switch p.Get("type").Str {
 		case "text":
@@ -176,11 +195,10 @@ func (z *itemizer) addUser(content gjson.Result) bool {
 		case "file":
 			parts = append(parts, map[string]any{"type": "input_file", "filename": p.Get("file.filename").Str, "file_data": p.Get("file.file_data").Str})
 		default:
-			return false
+			return nil, false
 		}
 	}
-	z.say("user", parts)
-	return true
+	return parts, true
 }
 
 // addItems adds items as they came.
