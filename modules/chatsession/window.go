@@ -8,10 +8,12 @@ import (
 	"math"
 	"slices"
 
+	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
@@ -273,7 +275,7 @@ func pair(call *store.Message, results []*store.Message, sent []string) group {
 }
 
 // withCalls returns a message without its unanswered tool calls, or nil if nothing
-// is left of it.
+// is left of it. Of what it was made of the API's own door leaves them out.
 func withCalls(m *store.Message, answered map[string]bool) *store.Message {
 	calls := callsOf(m)
 	var kept []json.RawMessage
@@ -288,15 +290,34 @@ func withCalls(m *store.Message, answered map[string]bool) *store.Message {
 	case len(kept) > 0:
 		c := *m
 		var err error
-		if c.Raw, err = sjson.SetRawBytes(withoutNative(m.Raw), "tool_calls", provider.Encode(kept)); err != nil {
+		if c.Raw, err = sjson.SetRawBytes(m.Raw, "tool_calls", provider.Encode(kept)); err != nil {
 			return nil
 		}
 		return &c
 	case m.Content != "":
-		return newMessage(m.Role, m.Content)
+		return withoutCalls(m)
 	default:
 		return nil
 	}
+}
+
+// withoutCalls returns a message without its tool calls: its text, with the reasoning that is
+// signed and what it was made of.
+func withoutCalls(m *store.Message) *store.Message {
+	c := newMessage(m.Role, m.Content)
+	raw := appendWire(nil, c)
+	for _, name := range append([]string{"thinking_blocks"}, door.Members[:]...) {
+		v := gjson.GetBytes(m.Raw, name)
+		if !v.Exists() {
+			continue
+		}
+		with, err := sjson.SetRawBytes(raw, name, []byte(v.Raw))
+		if err != nil {
+			return c
+		}
+		raw, c.Raw = with, with
+	}
+	return c
 }
 
 // fitting returns the newest groups that fit all limits. tokens are estimated. What

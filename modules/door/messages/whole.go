@@ -42,8 +42,9 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 	body = c.body
 	var err error
 	if len(turns.list) > 0 {
-		list := unmarked(turns.messages(), body)
-		gjson.GetBytes(body, "messages").ForEach(func(_, m gjson.Result) bool {
+		sent := gjson.GetBytes(body, "messages")
+		list := answered(unmarked(turns.messages(), body), sent)
+		sent.ForEach(func(_, m gjson.Result) bool {
 			list = append(list, json.RawMessage(m.Raw))
 			return true
 		})

@@ -3,7 +3,6 @@ package responses
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -21,8 +20,9 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 			return nil, nil, false
 		}
 	}
+	said := len(items.list)
 	switch input := gjson.GetBytes(body, "input"); {
-	case len(items.list) == 0:
+	case said == 0:
 	case input.Type == gjson.String:
 		items.say("user", input.Str)
 	default:
@@ -30,7 +30,7 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 			items.list = append(items.list, json.RawMessage(item.Raw))
 		}
 	}
-	items.list = answered(items.list)
+	items.list = answered(items.list, said)
 	var err error
 	set := func(name string, v any) {
 		if err == nil {
@@ -55,31 +55,6 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 		}
 	}
 	return body, items.dropped, err == nil
-}
-
-// answered returns items without the calls of a server's own kinds, such as a patch, that the
-// client has to answer and has not: no server takes them. Reasoning belongs to the item
-// behind it.
-func answered(items []json.RawMessage) []json.RawMessage {
-	results := make(map[string]bool)
-	for _, raw := range items {
-		if v := gjson.ParseBytes(raw); strings.HasSuffix(v.Get("type").Str, "_output") {
-			results[v.Get("call_id").Str] = true
-		}
-	}
-	var list []json.RawMessage
-	for _, raw := range items {
-		v := gjson.ParseBytes(raw)
-		typ, id := v.Get("type").Str, v.Get("call_id").Str
-		if !strings.HasSuffix(typ, "_call") || typ == typeFunction || typ == typeCustom || id == "" || results[id] {
-			list = append(list, raw)
-			continue
-		}
-		if n := len(list); n > 0 && gjson.GetBytes(list[n-1], "type").Str == typeReasoning {
-			list = list[:n-1]
-		}
-	}
-	return list
 }
 
 // includeReasoning is what a request has to include for reasoning that a server which keeps
