@@ -19,7 +19,8 @@ type assembler struct {
 	usage   object
 	blocks  []object   // that are complete
 	open    *openBlock // nil between blocks
-	stopped bool       // the reason is known
+	served  served
+	stopped bool // the reason is known
 }
 
 // object is a JSON object.
@@ -54,6 +55,7 @@ func (a *assembler) add(event gjson.Result) {
 	case "content_block_start":
 		a.close()
 		a.open = newOpenBlock(event.Get("content_block"))
+		a.served.follow(event.Get("content_block"))
 	case "content_block_delta":
 		if a.open != nil {
 			a.open.add(event.Get("delta"))
@@ -92,6 +94,11 @@ func (a *assembler) Ended() bool { return a.stopped }
 func (a *assembler) Document(usage provider.Usage) []byte {
 	a.close()
 	if !a.stopped {
+		for _, block := range a.served.results() {
+			o := object{}
+			o.merge(gjson.ParseBytes(block))
+			a.blocks = append(a.blocks, o)
+		}
 		a.message.merge(gjson.ParseBytes(provider.Encode(endingOf("length", ""))))
 		a.usage.merge(gjson.ParseBytes(provider.Encode(usageOf(usage))))
 	}

@@ -28,8 +28,9 @@ type stream struct {
 	blocks []json.RawMessage // thinking_blocks
 	finish string
 	stop   string // the sequence that has stopped the model
-	told   bool   // the provider's own events have told the stop reason
-	over   bool   // the end was sent, or a failure
+	served served
+	told   bool // the provider's own events have told the stop reason
+	over   bool // the end was sent, or a failure
 }
 
 // piece is text or reasoning.
@@ -179,6 +180,7 @@ func (s *stream) follow(events []byte) {
 		case "content_block_start":
 			s.index = int(root.Get("index").Int())
 			s.opened(strings.Clone(typeOf(root.Get("content_block"))))
+			s.served.follow(root.Get("content_block"))
 		case "content_block_stop":
 			s.open, s.index = "", int(root.Get("index").Int())+1
 		case "message_delta":
@@ -200,6 +202,9 @@ func (s *stream) End(b []byte, u provider.Usage) []byte {
 	b = s.close(b)
 	b = s.signed(b)
 	if !s.told {
+		for _, block := range s.served.results() {
+			b = s.close(s.start(b, typeOf(gjson.ParseBytes(block)), block))
+		}
 		b = append(b, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":"...)
 		b = append(b, provider.Encode(endingOf(s.finish, s.stop))...)
 		b = append(append(b, `,"usage":`...), provider.Encode(usageOf(u))...)

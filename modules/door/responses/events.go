@@ -21,7 +21,7 @@ type event struct {
 	ContentIndex *int            `json:"content_index,omitempty"`
 	SummaryIndex *int            `json:"summary_index,omitempty"`
 	SourceIndex  *int            `json:"annotation_index,omitempty"`
-	Item         *item           `json:"item,omitempty"`
+	Item         any             `json:"item,omitempty"` // an *item, or one of the provider's
 	Part         *part           `json:"part,omitempty"`
 	Source       *annotation     `json:"annotation,omitempty"`
 	Delta        *string         `json:"delta,omitempty"`

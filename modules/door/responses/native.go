@@ -69,7 +69,8 @@ func (s *stream) followEvent(v gjson.Result) {
 		if i := s.callAt(int(v.Get("output_index").Int())); i >= 0 {
 			s.calls[i].arguments = append(s.calls[i].arguments, v.Get("delta").Str...)
 		}
-	case "response.output_item.done":
+	case itemDone:
+		s.closeHosted(int(v.Get("output_index").Int()))
 		if i := s.callAt(int(v.Get("output_index").Int())); i >= 0 {
 			s.calls = slices.Delete(s.calls, i, i+1)
 		}
@@ -123,6 +124,7 @@ func (s *stream) followItem(at int, v gjson.Result) {
 		s.calls = append(s.calls, &openCall{item: i, at: at, passed: true})
 		return
 	default:
+		s.followHosted(at, v)
 		return
 	}
 	s.open = &openItem{item: i, at: at}

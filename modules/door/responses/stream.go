@@ -26,6 +26,7 @@ type stream struct {
 	open    *openItem // nil between items
 	tracker provider.CallTracker
 	calls   []*openCall
+	hosted  []openHosted
 
 	// pieces holds the signed reasoning, and thoughts what else the provider wants
 	// back, as far as no item has it yet.
@@ -132,6 +133,7 @@ func (s *stream) End(b []byte, u provider.Usage) []byte {
 	for _, c := range s.calls {
 		b = s.endCall(b, c)
 	}
+	b = s.endHosted(b)
 	b = s.rest(b)
 	s.response.end(s.finish, s.finished(), &u)
 	return s.send(b, "response."+s.response.Status, event{Response: s.response})
@@ -163,7 +165,7 @@ func (s *stream) place() int {
 // done appends the end of an item.
 func (s *stream) done(b []byte, i *item, at int) []byte {
 	s.output[at] = provider.Encode(i)
-	return s.send(b, "response.output_item.done", event{OutputIndex: &at, Item: i})
+	return s.send(b, itemDone, event{OutputIndex: &at, Item: i})
 }
 
 // finished returns the finished items.
