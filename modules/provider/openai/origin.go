@@ -2,9 +2,13 @@ package openai
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -26,6 +30,102 @@ func refusesOrigin(err error) bool {
 		return false
 	}
 	return e.Code == "invalid_encrypted_content" || foreignMember.MatchString(e.Param) || foreignWords.MatchString(e.Message)
+}
+
+// maxNamed is how many of the things that a server refuses one by one are left out alone.
+const maxNamed = 3
+
+var (
+	itemPlace = regexp.MustCompile(`\binput\[(\d+)\](?:\.(id|status)\b)?`)
+	itemWord  = regexp.MustCompile(`[A-Za-z0-9_-]+`)
+
+	// shortened is an id, or what is sealed, as a refusal quotes it: "gAAA...DQ==".
+	shortened = regexp.MustCompile(`(?i)encrypted content (?:for item )?(\S+?)\.{3,}(\S*) could not be verified`)
+)
+
+// withoutNamed leaves out of a request's input only what a refusal names: a member of an
+// item, or reasoning with the ids of what belongs to it. It returns the body if nothing is
+// named.
+func withoutNamed(preq *provider.Request, body []byte, refusal error) []byte {
+	refused, _ := errors.AsType[*provider.Error](refusal)
+	items := gjson.GetBytes(body, "input").Array()
+	at, member := namedIn(refused, items)
+	if at < 0 {
+		return body
+	}
+	e := newEditor(body)
+	if !isReasoning(items[at]) || member != "" {
+		member = cmp.Or(member, "id")
+		e.remove(items[at], member)
+		rest := e.bytes()
+		if len(rest) < len(body) {
+			preq.Drop("input." + member)
+		}
+		return rest
+	}
+	for _, item := range items[at+1:] {
+		if isReasoning(item) || !isModels(item) {
+			break
+		}
+		e.remove(item, "id")
+	}
+	rest := e.bytes()
+	if len(rest) < len(body) {
+		preq.Drop("input.id")
+	}
+	named := gjson.GetBytes(rest, "input").Array()[at].Index
+	rest, left := without(rest, func(item gjson.Result) bool { return item.Index == named })
+	dropItems(preq, left)
+	return rest
+}
+
+// isModels reports whether an item is a message or a call of the model's.
+func isModels(item gjson.Result) bool {
+	typ := item.Get("type").Str
+	return item.Get("role").Str == "assistant" || typ == "function_call" || typ == "custom_tool_call"
+}
+
+// namedIn returns which item a refusal names, and which of its members; -1 for none.
+func namedIn(refused *provider.Error, items []gjson.Result) (at int, member string) {
+	for _, text := range [...]string{refused.Param, refused.Message} {
+		m := itemPlace.FindStringSubmatch(text)
+		if m == nil {
+			continue
+		}
+		if at, err := strconv.Atoi(m[1]); err == nil && at < len(items) {
+			return at, m[2]
+		}
+	}
+	if m := shortened.FindStringSubmatch(refused.Message); m != nil {
+		return quotedIn(items, m[1], m[2]), ""
+	}
+	for _, word := range itemWord.FindAllString(refused.Message, -1) {
+		if at := slices.IndexFunc(items, func(v gjson.Result) bool { return v.Get("id").Str == word }); at >= 0 {
+			return at, ""
+		}
+	}
+	return -1, ""
+}
+
+// quotedIn returns the only reasoning whose id or sealed content begins and ends so; -1 if
+// there is no such, or several.
+func quotedIn(items []gjson.Result, begin, end string) int {
+	found := -1
+	for i, item := range items {
+		if !isReasoning(item) {
+			continue
+		}
+		for _, name := range [...]string{"id", "encrypted_content"} {
+			if s := item.Get(name).Str; strings.HasPrefix(s, begin) && strings.HasSuffix(s, end) {
+				if found >= 0 {
+					return -1
+				}
+				found = i
+				break
+			}
+		}
+	}
+	return found
 }
 
 // withoutIDs removes the ids of messages, calls and results from a request's input, which

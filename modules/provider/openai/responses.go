@@ -48,7 +48,8 @@ func (o *OpenAI) streamResponse(ctx context.Context, preq *provider.Request, n *
 // keeps nothing and looks nothing up: what it keeps belongs to the key, which tenants share.
 //
 // A conversation may have begun elsewhere, before a fallback. What only the other server can
-// read is refused, and the server is then asked again without.
+// read is refused, and the server is then asked again without: without what it names, so that
+// reasoning of its own stays, or else without all that may be from there.
 func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, n *provider.Native, stream bool) (*http.Response, error) {
 	if err := refuseStored(n.Body); err != nil {
 		return nil, err
@@ -57,6 +58,17 @@ func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, n *p
 	body = withoutParsed(preq, body)
 	dropItems(preq, left)
 	resp, err := o.postResponse(ctx, preq, body, stream)
+	for range maxNamed {
+		if !refusesOrigin(err) {
+			return resp, err
+		}
+		rest := withoutNamed(preq, body, err)
+		if len(rest) == len(body) {
+			break
+		}
+		body = rest
+		resp, err = o.postResponse(ctx, preq, body, stream)
+	}
 	if !refusesOrigin(err) {
 		return resp, err
 	}

@@ -264,6 +264,71 @@ func TestResponsesOfAnotherServer(t *testing.T) {
 	}
 }
 
+// TestResponsesNamedByTheServer has some of a conversation come from another server: only
+// what this one names is left out.
+func TestResponsesNamedByTheServer(t *testing.T) {
+	own := func(n int) string {
+		return fmt.Sprintf(`{"type":"reasoning","id":"rs_%[1]d","summary":[],"encrypted_content":"gAAAAB"},{"type":"message","id":"msg_%[1]d","role":"assistant","status":"completed","content":[{"type":"output_text","text":"hi","annotations":[]}]}`, n)
+	}
+	foreign := func(n int, sealed string) string { return strings.Replace(own(n), "gAAAAB", sealed, 1) }
+	says := func(message string) http.HandlerFunc { // of the item rs_1
+		return func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			if gjson.GetBytes(body, `input.#(id=="rs_1")`).Exists() {
+				w.WriteHeader(http.StatusBadRequest)
+				fmt.Fprintf(w, `{"error":{"message":%q,"type":"invalid_request_error","param":null,"code":"invalid_encrypted_content"}}`, message)
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			providertest.StrictResponses(w, r)
+		}
+	}
+	const user = `{"role":"user","content":"and?"}`
+	for name, tc := range map[string]struct {
+		server http.HandlerFunc
+		items  []string
+		calls  int
+		left   string // the ids that are left
+	}{
+		"one, by what is sealed":      {providertest.StrictResponses, []string{own(1), user, foreign(2, "gAAAother"), user, own(3)}, 2, "rs_1 msg_1 rs_3 msg_3"},
+		"three, one by one":           {providertest.StrictResponses, []string{foreign(1, "gAAAone"), own(2), foreign(3, "gAAAtwo"), foreign(4, "gAAAthree")}, 4, "rs_2 msg_2"},
+		"more":                        {providertest.StrictResponses, []string{foreign(1, "a"), own(2), foreign(3, "b"), foreign(4, "c"), foreign(5, "d")}, 5, ""},
+		"two that look the same":      {providertest.StrictResponses, []string{foreign(1, "gAAAother"), own(2), foreign(3, "gAAAnother")}, 2, ""},
+		"by its id":                   {says("The encrypted content for item rs_1 could not be verified."), []string{own(1), own(2)}, 2, "rs_2 msg_2"},
+		"by its id, shortened":        {says("The encrypted content for item rs...1 could not be verified."), []string{own(1), own(2)}, 2, "rs_2 msg_2"},
+		"by its place":                {says("Invalid 'input[1].encrypted_content': The encrypted content could not be verified."), []string{own(1), own(2)}, 2, "rs_2 msg_2"},
+		"by a place that is not":      {says("Invalid 'input[99].encrypted_content': The encrypted content could not be verified."), []string{own(1), own(2)}, 2, ""},
+		"by nothing":                  {says("The encrypted content could not be verified."), []string{own(1), own(2)}, 2, ""},
+		"by what is not there":        {says("The encrypted content for item rs_7 could not be verified."), []string{own(1), own(2)}, 2, ""},
+		"a status, which stays apart": {providertest.StrictResponses, []string{strings.Replace(own(1), `"id"`, `"status":"completed","id"`, 1), own(2)}, 2, "rs_1 msg_1 rs_2 msg_2"},
+		"an id":                       {providertest.StrictResponses, []string{strings.Replace(own(1), "msg_1", "item_1", 1), own(2)}, 2, "rs_1 rs_2 msg_2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked []byte
+			calls := 0
+			p := newStrict(t, func(w http.ResponseWriter, r *http.Request) {
+				calls++
+				asked, _ = io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(asked))
+				tc.server(w, r)
+			})
+			for _, ask := range []asking{completed, streamed} {
+				calls = 0
+				if _, finish, err := ask(t, p, `{"model":"m","input":[{"role":"user","content":"hi"},`+strings.Join(tc.items, ",")+`,`+user+`]}`); err != nil || finish != "stop" {
+					t.Fatalf("%q, %v", finish, err)
+				}
+				var left []string
+				for _, id := range gjson.GetBytes(asked, "input.#.id").Array() {
+					left = append(left, id.Str)
+				}
+				if got := strings.Join(left, " "); got != tc.left || calls != tc.calls {
+					t.Errorf("after %d calls %q is left in %s", calls, got, asked)
+				}
+			}
+		})
+	}
+}
+
 // uncoded is a strict server whose errors have no code, as some of Azure's.
 func uncoded(w http.ResponseWriter, r *http.Request) {
 	rec := httptest.NewRecorder()

@@ -188,7 +188,7 @@ func refuseReasoning(item gjson.Result, rest []gjson.Result) *Refused {
 	case "":
 		return notFound(item)
 	default:
-		return refuse("invalid_encrypted_content", "", "The encrypted content %.4s... could not be verified. Reason: Encrypted content could not be decrypted or parsed.", sealed)
+		return refuse("invalid_encrypted_content", "", "The encrypted content %.4s...%s could not be verified. Reason: Encrypted content could not be decrypted or parsed.", sealed, sealed[max(0, len(sealed)-4):])
 	}
 	next := slices.IndexFunc(rest, func(v gjson.Result) bool { return v.Get("type").Str != "reasoning" })
 	if next >= 0 && ofModel(rest[next]) {
