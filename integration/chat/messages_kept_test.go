@@ -105,12 +105,36 @@ func TestMessagesKept(t *testing.T) {
 			t.Errorf("the server is asked %s", body)
 		}
 	})
+	t.Run("with more than what has failed", func(t *testing.T) {
+		s := start(t)
+		up.Plays(harness.Messages("tool_use", `[{"type":"tool_use","id":"toolu_1","name":"f","input":{}}]`))
+		s.ask(`{"role":"user","content":"look"}`)
+		const result = `{"type":"tool_result","tool_use_id":"toolu_1","content":[{"type":"search_result","source":"s","title":"t","content":[{"type":"text","text":"found"}]}]}`
+		up.Plays(harness.Refuses(http.StatusInternalServerError, "x"))
+		harness.ReadAll(t, s.cl.Do(http.MethodPost, "/v1/messages", `{"model":"fast","max_tokens":100,"messages":[{"role":"user","content":[`+result+`]}]}`, "X-Session-Id", s.session))
+		up.Plays(harness.Messages("end_turn", `[{"type":"text","text":"It is."}]`))
+		s.ask(`{"role":"user","content":[` + result + `,{"type":"text","text":"and that?"}]}`)
+		s.ask(`{"role":"user","content":"more"}`)
+		if body := up.Last().Body; strings.Count(body, result) != 1 || strings.Count(body, "and that?") != 1 {
+			t.Errorf("the server is asked %s", body)
+		}
+	})
 	t.Run("not what was deleted", func(t *testing.T) {
 		s := start(t)
 		s.cl.Do(http.MethodDelete, "/chat/"+s.session, nil)
 		s.ask(`{"role":"user","content":"more"}`)
 		if body := up.Last().Body; gjson.Get(body, "messages.#").Int() != 1 {
 			t.Errorf("the server is asked %s", body)
+		}
+	})
+	t.Run("marks for the prompt cache, in chat completions", func(t *testing.T) {
+		s := messagesSession{asks{t, harness.NewClient(c, "acme", "ann")}, harness.NewSession()}
+		for turn := range 7 {
+			s.cl.Do(http.MethodPost, harness.CompletionsPath, fmt.Sprintf(`{"model":"fast","messages":[{"role":"user","content":[{"type":"text","text":"more %d","cache_control":{"type":"ephemeral"}}]}]}`, turn), "X-Session-Id", s.session)
+			body := up.Last().Body
+			if n := strings.Count(body, "cache_control"); n != min(turn+1, 4) || !gjson.Get(body, fmt.Sprintf("messages.%d.content.0.cache_control", 2*turn)).Exists() {
+				t.Errorf("turn %d: %d marks in %s", turn, n, body)
+			}
 		}
 	})
 	t.Run("marks for the prompt cache", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
@@ -70,6 +71,16 @@ func asStored(m *store.Message) json.RawMessage {
 		return m.Raw
 	}
 	return appendWire(nil, m)
+}
+
+// isWithBefore reports whether what a message was made of is with one before it.
+func isWithBefore(m *store.Message) bool {
+	for _, name := range door.Members {
+		if v := gjson.GetBytes(m.Raw, name); v.Raw == string(door.NoOrigins) {
+			return true
+		}
+	}
+	return false
 }
 
 // withoutNative returns a message without what it was made of, which is only for a request

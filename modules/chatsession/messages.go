@@ -63,7 +63,19 @@ func (t *turn) keep(past, sent []*store.Message) ([]*store.Message, error) {
 	again := repeated(past, sent)
 	t.begins = len(past) == 0 && len(sent) == 0
 	past = past[:max(0, len(past)-again)]
-	return past, t.store(sent[again:])
+	return past, t.store(apart(sent[again:]))
+}
+
+// apart returns new messages, of which the first ones do not say any more that what they were
+// made of is with one before: that is stored without.
+func apart(msgs []*store.Message) []*store.Message {
+	for _, m := range msgs {
+		if !isWithBefore(m) {
+			break
+		}
+		m.Raw = withoutNative(m.Raw)
+	}
+	return msgs
 }
 
 // withoutFailed splits the past before its last message, if that is a partial

@@ -43,7 +43,7 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 	var err error
 	if len(turns.list) > 0 {
 		sent := gjson.GetBytes(body, "messages")
-		list := answered(unmarked(turns.messages(), body), sent)
+		list := answered(turns.messages(), sent)
 		sent.ForEach(func(_, m gjson.Result) bool {
 			list = append(list, json.RawMessage(m.Raw))
 			return true

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net/http"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/native"
@@ -13,7 +14,7 @@ import (
 // completeBeside answers a request of Messages with a chat completion that holds the
 // message.
 func (a *Anthropic) completeBeside(ctx context.Context, preq *provider.Request) (*provider.Completion, error) {
-	resp, err := a.callNative(ctx, preq, preq.Beside, false)
+	resp, err := a.callBeside(ctx, preq, false)
 	if err != nil {
 		return nil, err
 	}
@@ -32,9 +33,16 @@ func (a *Anthropic) completeBeside(ctx context.Context, preq *provider.Request) 
 	return c, nil
 }
 
+// callBeside sends a request of Messages that a session has put together.
+func (a *Anthropic) callBeside(ctx context.Context, preq *provider.Request, stream bool) (*http.Response, error) {
+	n := *preq.Beside
+	n.Body = unmarked(n.Body)
+	return a.callNative(ctx, preq, &n, stream)
+}
+
 // streamBeside answers a request of Messages with chunks that hold its events.
 func (a *Anthropic) streamBeside(ctx context.Context, preq *provider.Request) (provider.Stream, error) {
-	resp, err := a.callNative(ctx, preq, preq.Beside, true) //nolint:bodyclose // the stream closes it
+	resp, err := a.callBeside(ctx, preq, true) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		return nil, err
 	}

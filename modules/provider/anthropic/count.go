@@ -17,7 +17,7 @@ func (a *Anthropic) CountTokens(ctx context.Context, preq *provider.Request) (in
 	if err := refuseStored(preq.Native.Body); err != nil {
 		return 0, err
 	}
-	body, err := sjson.SetBytes(preq.Native.Body, "model", preq.Model)
+	body, err := sjson.SetBytes(unmarked(preq.Native.Body), "model", preq.Model)
 	if err != nil {
 		return 0, fmt.Errorf("editing the request: %w", err)
 	}

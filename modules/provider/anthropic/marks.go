@@ -2,14 +2,57 @@ package anthropic
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // mark is the value of cache_control that tells Anthropic to cache the prompt up to there.
 const mark = `{"type":"ephemeral"}`
+
+// maxMarks is how many marks a request may have.
+const maxMarks = 4
+
+var markName = []byte(`"cache_control"`)
+
+// unmarked removes the oldest marks from the messages of a request that has too many: clients
+// mark the end of each turn, and a session puts the earlier ones in front. What is cached does
+// not depend on them.
+func unmarked(body []byte) []byte {
+	if bytes.Count(body, markName) <= maxMarks {
+		return body
+	}
+	root := gjson.ParseBytes(body)
+	left := maxMarks - len(marksIn(root.Get("tools"), "tools")) - len(marksIn(root.Get("system"), "system"))
+	if root.Get("cache_control").IsObject() {
+		left--
+	}
+	marks := marksIn(root.Get("messages"), "messages")
+	for _, path := range marks[:max(0, len(marks)-max(0, left))] {
+		if rest, err := sjson.DeleteBytes(body, path); err == nil {
+			body = rest
+		}
+	}
+	return body
+}
+
+// marksIn returns the paths of the marks in a list of blocks, or of what has blocks.
+func marksIn(list gjson.Result, path string) (paths []string) {
+	if !list.IsArray() {
+		return nil
+	}
+	for i, b := range list.Array() {
+		at := fmt.Sprintf("%s.%d", path, i)
+		paths = append(paths, marksIn(b.Get("content"), at+".content")...)
+		if b.Get("cache_control").IsObject() {
+			paths = append(paths, at+".cache_control")
+		}
+	}
+	return paths
+}
 
 // marked returns a request with marks for the prompt cache: at the end of the system
 // prompt, which covers the tools and which other conversations share, or of the tools;
@@ -18,7 +61,7 @@ const mark = `{"type":"ephemeral"}`
 // not changed.
 func marked(body []byte) []byte {
 	root := gjson.ParseBytes(body)
-	if bytes.Contains(body, []byte(`"cache_control"`)) && hasMark(root) {
+	if bytes.Contains(body, markName) && hasMark(root) {
 		return body
 	}
 	o := splice.Of(body)

@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tidwall/gjson"
@@ -32,6 +33,39 @@ func TestMarked(t *testing.T) {
 			}
 			if got := string(marked([]byte(tt.body))); got != tt.want {
 				t.Errorf("got %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestUnmarked(t *testing.T) {
+	const mark = `"cache_control":{"type":"ephemeral"}`
+	block := func(marked bool) string {
+		if marked {
+			return `{"type":"text","text":"a",` + mark + `}`
+		}
+		return `{"type":"text","text":"a"}`
+	}
+	said := func(marked ...bool) string {
+		var list []string
+		for _, m := range marked {
+			list = append(list, `{"role":"user","content":[`+block(m)+`]}`)
+		}
+		return `"messages":[` + strings.Join(list, ",") + `]`
+	}
+	for name, tt := range map[string]struct{ body, want string }{
+		"as many as it may have": {`{` + said(true, true, true, true) + `}`, `{` + said(true, true, true, true) + `}`},
+		"more":                   {`{` + said(true, true, true, true, true, true) + `}`, `{` + said(false, false, true, true, true, true) + `}`},
+		"others in front":        {`{"system":[` + block(true) + `],"tools":[{"name":"f",` + mark + `}],` + mark + `,` + said(true, true, true) + `}`, `{"system":[` + block(true) + `],"tools":[{"name":"f",` + mark + `}],` + mark + `,` + said(false, false, true) + `}`},
+		"in a result": {
+			`{"messages":[{"role":"user","content":[{"type":"tool_result","content":[` + block(true) + `],` + mark + `}]},` + strings.TrimPrefix(said(true, true, true), `"messages":[`) + `}`,
+			`{"messages":[{"role":"user","content":[{"type":"tool_result","content":[` + block(false) + `],` + mark + `}]},` + strings.TrimPrefix(said(true, true, true), `"messages":[`) + `}`,
+		},
+		"as an argument": {`{"messages":[{"role":"assistant","content":[{"type":"tool_use","input":{` + mark + `}}]},` + strings.TrimPrefix(said(true, true, true, true), `"messages":[`) + `}`, `{"messages":[{"role":"assistant","content":[{"type":"tool_use","input":{` + mark + `}}]},` + strings.TrimPrefix(said(true, true, true, true), `"messages":[`) + `}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := string(unmarked([]byte(tt.body))); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}
 		})
 	}

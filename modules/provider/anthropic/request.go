@@ -105,7 +105,7 @@ func translate(req *provider.Request, stream bool) (encoded []byte, names *diale
 	if err != nil {
 		return nil, nil, fmt.Errorf("encoding the request: %w", err)
 	}
-	return b, talk.Names, nil
+	return unmarked(b), talk.Names, nil
 }
 
 // limit sets the limit of the answer. A limit above the model's maximum has no
