@@ -88,7 +88,7 @@ func TestSearchWithinBudget(t *testing.T) {
 			content := gjson.Get(got, "content").Raw
 			if stream {
 				var blocks []string
-				for _, event := range strings.Split(got, "\n\n") {
+				for event := range strings.SplitSeq(got, "\n\n") {
 					if _, data, _ := strings.Cut(event, "data: "); strings.Contains(data, "content_block_start") {
 						blocks = append(blocks, gjson.Get(data, "content_block").Raw)
 					}

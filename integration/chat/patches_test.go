@@ -3,13 +3,13 @@ package chat
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
-	"strings"
 )
 
 // TestPatchesSentWhole has a client send all of a conversation in each turn, in a session that

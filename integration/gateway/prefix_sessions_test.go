@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -92,9 +93,7 @@ func (d *prefixDoor) grow(t *testing.T, up *harness.Upstream, cl *harness.Client
 		if len(open) > 0 {
 			request[d.grows] = d.answers(r, open)
 		}
-		for name, v := range d.request {
-			request[name] = v
-		}
+		maps.Copy(request, d.request)
 		open = nil
 		for range r.IntN(3) {
 			calls++

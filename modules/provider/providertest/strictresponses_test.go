@@ -91,7 +91,7 @@ func TestRefuseResponse(t *testing.T) {
 		input(`{"type":"reasoning","id":"rs_1","encrypted_content":"x"}`):                                        "missing_required_parameter input[0].summary: ",
 		input(`{"type":"reasoning","id":"rs_1","summary":[],"status":"completed"}`):                              "unknown_parameter input[0].status: Unknown parameter: 'input[0].status'.",
 		input(`{"type":"reasoning","id":"rs_1","summary":[],"content":[{"type":"reasoning_text","text":"hm"}]}`): "array_above_max_length input[0].content: Invalid 'input[0].content': array too long. Expected an array with maximum length 0, but got an array with length 1 instead.",
-		input(`{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"other"}`, said):                 "invalid_encrypted_content : The encrypted content othe...ther could not be verified.",
+		input(`{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"foreign"}`, said):               "invalid_encrypted_content : The encrypted content fore...eign could not be verified.",
 		input(`{"type":"reasoning","id":"rs_1","summary":[]}`, said):                                             " input: Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.",
 		input(`{"type":"item_reference","id":"msg_1"}`):                                                          " input: Item with id 'msg_1' not found. Items are not persisted when `store` is set to false.",
 		input(`{"type":"shell_call_output","call_id":"c","output":[]}`):                                          " input: No tool call found for shell call output with call_id c.",
