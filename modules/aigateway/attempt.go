@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 
@@ -146,7 +147,7 @@ func (a *attempt) open() error {
 	if err != nil {
 		return a.cause(err)
 	}
-	a.stream = custom.Stream(s)
+	a.stream = custom.Stream(author.Stream(s, a.preq.Model))
 	if a.c.req.stream {
 		a.watch.stop()
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // maxDocument is the largest answer that is assembled from a stream, in bytes.
@@ -61,7 +62,7 @@ func (a *attempt) callDocument() error {
 	default:
 		custom := a.functions()
 		if a.document, err = a.provider().Complete(a.ctx, a.preq); err == nil {
-			a.document = custom.Completion(a.document)
+			a.document = custom.Completion(author.Completion(a.document, a.preq.Model))
 		}
 	}
 	if err == nil && a.c.req.operation == operationChat {

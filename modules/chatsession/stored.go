@@ -22,7 +22,7 @@ const maxReasoning = 1 << 20
 // reasoningMembers are the members of a message that hold what a provider wants
 // back of its reasoning.
 var reasoningMembers = [...]string{
-	"reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "reasoning_details", "thinking_blocks",
+	"reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "reasoning_details", "thinking_blocks", "extra_content",
 }
 
 // storeAnswer stores the assistant's message and returns it. It returns nil if the

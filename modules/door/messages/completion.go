@@ -25,9 +25,9 @@ type completion struct {
 	CacheControl      json.RawMessage `json:"cache_control,omitempty"`
 }
 
-// message is one of a chat completions request. ThinkingBlocks, Reasoning, IsError and
-// CacheControl are extensions: reasoning that Anthropic's models have signed, that of
-// others, whether a tool has failed, and a mark for prompt caches.
+// message is one of a chat completions request. ThinkingBlocks, Reasoning, Extra, IsError
+// and CacheControl are extensions: reasoning that Anthropic's models have signed, that of
+// others and who they are, whether a tool has failed, and a mark for prompt caches.
 type message struct {
 	Role           string            `json:"role"`
 	Content        any               `json:"content"` // a string, a list of parts or null
@@ -35,6 +35,7 @@ type message struct {
 	ToolCallID     string            `json:"tool_call_id,omitempty"`
 	ThinkingBlocks []json.RawMessage `json:"thinking_blocks,omitempty"`
 	Reasoning      string            `json:"reasoning_content,omitempty"`
+	Extra          json.RawMessage   `json:"extra_content,omitempty"`
 	IsError        bool              `json:"is_error,omitempty"`
 	CacheControl   json.RawMessage   `json:"cache_control,omitempty"`
 

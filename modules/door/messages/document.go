@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // answer is a message of the assistant.
@@ -119,7 +120,7 @@ func (c *call) Document(completion []byte) []byte {
 	m := choice.Get("message")
 	doc := answer{ID: idOf(root.Get("id").String()), Type: "message", Role: roleAssistant, Model: f.Model, Content: []any{}}
 	doc.ending = endingOf(f.FinishReason, stoppedBy(choice))
-	doc.Content = appendThinking(doc.Content, m.Get("thinking_blocks").Array(), f.Reasoning)
+	doc.Content = appendThinking(doc.Content, m.Get("thinking_blocks").Array(), f.Reasoning, author.Of(m))
 	if f.Text != "" {
 		doc.Content = append(doc.Content, textBlock{kindText, f.Text})
 	}
@@ -132,13 +133,14 @@ func (c *call) Document(completion []byte) []byte {
 	return provider.Encode(doc)
 }
 
-// appendThinking appends the reasoning: signed blocks as they are, else its text.
-func appendThinking(content []any, blocks []gjson.Result, text string) []any {
+// appendThinking appends the reasoning: signed blocks as they are, else its text with the
+// model that has written it.
+func appendThinking(content []any, blocks []gjson.Result, text, by string) []any {
 	for _, b := range blocks {
 		content = append(content, json.RawMessage(b.Raw))
 	}
 	if len(blocks) == 0 && text != "" {
-		content = append(content, thinkingBlock{kindThinking, text, unsigned})
+		content = append(content, thinkingBlock{kindThinking, text, unsigned(by)})
 	}
 	return content
 }

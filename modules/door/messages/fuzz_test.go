@@ -33,7 +33,7 @@ func FuzzOpen(f *testing.F) {
 	addFiles(f, "testdata/requests/*.json")
 	for _, seed := range []string{
 		`{"max_tokens":9,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"a__` + door.Seal(sealedCall{ID: "x"}) + `","content":[null,7,{"type":"image"}]}]}]}`,
-		`{"max_tokens":9,"messages":[{"role":"assistant","content":[{"type":"thinking","signature":"` + unsigned + `"},{"type":"text","text":"\ud83d"}]}],"tools":[7],"tool_choice":7}`,
+		`{"max_tokens":9,"messages":[{"role":"assistant","content":[{"type":"thinking","signature":"` + unsigned("") + `"},{"type":"text","text":"\ud83d"}]}],"tools":[7],"tool_choice":7}`,
 	} {
 		f.Add([]byte(seed))
 	}

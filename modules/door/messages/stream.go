@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // stream writes the events of a message. Its blocks follow one another, with one open
@@ -26,6 +27,7 @@ type stream struct {
 	calls  calls
 	late   []piece           // what waits for the end of a call
 	blocks []json.RawMessage // thinking_blocks
+	by     string            // the model that has written the reasoning
 	finish string
 	stop   string // the sequence that has stopped the model
 	served served
@@ -44,6 +46,9 @@ func (s *stream) Chunk(b []byte, c *provider.Chunk) []byte {
 	}
 	b = s.begin(b, c)
 	if c.Reasoning != "" {
+		if s.by == "" {
+			s.by = author.Of(gjson.GetBytes(c.Raw, "choices.#(index==0).delta"))
+		}
 		b = s.say(b, piece{kindThinking, c.Reasoning})
 	}
 	if c.Text != "" {
@@ -155,7 +160,7 @@ func (s *stream) close(b []byte) []byte {
 		return b
 	}
 	if s.open == kindThinking {
-		b = append(appendDelta(b, s.index), `"signature_delta","signature":"`+unsigned+"\"}}\n\n"...)
+		b = append(appendDelta(b, s.index), `"signature_delta","signature":"`+unsigned(s.by)+"\"}}\n\n"...)
 	}
 	b = append(b, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":"...)
 	b = strconv.AppendInt(b, int64(s.index), 10)
@@ -220,7 +225,7 @@ func (s *stream) signed(b []byte) []byte {
 	if len(s.blocks) == 0 {
 		return b
 	}
-	b = s.start(b, kindRedacted, provider.Encode(redactedBlock{kindRedacted, door.Seal(sealed{s.blocks})}))
+	b = s.start(b, kindRedacted, provider.Encode(redactedBlock{kindRedacted, door.Seal(sealed{Blocks: s.blocks})}))
 	return s.close(b)
 }
 

@@ -102,7 +102,8 @@ func (t *translation) format(members map[string]gjson.Result) error {
 // another provider has given, or that has come in chat completions.
 type sealed struct {
 	Blocks []json.RawMessage `json:"blocks,omitempty"` // thinking_blocks
+	By     string            `json:"by,omitempty"`     // the model that has written it, if it is not signed
 }
 
-// unsigned is the signature of reasoning that its provider has not signed.
-var unsigned = door.Seal(sealed{})
+// unsigned returns the signature of reasoning that its provider has not signed.
+func unsigned(by string) string { return door.Seal(sealed{By: by}) }

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // growing is a message of the assistant whose blocks are being read. Its texts grow in
@@ -44,6 +45,9 @@ func (m *growing) think(b gjson.Result) bool {
 	case door.Unseal(b.Get("signature").Str, &s), door.Unseal(b.Get("data").Str, &s):
 		m.ThinkingBlocks = append(m.ThinkingBlocks, s.Blocks...)
 		m.reasoning.WriteString(b.Get("thinking").Str)
+		if s.By != "" {
+			m.Extra = author.With(s.By)
+		}
 	case door.IsSealed(b.Get("signature").Str), door.IsSealed(b.Get("data").Str):
 		return false
 	default:

@@ -6,6 +6,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // Document implements door.Call.
@@ -48,7 +49,7 @@ func (c *call) reasoningItem(m gjson.Result, text string) *item {
 	if text != "" {
 		i.Summary = append(i.Summary, newSummary(text))
 	}
-	t := thoughts{Text: text, Blocks: given(m.Get("thinking_blocks"))}
+	t := thoughts{Text: text, By: author.Of(m), Blocks: given(m.Get("thinking_blocks"))}
 	for _, v := range m.Get("tool_calls").Array() {
 		t.addExtra(v.Get("id").String(), v)
 	}

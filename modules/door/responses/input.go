@@ -20,6 +20,7 @@ type message struct {
 	Refusal          string            `json:"refusal,omitempty"`
 	ReasoningContent string            `json:"reasoning_content,omitempty"`
 	ThinkingBlocks   []json.RawMessage `json:"thinking_blocks,omitzero"`
+	Extra            json.RawMessage   `json:"extra_content,omitempty"`
 	ToolCalls        []*toolCall       `json:"tool_calls,omitempty"`
 	ToolCallID       string            `json:"tool_call_id,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // stream writes the events of a response. Text and reasoning are items of which one
@@ -32,6 +33,7 @@ type stream struct {
 	// back, as far as no item has it yet.
 	pieces   provider.Message
 	thoughts thoughts
+	by       string // the model that has written the reasoning
 }
 
 func newStream(c *call) *stream { return &stream{c: c} }
@@ -50,6 +52,9 @@ func (s *stream) Chunk(b []byte, c *provider.Chunk) []byte {
 	}
 	b = s.begin(b, c.Model)
 	if c.Reasoning != "" {
+		if s.by == "" {
+			s.by = author.Of(firstChoice(c.Raw).Get("delta"))
+		}
 		b = s.think(b, c.Reasoning)
 	}
 	if !c.More && !s.c.logprobs {

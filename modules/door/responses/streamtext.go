@@ -168,6 +168,6 @@ func (s *stream) close(b []byte, status string) []byte {
 	for _, p := range o.Summary {
 		text.WriteString(*p.Text)
 	}
-	s.c.seal(o.item, thoughts{Text: text.String()})
+	s.c.seal(o.item, thoughts{Text: text.String(), By: s.by})
 	return s.done(b, o.item, o.at)
 }

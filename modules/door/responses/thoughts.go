@@ -8,12 +8,14 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // thoughts are what a provider wants back of its reasoning, as a reasoning item
 // carries it in encrypted_content.
 type thoughts struct {
 	Text   string                     `json:"reasoning_content,omitempty"`
+	By     string                     `json:"by,omitempty"` // the model that has written it
 	Blocks json.RawMessage            `json:"thinking_blocks,omitempty"`
 	Extra  map[string]json.RawMessage `json:"extra_content,omitempty"` // of tool calls, by their ids
 }
@@ -55,6 +57,9 @@ func (v *conversation) addReasoning(item gjson.Result) bool {
 	}
 	m := v.assistant(false)
 	m.reasoning.WriteString(t.Text)
+	if t.By != "" {
+		m.Extra = author.With(t.By)
+	}
 	if !blocks.IsArray() {
 		return true
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path string) error {
@@ -22,6 +23,7 @@ func (c *Conversation) addMessage(req *provider.Request, m gjson.Result, path st
 		req.Drop("messages.name")
 	}
 	c.others(req, m, "messages", known...)
+	req.DropOthers(m.Get(author.Member), "messages."+author.Member, author.Mark)
 	msg := Message{Role: role, Parts: parts, Path: path, Raw: m}
 	switch role {
 	case "system", "developer":
@@ -102,7 +104,7 @@ func (c *Conversation) instruct(m Message) {
 // known are the members of messages that are read, or noted with what they are part of.
 var known = []string{
 	"role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call", "audio", "is_error",
-	"reasoning_content", "reasoning", "thinking_blocks",
+	"reasoning_content", "reasoning", "thinking_blocks", author.Member,
 }
 
 // others notes the members of an object that are not carried over.

@@ -4,6 +4,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // addReasoning reads what came back of a message's reasoning, and notes what the
@@ -17,7 +18,7 @@ func (c *Conversation) addReasoning(req *provider.Request, m *Message) {
 	}
 	signed := c.rules.Signed && len(m.Thoughts()) > 0
 	// the readable form of what another model has signed is as much its own
-	plain := c.rules.Plain && m.Reasoning != "" && SignedBy(m.Raw) == ""
+	plain := c.rules.Plain && m.Reasoning != "" && SignedBy(m.Raw) == "" && !ByOther(m.Raw, req.Model)
 	if !plain && !signed && m.Reasoning != "" {
 		req.Drop("messages." + name)
 	}
@@ -43,6 +44,13 @@ const (
 	ByClaude = "claude"
 	ByGoogle = "google"
 )
+
+// ByOther reports whether an assistant's message says that another model than this one has
+// written its reasoning.
+func ByOther(message gjson.Result, model string) bool {
+	by := author.Of(message)
+	return by != "" && by != model
+}
 
 // SignedBy returns the maker who has signed the reasoning of an assistant's message, and
 // whose models alone understand it; empty if it is not signed.

@@ -20,6 +20,12 @@ func TestChatBody(t *testing.T) {
 			want: `{"model":"m:1","messages":[{"role":"system","content":"be\n\nkind"},{"role":"user","content":"hi"},{"role":"assistant","content":"ho","thinking":"hm"},{"role":"user","content":""}],"stream":true}`,
 		},
 		{
+			name:    "whose reasoning",
+			in:      `{"messages":[{"role":"assistant","content":"ho","reasoning":"hm","extra_content":{"reasoning":{"model":"m:1"}}},{"role":"assistant","content":"ho","reasoning":"hm","extra_content":{"reasoning":{"model":"m:2"}}}]}`,
+			want:    `{"model":"m:1","messages":[{"role":"assistant","content":"ho","thinking":"hm"},{"role":"assistant","content":"ho"}],"stream":true}`,
+			dropped: []string{"messages.reasoning"},
+		},
+		{
 			name: "later system messages stay at their place",
 			in:   `{"model":"alias","messages":[{"role":"user","content":"hi"},{"role":"developer","content":"be kind"},{"role":"system","content":""},{"role":"assistant","content":"ho"},{"role":"system","content":"go on"}]}`,
 			want: `{"model":"m:1","messages":[{"role":"user","content":"hi"},{"role":"user","content":"\u003csystem-instruction\u003e\nbe kind\n\u003c/system-instruction\u003e"},{"role":"assistant","content":"ho"},{"role":"user","content":"\u003csystem-instruction\u003e\ngo on\n\u003c/system-instruction\u003e"}],"stream":true}`,

@@ -78,6 +78,10 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 		return nil, err
 	}
 	preq = preq.With(portable)
+	if slices.Contains(preq.Omit, missingReasoning) {
+		filled, _ := withReasoning(preq.Body)
+		preq = preq.With(filled)
+	}
 	edit := wholeBody
 	if stream {
 		edit = streamBody
@@ -91,7 +95,7 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 		return nil, err
 	}
 	resp, err := s.Do(req)
-	return resp, blameArguments(blameEffort(err, preq), preq)
+	return resp, blameArguments(blameMissing(blameEffort(err, preq), preq), preq)
 }
 
 // streamBody returns the request's body with the upstream model, asking for a

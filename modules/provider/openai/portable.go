@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
@@ -45,7 +46,7 @@ func asPortable(preq *provider.Request) ([]byte, error) {
 		return preq.Body, nil
 	}
 	mapped, changed := mapList(messages, func(m gjson.Result) string {
-		if !p.isForeign(m) && !m.Get("is_error").Exists() {
+		if !p.isForeign(m) && !m.Get("is_error").Exists() && author.Of(m) == "" {
 			return m.Raw
 		}
 		return p.message(m, 0)
@@ -108,8 +109,10 @@ func (p *portable) dropThinking(v gjson.Result, effort bool) {
 
 // isForeign reports whether the reasoning of a message is another provider's.
 func (p *portable) isForeign(m gjson.Result) bool {
-	by := dialect.SignedBy(m)
-	return by != "" && !p.wants[by]
+	if by := dialect.SignedBy(m); by != "" {
+		return !p.wants[by]
+	}
+	return dialect.ByOther(m, p.preq.Model)
 }
 
 // message returns a message, or an empty string if nothing is left of it. i is its number.
@@ -123,6 +126,11 @@ func (p *portable) message(m gjson.Result, i int) string {
 		case (foreign || silent) && slices.Contains(reasoningMembers[:], name):
 			if !provider.IsEmpty(v) {
 				p.preq.Drop("messages." + name)
+			}
+			return "", ""
+		case name == author.Member:
+			if rest := author.Without(v); rest != "" {
+				return name, rest
 			}
 			return "", ""
 		case name == "content":

@@ -2,7 +2,11 @@ package openai
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -67,4 +71,38 @@ func withoutReasoning(preq *provider.Request, own string) (*provider.Request, er
 	body := splice.Of(preq.Body)
 	body.Set(messages, "messages", mapped)
 	return preq.With(body.Bytes()), nil
+}
+
+// missingReasoning stands in Request.Omit for messages of an assistant without reasoning.
+// DeepSeek and Kimi refuse a conversation with one of them, and one that another model has
+// written has none that they may be given.
+const missingReasoning = "messages.reasoning_content"
+
+var namesMissing = regexp.MustCompile(`(?i)\bmissing\b.*reasoning_content|reasoning_content.*(\bmissing\b|passed back)`)
+
+// blameMissing marks a failure that is due to messages without reasoning.
+func blameMissing(err error, preq *provider.Request) error {
+	e, ok := errors.AsType[*provider.Error](err)
+	if ok && e.Added == "" && e.Status == http.StatusBadRequest && e.Mentions(namesMissing) && !slices.Contains(preq.Omit, missingReasoning) {
+		if _, filled := withReasoning(preq.Body); filled {
+			e.Added = missingReasoning
+		}
+	}
+	return err
+}
+
+// noReasoning stands in place of reasoning that there is none of. Kimi refuses an empty one.
+const noReasoning = "(left out)"
+
+// withReasoning returns a request's body whose assistant has reasoned in all messages.
+// filled says whether one had no reasoning.
+func withReasoning(body []byte) (_ []byte, filled bool) {
+	e := newEditor(body)
+	e.root.Get("messages").ForEach(func(_, m gjson.Result) bool {
+		if m.Get("role").Str == "assistant" && m.Get("reasoning_content").Str == "" && m.Get("reasoning").Str == "" {
+			e.set(m, "reasoning_content", noReasoning)
+		}
+		return true
+	})
+	return e.bytes(), len(e.edits) > 0
 }

@@ -49,6 +49,7 @@ var entrances = []entrance{
 			{"redacted thinking", `{"messages":[` + callWith + `"thinking_blocks":[{"type":"redacted_thinking","data":"red-1"}]},` + user + `]}`, []string{"red-1"}, lostThoughts},
 			{"thinking without a signature", `{"messages":[` + callWith + `"thinking_blocks":[{"type":"thinking","thinking":"deep"}]},` + user + `]}`, []string{"deep"}, lostThoughts},
 			{"reasoning", `{"messages":[` + callWith + `"reasoning_content":"deep"},` + user + `]}`, []string{"deep"}, lostThoughts},
+			{"reasoning of another model", `{"messages":[` + callWith + `"reasoning_content":"deep","extra_content":{"reasoning":{"model":"other"}}},` + user + `]}`, nil, lostThoughts},
 			{"details of reasoning", `{"messages":[` + callWith + `"reasoning_details":[{"type":"reasoning.text","text":"deep"}]},` + user + `]}`, []string{"deep"}, []string{"messages.reasoning_details"}},
 			{"reasoning alone", `{"messages":[` + user + `,{"role":"assistant","content":null,"reasoning_content":"deep"},` + user + `]}`, []string{"deep"}, lostThoughts},
 			{"a signature of Google's", `{"messages":[` + callWith + calledBy + `,"extra_content":{"google":{"thought_signature":"sig-1"}}}]},{"role":"tool","tool_call_id":"call_1","content":"sun"}]}`, []string{"sig-1"}, []string{"messages.tool_calls.extra_content"}},
@@ -68,6 +69,7 @@ var entrances = []entrance{
 			{"signed thinking", blocksOf + `{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"thinking","thinking":"deep","signature":"sig-1"},{"type":"text","text":"so"}]},` + user + `]}`, []string{"sig-1"}, lostThoughts},
 			{"thinking alone", blocksOf + `{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"thinking","thinking":"deep","signature":"sig-1"}]},` + user + `]}`, []string{"sig-1"}, lostThoughts},
 			{"thinking of another", blocksOf + `{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"thinking",` + unsigned + `},{"type":"text","text":"so"}]},` + user + `]}`, []string{"deep"}, lostThoughts},
+			{"thinking of another model", blocksOf + `{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"thinking","thinking":"deep","signature":"` + door.Seal(map[string]string{"by": "other"}) + `"},{"type":"text","text":"so"}]},` + user + `]}`, nil, lostThoughts},
 			{"thinking of another, broken", blocksOf + `{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"thinking","thinking":"deep","signature":"cch1_?"},{"type":"text","text":"so"}]},` + user + `]}`, nil, lostThoughts},
 			{"a failed tool", `{"messages":[` + callBlock + `,{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_1","is_error":true,"content":"bad"}]}]}`, []string{failure, `"is_error":true`, `"status":"error"`, `"error":"bad"`}, nil},
 			{"a failed tool, in blocks", `{"messages":[` + callBlock + `,{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_1","is_error":true,"content":[{"type":"text","text":"bad"},{"type":"text","text":"worse"}]}]}]}`, []string{failure, `"is_error":true`, `"status":"error"`, `"error":"bad`}, nil},
@@ -97,6 +99,7 @@ var entrances = []entrance{
 		asked: []member{
 			{"sealed reasoning", `{"input":[` + user + `,{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"c2VhbGVk"},{"role":"assistant","content":"so"},` + user + `]}`, nil, lostThoughts},
 			{"reasoning of another", `{"input":[` + user + `,{"type":"reasoning","summary":[],"encrypted_content":"` + door.Seal(map[string]string{"reasoning_content": "deep"}) + `"},{"role":"assistant","content":"so"},` + user + `]}`, []string{"deep"}, lostThoughts},
+			{"reasoning of another model", `{"input":[` + user + `,{"type":"reasoning","summary":[],"encrypted_content":"` + door.Seal(map[string]string{"reasoning_content": "deep", "by": "other"}) + `"},{"role":"assistant","content":"so"},` + user + `]}`, nil, lostThoughts},
 			{"signed thinking of another", `{"input":[` + user + `,{"type":"reasoning","summary":[],"encrypted_content":"` + door.Seal(map[string]any{"thinking_blocks": []any{map[string]string{"type": "thinking", "thinking": "deep", "signature": "sig-1"}}}) + `"},{"role":"assistant","content":"so"},` + user + `]}`, []string{"sig-1"}, lostThoughts},
 			{"reasoning of another, broken", `{"input":[` + user + `,{"type":"reasoning","summary":[],"encrypted_content":"cch1_?"},{"role":"assistant","content":"so"},` + user + `]}`, nil, lostThoughts},
 			{"open reasoning", `{"input":[` + user + `,{"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"deep"}]},{"role":"assistant","content":"so"},` + user + `]}`, []string{"deep"}, lostThoughts},

@@ -97,7 +97,7 @@ func isLabel(kind string, v gjson.Result) bool {
 
 // isThought reports whether a member belongs to reasoning.
 func isThought(kind string) bool {
-	return strings.Contains(kind, "thinking") || strings.Contains(kind, "signature") || strings.HasSuffix(kind, "encrypted_content")
+	return strings.HasPrefix(kind, "messages.extra_content") || strings.Contains(kind, "thinking") || strings.Contains(kind, "signature") || strings.HasSuffix(kind, "encrypted_content")
 }
 
 // members returns the paths of all members of a request.
