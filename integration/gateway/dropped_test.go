@@ -70,7 +70,7 @@ func TestReasoningOfAnother(t *testing.T) {
 	up.Plays(harness.Document(http.StatusOK, claudeSays))
 	harness.ReadAll(t, cl.Do(http.MethodPost, "/v1/messages", `{"model":"anthropic","max_tokens":9,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":"bad","is_error":true}]}],"tools":[{"name":"f","input_schema":{"type":"object"}}]}`, "X-Session-Id", session))
 	up.Plays(openAI)
-	wantDropped(t, cl.Do(http.MethodPost, harness.CompletionsPath, `{"model":"openai","messages":[{"role":"user","content":"and?"}]}`, "X-Session-Id", session), "messages.thinking_blocks", "messages.reasoning_content")
+	wantDropped(t, cl.Do(http.MethodPost, harness.CompletionsPath, `{"model":"openai/other","messages":[{"role":"user","content":"and?"}]}`, "X-Session-Id", session), "messages.thinking_blocks", "messages.reasoning_content")
 	wantUnderstood(t, up.Last())
 	if got := up.Last().Get(`messages.#(role=="tool").content`).Str; got != "(the tool has failed)\nbad" {
 		t.Errorf("the result is %q", got)

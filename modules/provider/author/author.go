@@ -1,8 +1,11 @@
-// Package author says which model has written the readable reasoning of an answer.
-// Nothing in its text tells that, and no other model may be given it as its own.
+// Package author says which model has written the reasoning of an answer. Nothing in
+// readable reasoning tells that, and little in what is signed; no other model may be given
+// it as its own.
 package author
 
 import (
+	"bytes"
+
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
@@ -44,11 +47,11 @@ func Without(v gjson.Result) string {
 
 // Completion returns an answer of a model that says so beside its reasoning.
 func Completion(c *provider.Completion, model string) *provider.Completion {
-	if c.ReasoningIn == "" || len(c.Body) == 0 {
+	if !reasons(&c.Facts, c.Body) {
 		return c
 	}
 	told := *c
-	told.Body = marked(c.Body, "message", c.ReasoningIn, model)
+	told.Body, _ = marked(c.Body, "message", c.ReasoningIn, model)
 	return &told
 }
 
@@ -66,22 +69,43 @@ type stream struct {
 // Next returns the next chunk.
 func (s *stream) Next() (*provider.Chunk, error) {
 	c, err := s.Stream.Next()
-	if err != nil || s.told || c.ReasoningIn == "" || len(c.Raw) == 0 {
+	if err != nil || s.told || !reasons(&c.Facts, c.Raw) {
 		return c, err
 	}
-	s.told = true
 	told := *c
-	told.Raw = marked(c.Raw, "delta", c.ReasoningIn, s.model)
+	if told.Raw, s.told = marked(c.Raw, "delta", c.ReasoningIn, s.model); !s.told {
+		return c, nil
+	}
 	told.Regular, told.Plain = false, false
 	return &told, nil
 }
 
+// reasons reports whether there is reasoning in an answer or a chunk, or may be.
+func reasons(f *provider.Facts, raw []byte) bool {
+	switch {
+	case len(raw) == 0:
+		return false
+	case f.ReasoningIn != "":
+		return true
+	}
+	return f.More && (bytes.Contains(raw, []byte(`"`+signedMember+`"`)) || bytes.Contains(raw, []byte(`"`+Member+`"`)))
+}
+
+// signedMember holds what Claude has signed.
+const signedMember = "thinking_blocks"
+
+// hasReasoned reports whether a message has reasoning, or calls with its signatures.
+func hasReasoned(m gjson.Result, readable string) bool {
+	return readable != "" && m.Get(readable).Exists() || m.Get(signedMember).Exists() || len(m.Get("tool_calls.#."+Member).Array()) > 0
+}
+
 // marked returns an answer whose choices say who has written their reasoning. output is the
-// member of them that holds what the model has said, and reasoning that of the output.
-func marked(raw []byte, output, reasoning, model string) []byte {
+// member of them that holds what the model has said, and reasoning that of the output. ok is
+// false if none has any.
+func marked(raw []byte, output, reasoning, model string) (_ []byte, ok bool) {
 	var edits []splice.Edit
 	gjson.GetBytes(raw, "choices").ForEach(func(_, choice gjson.Result) bool {
-		if m := choice.Get(output); m.Get(reasoning).Exists() {
+		if m := choice.Get(output); hasReasoned(m, reasoning) {
 			value := string(With(model))
 			at := m
 			if extra := m.Get(Member); extra.IsObject() {
@@ -97,7 +121,7 @@ func marked(raw []byte, output, reasoning, model string) []byte {
 		}
 		return true
 	})
-	return splice.Apply(raw, edits)
+	return splice.Apply(raw, edits), edits != nil
 }
 
 // Interface guard

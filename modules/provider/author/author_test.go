@@ -16,6 +16,9 @@ func TestCompletion(t *testing.T) {
 		{"in another spelling", `{"reasoning":"hm"}`, `{"reasoning":"hm",` + told + `}`},
 		{"beside what a server tells", `{"reasoning":"hm","extra_content":{"google":{"thought":true}},"content":""}`, `{"reasoning":"hm","extra_content":{"google":{"thought":true},"reasoning":{"model":"m:\"1\""}},"content":""}`},
 		{"beside nothing", `{"reasoning":"hm","extra_content":{}}`, `{"reasoning":"hm",` + told + `}`},
+		{"signed alone", `{"thinking_blocks":[{"type":"redacted_thinking","data":"x"}]}`, `{"thinking_blocks":[{"type":"redacted_thinking","data":"x"}],` + told + `}`},
+		{"signed calls", `{"tool_calls":[{"id":"a"},{"id":"b","extra_content":{}}]}`, `{"tool_calls":[{"id":"a"},{"id":"b","extra_content":{}}],` + told + `}`},
+		{"calls", `{"tool_calls":[{"id":"a","function":{"arguments":"{\"extra_content\":1}"}}]}`, `{"tool_calls":[{"id":"a","function":{"arguments":"{\"extra_content\":1}"}}]}`},
 		{"none", `{"content":"so"}`, `{"content":"so"}`},
 		{"empty", `{"reasoning_content":"","content":"so"}`, `{"reasoning_content":"","content":"so"}`},
 	} {
@@ -28,7 +31,7 @@ func TestCompletion(t *testing.T) {
 				t.Errorf("got %s", got)
 			}
 			message := gjson.GetBytes(got, "choices.0.message")
-			if by, reasons := Of(message), f.Reasoning != ""; (by == `m:"1"`) != reasons || !reasons && by != "" {
+			if by, has := Of(message), tc.want != tc.message; (by == `m:"1"`) != has || !has && by != "" {
 				t.Errorf("it is by %q", by)
 			}
 		})

@@ -20,8 +20,10 @@ import (
 type portable struct {
 	preq *provider.Request
 
-	// wants says whose signed reasoning the model wants back.
+	// wants says whose signed reasoning a model of this name wants back, and own that it
+	// has written the message itself.
 	wants map[string]bool
+	own   bool
 
 	err error // the first that was found
 }
@@ -107,17 +109,28 @@ func (p *portable) dropThinking(v gjson.Result, effort bool) {
 	p.preq.DropOthers(v, "thinking", "type", "budget_tokens")
 }
 
-// isForeign reports whether the reasoning of a message is another provider's.
+// isForeign reports whether the reasoning of a message is another model's.
 func (p *portable) isForeign(m gjson.Result) bool {
-	if by := dialect.SignedBy(m); by != "" {
-		return !p.wants[by]
+	by := author.Of(m)
+	if p.isOwn(by) {
+		return false
 	}
-	return dialect.ByOther(m, p.preq.Model)
+	if signed := dialect.SignedBy(m); signed != "" {
+		return !p.wants[signed]
+	}
+	return by != ""
 }
+
+// isOwn reports whether an author is the model that is asked.
+func (p *portable) isOwn(by string) bool { return by != "" && by == p.preq.Model }
+
+// keeps reports whether what a maker's models have signed stays in the message.
+func (p *portable) keeps(by string) bool { return p.own || p.wants[by] }
 
 // message returns a message, or an empty string if nothing is left of it. i is its number.
 func (p *portable) message(m gjson.Result, i int) string {
 	foreign := p.isForeign(m)
+	p.own = p.isOwn(author.Of(m))
 	silent := p.preq.Translated && isSilent(m)
 	edited := string(object(m, func(name string, v gjson.Result) (string, string) {
 		switch {
@@ -164,7 +177,7 @@ func (p *portable) content(m, v gjson.Result, i int) string {
 	j := -1
 	parts := list(v, func(part gjson.Result) string {
 		j++
-		if dialect.IsThinking(part) && !p.wants[dialect.ByClaude] {
+		if dialect.IsThinking(part) && !p.keeps(dialect.ByClaude) {
 			p.preq.Drop("messages.content")
 			return ""
 		}
@@ -194,7 +207,7 @@ func (p *portable) call(c gjson.Result) string {
 		switch {
 		case name == "cache_control" && p.dropsMark("messages.tool_calls"):
 			return "", ""
-		case name == "extra_content" && (v.Get("bedrock").Exists() || v.Get("google").Exists() && !p.wants[dialect.ByGoogle]):
+		case name == "extra_content" && (v.Get("bedrock").Exists() || v.Get("google").Exists() && !p.keeps(dialect.ByGoogle)):
 			p.preq.Drop("messages.tool_calls." + name)
 			return "", ""
 		}

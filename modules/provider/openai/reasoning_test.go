@@ -2,6 +2,7 @@ package openai
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -42,5 +43,49 @@ func TestReasoningOfOthers(t *testing.T) {
 		if got, err := withoutReasoning(preq, ""); got != preq || err != nil {
 			t.Errorf("%s: %s, %v", body, got.Body, err)
 		}
+	}
+}
+
+// TestSignedReasoning has a proxy of Claude, which calls the model otherwise: it gets what it
+// has signed itself, in every API, and nobody else's.
+func TestSignedReasoning(t *testing.T) {
+	const (
+		blocks = `"thinking_blocks":[{"type":"thinking","thinking":"deep","signature":"sig"}]`
+		calls  = `"tool_calls":[{"id":"a","extra_content":{"google":{"thought_signature":"sig"}}}]`
+		by     = `"extra_content":{"reasoning":{"model":"%s"}}`
+	)
+	for _, tc := range []struct {
+		name, model, by string
+		blocks, calls   bool // are kept
+		translated      bool
+	}{
+		{"its own", "smart", "smart", true, true, false},
+		{"its own, through a door", "smart", "smart", true, true, true},
+		{"another's", "smart", "claude-opus", false, false, false},
+		{"a relative's", "anthropic/claude-opus", "claude-opus", true, false, false},
+		{"a relative's, through a door", "anthropic/claude-opus", "claude-opus", false, false, true},
+		{"somebody's", "smart", "", false, false, false},
+		{"somebody's of a known name", "claude", "", true, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for _, signed := range []struct {
+				what string
+				kept bool
+				name string
+			}{{`"content":"so",` + blocks, tc.blocks, "messages.thinking_blocks"}, {calls, tc.calls, "messages.tool_calls.extra_content"}} {
+				message := `{"role":"assistant",` + signed.what
+				if tc.by != "" {
+					message += "," + strings.Replace(by, "%s", tc.by, 1)
+				}
+				preq := &provider.Request{Model: tc.model, Body: []byte(`{"messages":[` + message + `}]}`), Translated: tc.translated}
+				got, err := asPortable(preq)
+				if err != nil || strings.Contains(string(got), "sig") != signed.kept || slices.Contains(preq.Dropped, signed.name) == signed.kept {
+					t.Errorf("%v, dropped %q, got %s", err, preq.Dropped, got)
+				}
+				if strings.Contains(string(got), `"reasoning":`) {
+					t.Errorf("the server is told who has written it: %s", got)
+				}
+			}
+		})
 	}
 }

@@ -50,6 +50,8 @@ var entrances = []entrance{
 			{"thinking without a signature", `{"messages":[` + callWith + `"thinking_blocks":[{"type":"thinking","thinking":"deep"}]},` + user + `]}`, []string{"deep"}, lostThoughts},
 			{"reasoning", `{"messages":[` + callWith + `"reasoning_content":"deep"},` + user + `]}`, []string{"deep"}, lostThoughts},
 			{"reasoning of another model", `{"messages":[` + callWith + `"reasoning_content":"deep","extra_content":{"reasoning":{"model":"other"}}},` + user + `]}`, nil, lostThoughts},
+			{"thinking blocks of its own", `{"messages":[` + callWith + `"extra_content":{"reasoning":{"model":"some-model"}},"thinking_blocks":[{"type":"thinking","thinking":"deep","signature":"sig-1"}]},` + user + `]}`, []string{"sig-1"}, lostThoughts},
+			{"thinking blocks of another model", `{"messages":[` + callWith + `"extra_content":{"reasoning":{"model":"other"}},"thinking_blocks":[{"type":"redacted_thinking","data":"red-1"}]},` + user + `]}`, []string{"red-1"}, lostThoughts},
 			{"details of reasoning", `{"messages":[` + callWith + `"reasoning_details":[{"type":"reasoning.text","text":"deep"}]},` + user + `]}`, []string{"deep"}, []string{"messages.reasoning_details"}},
 			{"reasoning alone", `{"messages":[` + user + `,{"role":"assistant","content":null,"reasoning_content":"deep"},` + user + `]}`, []string{"deep"}, lostThoughts},
 			{"a signature of Google's", `{"messages":[` + callWith + calledBy + `,"extra_content":{"google":{"thought_signature":"sig-1"}}}]},{"role":"tool","tool_call_id":"call_1","content":"sun"}]}`, []string{"sig-1"}, []string{"messages.tool_calls.extra_content"}},

@@ -87,6 +87,7 @@ func (s *subject) outcome(e entrance, body string) (sent string, dropped []strin
 var labels = []string{
 	"model", "stream_options", "stream_options.include_usage", "response_format.json_schema.name", "text.format.name",
 	"output_config", "output_config.effort", "messages.content.title", "tool_choice", "input.status", "input.id",
+	"messages.extra_content", "messages.extra_content.reasoning", "messages.extra_content.reasoning.model",
 }
 
 // isLabel reports whether a member tells nothing, or what holds without it.
@@ -97,7 +98,7 @@ func isLabel(kind string, v gjson.Result) bool {
 
 // isThought reports whether a member belongs to reasoning.
 func isThought(kind string) bool {
-	return strings.HasPrefix(kind, "messages.extra_content") || strings.Contains(kind, "thinking") || strings.Contains(kind, "signature") || strings.HasSuffix(kind, "encrypted_content")
+	return strings.Contains(kind, "thinking") || strings.Contains(kind, "signature") || strings.HasSuffix(kind, "encrypted_content")
 }
 
 // members returns the paths of all members of a request.
