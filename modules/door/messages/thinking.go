@@ -12,12 +12,6 @@ import (
 // efforts are the names that chat completions have for Anthropic's.
 var efforts = map[string]string{"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
 
-// Below these budgets, in tokens, an effort is low or medium.
-const (
-	mediumBudget = 4096
-	highBudget   = 16_384
-)
-
 // thinking asks for reasoning. Anthropic's provider gets thinking as it is, the
 // others an effort.
 func (t *translation) thinking(members map[string]gjson.Result) error {
@@ -49,7 +43,7 @@ func (t *translation) thinking(members map[string]gjson.Result) error {
 			return provider.Invalid("thinking.budget_tokens", "required, a whole number of at least 1024")
 		}
 		if effort == "" {
-			effort = effortOf(budget.Num)
+			effort = provider.EffortOf(budget.Num)
 		}
 	default:
 		t.refuse("thinking.type", "want enabled, adaptive or disabled")
@@ -57,16 +51,6 @@ func (t *translation) thinking(members map[string]gjson.Result) error {
 	t.Thinking = json.RawMessage(v.Raw)
 	t.ReasoningEffort = efforts[effort]
 	return nil
-}
-
-func effortOf(budget float64) string {
-	switch {
-	case budget < mediumBudget:
-		return "low"
-	case budget < highBudget:
-		return "medium"
-	}
-	return "high"
 }
 
 type responseFormat struct {

@@ -44,7 +44,7 @@ func (t *translation) think() error {
 		switch {
 		case ok && t.thinking("adaptive") && t.family.adaptive():
 			t.setEffort(level)
-		case effort != "" && !t.req.Translated: // a door says the same twice
+		case effort != "" && !(t.req.Translated && isEffortOf(native, effort)): // a door says the same twice
 			t.req.Drop("reasoning_effort")
 		}
 	case native.Exists() && native.Type != gjson.Null:
@@ -76,6 +76,12 @@ func (t *translation) think() error {
 		}
 	}
 	return nil
+}
+
+// isEffortOf reports whether an effort is that of a budget.
+func isEffortOf(thinking gjson.Result, effort string) bool {
+	budget := thinking.Get("budget_tokens")
+	return budget.Exists() && provider.EffortOf(budget.Num) == effort
 }
 
 // thinking says whether thinking is of a type, and thinks whether it is on.

@@ -77,7 +77,7 @@ func (p *portable) translated() []byte {
 	return object(root, func(name string, v gjson.Result) (string, string) {
 		switch name {
 		case "thinking":
-			p.dropThinking(v, root.Get(effortMember).Exists())
+			p.dropThinking(v, root.Get(effortMember).Str)
 			return "", ""
 		case "cache_control":
 			p.preq.Drop(name)
@@ -101,10 +101,14 @@ func (p *portable) translated() []byte {
 }
 
 // dropThinking notes what is lost of Anthropic's thinking, whose amount may be in the effort.
-func (p *portable) dropThinking(v gjson.Result, effort bool) {
-	if !effort {
+// An effort that is not that of the budget is the client's own, and wins.
+func (p *portable) dropThinking(v gjson.Result, effort string) {
+	if effort == "" {
 		p.preq.Drop("thinking")
 		return
+	}
+	if budget := v.Get("budget_tokens"); budget.Exists() && provider.EffortOf(budget.Num) != effort {
+		p.preq.Drop("thinking.budget_tokens")
 	}
 	p.preq.DropOthers(v, "thinking", "type", "budget_tokens")
 }
