@@ -70,9 +70,7 @@ func (h *Handler) relayForm(x *chat.Exchange) error {
 func (h *Handler) pass(x *chat.Exchange, req *request) error {
 	path := record.Path(x.R)
 	req.operation, req.relayTo = relayOperations[path], strings.TrimPrefix(path, "/v1")
-	// the default model is one for chats, which only leads to the provider
-	req.unnamed = req.operation == operationModeration && req.model == "" && h.ModelOverride == ""
-	choice, err := h.choose(x, req.model)
+	choice, err := h.chooseToPass(x, req)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,8 @@ type Form struct {
 
 	text spool // without the field's value
 	out  *multipart.Writer
-	hole int64 // where in the text the value belongs; -1 without a field
+	part int64 // where in the text the field begins
+	hole int64 // where its value belongs; -1 without a field
 }
 
 // ErrSpool says that a form could not be written to a temporary file.
@@ -99,6 +100,7 @@ func (f *Form) add(p *multipart.Part) error {
 
 // open writes the field without its value.
 func (f *Form) open() {
+	f.part = f.text.size
 	_, _ = f.out.CreateFormField(f.field) // the text keeps its errors
 	f.hole = f.text.size
 }
@@ -130,10 +132,13 @@ func (f *Form) ContentType() string { return f.out.FormDataContentType() }
 // Value returns the value that the sender gave the field; empty without one.
 func (f *Form) Value() string { return f.value }
 
-// With returns the form with a value for the field, and its length. It does not copy the
-// form.
+// With returns the form with a value for the field, or without the field if the value is
+// empty, and its length. It does not copy the form.
 func (f *Form) With(value string) (body io.Reader, length int64) {
 	size := f.text.size
+	if value == "" {
+		return io.MultiReader(f.text.part(0, f.part), f.text.part(f.hole, size)), size - f.hole + f.part
+	}
 	return io.MultiReader(f.text.part(0, f.hole), strings.NewReader(value), f.text.part(f.hole, size)), size + int64(len(value))
 }
 

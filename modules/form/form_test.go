@@ -80,6 +80,12 @@ func TestForm(t *testing.T) {
 					t.Fatalf("%s: %v, %v", name, f, err)
 				}
 				defer f.Close()
+				without := slices.DeleteFunc(slices.Clone(tc.want), func(f field) bool { return f == model })
+				r, n := f.With("")
+				got, err := io.ReadAll(r)
+				if fields := read(t, f.ContentType(), bytes.NewReader(got)); err != nil || !slices.Equal(fields, without) || n != int64(len(got)) {
+					t.Errorf("%s: without the field %v, %d bytes of %d, %.300q", name, err, n, len(got), fields)
+				}
 				for range 2 { // it can be sent again
 					r, n := f.With("upstream")
 					got, err := io.ReadAll(r)

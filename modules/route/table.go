@@ -230,6 +230,15 @@ func (t *Table) loosely(name string, target Target) Choice {
 	return Choice{name, Passthrough, target, nil, new(balancer), []branch{{hop, 1}}}
 }
 
+// ownDefault stands for the model that a provider takes if a request names none.
+const ownDefault = "(default)"
+
+// Unnamed returns the choice of a request whose model is up to a provider.
+func (t *Table) Unnamed(provider string) Choice {
+	target := Target{provider, ownDefault}
+	return t.loosely(target.String(), target)
+}
+
 // usable leaves out fallbacks that are another model's first target if that
 // model may not be used. Otherwise the failure of one model would give access
 // to another.
