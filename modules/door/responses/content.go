@@ -56,6 +56,10 @@ func (c *call) readContent(v gjson.Result, path string) (parts, error) {
 	case v.IsArray():
 		for i, e := range v.Array() {
 			c.partOthers(e)
+			if c.refusesFile(e, path, i) {
+				p.list = append(p.list, textPart{"text", storedFile})
+				continue
+			}
 			if err := p.add(e, fmt.Sprintf("%s.%d", path, i)); err != nil {
 				return p, err
 			}
@@ -66,6 +70,19 @@ func (c *call) readContent(v gjson.Result, path string) (parts, error) {
 	return p, nil
 }
 
+// storedFile stands in place of a file that only a provider with this API may have.
+const storedFile = "(a stored file)"
+
+// refusesFile refuses a part that is a file by its id.
+func (c *call) refusesFile(part gjson.Result, path string, i int) bool {
+	typ := part.Get("type").Str
+	if typ != "input_file" && typ != "input_image" || given(part.Get("file_id")) == nil {
+		return false
+	}
+	c.refuse(fmt.Sprintf("%s.%d.file_id", path, i), "files are not stored here: want their data, or a URL")
+	return true
+}
+
 // partOthers notes the members of a part that have no place in chat completions.
 func (c *call) partOthers(v gjson.Result) {
 	read := []string{"type"}
@@ -73,7 +90,7 @@ func (c *call) partOthers(v gjson.Result) {
 	case "refusal":
 		read = append(read, "refusal")
 	case "input_image":
-		read = append(read, "image_url", "detail")
+		read = append(read, "image_url", "detail", "file_id")
 	case "input_file":
 		read = append(read, "filename", "file_data", "file_url", "file_id")
 	case "input_audio":
@@ -93,13 +110,10 @@ func (p *parts) add(v gjson.Result, path string) error {
 	case "input_image":
 		url := v.Get("image_url")
 		if url.Type != gjson.String {
-			return provider.Invalid(path+".image_url", "required, a URL: files are not stored here")
+			return provider.Invalid(path+".image_url", "required, a URL")
 		}
 		p.list = append(p.list, imagePart{"image_url", imageURL{url.Str, given(v.Get("detail"))}})
 	case "input_file":
-		if given(v.Get("file_id")) != nil {
-			return provider.Invalid(path+".file_id", "not available here: a provider's files belong to its key, which others share. Send file_data or file_url")
-		}
 		data := given(v.Get("file_data"))
 		if url := given(v.Get("file_url")); url != nil {
 			data = url // as the URL of an image stands in place of its data

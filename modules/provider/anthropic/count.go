@@ -14,7 +14,7 @@ import (
 
 // CountTokens asks the API how many tokens a request has.
 func (a *Anthropic) CountTokens(ctx context.Context, preq *provider.Request) (int64, error) {
-	if err := refuseStored(preq.Native.Body); err != nil {
+	if err := refuse(preq, preq.Native.Body); err != nil {
 		return 0, err
 	}
 	body, err := sjson.SetBytes(unmarked(preq.Native.Body), "model", preq.Model)

@@ -44,7 +44,7 @@ func newNative(ctx context.Context, resp *http.Response) provider.Stream {
 // callNative sends a request on as it came, but for the model, and for the stream of which
 // a document is assembled.
 func (a *Anthropic) callNative(ctx context.Context, preq *provider.Request, n *provider.Native, stream bool) (*http.Response, error) {
-	if err := refuseStored(n.Body); err != nil {
+	if err := refuse(preq, n.Body); err != nil {
 		return nil, err
 	}
 	m, body, err := splice.MembersOf(n.Body)
@@ -61,35 +61,12 @@ func (a *Anthropic) callNative(ctx context.Context, preq *provider.Request, n *p
 	return a.post(ctx, &asked, e.Bytes(), stream)
 }
 
-// refuseStored refuses a request for what the API keeps for the owner of the key:
-// files, and containers with the files of earlier calls. The tenants share the key, and
-// one could read what belongs to another.
-func refuseStored(body []byte) error {
-	root := gjson.ParseBytes(body)
-	c := root.Get("container")
-	if c.Type == gjson.String || c.Get("id").Type == gjson.String {
-		return provider.Unsupported("container", "containers of earlier calls cannot be used: want none, or one without an id")
-	}
-	for i, skill := range c.Get("skills").Array() {
-		if skill.Get("type").Str != "anthropic" {
-			return provider.Unsupported(fmt.Sprintf("container.skills.%d.type", i), "want anthropic: others belong to the key")
-		}
-	}
-	if at := native.Find(root.Get("tools"), "tools", native.IsModel); at != "" {
+// refuse refuses a request for what the tenants must not share, or must not choose.
+func refuse(preq *provider.Request, body []byte) error {
+	if at := native.Find(gjson.GetBytes(body, "tools"), "tools", native.IsModel); at != "" {
 		return provider.Unsupported(at, "the model of a tool cannot be chosen here")
 	}
-	// an escape may hide the name
-	if bytes.Contains(body, []byte("file")) || bytes.Contains(body, []byte(`\u`)) {
-		if at := native.Find(root.Get("messages"), "messages", isFile); at != "" {
-			return provider.Unsupported(at, "stored files cannot be used: want the file in the request, as base64 or text")
-		}
-	}
-	return nil
-}
-
-// isFile finds the id of a stored file. What a tool was called with is the model's own.
-func isFile(name string, _, parent gjson.Result) (found, skip bool) {
-	return name == "file_id", name == "input" && parent.Get("type").Str == typeToolUse
+	return native.RefuseStored(preq, body)
 }
 
 // setAPI sets the version of the API, and its beta features: the operator's and, if the

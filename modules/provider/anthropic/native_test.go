@@ -189,13 +189,16 @@ func TestNativeRefusesWhatIsStored(t *testing.T) {
 		`{"tools":[{"name":"n","input_schema":{"type":"object","properties":{"model":{}}}}]}`: "",
 		`{"container":"c1"}`:        "container",
 		`{"container":{"id":"c1"}}`: "container",
-		`{"container":{"skills":[{"type":"anthropic","skill_id":"pdf"},{"type":"custom","skill_id":"s"}]}}`:                                                                        "container.skills.1.type",
+		`{"container":{"skills":[{"type":"anthropic","skill_id":"pdf"},{"type":"custom","skill_id":"s"}]}}`:                                                                        "container.skills.1.skill_id",
 		`{"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":"f"}}]}]}`:                                                                    "messages.0.content.0.source.file_id",
 		`{"messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"image","source":{"type":"file","\u0066ile_id":"f"}}]}]}]}`:                               "messages.0.content.0.content.0.source.file_id",
 		`{"messages":[{"role":"user","content":[{"type":"container_upload","file_id":"f"}]}]}`:                                                                                     "messages.0.content.0.file_id",
 		`{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"i","name":"n","input":{"file_id":"f"}}]},{"role":"user","content":[{"text":"\"file_id\":\"f\""}]}]}`: "",
+		`{"messages":[{"role":"assistant","content":[{"type":"text","text":"a","citations":[{"type":"char_location","file_id":"f"}]}]}]}`:                                          "",
 	} {
-		_, err := a.Complete(t.Context(), nativeRequest(body, nil))
+		req := nativeRequest(body, nil)
+		req.APIKey = ""
+		_, err := a.Complete(t.Context(), req)
 		e, _ := errors.AsType[*provider.Error](err)
 		if e == nil || e.Param != param || (param == "") == (e.Reason == provider.ReasonUnsupported) {
 			t.Errorf("%s: %v", body, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/native"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
@@ -78,6 +79,9 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 		return nil, err
 	}
 	preq = preq.With(portable)
+	if err := native.RefuseStored(preq, portable); err != nil {
+		return nil, err
+	}
 	if slices.Contains(preq.Omit, missingReasoning) {
 		filled, _ := withReasoning(preq.Body)
 		preq = preq.With(filled)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/native"
 	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
@@ -17,6 +18,11 @@ import (
 func (o *OpenAI) Relay(ctx context.Context, preq *provider.Request, path string) (*provider.Relayed, error) {
 	if slices.Contains(o.missing(), path) {
 		return nil, provider.Unsupported("model", "its provider has no "+strings.TrimPrefix(path, "/"))
+	}
+	if preq.Form == nil {
+		if err := native.RefuseStored(preq, preq.Body); err != nil {
+			return nil, err
+		}
 	}
 	req, err := o.relayRequest(ctx, preq, path)
 	if err != nil {

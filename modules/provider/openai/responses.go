@@ -51,7 +51,7 @@ func (o *OpenAI) streamResponse(ctx context.Context, preq *provider.Request, n *
 // read is refused, and the server is then asked again without: without what it names, so that
 // reasoning of its own stays, or else without all that may be from there.
 func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, n *provider.Native, stream bool) (*http.Response, error) {
-	if err := refuseStored(n.Body); err != nil {
+	if err := refuseStored(preq, n.Body); err != nil {
 		return nil, err
 	}
 	body, left := without(n.Body, isReference)

@@ -14,8 +14,8 @@ import (
 )
 
 // refuseStored refuses a request of Responses for what the server keeps for the owner of
-// the key.
-func refuseStored(body []byte) error {
+// the key, or would have to keep of other responses.
+func refuseStored(preq *provider.Request, body []byte) error {
 	root := gjson.ParseBytes(body)
 	for _, name := range [...]string{"previous_response_id", "conversation", "background", "prompt"} {
 		if v := root.Get(name); v.Exists() && v.Type != gjson.Null && v.Type != gjson.False {
@@ -26,10 +26,11 @@ func refuseStored(body []byte) error {
 	if at := native.Find(root.Get("tools"), "tools", native.IsModel); at != "" {
 		return provider.Unsupported(at, "the model of a tool cannot be chosen here")
 	}
-	for _, name := range [...]string{"input", "tools"} {
-		if at := native.Find(root.Get(name), name, isStored); at != "" {
-			return provider.Unsupported(at, "stored files, containers and items cannot be used: want their contents in the request")
-		}
+	if err := native.RefuseStored(preq, body); err != nil {
+		return err
+	}
+	if at := native.Find(root.Get("input"), "input", isKept); at != "" {
+		return provider.Unsupported(at, "items of other responses cannot be used: want their contents in the request")
 	}
 	for i, item := range root.Get("input").Array() {
 		if item.Get("id").Exists() && !item.Get("type").Exists() && !item.Get("role").Exists() && !isReference(item) {
@@ -39,19 +40,12 @@ func refuseStored(body []byte) error {
 	return nil
 }
 
-// isStored finds what refers to something stored. Schemas have names of the client's own,
-// and what an answer has cited is not read again.
-func isStored(name string, v, parent gjson.Result) (found, skip bool) {
+// isKept finds what refers to an item of another response.
+func isKept(name string, v, parent gjson.Result) (found, skip bool) {
 	switch name {
-	case "file_id", "file_ids", "vector_store_ids", "skill_id":
-		return v.Type != gjson.Null, false
-	case "container_id":
-		return v.Type != gjson.Null && !isReference(parent), false
-	case "container":
-		return v.Type == gjson.String, false
 	case "type":
 		return v.Str == "item_reference" && !isReference(parent) || v.Str == "image_generation_call" && parent.Get("result").Str == "", false
-	case "parameters", "schema", "input_schema", "annotations":
+	case "parameters", "schema", "input_schema":
 		return false, true
 	}
 	return false, false

@@ -25,7 +25,7 @@ var requestCases = []requestCase{
 	{name: "image in detail", members: contentOf1 + `{"type":"image_url","image_url":{"url":"data:image/png;base64,` + pixel + `","detail":"high"}}]}]}`, param: "messages.content"},
 	{name: "file", members: contentOf1 + `{"type":"text","text":"read"},{"type":"file","file":{"file_data":"data:application/pdf;base64,JVBERi0="}}]}]}`, param: "messages.content"},
 	{name: "named file", members: contentOf1 + `{"type":"text","text":"read"},{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,JVBERi0="}}]}]}`, param: "messages.content"},
-	{name: "file by id", members: contentOf1 + `{"type":"file","file":{"file_id":"file-1"}}]}]}`, param: "messages.content"},
+	{name: "file by id", members: contentOf1 + `{"type":"file","file":{"file_id":"file-1"}}]}]}`, param: "messages.content", stored: true},
 	{name: "audio part", members: contentOf1 + `{"type":"input_audio","input_audio":{"data":"UklGRg==","format":"wav"}}]}]}`, param: "messages.content"},
 	{name: "name of a user", members: `{"messages":[{"role":"user","name":"bob","content":"hi"}]}`, param: "messages.name"},
 	{name: "name of a system", members: `{"messages":[{"role":"system","name":"rules","content":"be brief"},` + user + `]}`, param: "messages.name"},
