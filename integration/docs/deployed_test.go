@@ -186,6 +186,7 @@ func TestProductionAsService(t *testing.T) {
 		t.Error(err)
 	}
 	s.Reload()
+	acme.HTTP.CloseIdleConnections() // as Reload does for those of the other tests
 	wantAnswer(t, acme)
 
 	info, err := os.Stat(s.root + "/var/lib/caddy/chat")
