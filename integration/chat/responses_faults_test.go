@@ -311,29 +311,35 @@ func TestDeletedChain(t *testing.T) {
 	a.cl.WantLast(session, "re: one", "complete")
 }
 
-// TestOnlyNativeUnkept sends what only the provider has words for: it passes and is not
-// kept, unless it names what is kept.
-func TestOnlyNativeUnkept(t *testing.T) {
-	const answer = `{"id":"resp_up","object":"response","status":"completed","store":false,"output":[],"usage":{"input_tokens":9,"output_tokens":5}}`
+// TestOnlyNative sends what only the provider has words for: it is kept as any other, and
+// passes to a server without ai_gateway in front of it.
+func TestOnlyNative(t *testing.T) {
+	const answer = `{"id":"resp_up","object":"response","status":"completed","store":false,"output":[{"type":"web_search_call","id":"ws_1","status":"completed"},{"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","text":"found","annotations":[]}]}],"usage":{"input_tokens":9,"output_tokens":5}}`
 	up := harness.NewUpstream(t, harness.Document(http.StatusOK, answer))
 	native := strings.Replace(up.Sessions(""), "api_key upstream-key", "api_key upstream-key\nresponses on", 1)
 	c := harness.Start(t, harness.PlainTenants, native)
 	a := asks{t, harness.NewClient(c, "acme", "ann")}
 	search := map[string]any{"input": "hi", "tools": []any{map[string]any{"type": "web_search"}}, "tool_choice": map[string]any{"type": "web_search"}}
-	if got := a.create(search); got.Raw != answer {
-		t.Errorf("got %s", got.Raw)
-	}
-	if asked := up.Last(); asked.Path != "/v1/responses" || asked.Get("tool_choice.type").Str != "web_search" {
+	got := a.create(search)
+	if asked := up.Last(); asked.Path != "/v1/responses" || asked.Get("tool_choice.type").Str != "web_search" || asked.Get("store").Raw != "false" {
 		t.Errorf("%s was sent %s", asked.Path, asked.Body)
 	}
-	if list := a.cl.List("").Data.Sessions; len(list) != 0 {
-		t.Errorf("the sessions are %v", list)
+	id := got.Get("id").Str
+	if kept := a.call(http.MethodGet, "/v1/responses/"+id, nil); len(id) < 60 || kept.Get("output").Raw != got.Get("output").Raw || kept.Get("output.0.type").Str != "web_search_call" {
+		t.Errorf("got %s, and later %s", got.Raw, kept.Raw)
+	}
+	a.create(map[string]any{"input": "and?", "previous_response_id": id})
+	if asked := up.Last(); asked.Get("input.1.type").Str != "web_search_call" || asked.Get("input.2.content.0.text").Str != "found" {
+		t.Errorf("the next response was sent %s", asked.Body)
 	}
 	if got := a.create(search, "X-Session-Id", harness.NewSession()); len(got.Get("id").Str) < 60 || got.Get("store").Raw != "true" {
 		t.Errorf("in a session: %s", got.Raw)
 	}
 	up.Plays(harness.Echoes)
 	behind := asks{t, harness.NewClient(harness.Start(t, harness.PlainTenants, proxied(up)), "acme", "ann")}
+	if behind.create(search); up.Last().Path != "/v1/responses" {
+		t.Errorf("in front of a reverse_proxy: it was asked at %s", up.Last().Path)
+	}
 	if got := behind.create(search, "X-Session-Id", harness.NewSession()); got.Get("error.param").Str != "tool_choice.type" {
 		t.Errorf("in front of a reverse_proxy: %s", got.Raw)
 	}

@@ -23,6 +23,9 @@ type Gateway interface {
 // NoteGateway notes a gateway that was provisioned.
 func (a *App) NoteGateway(g Gateway) { a.gateways = append(a.gateways, g) }
 
+// HasGateway reports whether the configuration has one.
+func (a *App) HasGateway() bool { return len(a.gateways) > 0 }
+
 // maxNameWarnings bounds the warnings about names: there may be thousands of tenants.
 const maxNameWarnings = 20
 

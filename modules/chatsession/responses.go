@@ -91,8 +91,8 @@ func (h *Handler) respond(x *chat.Exchange, body []byte, keeping responses.Keepi
 	if err != nil {
 		return apierror.FromProvider(err)
 	}
-	if call.Refusal() != nil && !needsKept(keeping, x.R) {
-		return h.passUnkept(x, body, gates, next) // to a provider that has this itself
+	if call.Refusal() != nil && !needsKept(keeping, x.R) && !h.app.HasGateway() {
+		return h.passUnkept(x, body, gates, next) // to a server that has this itself
 	}
 	c, err := h.opened(call, body, keeping, next)
 	if err != nil {
