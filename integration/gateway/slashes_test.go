@@ -126,9 +126,11 @@ func TestModelByID(t *testing.T) {
 // TestUnanswered asks for what no handler serves.
 func TestUnanswered(t *testing.T) {
 	up := harness.NewUpstream(t, harness.Stalls)
-	bare := harness.Start(t, "", "ai_gateway {\ntenant none\nprovider openai {\nbase_url "+up.URL+"\napi_key k\n}\n}\n")
+	alone := "ai_gateway {\ntenant none\nprovider openai {\nbase_url " + up.URL + "\napi_key k\n}\n}\n"
+	bare := harness.Start(t, "", alone)
+	closed := harness.Start(t, "", alone+"respond /v1/said \"there is none\" 404\nrespond 404\n")
 	chain := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
-	for name, c := range map[string]*harness.Caddy{"alone": bare, "in the chain": chain} {
+	for name, c := range map[string]*harness.Caddy{"alone": bare, "in the chain": chain, "in front of respond 404": closed} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions, http.MethodPut} {
 			for _, path := range []string{"/v1/embedding", "/v1/", "/v1", "/v1/files", "//v1//images/other/"} {
 				t.Run(name+" "+method+" "+path, func(t *testing.T) {
@@ -155,7 +157,15 @@ func TestUnanswered(t *testing.T) {
 			}
 		})
 		t.Run(name+" elsewhere", func(t *testing.T) {
-			harness.ReadAll(t, visit(t, c, http.MethodGet, "/v10/files", 200))
+			if c != closed {
+				harness.ReadAll(t, visit(t, c, http.MethodGet, "/v10/files", 200))
+				return
+			}
+			for path, want := range map[string]string{"/v10/files": "", "/v1/said": "there is none"} {
+				if text := harness.ReadAll(t, visit(t, c, http.MethodGet, path, 404)); text != want {
+					t.Errorf("%s: %q", path, text)
+				}
+			}
 		})
 	}
 }

@@ -80,15 +80,18 @@ func (e endpoint) allowed() string {
 }
 
 // passOn lets the next handler answer. If none does, Caddy sends an empty 200,
-// which a client of a model API takes for an answer: under /v1 it is a 404.
+// which a client of a model API takes for an answer: under /v1 it is a 404. So is
+// a 404 without a body, such as that of respond 404, of which clients cannot tell
+// what is missing.
 func (h *Handler) passOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if !record.IsV1(record.Path(r)) {
 		return next.ServeHTTP(w, r)
 	}
 	noted := &notingWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	if err := next.ServeHTTP(noted, r); err != nil || noted.begun || !unhandled(r) {
+	if err := next.ServeHTTP(noted, r); err != nil || noted.begun || !noted.missing && !unhandled(r) {
 		return err
 	}
+	w.Header().Del("Content-Length")
 	x, done := h.app.Enter(w, r)
 	defer done(nil)
 	return apierror.Answer(h.log, x.W, r, apierror.NotFound())
@@ -101,26 +104,52 @@ func unhandled(r *http.Request) bool {
 	return end
 }
 
-// notingWriter notes that an answer has begun.
+// notingWriter notes that an answer has begun. It holds the header of a 404 back until
+// there is a body.
 type notingWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	begun bool
+	begun   bool
+	missing bool
 }
 
 func (w *notingWriter) WriteHeader(status int) {
+	if status == http.StatusNotFound && !w.begun {
+		w.missing = true
+		return
+	}
 	w.begun = w.begun || status >= http.StatusOK
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
 
 func (w *notingWriter) Write(p []byte) (int, error) {
-	w.begun = true
+	if len(p) == 0 {
+		return 0, nil
+	}
+	w.begin()
 	return w.ResponseWriterWrapper.Write(p)
 }
 
 // ReadFrom implements io.ReaderFrom.
 func (w *notingWriter) ReadFrom(r io.Reader) (int64, error) {
-	w.begun = true
+	if w.missing {
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
+	w.begin()
 	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError implements what http.ResponseController looks for.
+func (w *notingWriter) FlushError() error {
+	w.begin()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// begin sends the header that was held back.
+func (w *notingWriter) begin() {
+	if w.missing && !w.begun {
+		w.ResponseWriterWrapper.WriteHeader(http.StatusNotFound)
+	}
+	w.begun = true
 }
 
 // Interface guards
