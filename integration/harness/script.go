@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -149,6 +150,20 @@ func Begins(pieces ...string) Script {
 		c.Send(c.Role())
 		for _, p := range pieces {
 			c.Send(c.Text(p))
+		}
+	}
+}
+
+// Runaway streams the last of several events for far longer than an answer may be, and counts
+// the bytes that are taken of it.
+func Runaway(taken *atomic.Int64, events ...string) Script {
+	const most = 160 << 20
+	return func(c *Call) {
+		c.Send(events[:len(events)-1]...)
+		event := events[len(events)-1]
+		for taken.Load() < most && c.R.Context().Err() == nil {
+			c.Send(event)
+			taken.Add(int64(len(event)))
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
-// maxDocument is the largest answer that is assembled from a stream, in bytes.
+// maxDocument is the largest answer that is assembled from a stream, or gathered by a door
+// that writes one, in bytes.
 const maxDocument = 64 << 20
 
 // document makes a call and answers with one document.

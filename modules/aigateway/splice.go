@@ -27,6 +27,10 @@ type sent struct {
 	fixed     bool   // it holds something that cannot be continued
 }
 
+// maxSent is how many bytes of text and reasoning are remembered. No model is asked to
+// repeat more.
+const maxSent = 2 << 20
+
 func (s *sent) note(chunk *provider.Chunk) {
 	if s.id == "" {
 		s.id = gjson.GetBytes(chunk.Raw, "id").String()
@@ -38,11 +42,17 @@ func (s *sent) note(chunk *provider.Chunk) {
 	s.text.WriteString(chunk.Text)
 	s.reasoning.WriteString(chunk.Reasoning)
 	plain := len(chunk.Text) + len(chunk.Reasoning)
-	if chunk.ToolCalls || chunk.Refusal || chunk.OutputBytes > plain || chunk.Content && plain == 0 {
-		s.fixed = true
-		s.text.Reset() // it is not asked for any more
-		s.reasoning.Reset()
+	long := s.text.Len()+s.reasoning.Len() > maxSent
+	if long || chunk.ToolCalls || chunk.Refusal || chunk.OutputBytes > plain || chunk.Content && plain == 0 {
+		s.fix()
 	}
+}
+
+// fix gives up on continuing the answer.
+func (s *sent) fix() {
+	s.fixed = true
+	s.text.Reset() // it is not asked for any more
+	s.reasoning.Reset()
 }
 
 // again returns a second answer to the same request without what the client

@@ -145,6 +145,26 @@ func TestSplice(t *testing.T) {
 	}
 }
 
+// TestSentBound has an answer that is too long to be asked for again: no more of it is held.
+func TestSentBound(t *testing.T) {
+	var s sent
+	for name, chunk := range map[string]*provider.Chunk{
+		"text":      {Facts: provider.Facts{Text: strings.Repeat("x", 64<<10), Content: true}},
+		"reasoning": {Facts: provider.Facts{Reasoning: strings.Repeat("x", 64<<10), Content: true}},
+	} {
+		s = sent{}
+		for range 64 {
+			s.note(chunk)
+			if n := s.text.Len() + s.reasoning.Len(); n > maxSent {
+				t.Fatalf("%s: %d bytes are held", name, n)
+			}
+		}
+		if !s.fixed {
+			t.Errorf("%s: it is to be continued", name)
+		}
+	}
+}
+
 // TestContinued has second answers that begin where the first one broke off,
 // but for white space at its end, which they may give again.
 func TestContinued(t *testing.T) {

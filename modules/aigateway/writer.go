@@ -21,6 +21,7 @@ type chunkWriter struct {
 	door   door.Stream     // writes the events of another API; nil for OpenAI's
 	buf    []byte          // events to be flushed
 	taken  bool            // the taker has chunks to be flushed
+	size   int             // of the chunks that the door was given
 
 	sent    sent
 	choices map[int64]bool // by index, since their first chunk; true once finished
@@ -102,6 +103,11 @@ func (w *chunkWriter) add(chunk *provider.Chunk) error {
 		w.taken = true
 		return w.fails(w.taker.TakeChunk(chunk))
 	case w.door != nil:
+		// it gathers what it has written
+		if w.size += len(chunk.Raw) + len(chunk.Native); w.size > maxDocument {
+			w.sent.fix()
+			return provider.TooLong("the answer", maxDocument)
+		}
 		w.buf = w.door.Chunk(w.buf, chunk)
 		return nil
 	}

@@ -224,7 +224,12 @@ func (a *answer) facts(f *provider.Facts) {
 	if f.Usage != nil {
 		a.usage = f.Usage
 	}
-	a.bytes += f.OutputBytes
+	if a.bytes += f.OutputBytes; a.bytes > maxText && a.events != nil && a.out.t.kept != nil {
+		long := provider.TooLong("the answer", maxText)
+		a.fail(long)
+		a.out.t.tooLong(long) // a response is kept with all of it, reasoning included
+		return
+	}
 	if a.text.Len()+len(f.Text)+a.message.Calls.Size() > maxText {
 		a.fail(provider.TooLong("the answer", maxText))
 		return

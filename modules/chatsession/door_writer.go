@@ -2,6 +2,7 @@ package chatsession
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -32,7 +33,10 @@ type doorWriter struct {
 	doc    bytes.Buffer // of anything else
 	usage  *provider.Usage
 	buf    []byte // events to be sent
+	size   int    // of the chunks
 	over   bool   // the end, or a failure, was sent
+
+	cancel context.CancelCauseFunc // ends an answer that no turn ends; else nil
 
 	kept   *keptResponse // nil unless the answer is a response that is kept
 	begun  bool          // it is kept as one that runs
@@ -162,8 +166,11 @@ func (w *doorWriter) event(data []byte) {
 	w.chunk(&chunk)
 }
 
-// chunk adds what a chunk becomes.
+// chunk adds what a chunk becomes. Doors gather what they have written.
 func (w *doorWriter) chunk(c *provider.Chunk) {
+	if w.size += len(c.Raw); w.size > maxEvents && w.cancel != nil {
+		w.cancel(apierror.FromProvider(provider.TooLong("the answer", maxEvents)))
+	}
 	if w.x.Rec.Beside != nil {
 		c.Native = door.EventOf(c)
 	}

@@ -24,6 +24,7 @@ type output struct {
 	raws    bool // the events are those of a stream under /v1, and texts are among them
 	gap     bool // an event could not be published: the next ones are not, either
 	n       int
+	size    int // of all events, as they are held for those who follow
 	ttft    time.Duration
 }
 
@@ -61,9 +62,19 @@ func (o *output) raw(event []byte) {
 	o.pending = append(o.pending, o.number(eventRaw, event))
 }
 
-// number returns the turn's next event.
+// maxEvents is how many bytes the events of a turn may take. The longest answers of models
+// are less, even if each token comes in a large chunk of its own.
+const maxEvents = 64 << 20
+
+// eventCost is about what an event takes besides its data.
+const eventCost = 64
+
+// number returns the turn's next event. A turn whose events are too many to be held ends.
 func (o *output) number(kind byte, data []byte) store.Event {
 	o.n++
+	if o.size += eventCost + len(data); o.size > maxEvents {
+		o.t.tooLong(provider.TooLong("the answer", maxEvents))
+	}
 	return store.Event{N: o.n, Kind: kind, Data: data}
 }
 

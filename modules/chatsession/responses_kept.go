@@ -134,13 +134,25 @@ func (h *Handler) keepEnd(x *chat.Exchange, k *keptResponse, doc []byte) {
 		_, _, err := x.Store.History(ctx, x.Rec.Tenant.ID, k.session(x), store.Range{Limit: 1})
 		k.Apart = errors.Is(err, store.ErrNotFound)
 	}
-	err := x.Store.CacheKeep(ctx, x.Rec.Tenant.ID, k.session(x), keptKey(x, k.Session, k.Turn), provider.Encode(k), h.keptTTL(x))
+	err := x.Store.CacheKeep(ctx, x.Rec.Tenant.ID, k.session(x), keptKey(x, k.Session, k.Turn), k.whole(), h.keptTTL(x))
 	if err != nil {
 		h.app.StoreFailed("cache put")
 		h.log.Error("keeping a response", zap.String("turn", k.Turn), zap.Error(err))
 		return
 	}
 	h.keepItems(ctx, x, k)
+}
+
+// whole returns the JSON of a response that has ended. Of one that no store takes it keeps
+// that it was too long.
+func (k *keptResponse) whole() []byte {
+	b := provider.Encode(k)
+	if len(b) > maxDocument {
+		k.Response = nil
+		k.Response = failedResponse(k.document(), apierror.FromProvider(provider.TooLong("the answer", maxDocument)))
+		b = provider.Encode(k)
+	}
+	return b
 }
 
 // hasEnded reports whether a response was deleted while it was made, or ended by a node

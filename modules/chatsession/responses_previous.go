@@ -159,6 +159,7 @@ func (h *Handler) answerUnkept(x *chat.Exchange, c *talk) error {
 	ctx, cancel := chat.CallContext(x.R.Context(), c.req.stream)
 	defer cancel(nil)
 	w := newDoorWriter(h, x, c.call)
+	w.cancel = cancel
 	defer w.stream.Close()
 	r := nextRequest(ctx, x, c.req.with(before))
 	if key != "" {

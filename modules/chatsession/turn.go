@@ -184,6 +184,9 @@ func (t *turn) watch(cancelled <-chan struct{}) {
 	}
 }
 
+// tooLong ends the turn, because its answer is longer than may be held.
+func (t *turn) tooLong(cause error) { t.cancel(apierror.FromProvider(cause)) }
+
 // whyCancelled returns why a turn is cancelled: a client has asked for it, or the store has
 // lost the claim.
 func (t *turn) whyCancelled() error {
