@@ -233,3 +233,40 @@ func TestInstructions(t *testing.T) {
 		})
 	}
 }
+
+// TestUnkeptFails has requests that go on from a response and are not kept fail before their
+// answer begins: they get the plain error, streamed or not.
+func TestUnkeptFails(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, "chat {\ntenant acme {\nbudget 3000 tokens/day\n}\n}", up.Sessions(""))
+	a := asks{t, harness.NewClient(c, "acme", "ann")}
+	up.Plays(harness.Says(1, 1, "1"))
+	id := a.create(map[string]any{"input": "one"}).Get("id").Str
+	for name, test := range map[string]struct {
+		script harness.Script
+		model  string
+		input  string
+		status int
+		code   string
+	}{
+		"a model that does not exist": {harness.EOF, "nope", "two", http.StatusNotFound, "model_unknown"},
+		"a refusal":                   {harness.Refuses(http.StatusBadRequest, "odd"), "fast", "two", http.StatusBadRequest, "odd"},
+		"a limit":                     {harness.Refuses(http.StatusTooManyRequests, "rate_limit_exceeded", "Retry-After", "7"), "fast", "two", http.StatusTooManyRequests, "provider_rate_limited"},
+		"an error":                    {harness.Refuses(http.StatusInternalServerError, "x"), "fast", "two", http.StatusBadGateway, "ai_error"},
+		"a spent budget":              {harness.EOF, "fast", strings.Repeat("two ", 5000), http.StatusTooManyRequests, "budget_exceeded"},
+	} {
+		for _, stream := range []bool{true, false} {
+			up.Plays(test.script)
+			resp := a.cl.Do(http.MethodPost, "/v1/responses", map[string]any{
+				"model": test.model, "input": test.input, "previous_response_id": id, "store": false, "stream": stream,
+			})
+			if typ := resp.Header.Get("Content-Type"); typ != "application/json" {
+				t.Errorf("%s, streamed %v: the answer is %s", name, stream, typ)
+			}
+			if limited := test.status == http.StatusTooManyRequests; limited != (resp.Header.Get("Retry-After") != "") {
+				t.Errorf("%s, streamed %v: Retry-After %q", name, stream, resp.Header.Get("Retry-After"))
+			}
+			harness.WantFailure(t, resp, test.status, test.code)
+		}
+	}
+}

@@ -42,7 +42,7 @@ type doorWriter struct {
 	begun  bool          // it is kept as one that runs
 	free   func()        // frees the session once it is kept; nil for nothing
 	called func() error  // as of talk
-	barred error         // what it answered
+	barred error         // what is still to be answered in place of what is written
 }
 
 func newDoorWriter(h *Handler, x *chat.Exchange, call door.Call) *doorWriter {
@@ -196,10 +196,14 @@ func (w *doorWriter) TakeChunk(c *provider.Chunk) error {
 // FlushChunks implements chat.ChunkTaker.
 func (w *doorWriter) FlushChunks() error { return w.send() }
 
-// TakeFailure implements apierror.Taker. chat_session tells a failure here once
-// the answer has begun. A recorder in front has a frame of its own for each client,
-// except for a response, whose events are numbered.
+// TakeFailure implements apierror.Taker. A failure in place of a stream is still to be
+// answered, by end. A recorder in front has a frame of its own for each client, except for a
+// response, whose events are numbered.
 func (w *doorWriter) TakeFailure(e *apierror.Error) {
+	if w.parser == nil {
+		w.barred = e
+		return
+	}
 	if w.over {
 		return
 	}
