@@ -47,7 +47,7 @@ func TestRepeatsWithoutPrevious(t *testing.T) {
 		}
 	}
 	harness.WantFailure(t, ask("other", first, "Idempotency-Key", "k").Answer(), http.StatusUnprocessableEntity, "idempotency_key_reused")
-	harness.WantFailure(t, ask("two", first, "Idempotency-Key", "k2").Answer(), http.StatusBadRequest, "invalid_request")
+	harness.WantFailure(t, ask("two", first, "Idempotency-Key", "k2").Answer(), http.StatusBadRequest, "previous_response_not_found")
 	up.WantNoCall(t)
 }
 

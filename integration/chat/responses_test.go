@@ -248,12 +248,11 @@ func TestUnkeptGoesOn(t *testing.T) {
 			if !strings.Contains(stream, "event: response.completed\n") || !strings.Contains(stream, "re: four") {
 				t.Errorf("the stream is\n%s", stream)
 			}
-			for _, body := range []map[string]any{
-				{"previous_response_id": "resp_unknown"}, {"previous_response_id": first, "background": true},
-			} {
-				if got := ask(body); got.Get("error.code").Str != "invalid_request" {
-					t.Errorf("%v: %s", body, got.Raw)
-				}
+			if got := ask(map[string]any{"previous_response_id": first, "background": true}); got.Get("error.code").Str != "invalid_request" {
+				t.Errorf("in the background: %s", got.Raw)
+			}
+			if got := ask(map[string]any{"previous_response_id": "resp_unknown"}); got.Get("error.code").Str != "previous_response_not_found" || got.Get("error.param").Str != "previous_response_id" {
+				t.Errorf("after no response: %s", got.Raw)
 			}
 			if name == "ai_gateway" {
 				before := up.Count()

@@ -23,8 +23,8 @@ type Error struct {
 	Param string `json:"param,omitempty"`
 
 	// ProviderCode takes the place of Code in OpenAI's error body: the code that
-	// the provider gave for its refusal; empty for none. Logs, metrics and the
-	// native API have Code.
+	// the provider gave for its refusal, or one of OpenAI's by which its clients
+	// know what to do; empty for none. Logs, metrics and the native API have Code.
 	ProviderCode string `json:"providerCode,omitempty"`
 
 	// RetryAfter is sent in whole seconds, rounded up; 0 for none.
@@ -200,6 +200,14 @@ func NotFound() *Error {
 // ResponseNotFound is a response of the Responses API that is not kept.
 func ResponseNotFound() *Error {
 	return &Error{Status: http.StatusNotFound, Code: "not_found", Message: "There is no such response"}
+}
+
+// NoPreviousResponse is a request that goes on from a response which is not kept, or not any
+// more. By OpenAI's code for it clients know that they have to send the conversation itself.
+func NoPreviousResponse() *Error {
+	e := InvalidRequest("previous_response_id", "there is no such response")
+	e.ProviderCode = "previous_response_not_found"
+	return e
 }
 
 // MethodNotAllowed is a method that a route does not support.

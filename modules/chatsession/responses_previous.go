@@ -14,16 +14,12 @@ import (
 
 const fieldPrevious = "previous_response_id"
 
-func errNoPrevious() error {
-	return apierror.InvalidRequest(fieldPrevious, "there is no such response")
-}
-
 // goOnFrom makes the session of the previous response that of the request, which may not
 // name another one. The session has to end with that response when the turn begins.
 func (h *Handler) goOnFrom(x *chat.Exchange, c *talk) error {
 	k, err := h.keptByID(x, c.keeping.Previous)
 	if errors.Is(err, store.ErrNotFound) {
-		return errNoPrevious()
+		return apierror.NoPreviousResponse()
 	}
 	if err != nil {
 		return h.storeError("cache get", err)
@@ -38,7 +34,7 @@ func (h *Handler) goOnFrom(x *chat.Exchange, c *talk) error {
 	if k.Seq == 0 { // nothing of it is in the session
 		_, _, err := x.Store.History(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), store.Range{Limit: 1})
 		if errors.Is(err, store.ErrNotFound) {
-			return errNoPrevious()
+			return apierror.NoPreviousResponse()
 		}
 		if err != nil {
 			return h.storeError("history", err)
@@ -54,7 +50,7 @@ func (h *Handler) goOnFrom(x *chat.Exchange, c *talk) error {
 // once that one's turn is over, or in a session of its own. It waits only if waits is true.
 func (h *Handler) elsewhere(x *chat.Exchange, c *talk, why error, waits bool) error {
 	if errors.Is(why, store.ErrNotFound) {
-		return errNoPrevious()
+		return apierror.NoPreviousResponse()
 	}
 	if waits && errors.Is(why, store.ErrBusy) {
 		if over, err := h.waitForPrevious(x, c); over || err != nil {
@@ -124,7 +120,7 @@ func (h *Handler) before(x *chat.Exchange, c *talk) ([]*store.Message, error) {
 	}
 	msgs, _, err := x.Store.History(x.R.Context(), x.Rec.Tenant.ID, sessionKey(x), r)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, errNoPrevious()
+		return nil, apierror.NoPreviousResponse()
 	}
 	if err != nil {
 		return nil, h.storeError("history", err)
