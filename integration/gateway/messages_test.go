@@ -195,3 +195,25 @@ func TestLongRefusal(t *testing.T) {
 		t.Errorf("%d %s", resp.StatusCode, text)
 	}
 }
+
+// TestMessagesTooLong has servers that refuse a request as too long, in words of their own.
+// Coding agents shorten it if they are told in Anthropic's.
+func TestMessagesTooLong(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up))
+	cl := harness.NewClient(c, "globex", "ann")
+	for told, want := range map[string]string{
+		"Your input exceeds the context window of this model.":                      "prompt is too long: Your input exceeds the context window of this model.",
+		"prompt is too long: 210000 tokens > 200000 maximum":                        "prompt is too long: 210000 tokens > 200000 maximum",
+		"This model's maximum context length is 4096 tokens. You sent 5000 tokens.": "prompt is too long: This model's maximum context length is 4096 tokens. You sent 5000 tokens.",
+	} {
+		refuses := harness.Document(http.StatusBadRequest, `{"error":{"message":`+harness.Quote(told)+`,"type":"invalid_request_error","code":"context_length_exceeded"}}`)
+		up.Plays(refuses)
+		resp := cl.Do(http.MethodPost, "/v1/messages", said("hi"))
+		got := gjson.Parse(harness.ReadAll(t, resp))
+		if resp.StatusCode != http.StatusBadRequest || got.Get("error.type").Str != "invalid_request_error" || got.Get("error.message").Str != want {
+			t.Errorf("%q becomes %d %s", told, resp.StatusCode, got.Raw)
+		}
+	}
+}

@@ -210,7 +210,7 @@ func OpenAIFrame(e *Error, traceID string) []byte {
 func FailureFor(api provider.API, e *Error, traceID string) door.Failure {
 	f := door.Failure{Type: openAIType(e), Code: cmp.Or(e.ProviderCode, e.Code), Message: e.Message, TraceID: traceID}
 	if api == provider.APIMessages {
-		f.Type = anthropicType(e)
+		f.Type, f.Message = anthropicType(e), anthropicMessage(e)
 	}
 	return f
 }

@@ -50,7 +50,18 @@ func below(path, route string) bool {
 // anthropic returns the failure as Anthropic's error body, ready to be encoded as
 // JSON. That has no place for our code: its type is as close as it comes.
 func anthropic(e *Error, traceID string) any {
-	return anthropicFailure{"error", anthropicDetail{anthropicType(e), e.Message}, traceID}
+	return anthropicFailure{"error", anthropicDetail{anthropicType(e), anthropicMessage(e)}, traceID}
+}
+
+// tooLongPrompt is how Anthropic's API begins to say that a request is too long. It has no
+// code for that, so clients look for these words to know that they have to shorten it.
+const tooLongPrompt = "prompt is too long"
+
+func anthropicMessage(e *Error) string {
+	if e.ProviderCode != contextLengthExceeded || strings.Contains(strings.ToLower(e.Message), tooLongPrompt) {
+		return e.Message
+	}
+	return tooLongPrompt + ": " + e.Message
 }
 
 func anthropicType(e *Error) string {
