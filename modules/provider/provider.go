@@ -133,8 +133,9 @@ type Request struct {
 	// models that the provider's Continues allows.
 	Continue string
 
-	// Omit lists members that the adapter adds of its own accord and that the
-	// target has refused: it leaves them out.
+	// Omit lists what the target has refused among what the adapter adds of its
+	// own accord, and what a client cannot be expected to know of the model: the
+	// adapter leaves it out.
 	Omit []string
 
 	// BeforeRead is called before each read that may block on the provider, in
@@ -375,8 +376,8 @@ type Error struct {
 	Overloaded bool
 
 	// Added is the member of the request that the provider refuses and that the
-	// adapter has added of its own accord; usually empty. The same request may
-	// succeed without it.
+	// adapter leaves out if Request.Omit has it; usually empty. The same request
+	// may succeed without it.
 	Added string
 
 	// Local says that the adapter found the fault and made no call. Message

@@ -2,7 +2,6 @@ package responses
 
 import (
 	"encoding/json"
-	"slices"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -46,27 +45,12 @@ func (c *call) Whole(system string, before []json.RawMessage) (body []byte, drop
 	if gjson.GetBytes(body, "store").Bool() {
 		set("store", false) // it is kept here
 	}
-	if include := stringsOf(gjson.GetBytes(body, "include")); !slices.Contains(include, includeReasoning) {
-		set("include", append(include, includeReasoning))
-	}
 	for _, name := range needsStore {
 		if err == nil {
 			body, err = sjson.DeleteBytes(body, name)
 		}
 	}
 	return body, items.dropped, err == nil
-}
-
-// includeReasoning is what a request has to include for reasoning that a server which keeps
-// nothing understands in the next turn.
-const includeReasoning = "reasoning.encrypted_content"
-
-func stringsOf(list gjson.Result) []string {
-	var all []string
-	for _, v := range list.Array() {
-		all = append(all, v.Str)
-	}
-	return all
 }
 
 // itemizer turns messages of chat completions into items.

@@ -54,7 +54,11 @@ func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, n *p
 	if err := refuseStored(preq, n.Body); err != nil {
 		return nil, err
 	}
-	body, left := without(n.Body, isReference)
+	asked := n.Body
+	if n == preq.Beside {
+		asked = withSealed(asked) // the next turn brings it back
+	}
+	body, left := without(unreasoned(preq, n.Body, asked), isReference)
 	body = withoutParsed(preq, body)
 	dropItems(preq, left)
 	resp, err := o.postResponse(ctx, preq, body, stream)
@@ -104,7 +108,8 @@ func (o *OpenAI) postResponse(ctx context.Context, preq *provider.Request, body 
 	if err != nil {
 		return nil, err
 	}
-	return o.Do(req)
+	resp, err := o.Do(req)
+	return resp, blameReasoning(err, preq, body)
 }
 
 // responseReader reads the facts of a response's events.
