@@ -241,7 +241,7 @@ var errLingers = errors.New("the stream did not end after its finish reason")
 // answering reports to the circuit breakers that the target answers, and remembers
 // what it has refused before.
 func (a *attempt) answering() {
-	if names := a.c.omitted[a.hop.Target]; len(names) > 0 {
+	if names := a.c.learnt[a.hop.Target]; len(names) > 0 {
 		a.hop.Omit(names)
 	}
 	if a.pass.Answering() {

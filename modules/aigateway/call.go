@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/route"
@@ -44,7 +45,8 @@ type call struct {
 	stage     stage
 	settled   bool
 	rescued   map[rescueWay]bool
-	omitted   map[route.Target][]string // members that a target has refused
+	omitted   map[route.Target][]string // what a target has refused
+	learnt    map[route.Target][]string // of that, what it refuses of any request
 	rescuedBy time.Time                 // when a rescue has to answer; zero before one
 
 	// otherwise says that an attempt has failed for another reason than too much work
@@ -161,6 +163,9 @@ func (c *call) providerRequest(target route.Target) *provider.Request {
 // answers makes a the attempt whose answer the client gets.
 func (c *call) answers(a *attempt) {
 	c.answering = a
+	if r, ok := c.req.door.(door.Repeater); ok {
+		r.Without(a.preq.Dropped)
+	}
 	c.info.Provider = a.hop.Target.Provider
 	if c.info.TTFT == 0 {
 		c.info.TTFT = time.Since(c.begun)

@@ -102,7 +102,7 @@ func (c *call) goOn(place int, continued bool) (source, bool) {
 		return source{}, false
 	}
 	src, err := c.resume(place, continued, begun, body)
-	if err != nil && c.omit(hop.Target, err) {
+	for err != nil && c.omit(hop.Target, err) {
 		src, err = c.resume(place, continued, begun, body)
 	}
 	return src, err == nil

@@ -100,7 +100,7 @@ func added(err error) string {
 	return ""
 }
 
-// omit notes that a target refuses a member that the gateway has added, so that
+// omit notes that a target refuses a member which the provider can do without, so that
 // the call's next attempt leaves it out. It reports whether to make that attempt.
 func (c *call) omit(t route.Target, err error) bool {
 	name := added(err)
@@ -108,9 +108,12 @@ func (c *call) omit(t route.Target, err error) bool {
 		return false
 	}
 	if c.omitted == nil {
-		c.omitted = make(map[route.Target][]string)
+		c.omitted, c.learnt = make(map[route.Target][]string), make(map[route.Target][]string)
 	}
 	c.omitted[t] = append(c.omitted[t], name)
+	if pe, _ := errors.AsType[*provider.Error](err); !pe.Passing {
+		c.learnt[t] = append(c.learnt[t], name)
+	}
 	return true
 }
 

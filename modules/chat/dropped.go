@@ -12,10 +12,7 @@ const headerDropped = "X-Ai-Dropped"
 // AddDropped adds names to the header that tells what an answer does without. A session in
 // front of a gateway adds its own.
 func AddDropped(h http.Header, names []string) {
-	var all []string
-	for _, line := range h[headerDropped] {
-		all = append(all, strings.Split(line, ", ")...)
-	}
+	all := Dropped(h)
 	for _, name := range names {
 		if !slices.Contains(all, name) {
 			all = append(all, name)
@@ -24,4 +21,12 @@ func AddDropped(h http.Header, names []string) {
 	if len(all) > 0 {
 		h.Set(headerDropped, strings.Join(all, ", "))
 	}
+}
+
+// Dropped returns the names of the members that the header says were left out.
+func Dropped(h http.Header) (names []string) {
+	for _, line := range h[headerDropped] {
+		names = append(names, strings.Split(line, ", ")...)
+	}
+	return names
 }

@@ -73,6 +73,9 @@ func (w *doorWriter) WriteHeader(status int) {
 			return
 		}
 	}
+	if r, ok := w.call.(door.Repeater); ok {
+		r.Without(chat.Dropped(w.Header()))
+	}
 	if status == http.StatusOK && sse.IsStream(w.Header()) {
 		w.parser = sse.NewParser(0)
 		w.nameDropped()

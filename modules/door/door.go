@@ -104,6 +104,15 @@ type Kept interface {
 	Opening() (alone, said string)
 }
 
+// Repeater is a call whose answer repeats members of its request.
+type Repeater interface {
+	Call
+
+	// Without has the answer not repeat members that the provider was not given, or not
+	// as they were. names are those of chat completions.
+	Without(names []string)
+}
+
 // Stream turns a streamed chat completion into the API's events. Its methods append
 // events to b. After End or Fail there are no more.
 type Stream interface {

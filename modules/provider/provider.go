@@ -380,6 +380,10 @@ type Error struct {
 	// may succeed without it.
 	Added string
 
+	// Passing says of Added that the provider refuses it in this request, and may
+	// take it in another: it refuses a value.
+	Passing bool
+
 	// Local says that the adapter found the fault and made no call. Message
 	// and Param are then its own, and fit for a client.
 	Local bool

@@ -87,6 +87,7 @@ func (c *call) Begun() []byte { return provider.Encode(c.response(c.modelOf(""))
 
 // Interface guards
 var (
-	_ door.Door = Door{}
-	_ door.Kept = (*call)(nil)
+	_ door.Door     = Door{}
+	_ door.Kept     = (*call)(nil)
+	_ door.Repeater = (*call)(nil)
 )

@@ -123,6 +123,35 @@ func echoOf(root gjson.Result) echo {
 	}
 }
 
+// Without implements door.Repeater.
+func (c *call) Without(names []string) {
+	none := echoOf(gjson.Result{})
+	for _, name := range names {
+		switch name {
+		case "max_tokens":
+			c.echo.MaxOutputTokens = none.MaxOutputTokens
+		case "parallel_tool_calls":
+			c.echo.ParallelToolCalls = none.ParallelToolCalls
+		case "prompt_cache_key":
+			c.echo.PromptCacheKey = none.PromptCacheKey
+		case "reasoning_effort":
+			c.echo.Reasoning.Effort = none.Reasoning.Effort
+		case "safety_identifier":
+			c.echo.SafetyIdentifier = none.SafetyIdentifier
+		case "service_tier":
+			c.echo.ServiceTier = none.ServiceTier
+		case "temperature":
+			c.echo.Temperature = none.Temperature
+		case "top_p":
+			c.echo.TopP = none.TopP
+		case "user":
+			c.echo.User = none.User
+		case "verbosity":
+			c.echo.Text.Verbosity = none.Text.Verbosity
+		}
+	}
+}
+
 // response returns the object as it is before the answer.
 func (c *call) response(model string) *response {
 	return &response{

@@ -1,9 +1,6 @@
 package openai
 
 import (
-	"errors"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -11,23 +8,6 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
-
-// effortMember asks for reasoning. A model without any refuses it, and coding agents
-// ask for it whatever the model.
-const effortMember = "reasoning_effort"
-
-var namesEffort = regexp.MustCompile(`reasoning[_. ]?effort`)
-
-// blameEffort marks the failure of a translated request that is refused because of
-// reasoning_effort.
-func blameEffort(err error, preq *provider.Request) error {
-	e, ok := errors.AsType[*provider.Error](err)
-	if ok && preq.Translated && e.Added == "" && e.Reason == provider.ReasonInvalid &&
-		e.Mentions(namesEffort) && !slices.Contains(preq.Omit, effortMember) {
-		e.Added = effortMember
-	}
-	return err
-}
 
 // object returns an object with other members: edit returns the name and the JSON of
 // each, or an empty name to leave it out.

@@ -82,11 +82,6 @@ func (p *portable) translated() []byte {
 		case "cache_control":
 			p.preq.Drop(name)
 			return "", ""
-		case effortMember:
-			if slices.Contains(p.preq.Omit, effortMember) {
-				p.preq.Drop(name)
-				return "", ""
-			}
 		case "messages":
 			i := -1
 			return name, list(v, func(m gjson.Result) string {

@@ -1,0 +1,42 @@
+package openai
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/caddy-chat/caddy-chat/modules/provider"
+)
+
+// TestRefusedMembers reads what servers say of the members of a translated request.
+func TestRefusedMembers(t *testing.T) {
+	for _, tc := range []struct {
+		body, message, param, code string
+		added                      string
+		passing                    bool
+	}{
+		{`{"reasoning_effort":"xhigh"}`, "Unsupported value: 'reasoning_effort' does not support 'xhigh' with this model. Supported values are: 'low', 'medium', and 'high'.", "reasoning_effort", "unsupported_value", `reasoning_effort="high"`, true},
+		{`{"reasoning_effort":"minimal"}`, "Invalid value: 'minimal'. Supported values are: 'none', 'low', 'medium', and 'high'.", "reasoning_effort", "invalid_value", `reasoning_effort="low"`, true},
+		{`{"reasoning_effort":"none"}`, "Unsupported value: 'reasoning_effort' does not support 'none' with this model. Supported values are: 'minimal', 'low', 'medium', and 'high'.", "reasoning_effort", "unsupported_value", "reasoning_effort", true},
+		{`{"reasoning_effort":"low"}`, "`reasoning_effort` must be one of `none` or `default`", "", "", "reasoning_effort", true},
+		{`{"reasoning_effort":"max"}`, "body.reasoning_effort: Input should be 'low', 'medium' or 'high'", "", "", `reasoning_effort="high"`, true},
+		{`{"reasoning_effort":"xhigh"}`, "invalid reasoning_effort: xhigh", "", "", "reasoning_effort", true},
+		{`{"reasoning_effort":"high"}`, "Unsupported parameter: 'reasoning_effort' is not supported with this model.", "reasoning_effort", "unsupported_parameter", "reasoning_effort", false},
+		{`{"reasoning_effort":"high"}`, "Unrecognized request argument supplied: reasoning_effort", "", "", "reasoning_effort", false},
+		{`{"reasoning_effort":"high"}`, "unknown field `reasoning_effort`, expected one of `model`, `messages`, `max_tokens`", "", "", "reasoning_effort", false},
+		{`{"reasoning_effort":"high"}`, "Model grok-4 does not support parameter reasoningEffort.", "", "", "reasoning_effort", false},
+		{`{"stream":true}`, "Unrecognized request argument supplied: reasoning_effort", "", "", "", false},
+	} {
+		body := fmt.Sprintf(`{"error":{"message":%q,"param":%q,"code":%q}}`, tc.message, tc.param, tc.code)
+		for _, translated := range []bool{true, false} {
+			err := blameMember(provider.NewError(400, []byte(body)), &provider.Request{Body: []byte(tc.body), Translated: translated})
+			e, _ := errors.AsType[*provider.Error](err)
+			if !translated {
+				tc.added, tc.passing = "", false
+			}
+			if e.Added != tc.added || e.Passing != tc.passing {
+				t.Errorf("translated %v: %s: %q, passing %v, want %q, %v", translated, tc.message, e.Added, e.Passing, tc.added, tc.passing)
+			}
+		}
+	}
+}
