@@ -79,6 +79,7 @@ func (c *call) reserve() error {
 		Windows:   rec.TokenWindows,
 		Input:     c.req.inputTokens,
 		OutputCap: c.req.outputCap,
+		Choices:   c.req.choices,
 		NoOutput:  c.req.hasNoOutput(),
 	}
 	// a target that costs more than what is left is skipped

@@ -20,7 +20,7 @@ type param struct {
 // whatever the type of the provider. They are no stricter, so that what a server of
 // OpenAI's dialect adds to them passes.
 var chatParams = map[string]param{
-	"n":                     whole(1, 128),
+	"n":                     whole(1, mostChoices),
 	"max_tokens":            whole(1, math.MaxInt64),
 	"max_completion_tokens": whole(1, math.MaxInt64),
 	"temperature":           number(0, 2),
@@ -50,6 +50,20 @@ var embeddingParams = map[string]param{
 	"encoding_format": aText,
 	"user":            aText,
 }
+
+// textParams and imageParams are what multiplies the output of a request that passes
+// through.
+var (
+	textParams = map[string]param{
+		"n":          whole(1, mostChoices),
+		"best_of":    whole(0, mostChoices),
+		"max_tokens": whole(0, math.MaxInt64),
+	}
+	imageParams = map[string]param{"n": whole(1, mostChoices)}
+)
+
+// mostChoices is how many answers a request may ask for.
+const mostChoices = 128
 
 var (
 	aText    = param{isText, "want a string"}

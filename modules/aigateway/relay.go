@@ -44,7 +44,7 @@ func (h *Handler) relay(x *chat.Exchange) error {
 	if err != nil {
 		return err
 	}
-	req, err := parseRelay(body)
+	req, err := parseRelay(record.Path(x.R), body)
 	if err != nil {
 		return err
 	}
@@ -54,14 +54,17 @@ func (h *Handler) relay(x *chat.Exchange) error {
 // relayForm serves those of the APIs that take a form. It is kept until the answer has
 // ended, since another target may be sent it again.
 func (h *Handler) relayForm(x *chat.Exchange) error {
-	f, err := x.ReadForm(h.MaxBody, time.Duration(h.ReadTimeout), "model")
+	f, err := x.ReadForm(h.MaxBody, time.Duration(h.ReadTimeout), "model", countField)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	req := &request{form: f, model: f.Value(), choices: 1, inputTokens: mediaTokens}
+	req := &request{form: f, model: f.Value(), inputTokens: mediaTokens}
 	if req.model != "" && !chat.ValidModel(req.model) {
 		return apierror.InvalidRequest("model", chat.WantModel)
+	}
+	if req.choices, err = formChoices(record.Path(x.R), f.Values(countField)); err != nil {
+		return err
 	}
 	return h.pass(x, req)
 }
@@ -81,28 +84,6 @@ func (h *Handler) pass(x *chat.Exchange, req *request) error {
 		panic(err) // a part of the answer was sent: it must not look complete
 	}
 	return err
-}
-
-func parseRelay(body []byte) (*request, error) {
-	req := &request{body: body, choices: 1, inputTokens: provider.EstimateTokens(len(body))}
-	root := gjson.ParseBytes(body)
-	var err error
-	if req.model, err = modelName(root.Get("model")); err != nil {
-		return nil, err
-	}
-	req.outputCap = relayCap(root)
-	req.stream, err = optionalBool("stream", root.Get("stream"))
-	return req, err
-}
-
-// relayCap returns how many output tokens a request for text completions allows, which has
-// several prompts, and of each several answers; 0 without a limit.
-func relayCap(root gjson.Result) int64 {
-	choices := max(choicesOf(root.Get("n")), choicesOf(root.Get("best_of")))
-	if prompts := root.Get("prompt"); prompts.IsArray() && prompts.Get("0").Type != gjson.Number {
-		choices *= max(1, len(prompts.Array()))
-	}
-	return outputCap(members{maxTokens: root.Get("max_tokens")}, choices)
 }
 
 // relayed is an answer that passes through an attempt.

@@ -231,14 +231,12 @@ func inputEstimate(messages gjson.Result) int64 {
 func choicesOf(n gjson.Result) int { return max(1, int(n.Num)) }
 
 // outputCap returns how many output tokens a request allows for all choices
-// together; 0 without a limit.
+// together; 0 without a limit. Of two limits the greater counts, since either may be
+// the one that a server reads.
 func outputCap(m members, choices int) int64 {
 	const most = 1 << 40
-	limit := m.maxCompletionTokens
-	if limit.Type != gjson.Number {
-		limit = m.maxTokens
-	}
-	return int64(max(0, min(limit.Num*float64(choices), most)))
+	limit := max(m.maxCompletionTokens.Num, m.maxTokens.Num)
+	return int64(max(0, min(limit*float64(choices), most)))
 }
 
 func optionalBool(name string, v gjson.Result) (bool, error) {

@@ -63,6 +63,10 @@ type Admission struct {
 	// all choices together; 0 where it does not say.
 	OutputCap int64
 
+	// Choices is how many answers are asked for at once, each as long as usual where
+	// there is no cap: 1 if it is 0.
+	Choices int
+
 	// NoOutput says that such a call has no output, as embeddings have none.
 	NoOutput bool
 }
@@ -99,7 +103,7 @@ func (b *Book) Open(ctx context.Context, ledger store.Ledger, a Admission) (*Hol
 		return nil, nil
 	}
 	h := &Hold{
-		book: b, ledger: ledger, id: a.ID, model: a.Model, outputCap: a.OutputCap, noOutput: a.NoOutput,
+		book: b, ledger: ledger, id: a.ID, model: a.Model, outputCap: a.OutputCap, noOutput: a.NoOutput, choices: int64(max(a.Choices, 1)),
 		accounts: accounts, price: a.Price, margin: leastStep / 4,
 		expect: provider.Usage{Input: a.Input, Output: a.OutputCap},
 	}
@@ -108,7 +112,8 @@ func (b *Book) Open(ctx context.Context, ledger store.Ledger, a Admission) (*Hol
 	}
 	h.least = h.expect
 	if a.OutputCap <= 0 && !a.NoOutput {
-		h.expect.Output, h.least.Output = b.expects(subject{h.tenant, h.model})
+		output, least := b.expects(subject{h.tenant, h.model})
+		h.expect.Output, h.least.Output = output*h.choices, least*h.choices
 	}
 	if err := h.reserveAll(ctx, now, h.firstOf(h.expect), h.firstOf(h.least)); err != nil {
 		return nil, err
@@ -142,7 +147,7 @@ func (v *average) add(x float64) {
 // most is what the next figure will rarely pass.
 func (v *average) most() int64 { return int64(math.Ceil(v.mean + 4*v.deviation)) }
 
-// expects is how many tokens of output to expect, and how many to do with.
+// expects is how many tokens of output to expect of an answer, and how many to do with.
 func (b *Book) expects(s subject) (output, least int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,7 +157,7 @@ func (b *Book) expects(s subject) (output, least int64) {
 	return unlearnt, shortest
 }
 
-// learn notes how many tokens a call produced. Go starts to walk a map at a
+// learn notes how many tokens an answer had. Go starts to walk a map at a
 // random place.
 func (b *Book) learn(s subject, output int64) {
 	b.mu.Lock()

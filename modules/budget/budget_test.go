@@ -97,6 +97,21 @@ func in(t *testing.T, name string, run func(t *testing.T)) {
 }
 
 func TestOpen(t *testing.T) {
+	in(t, "expects the usual length of each answer that is asked for", func(t *testing.T) {
+		d := newDesk(t, "100000 tokens/day")
+		open := func(choices int) *Hold {
+			d.n++
+			h, err := d.Open(t.Context(), d.ledger, Admission{ID: fmt.Sprint(d.n), Tenant: d.acme, Model: "fast", Choices: choices})
+			must(t, err)
+			return h
+		}
+		h := open(10)
+		d.want(dayKey, 0, 10_000)
+		d.settle(h, tokens(0, 2000))
+		h = open(3)
+		d.want(dayKey, 2000, 3*600) // the mean and four deviations of 200
+		must(t, h.Release(t.Context()))
+	})
 	in(t, "reserves the input and the cap", func(t *testing.T) {
 		d := newDesk(t, "1000 tokens/day 5000 tokens/month 1 usd/day")
 		d.mustOpen(100, 200)

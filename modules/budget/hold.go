@@ -27,6 +27,7 @@ type Hold struct {
 	id        string
 	model     string
 	outputCap int64
+	choices   int64
 	noOutput  bool
 	expect    provider.Usage
 	least     provider.Usage // what has to fit of it

@@ -79,7 +79,7 @@ func (h *Hold) Settle(ctx context.Context, u provider.Usage, costUSD float64) (R
 	h.end()
 	if u.Total() > 0 && !h.noOutput && !h.refused && (h.outputCap <= 0 || u.Output < h.outputCap) {
 		// the length of an answer that was cut says nothing about others
-		h.book.learn(subject{h.tenant, h.model}, u.Output)
+		h.book.learn(subject{h.tenant, h.model}, (u.Output+h.choices-1)/h.choices)
 	}
 	return h.receipt(spent, fits, balances), nil
 }

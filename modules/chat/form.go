@@ -12,9 +12,9 @@ import (
 )
 
 // ReadForm returns the request's body: a multipart form of at most limit bytes, of which
-// one field can be replaced, and which the caller closes. It waits no longer than timeout
+// one field can be replaced and others are noted, and which the caller closes. It waits no longer than timeout
 // for the whole of it. Errors are *apierror.Error.
-func (x *Exchange) ReadForm(limit int64, timeout time.Duration, field string) (*form.Form, error) {
+func (x *Exchange) ReadForm(limit int64, timeout time.Duration, field string, noted ...string) (*form.Form, error) {
 	gates := record.OpenGates(x.R)
 	if err := checkCoding(x.R); err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (x *Exchange) ReadForm(limit int64, timeout time.Duration, field string) (*
 	}
 	x.Rec.BodyRead = true
 	defer x.readWithin(timeout)()
-	f, err := form.Read(http.MaxBytesReader(nil, x.R.Body, limit), params["boundary"], field)
+	f, err := form.Read(http.MaxBytesReader(nil, x.R.Body, limit), params["boundary"], field, noted...)
 	if fe, ok := errors.AsType[*form.FieldError](err); ok {
 		return nil, apierror.InvalidRequest(fe.Field, fe.Want)
 	}

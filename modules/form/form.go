@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// maxValue is the largest value of the replaced field, in bytes.
+// maxValue is the largest value of the replaced field and of noted ones, in bytes.
 const maxValue = 4 << 10
 
 // FieldError says what is wrong with a field.
@@ -25,6 +25,8 @@ type Form struct {
 	field string // the one that is replaced
 	value string // the sender's
 
+	noted map[string][]string // values by name
+
 	text spool // without the field's value
 	out  *multipart.Writer
 	part int64 // where in the text the field begins
@@ -36,10 +38,13 @@ var ErrSpool = errors.New("writing the form to a temporary file")
 
 // Read reads the form that body holds, with a boundary as in its Content-Type. The value
 // of the named field can be replaced; a form without it gets it at its end. A form that
-// is cut off is io.ErrUnexpectedEOF, one that has the field twice a *FieldError. Without an
-// error the caller closes the form.
-func Read(body io.Reader, boundary, field string) (_ *Form, err error) {
-	f := &Form{field: field, hole: -1}
+// is cut off is io.ErrUnexpectedEOF, one that has the field twice a *FieldError. Values gives
+// the values of the noted fields. Without an error the caller closes the form.
+func Read(body io.Reader, boundary, field string, noted ...string) (_ *Form, err error) {
+	f := &Form{field: field, hole: -1, noted: make(map[string][]string, len(noted))}
+	for _, name := range noted {
+		f.noted[name] = nil
+	}
 	defer func() {
 		if f.text.err != nil {
 			err = errors.Join(ErrSpool, f.text.err)
@@ -86,14 +91,11 @@ func (f *Form) add(p *multipart.Part) error {
 	case f.hole >= 0:
 		return &FieldError{f.field, "want it once"}
 	}
-	value, err := io.ReadAll(io.LimitReader(p, maxValue+1))
+	value, err := valueOf(p, f.field)
 	if err != nil {
 		return err
 	}
-	if len(value) > maxValue {
-		return &FieldError{f.field, fmt.Sprintf("must not exceed %d bytes", maxValue)}
-	}
-	f.value = string(value)
+	f.value = value
 	f.open()
 	return nil
 }
@@ -110,11 +112,37 @@ func (f *Form) copy(p *multipart.Part) error {
 	if typ := p.Header.Get("Content-Type"); typ != "" {
 		header["Content-Type"] = []string{typ}
 	}
+	content, err := f.note(p)
+	if err != nil {
+		return err
+	}
 	part, err := f.out.CreatePart(header)
 	if err == nil {
-		_, err = io.Copy(part, p)
+		_, err = io.Copy(part, content)
 	}
 	return err
+}
+
+// note keeps the value of a part that is noted, and returns the part's content.
+func (f *Form) note(p *multipart.Part) (io.Reader, error) {
+	for name := range f.noted {
+		if !strings.EqualFold(p.FormName(), name) {
+			continue
+		}
+		value, err := valueOf(p, name)
+		f.noted[name] = append(f.noted[name], value)
+		return strings.NewReader(value), err
+	}
+	return p, nil
+}
+
+// valueOf reads the value of a field.
+func valueOf(p *multipart.Part, field string) (string, error) {
+	value, err := io.ReadAll(io.LimitReader(p, maxValue+1))
+	if err == nil && len(value) > maxValue {
+		err = &FieldError{field, fmt.Sprintf("must not exceed %d bytes", maxValue)}
+	}
+	return string(value), err
 }
 
 // disposition returns a part's Content-Disposition in the form in which all browsers
@@ -131,6 +159,9 @@ func (f *Form) ContentType() string { return f.out.FormDataContentType() }
 
 // Value returns the value that the sender gave the field; empty without one.
 func (f *Form) Value() string { return f.value }
+
+// Values returns the values that the sender gave a noted field.
+func (f *Form) Values(name string) []string { return f.noted[name] }
 
 // With returns the form with a value for the field, or without the field if the value is
 // empty, and its length. It does not copy the form.

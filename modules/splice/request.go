@@ -14,23 +14,31 @@ type Members struct {
 	Model, Stream, StreamOptions, Store gjson.Result
 }
 
+// counted are the members by which a request is allowed, counted and sent on.
+var counted = [...]string{
+	"model", "stream", "stream_options", "store", "service_tier", "speed",
+	"n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens",
+}
+
 // MembersOf returns the members of a request, and its body without names that
-// differ from "model" only in case. Servers written in Go would accept "Model" for
-// it, which is a way around a list of allowed models.
+// differ from those counted only in case. Servers written in Go would accept "Model" or
+// "Max_Tokens" for them, which is a way around a list of allowed models or a budget.
 func MembersOf(body []byte) (m Members, rest []byte, err error) {
 	var others []string
 	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
-		switch {
-		case k.Str == "model":
+		switch k.Str {
+		case "model":
 			m.Model = v
-		case k.Str == "stream":
+		case "stream":
 			m.Stream = v
-		case k.Str == "stream_options":
+		case "stream_options":
 			m.StreamOptions = v
-		case k.Str == "store":
+		case "store":
 			m.Store = v
-		case len(k.Str) == len("model") && strings.EqualFold(k.Str, "model"):
-			others = append(others, k.Str)
+		default:
+			if isDisguised(k.Str) {
+				others = append(others, k.Str)
+			}
 		}
 		return true
 	})
@@ -43,6 +51,16 @@ func MembersOf(body []byte) (m Members, rest []byte, err error) {
 		}
 	}
 	return MembersOf(body)
+}
+
+// isDisguised reports whether a name differs from one of those counted only in case.
+func isDisguised(name string) bool {
+	for _, n := range counted {
+		if name != n && strings.EqualFold(name, n) {
+			return true
+		}
+	}
+	return false
 }
 
 // Model returns a request's body with another model.
