@@ -188,6 +188,26 @@ func TestLateFailure(t *testing.T) {
 	}
 }
 
+// TestMediaTypes has a server write a Content-Type as it likes, and add words of its own.
+func TestMediaTypes(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, tenants, harness.GatewaySite(up))
+	const events = "data: {\"choices\":[{\"text\":\"Hi\"}]}\n\ndata: {\"error\":{\"message\":\"sk-secret\"}}\n\n"
+	for _, typ := range []string{"Text/Event-Stream; charset=utf-8", "TEXT/EVENT-STREAM", "text/event-stream; charset=utf-8; charset=utf-16"} {
+		up.Plays(harness.Document(200, events, "Content-Type", typ))
+		resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/v1/completions", `{"model":"fast","prompt":"hi","stream":true}`)
+		got := harness.ReadAll(t, resp)
+		if strings.Contains(got, "sk-secret") || strings.Count(got, `"code":"ai_error"`) != 1 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+			t.Errorf("%s: %v, %q", typ, resp.Header, got)
+		}
+	}
+	up.Plays(harness.Document(200, "\xff\xfbsound", "Content-Type", "Audio/MPEG; key=sk-secret"))
+	resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/v1/audio/speech", `{"model":"fast","input":"hi"}`)
+	if got := harness.ReadAll(t, resp); got != "\xff\xfbsound" || resp.Header.Get("Content-Type") != "audio/mpeg" {
+		t.Errorf("%v, %q", resp.Header, got)
+	}
+}
+
 // TestFailedEvent has a stream tell a failure in its middle, at once and in pieces. What the
 // provider says of it does not come out.
 func TestFailedEvent(t *testing.T) {

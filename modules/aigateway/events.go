@@ -2,7 +2,6 @@ package aigateway
 
 import (
 	"bytes"
-	"mime"
 	"slices"
 	"strings"
 
@@ -138,10 +137,4 @@ func failsLate(doc []byte, from int, ended bool) bool {
 	}
 	e := gjson.GetBytes(append(slices.Clip(doc), `"}`...), "error")
 	return e.IsObject() && !provider.IsEmpty(e) || e.Type == gjson.String && e.Str != ""
-}
-
-// isJSON reports whether a Content-Type is that of a JSON document.
-func isJSON(contentType string) bool {
-	typ, _, _ := mime.ParseMediaType(contentType)
-	return typ == "application/json" || strings.HasSuffix(typ, "+json")
 }

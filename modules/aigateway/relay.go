@@ -91,6 +91,7 @@ type relayed struct {
 	*provider.Relayed
 	head  []byte // what was read before the answer began
 	ended bool   // the head is the whole answer
+	typ   mediaType
 	doc   provider.Abridger
 	json  bool
 	event bool // a stream of events
@@ -116,11 +117,13 @@ func (a *attempt) beginRelay() error {
 	if err != nil {
 		return a.cause(err)
 	}
+	typ := mediaTypeOf(answer.ContentType)
 	a.relayed = &relayed{
 		Relayed: answer,
-		json:    isJSON(answer.ContentType),
-		event:   strings.HasPrefix(answer.ContentType, sse.MediaType),
-		text:    strings.HasPrefix(answer.ContentType, "text/"),
+		typ:     typ,
+		json:    typ.isJSON(),
+		event:   typ.isEvents(),
+		text:    typ.isText(),
 	}
 	if err := a.relayed.begin(); err != nil {
 		return a.cause(err)
@@ -187,11 +190,11 @@ func (c *call) relay() error {
 	defer chat.CutShort(c.ctx, c.x.W, c.x.R)()
 	c.begin()
 	h := c.x.W.Header()
-	h.Set("Content-Type", a.relayed.ContentType)
-	if n := a.relayed.Length; n >= 0 {
+	h.Set("Content-Type", a.relayed.typ.String())
+	if n := a.relayed.Length; n >= 0 && !a.relayed.event {
 		h.Set("Content-Length", strconv.FormatInt(n, 10))
 	}
-	if a.relayed.event {
+	if a.relayed.event { // of any length: it may end in another way than the provider's
 		h.Set("Cache-Control", "no-cache")
 		h.Set("X-Accel-Buffering", "no")
 	}
