@@ -2,6 +2,8 @@ package chat
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -119,6 +121,41 @@ func TestLeftEnds(t *testing.T) {
 			c.WantNothingLeft()
 			if status := a.status(http.MethodGet, path, nil); status != http.StatusNotFound {
 				t.Errorf("it is back: %d", status)
+			}
+			if list := a.cl.List("").Data.Sessions; len(list) != 0 {
+				t.Errorf("the sessions are %v", list)
+			}
+		})
+	}
+}
+
+// TestDeletedAtItsEnd deletes responses whose turns end in the middle of that: all of what
+// was said goes with them.
+func TestDeletedAtItsEnd(t *testing.T) {
+	for name, end := range map[string]func(call *harness.HeldCall){
+		"whole":  func(call *harness.HeldCall) { call.Finish("stop") },
+		"failed": func(call *harness.HeldCall) { call.End(harness.TornOff) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := harness.NewUpstream(t)
+			c := harness.Start(t, harness.TroubledTenants, up.Sessions(""))
+			a := asks{t, harness.NewClient(c, "acme", "ann")}
+			id, _, stream, call := a.streams(up, "part")
+			path := "/v1/responses/" + id
+			over := c.Trouble("cancel")
+			deletion := a.cl.Start(a.cl.Request(http.MethodDelete, path, nil))
+			harness.Eventually(t, "it has read the response as one that runs", func() bool {
+				_, err := os.Stat(filepath.Join(c.Dir, "cancel-waits"))
+				return err == nil
+			})
+			end(call)
+			stream.Rest()
+			over()
+			if resp := deletion.Answer(); resp.StatusCode != http.StatusOK {
+				t.Errorf("DELETE: %d", resp.StatusCode)
+			}
+			if status := a.status(http.MethodGet, path, nil); status != http.StatusNotFound {
+				t.Errorf("GET: %d", status)
 			}
 			if list := a.cl.List("").Data.Sessions; len(list) != 0 {
 				t.Errorf("the sessions are %v", list)

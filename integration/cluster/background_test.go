@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,5 +93,57 @@ func TestCancelUnheard(t *testing.T) {
 			}
 			stays(1)
 		})
+	}
+}
+
+// TestDeleteUnheard deletes a response whose node stands still. What was said goes once that
+// node has ended its turn, and no more.
+func TestDeleteUnheard(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t)
+	server := redistest.Start(t)
+	nodes := start(t, server.URL(), 2, up.Chain(""))
+	all := clients(nodes, "acme", "ann")
+	begin := func(body map[string]any) (id string, call *harness.HeldCall) {
+		body["model"], body["background"] = "fast", true
+		id = gjson.Get(harness.ReadAll(t, all[0].Do(http.MethodPost, "/v1/responses", body)), "id").Str
+		return id, up.Call()
+	}
+	read := func(id string) *http.Response { return all[1].Do(http.MethodGet, "/v1/responses/"+id, nil) }
+	deletes := func(id string) {
+		t.Helper()
+		call := all[1].Do(http.MethodDelete, "/v1/responses/"+id, nil)
+		if harness.ReadAll(t, call); call.StatusCode != http.StatusOK {
+			t.Fatalf("DELETE: %d", call.StatusCode)
+		}
+	}
+	said := func() []string {
+		session := all[1].List("").Data.Sessions
+		if len(session) == 0 {
+			return nil
+		}
+		return harness.Contents(all[1].History(session[0].SessionID))
+	}
+	first, call := begin(map[string]any{"input": "one"})
+	call.Answer("first")
+	harness.Eventually(t, "it has ended", func() bool { return gjson.Get(harness.ReadAll(t, read(first)), "status").Str == "completed" })
+	for _, test := range []struct {
+		body map[string]any
+		left []string
+	}{
+		{map[string]any{"input": "two", "previous_response_id": first}, []string{"user: one", "assistant: first"}},
+		{map[string]any{"input": "three"}, []string{"user: one", "assistant: first"}},
+	} {
+		id, call := begin(test.body)
+		call.Say("part")
+		all[1].Start(all[1].Request(http.MethodGet, "/v1/responses/"+id+"?stream=true", nil)).Raw().UpTo("part")
+		nodes[0].Freeze()
+		deletes(id)
+		nodes[0].Thaw()
+		call.WantGone()
+		harness.Eventually(t, "what was said is gone", func() bool { return slices.Equal(said(), test.left) })
+		if resp := read(id); resp.StatusCode != http.StatusNotFound {
+			t.Errorf("it is back: %s", harness.ReadAll(t, resp))
+		}
 	}
 }

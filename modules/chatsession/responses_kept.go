@@ -127,7 +127,10 @@ func (h *Handler) keepEnd(x *chat.Exchange, k *keptResponse, doc []byte) {
 	k.Response = doc
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.R.Context()), settleTimeout)
 	defer cancel()
-	if h.hasEnded(ctx, x, k) {
+	if ended, deleted := h.hasEnded(ctx, x, k); ended {
+		if deleted {
+			h.forgetLate(ctx, x, k)
+		}
 		return
 	}
 	if k.Seq == 0 {
@@ -157,9 +160,22 @@ func (k *keptResponse) whole() []byte {
 
 // hasEnded reports whether a response was deleted while it was made, or ended by a node
 // that took this one's for gone: it stays what others were told.
-func (h *Handler) hasEnded(ctx context.Context, x *chat.Exchange, k *keptResponse) bool {
+func (h *Handler) hasEnded(ctx context.Context, x *chat.Exchange, k *keptResponse) (ended, deleted bool) {
 	b, err := x.Store.CacheGet(ctx, x.Rec.Tenant.ID, keptKey(x, k.Session, k.Turn))
-	return err == nil && (gjson.GetBytes(b, "deleted").Bool() || gjson.GetBytes(b, "response").Exists())
+	if err != nil {
+		return false, false
+	}
+	deleted = gjson.GetBytes(b, "deleted").Bool()
+	return deleted || gjson.GetBytes(b, "response").Exists(), deleted
+}
+
+// forgetLate deletes the messages of a response that was deleted before its turn has stored
+// them all.
+func (h *Handler) forgetLate(ctx context.Context, x *chat.Exchange, k *keptResponse) {
+	if err := h.forget(ctx, x, k); err != nil && !errors.Is(err, store.ErrNotFound) {
+		h.app.StoreFailed("delete")
+		h.log.Error("deleting the messages of a response", zap.String("turn", k.Turn), zap.Error(err))
+	}
 }
 
 // serveKept serves the routes of a response that is kept.
@@ -267,7 +283,9 @@ func writeDocument(x *chat.Exchange, doc []byte) error {
 	return nil
 }
 
-// deleteKept deletes a response. One that is running is cancelled.
+// deleteKept deletes a response. One that is running is cancelled, and deleted once it has
+// ended: only then it is known what it has stored. If its node does not hear of it, that node
+// deletes the rest when it ends the turn.
 func (h *Handler) deleteKept(x *chat.Exchange, id string, k *keptResponse) error {
 	ctx, tenant := x.R.Context(), x.Rec.Tenant.ID
 	running := false
@@ -276,11 +294,18 @@ func (h *Handler) deleteKept(x *chat.Exchange, id string, k *keptResponse) error
 		if running, err = x.Store.CancelTurn(ctx, tenant, sessionKey(x), k.Turn); err != nil {
 			return h.storeError("cancel", err)
 		}
+		k, err = h.keptEnd(x, id, cancelWait)
+		if errors.Is(err, store.ErrNotFound) {
+			return apierror.ResponseNotFound()
+		}
+		if err != nil {
+			return h.storeError("cache get", err)
+		}
 	}
-	if running && k.Alone {
+	if len(k.Response) > 0 {
+		err = h.forget(ctx, x, k)
+	} else if running && k.Alone {
 		err = x.Store.Delete(ctx, tenant, sessionKey(x))
-	} else if !running {
-		err = h.forget(x, k)
 	}
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		gone := &keptResponse{Session: k.Session, Turn: k.Turn, Seq: k.Seq, Alone: k.Alone, Previous: k.Previous, Deleted: true}
@@ -295,8 +320,8 @@ func (h *Handler) deleteKept(x *chat.Exchange, id string, k *keptResponse) error
 // forget deletes the messages of a response that its session ends with, and of those before
 // it that were deleted earlier: all of the session where nothing else is in it. Those of a
 // session that a client has named are left.
-func (h *Handler) forget(x *chat.Exchange, k *keptResponse) error {
-	ctx, tenant, session := x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)
+func (h *Handler) forget(ctx context.Context, x *chat.Exchange, k *keptResponse) error {
+	tenant, session := x.Rec.Tenant.ID, k.session(x)
 	newest, _, err := x.Store.History(ctx, tenant, session, store.Range{Limit: 1})
 	if err != nil || k.Seq == 0 || newest[0].Seq != k.Seq {
 		return err
@@ -314,7 +339,7 @@ func (h *Handler) forget(x *chat.Exchange, k *keptResponse) error {
 		if k.Seq == 0 {
 			continue // where its messages end is not known
 		}
-		if err := h.retractTo(x, k.Seq); err != nil || needed {
+		if err := h.retractTo(ctx, x, session, k.Seq); err != nil || needed {
 			return err
 		}
 	}
@@ -324,9 +349,9 @@ func (h *Handler) forget(x *chat.Exchange, k *keptResponse) error {
 	return x.Store.Delete(ctx, tenant, session)
 }
 
-// retractTo deletes the newest messages of the session, down to one that stays.
-func (h *Handler) retractTo(x *chat.Exchange, seq uint64) error {
-	ctx, tenant, session := x.R.Context(), x.Rec.Tenant.ID, sessionKey(x)
+// retractTo deletes the newest messages of a session, down to one that stays.
+func (h *Handler) retractTo(ctx context.Context, x *chat.Exchange, session store.SessionKey, seq uint64) error {
+	tenant := x.Rec.Tenant.ID
 	newest, _, err := x.Store.History(ctx, tenant, session, store.Range{Limit: 1})
 	if err != nil {
 		return err

@@ -110,6 +110,15 @@ func (s troubled) FinishTurn(ctx context.Context, tenant string, k store.Session
 	return s.Store.FinishTurn(ctx, tenant, k, turn, keep, last...)
 }
 
+// CancelTurn waits for the end of its trouble, and a file says that it does.
+func (s troubled) CancelTurn(ctx context.Context, tenant string, k store.SessionKey, turn string) (bool, error) {
+	for troubles("cancel") && ctx.Err() == nil {
+		_ = os.WriteFile("cancel-waits", nil, 0o600)
+		<-time.After(10 * time.Millisecond)
+	}
+	return s.Store.CancelTurn(ctx, tenant, k, turn)
+}
+
 func (s troubled) Reserve(ctx context.Context, tenant, id string, lease time.Duration, budgets []store.Budget) ([]store.Balance, error) {
 	if troubles("reserve") {
 		return nil, errTrouble
