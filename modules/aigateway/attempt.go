@@ -15,10 +15,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/budget"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
 

@@ -9,9 +9,9 @@ import (
 
 	"github.com/tidwall/sjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // maxDocument is the largest answer that is assembled from a stream, or gathered by a door

@@ -6,9 +6,9 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // answer is a message of the assistant.

@@ -9,9 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // stream writes the events of a message. Its blocks follow one another, with one open

@@ -7,8 +7,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/door"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // growing is a message of the assistant whose blocks are being read. Its texts grow in

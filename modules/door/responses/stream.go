@@ -7,9 +7,9 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // stream writes the events of a response. Text and reasoning are items of which one

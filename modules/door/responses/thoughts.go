@@ -7,8 +7,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/door"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // thoughts are what a provider wants back of its reasoning, as a reasoning item

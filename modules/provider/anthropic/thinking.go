@@ -44,7 +44,7 @@ func (t *translation) think() error {
 		switch {
 		case ok && t.thinking("adaptive") && t.family.adaptive():
 			t.setEffort(level)
-		case effort != "" && !(t.req.Translated && isEffortOf(native, effort)): // a door says the same twice
+		case effort != "" && (!t.req.Translated || !isEffortOf(native, effort)): // a door says the same twice
 			t.req.Drop("reasoning_effort")
 		}
 	case native.Exists() && native.Type != gjson.Null:

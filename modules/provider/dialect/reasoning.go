@@ -3,8 +3,8 @@ package dialect
 import (
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 )
 
 // addReasoning reads what came back of a message's reasoning, and notes what the

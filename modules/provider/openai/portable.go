@@ -8,8 +8,8 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
-	"github.com/caddy-chat/caddy-chat/modules/provider/author"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 	"github.com/caddy-chat/caddy-chat/modules/splice"
 )

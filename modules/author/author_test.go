@@ -1,6 +1,7 @@
 package author
 
 import (
+	"errors"
 	"io"
 	"testing"
 
@@ -67,7 +68,7 @@ func TestStream(t *testing.T) {
 			t.Errorf("%d: %v, got %s", i, err, c.Raw)
 		}
 	}
-	if _, err := s.Next(); err != io.EOF {
+	if _, err := s.Next(); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 }
