@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -128,6 +129,50 @@ func TestMissingReasoning(t *testing.T) {
 		wantDropped(t, resp, "messages.thinking_blocks")
 		if got := up.Last().Get("messages.1.reasoning_content").Str; got != "(left out)" {
 			t.Errorf("%s: the reasoning is %q", message, got)
+		}
+	}
+}
+
+// TestSealsAtHome continues a conversation at a provider with the client's own API after
+// others have answered: it goes as it came, with what such a provider has signed, and without
+// what others have thought.
+func TestSealsAtHome(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t)
+	site := strings.Replace(typesSite(up), "provider openai {", "provider openai {\nresponses on", 1)
+	cl := harness.NewClient(harness.Start(t, "", site), "", "")
+	seal := func(json string) string { return "cch1_" + base64.RawURLEncoding.EncodeToString([]byte(json)) }
+	const reply = `{"id":"resp_1","object":"response","status":"completed","model":"up","output":[{"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","text":"so","annotations":[]}]}],"usage":{"input_tokens":1,"output_tokens":1,"total_tokens":2}}`
+	for name, tc := range map[string]struct{ path, body, answer, asked, wants, dropped string }{
+		"Claude's own": {
+			"/v1/messages", `{"model":"anthropic","max_tokens":9,"new":1.50,"messages":[{"role":"assistant","content":[{"type":"text","text":"so"},{"type":"redacted_thinking","data":"` + seal(`{"blocks":[{"type":"thinking","thinking":"deep","signature":"sig"}]}`) + `"}]},{"role":"user","content":"hi"}]}`,
+			claudeSays, "/v1/messages", `"new":1.50,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"deep","signature":"sig"},{"type":"text","text":"so"}]}`, "",
+		},
+		"another's": {
+			"/v1/messages", `{"model":"anthropic","max_tokens":9,"new":1.50,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"deep","signature":"` + seal(`{"by":"gpt"}`) + `"},{"type":"text","text":"so"}]},{"role":"user","content":"hi"}]}`,
+			claudeSays, "/v1/messages", `"new":1.50,"messages":[{"role":"assistant","content":[{"type":"text","text":"so"}]}`, "messages.content.thinking",
+		},
+		"another's at Responses": {
+			"/v1/responses", `{"model":"openai","store":false,"new":1.50,"input":[{"type":"reasoning","summary":[],"encrypted_content":"` + seal(`{"reasoning_content":"deep"}`) + `"},{ "role":"user","content":"hi"}]}`,
+			reply, "/responses", `"new":1.50,"input":[{ "role":"user","content":"hi"}]`, "input.reasoning",
+		},
+	} {
+		for _, remembered := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				up.Plays(harness.Document(http.StatusOK, tc.answer))
+				var header []string
+				if remembered {
+					header = []string{"X-Session-Id", harness.NewSession()}
+				}
+				resp := cl.Do(http.MethodPost, tc.path, tc.body, header...)
+				if text := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
+					t.Fatalf("%d %s", resp.StatusCode, text)
+				}
+				asked := up.Last()
+				if asked.Path != tc.asked || !strings.Contains(asked.Body, tc.wants) || !strings.Contains(resp.Header.Get("X-Ai-Dropped"), tc.dropped) {
+					t.Errorf("X-Ai-Dropped is %q, and %s was sent %s", resp.Header.Get("X-Ai-Dropped"), asked.Path, asked.Body)
+				}
+			})
 		}
 	}
 }

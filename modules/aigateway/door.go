@@ -9,6 +9,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/door/messages"
+	"github.com/caddy-chat/caddy-chat/modules/door/responses"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/route"
 )
@@ -67,17 +69,35 @@ func nativeHeader(sent http.Header) http.Header {
 	return h
 }
 
+// doors are those of the APIs that a provider may speak.
+var doors = map[provider.API]door.Door{provider.APIMessages: messages.Door{}, provider.APIResponses: responses.Door{}}
+
+// spoken returns a request in another API as it goes to a provider; nil if the provider does
+// not speak it, or if what is sealed in the request cannot be left out. dropped names what is.
+func (c *call) spoken(n *provider.Native, target route.Target) (_ *provider.Native, dropped []string) {
+	s, ok := c.h.providers[target.Provider].(provider.Speaker)
+	if !ok || !s.Speaks(n.API) {
+		return nil, nil
+	}
+	if !door.Sealed(n.Body) {
+		return n, nil
+	}
+	open := *n
+	if open.Body, dropped, ok = doors[n.API].Unsealed(n.Body); !ok {
+		return nil, nil
+	}
+	return &open, dropped
+}
+
 // throughDoor completes a provider's request for a client of another API. The
-// request goes as it came to a provider that speaks this API, unless it has something
-// sealed, which only the door can open.
+// request goes as it came to a provider that speaks this API.
 func (c *call) throughDoor(preq *provider.Request, target route.Target) {
 	if c.req.door == nil {
 		c.beside(preq, target)
 		return
 	}
-	s, ok := c.h.providers[target.Provider].(provider.Speaker)
-	if ok && s.Speaks(c.req.native.API) && !door.Sealed(c.req.native.Body) {
-		preq.Native = c.req.native
+	if n, dropped := c.spoken(c.req.native, target); n != nil {
+		preq.Native, preq.Dropped = n, append(preq.Dropped, dropped...)
 		return
 	}
 	preq.Refused = c.req.door.Refusal()
@@ -90,9 +110,8 @@ func (c *call) beside(preq *provider.Request, target route.Target) {
 	if b == nil {
 		return
 	}
-	s, ok := c.h.providers[target.Provider].(provider.Speaker)
-	if ok && s.Speaks(b.API) && !door.Sealed(b.Body) {
-		preq.Beside, preq.Dropped = &b.Native, append(preq.Dropped, b.Omitted...)
+	if n, dropped := c.spoken(&b.Native, target); n != nil {
+		preq.Beside, preq.Dropped = n, slices.Concat(preq.Dropped, b.Omitted, dropped)
 		return
 	}
 	preq.Refused, preq.Dropped = b.Refused, append(preq.Dropped, b.Dropped...)

@@ -19,6 +19,12 @@ type Door interface {
 	// are *provider.Error, about a member of this body.
 	Open(body []byte) (Call, error)
 
+	// Unsealed returns the body of a request for a provider that speaks this API, which
+	// understands nothing that Seal has made: in its place stands what such a provider has
+	// said of it, or nothing, which dropped names. ok is false if the provider would refuse
+	// that: the request has to be translated.
+	Unsealed(body []byte) (open []byte, dropped []string, ok bool)
+
 	// Ping is the event that keeps a silent stream alive.
 	Ping() []byte
 }

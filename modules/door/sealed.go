@@ -63,3 +63,15 @@ func UnsealID(s string, v any) (id string, ok bool) {
 	}
 	return s[:i], true
 }
+
+// List returns a list of elements with the bytes of each, which Encode would not keep.
+func List(elements []json.RawMessage) []byte {
+	b := []byte{'['}
+	for i, e := range elements {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, e...)
+	}
+	return append(b, ']')
+}
