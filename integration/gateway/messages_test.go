@@ -157,7 +157,8 @@ func pings(t *testing.T, options string) {
 	call.Say(" two")
 	call.Finish("stop")
 	rest := harness.ReadAll(t, resp)
-	if text += rest; strings.Contains(text[strings.Index(text, "message_start"):], ": keep-alive") || !strings.Contains(rest, `"text":" two"`) || !strings.HasSuffix(text, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n") {
+	_, begun, _ := strings.Cut(text+rest, "message_start")
+	if text += rest; strings.Contains(begun, ": keep-alive") || !strings.Contains(rest, `"text":" two"`) || !strings.HasSuffix(text, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n") {
 		t.Errorf("got %q", text)
 	}
 }

@@ -109,7 +109,7 @@ func (o *OpenAI) postResponse(ctx context.Context, preq *provider.Request, body 
 		return nil, err
 	}
 	resp, err := o.Do(req)
-	return resp, blameReasoning(err, preq, body)
+	return resp, blameReasoning(err, body)
 }
 
 // responseReader reads the facts of a response's events.

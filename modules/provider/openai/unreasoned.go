@@ -4,6 +4,7 @@ import (
 	"errors"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -39,12 +40,13 @@ func withSealed(body []byte) []byte {
 	if hasSealed(include) {
 		return body
 	}
-	list := "["
+	var list []string
 	for _, v := range include.Array() {
-		list += v.Raw + ","
+		list = append(list, v.Raw)
 	}
+	list = append(list, splice.Quoted(sealedReasoning))
 	o := splice.Of(body)
-	o.Set(include, includeMember, list+splice.Quoted(sealedReasoning)+"]")
+	o.Set(include, includeMember, "["+strings.Join(list, ",")+"]")
 	return o.Bytes()
 }
 
@@ -92,7 +94,7 @@ func unreasoned(preq *provider.Request, sent, body []byte) []byte {
 }
 
 // blameReasoning marks the failure of a request of Responses to a model that does not reason.
-func blameReasoning(err error, preq *provider.Request, body []byte) error {
+func blameReasoning(err error, body []byte) error {
 	e, ok := errors.AsType[*provider.Error](err)
 	if !ok || e.Added != "" || e.Reason != provider.ReasonInvalid {
 		return err
