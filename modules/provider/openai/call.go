@@ -78,7 +78,7 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 	if err != nil {
 		return nil, err
 	}
-	preq = unrefused(preq.With(portable))
+	preq = withToolsAlone(unrefused(preq.With(portable)))
 	if err := native.RefuseStored(preq, portable); err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*
 		return nil, err
 	}
 	resp, err := s.Do(req)
-	return resp, blameArguments(blameMissing(blameMember(err, preq), preq), preq)
+	return resp, blameArguments(blameMissing(blameMember(blameTools(err, preq), preq), preq), preq)
 }
 
 // streamBody returns the request's body with the upstream model, asking for a

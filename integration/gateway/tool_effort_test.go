@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/caddy-chat/caddy-chat/integration/harness"
+)
+
+// TestToolsBesideEffort has a coding agent at a model that takes tools in chat completions only
+// without reasoning, and reasons if it is not told otherwise.
+func TestToolsBesideEffort(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t, func(c *harness.Call) {
+		if c.Get("tools").Exists() && c.Get("reasoning_effort").Str != "none" {
+			harness.Document(http.StatusBadRequest, `{"error":{"message":"Function tools with reasoning_effort are not supported for gpt-5.5 in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.","type":"invalid_request_error","param":"reasoning_effort","code":null}}`)(c)
+			return
+		}
+		harness.Echoes(c)
+	})
+	cl := harness.NewClient(harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up)), "globex", "ann")
+	const (
+		said     = `{"model":"fast","max_tokens":99,"messages":[{"role":"user","content":"hi"}]`
+		tools    = `,"tools":[{"name":"f","input_schema":{"type":"object"}}]`
+		thinking = `,"thinking":{"type":"adaptive"},"output_config":{"effort":"high"}`
+	)
+	for _, tc := range []struct {
+		path, body, sent, dropped string
+		calls                     int
+	}{
+		{"/v1/messages", said + tools + thinking + `}`, "none", "reasoning_effort", 2},
+		{"/v1/messages", said + tools + thinking + `,"stream":true}`, "none", "reasoning_effort", 1},
+		{"/v1/messages", said + tools + `}`, "none", "", 1},
+		{"/v1/messages", said + thinking + `}`, "high", "", 1},
+		{"/v1/responses", `{"model":"fast","input":"hi","tools":[{"type":"function","name":"f","parameters":{"type":"object"}}],"reasoning":{"effort":"low"}}`, "none", "reasoning_effort", 1},
+	} {
+		before := up.Count()
+		resp := cl.Do(http.MethodPost, tc.path, tc.body)
+		got := harness.ReadAll(t, resp)
+		last := up.Last()
+		if resp.StatusCode != http.StatusOK || up.Count()-before != tc.calls || last.Get("reasoning_effort").Str != tc.sent || resp.Header.Get("X-Ai-Dropped") != tc.dropped {
+			t.Errorf("%s: %d after %d calls, dropped %q, sent %s: %s", tc.body, resp.StatusCode, up.Count()-before, resp.Header.Get("X-Ai-Dropped"), last.Body, got)
+		}
+	}
+	// a client of chat completions is told
+	resp := cl.Do(http.MethodPost, harness.CompletionsPath, `{"model":"fast","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f"}}],"reasoning_effort":"high"}`)
+	if e := gjson.Parse(harness.ReadAll(t, resp)); resp.StatusCode != http.StatusBadRequest || e.Get("error.param").Str != "reasoning_effort" {
+		t.Errorf("%d %s", resp.StatusCode, e.Raw)
+	}
+}
