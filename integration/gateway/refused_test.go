@@ -59,3 +59,54 @@ func TestRefusedEffort(t *testing.T) {
 		})
 	}
 }
+
+// reasons answers as OpenAI does for a model that reasons.
+func reasons(c *harness.Call) {
+	for _, name := range []string{"stop", "top_p", "top_k", "parallel_tool_calls"} {
+		if c.Get(name).Exists() {
+			harness.Document(http.StatusBadRequest, fmt.Sprintf(`{"error":{"message":"Unsupported parameter: '%s' is not supported with this model.","type":"invalid_request_error","param":%[1]q,"code":"unsupported_parameter"}}`, name))(c)
+			return
+		}
+	}
+	if v := c.Get("temperature"); v.Exists() && v.Num != 1 {
+		harness.Document(http.StatusBadRequest, fmt.Sprintf(`{"error":{"message":"Unsupported value: 'temperature' does not support %s with this model. Only the default (1) value is supported.","type":"invalid_request_error","param":"temperature","code":"unsupported_value"}}`, v.Raw))(c)
+		return
+	}
+	harness.Echoes(c)
+}
+
+// TestRefusedMembers has clients of other APIs send what a model that reasons does not take.
+// A client of chat completions is told.
+func TestRefusedMembers(t *testing.T) {
+	t.Parallel()
+	const messages = `"messages":[{"role":"user","content":"hi"}]`
+	for name, tc := range map[string]struct {
+		path, body, dropped string
+		calls               int
+	}{
+		"Messages":  {"/v1/messages", `"max_tokens":9,` + messages + `,"stop_sequences":["X"],"temperature":0.5,"top_p":0.9,"top_k":4`, "stop, temperature, top_p, top_k", 5},
+		"Responses": {"/v1/responses", `"input":"hi","temperature":0.5,"top_p":0.9,"parallel_tool_calls":false,"tools":[{"type":"function","name":"f","parameters":{"type":"object"}}]`, "temperature, top_p, parallel_tool_calls", 4},
+		"editors":   {harness.CompletionsPath, `"input":"hi","temperature":0.5`, "temperature", 2},
+		"default":   {"/v1/messages", `"max_tokens":9,` + messages + `,"temperature":1`, "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			up := harness.NewUpstream(t, reasons)
+			cl := harness.NewClient(harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up)), "globex", "ann")
+			for i, calls := range []int{tc.calls, 1} {
+				before := up.Count()
+				resp := cl.Do(http.MethodPost, tc.path, `{"model":"fast",`+tc.body+`}`)
+				got := harness.ReadAll(t, resp)
+				if resp.StatusCode != http.StatusOK || up.Count()-before != calls || resp.Header.Get("X-Ai-Dropped") != tc.dropped {
+					t.Errorf("request %d: %d after %d calls, dropped %q: %s", i, resp.StatusCode, up.Count()-before, resp.Header.Get("X-Ai-Dropped"), got)
+				}
+			}
+			for _, sent := range []string{`"stop":["X"]`, `"temperature":0.5`} {
+				resp := cl.Do(http.MethodPost, harness.CompletionsPath, `{"model":"fast",`+messages+`,`+sent+`}`)
+				if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusBadRequest || !strings.Contains(got, "nsupported") {
+					t.Errorf("%s: %d %s", sent, resp.StatusCode, got)
+				}
+			}
+		})
+	}
+}

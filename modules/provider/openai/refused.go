@@ -23,10 +23,44 @@ func blameMember(err error, preq *provider.Request) error {
 	if !ok || !preq.Translated || e.Added != "" || e.Reason != provider.ReasonInvalid {
 		return err
 	}
-	if effort := gjson.GetBytes(preq.Body, effortMember); effort.Exists() && e.Mentions(namesEffort) {
-		e.Added, e.Passing = refusedEffort(e, effort.Str)
-	}
+	gjson.ParseBytes(preq.Body).ForEach(func(name, v gjson.Result) bool {
+		e.Added, e.Passing = refusedMember(e, name.Str, v)
+		return e.Added == ""
+	})
 	return err
+}
+
+// needed are the members without which the answer is another one, or of which there is more
+// to tell.
+var needed = []string{"model", "messages", "tools", "tool_choice", "response_format", "logprobs", "top_logprobs", "n", "stream", "stream_options"}
+
+var (
+	refusesValue     = regexp.MustCompile(`(?i)unsupported value`)
+	refusesAllValues = regexp.MustCompile(`(?i)only the default`)
+	refusesMember    = regexp.MustCompile(`(?i)unsupported|unrecognized|unknown|unexpected|\bextra\b|not (supported|permitted|allowed|available|implemented)|(does not|doesn't) support`)
+)
+
+// refusedMember returns what to leave out if a refusal is about this member; nothing if it
+// is not. A value that is out of bounds is the client's mistake.
+func refusedMember(e *provider.Error, name string, v gjson.Result) (added string, passing bool) {
+	switch {
+	case slices.Contains(needed, name):
+	case name == effortMember && e.Mentions(namesEffort):
+		return refusedEffort(e, v.Str)
+	case e.Param != name && !e.Mentions(namesMember(name)):
+	case e.Code == "unsupported_value" || e.Mentions(refusesValue):
+		return name, !e.Mentions(refusesAllValues)
+	case e.Mentions(refusesMember):
+		return name, false
+	}
+	return "", false
+}
+
+// namesMember returns what matches a message about a member. Its name may be a word of every
+// day, and some messages go on with a list of all members.
+func namesMember(name string) *regexp.Regexp {
+	name = regexp.QuoteMeta(name)
+	return regexp.MustCompile("^[^'\"`]*['\"`]" + name + "['\"`]|'body', '" + name + "'|(?i:argument|parameter|field|member|key|property|input)s?( supplied)?:? " + name + `\b`)
 }
 
 // unrefused returns a translated request without what the target has refused.
@@ -59,7 +93,6 @@ var efforts = []string{"none", "minimal", "low", "medium", "high", "xhigh", "max
 
 var (
 	namesEffort   = regexp.MustCompile(`(?i)reasoning[_. ]?effort`)
-	refusesValue  = regexp.MustCompile(`(?i)(unsupported|invalid) value`)
 	listsValues   = regexp.MustCompile(`(?is)\b(values are|one of|should be|must be|expected|allowed|choose from|supported values:?)\b(.*)`)
 	effortInWords = regexp.MustCompile(`\b(none|minimal|low|medium|high|xhigh|max)\b`)
 )
@@ -75,7 +108,7 @@ func refusedEffort(e *provider.Error, sent string) (added string, passing bool) 
 		return effortMember + "=" + splice.Quoted(nearest), true
 	}
 	said := regexp.MustCompile(`['"` + "`" + ` :]` + regexp.QuoteMeta(sent) + `\b`)
-	passing = e.Code == "unsupported_value" || e.Code == "invalid_value" || len(supported) > 0 || e.Mentions(refusesValue) || sent != "" && e.Mentions(said)
+	passing = e.Code == "unsupported_value" || e.Code == "invalid_value" || len(supported) > 0 || sent != "" && e.Mentions(said)
 	return effortMember, passing
 }
 

@@ -25,6 +25,17 @@ func TestRefusedMembers(t *testing.T) {
 		{`{"reasoning_effort":"high"}`, "Unrecognized request argument supplied: reasoning_effort", "", "", "reasoning_effort", false},
 		{`{"reasoning_effort":"high"}`, "unknown field `reasoning_effort`, expected one of `model`, `messages`, `max_tokens`", "", "", "reasoning_effort", false},
 		{`{"reasoning_effort":"high"}`, "Model grok-4 does not support parameter reasoningEffort.", "", "", "reasoning_effort", false},
+		{`{"stop":["X"]}`, "Unsupported parameter: 'stop' is not supported with this model.", "stop", "unsupported_parameter", "stop", false},
+		{`{"stop":["X"]}`, "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.", "stop", "array_above_max_length", "", false},
+		{`{"temperature":0.5}`, "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported.", "temperature", "unsupported_value", "temperature", false},
+		{`{"temperature":0.5}`, "Invalid 'temperature': decimal above maximum value. Expected a value <= 0.2.", "temperature", "decimal_above_max_value", "", false},
+		{`{"verbosity":"low"}`, "Unsupported value: 'low' is not supported with the 'gpt-4o' model. Supported values are: 'medium'.", "verbosity", "unsupported_value", "verbosity", true},
+		{`{"service_tier":"x"}`, "Invalid value: 'x'. Supported values are: 'auto' and 'default'.", "service_tier", "invalid_value", "", false},
+		{`{"parallel_tool_calls":false,"top_k":4}`, "property 'top_k' is unsupported", "", "", "top_k", false},
+		{`{"top_k":4}`, "1 validation error: body -> top_k: Extra inputs are not permitted", "top_k", "", "top_k", false},
+		{`{"stop":"x","verbosity":"low"}`, "unknown field `verbosity`, expected one of `model`, `messages`, `stop`", "", "", "verbosity", false},
+		{`{"user":"u","stop":"x"}`, "messages with role 'tool' are not supported after those of the user", "messages", "", "", false},
+		{`{"tools":[]}`, "Unsupported parameter: 'tools' is not supported with this model.", "tools", "unsupported_parameter", "", false},
 		{`{"stream":true}`, "Unrecognized request argument supplied: reasoning_effort", "", "", "", false},
 	} {
 		body := fmt.Sprintf(`{"error":{"message":%q,"param":%q,"code":%q}}`, tc.message, tc.param, tc.code)
