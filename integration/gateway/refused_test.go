@@ -110,3 +110,39 @@ func TestRefusedMembers(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusedLimit has Claude Code ask a model for more tokens than it can answer with.
+func TestRefusedLimit(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t, func(c *harness.Call) {
+		switch limit := c.Get("max_tokens").Int(); {
+		case limit > 16384:
+			harness.Document(http.StatusBadRequest, fmt.Sprintf(`{"error":{"message":"max_tokens is too large: %d. This model supports at most 16384 completion tokens, whereas you provided %[1]d.","type":"invalid_request_error","param":"max_tokens","code":"invalid_value"}}`, limit))(c)
+		case limit == 16384:
+			c.Send(c.Role(), c.Text("so"), c.Finish("length"), harness.EndMark)
+		default:
+			harness.Echoes(c)
+		}
+	})
+	cl := harness.NewClient(harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up)), "globex", "ann")
+	for i, tc := range []struct {
+		limit, calls  int
+		sent, dropped string
+		stops         string
+	}{{32000, 2, "16384", "max_tokens", "max_tokens"}, {64000, 1, "16384", "max_tokens", "max_tokens"}, {100, 1, "100", "", "end_turn"}} {
+		before := up.Count()
+		resp := cl.Do(http.MethodPost, "/v1/messages", fmt.Sprintf(`{"model":"fast","max_tokens":%d,"stream":true,"messages":[{"role":"user","content":"hi"}]}`, tc.limit))
+		got := harness.ReadAll(t, resp)
+		if up.Count()-before != tc.calls || up.Last().Get("max_tokens").Raw != tc.sent || resp.Header.Get("X-Ai-Dropped") != tc.dropped || !strings.Contains(got, `"stop_reason":"`+tc.stops+`"`) {
+			t.Errorf("request %d: %d calls, sent %s, dropped %q:\n%s", i, up.Count()-before, up.Last().Body, resp.Header.Get("X-Ai-Dropped"), got)
+		}
+	}
+	resp := cl.Do(http.MethodPost, "/v1/responses", `{"model":"fast","input":"hi","max_output_tokens":32000,"stream":true}`)
+	if got := harness.ReadAll(t, resp); up.Last().Get("max_tokens").Raw != "16384" || !strings.Contains(got, `"incomplete_details":{"reason":"max_output_tokens"}`) || strings.Contains(got, "32000") {
+		t.Errorf("a response, after %s:\n%s", up.Last().Body, got)
+	}
+	resp = cl.Do(http.MethodPost, harness.CompletionsPath, `{"model":"fast","messages":[{"role":"user","content":"hi"}],"max_tokens":32000}`)
+	if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a client of chat completions got %d %s", resp.StatusCode, got)
+	}
+}

@@ -47,6 +47,8 @@ func refusedMember(e *provider.Error, name string, v gjson.Result) (added string
 	case slices.Contains(needed, name):
 	case name == effortMember && e.Mentions(namesEffort):
 		return refusedEffort(e, v.Str)
+	case name == limitMember, name == newLimitMember:
+		return refusedLimit(e, name, v), false
 	case e.Param != name && !e.Mentions(namesMember(name)):
 	case e.Code == "unsupported_value" || e.Mentions(refusesValue):
 		return name, !e.Mentions(refusesAllValues)
@@ -69,7 +71,10 @@ func unrefused(preq *provider.Request) *provider.Request {
 		return preq
 	}
 	return preq.With(object(gjson.ParseBytes(preq.Body), func(name string, v gjson.Result) (string, string) {
-		if slices.Contains(preq.Omit, name) {
+		switch {
+		case name == limitMember, name == newLimitMember:
+			return limited(preq, name, v)
+		case slices.Contains(preq.Omit, name):
 			preq.Drop(name)
 			return "", ""
 		}
