@@ -372,8 +372,8 @@ func (c *Conversation) nameTools() {
 		names = append(names, name)
 		return name
 	})
-	c.Names = newNames(c.rules.ToolName, names)
-	c.eachName(c.Names.give)
+	c.Names = NewNames(c.rules.ToolName, names)
+	c.eachName(c.Names.Give)
 }
 
 // eachName replaces the names of the tools wherever one stands.

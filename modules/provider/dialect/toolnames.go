@@ -10,16 +10,16 @@ import (
 // maxName is the greatest length of the names and ids that are made up here.
 const maxName = 64
 
-// Names tells the names back that Parse has given to tools whose own ones the
+// Names tells the names back that were given to tools whose own ones the
 // provider refuses. The nil Names tells every name back as it is.
 type Names struct {
 	given map[string]string // by the client's name
 	own   map[string]string // by the given name
 }
 
-// newNames gives every name that does not match the rule one that does. Names
+// NewNames gives every name that does not match the rule one that does. Names
 // that match keep theirs, whatever else is in the list.
-func newNames(rule *regexp.Regexp, names []string) *Names {
+func NewNames(rule *regexp.Regexp, names []string) *Names {
 	var refused []string
 	n := &Names{given: make(map[string]string), own: make(map[string]string)}
 	for _, name := range names {
@@ -52,12 +52,20 @@ func newNames(rule *regexp.Regexp, names []string) *Names {
 	return n
 }
 
-// give returns the name that the provider accepts in place of the client's.
-func (n *Names) give(name string) string {
+// Give returns the name that the provider accepts in place of the client's.
+func (n *Names) Give(name string) string {
 	if n == nil || n.given[name] == "" {
 		return name
 	}
 	return n.given[name]
+}
+
+// Own returns the client's name in place of one that was given.
+func (n *Names) Own(name string) string {
+	if n == nil || n.own[name] == "" {
+		return name
+	}
+	return n.own[name]
 }
 
 // tellBack replaces the names of calls by the client's.
@@ -67,9 +75,7 @@ func (n *Names) tellBack(calls []Call) []Call {
 	}
 	told := slices.Clone(calls)
 	for i := range told {
-		if own := n.own[told[i].Name]; own != "" {
-			told[i].Name = own
-		}
+		told[i].Name = n.Own(told[i].Name)
 	}
 	return told
 }

@@ -35,11 +35,21 @@ type Server interface {
 // Complete calls a server and returns the whole answer. To continue an answer, call
 // Begin first.
 func Complete(ctx context.Context, s Server, preq *provider.Request) (*provider.Completion, error) {
+	preq, names := named(preq)
 	resp, err := call(ctx, s, preq, false)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	c, err := whole(ctx, resp)
+	if err == nil && names != nil {
+		c.Body = toldBack(names, c.Body, "message")
+	}
+	return c, err
+}
+
+// whole reads a whole answer, which may come as a stream.
+func whole(ctx context.Context, resp *http.Response) (*provider.Completion, error) {
 	body, err := upstream.ReadAll(ctx, resp.Body)
 	if err != nil {
 		return nil, err
@@ -57,6 +67,7 @@ func Complete(ctx context.Context, s Server, preq *provider.Request) (*provider.
 // Stream calls a server and returns the answer chunk by chunk. To continue an
 // answer, call Begin first.
 func Stream(ctx context.Context, s Server, preq *provider.Request) (provider.Stream, error) {
+	preq, names := named(preq)
 	resp, err := call(ctx, s, preq, true)
 	if err != nil {
 		return nil, blame(err, preq)
@@ -65,6 +76,9 @@ func Stream(ctx context.Context, s Server, preq *provider.Request) (provider.Str
 	if err != nil {
 		resp.Body.Close()
 		return nil, blame(err, preq)
+	}
+	if names != nil {
+		return &namedStream{chunks, names}, nil
 	}
 	return chunks, nil
 }

@@ -180,3 +180,18 @@ func withoutParsed(preq *provider.Request, body []byte) []byte {
 	})
 	return e.bytes()
 }
+
+// withShortIDs returns a request's input with ids of calls that OpenAI takes. Those of
+// another provider may be longer.
+func withShortIDs(body []byte) []byte {
+	e := newEditor(body)
+	input := e.root.Get("input")
+	if !input.IsArray() {
+		return body
+	}
+	input.ForEach(func(_, item gjson.Result) bool {
+		e.shorten(item, "call_id", maxResponseCallID)
+		return true
+	})
+	return e.bytes()
+}

@@ -59,7 +59,7 @@ func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, n *p
 		asked = withSealed(asked) // the next turn brings it back
 	}
 	body, left := without(unreasoned(preq, n.Body, asked), isReference)
-	body = withoutParsed(preq, body)
+	body = withShortIDs(withoutParsed(preq, body))
 	dropItems(preq, left)
 	resp, err := o.postResponse(ctx, preq, body, stream)
 	for range maxNamed {
