@@ -2,6 +2,7 @@
 package passthrough
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"strings"
@@ -185,6 +186,88 @@ func TestLateFailure(t *testing.T) {
 				t.Errorf("%d, %v, ends with %q", resp.StatusCode, err, got[max(0, len(got)-60):])
 			}
 		})
+	}
+}
+
+// TestNoAnswer has servers say with status 200 what is no answer. Another target is asked, and
+// nothing of it comes out.
+func TestNoAnswer(t *testing.T) {
+	const (
+		html, text, object, sound = "text/html; charset=utf-8", "text/plain", "application/json", "audio/mpeg"
+
+		page = "<!DOCTYPE html><title>sk-secret</title>"
+		said = "Error: sk-secret"
+	)
+	fault, failure := `{"fault":{"faultstring":"sk-secret"}}`, `{"error":{"message":"sk-secret"}}`
+	one, two := harness.NewTarget(t, "one"), harness.NewTarget(t, "two")
+	c := harness.Start(t, tenants, failoverSite(one, two))
+	globex := harness.NewClient(c, "globex", "ann")
+	documents := map[string]string{html: page, text: said, object: fault, "application/octet-stream": failure, sound: failure}
+	pathOf := map[string]string{
+		"/v1/completions":        `{"choices":[{"text":"Hi","finish_reason":"stop"}]}`,
+		"/v1/moderations":        `{"results":[{"flagged":false}]}`,
+		"/v1/rerank":             `{"results":[]}`,
+		"/v1/images/generations": `{"data":[{"url":"u"}]}`,
+		"/v1/audio/speech":       "\xff\xfbsound",
+	}
+	for path, good := range pathOf {
+		typ := object
+		if path == "/v1/audio/speech" {
+			typ = sound
+		}
+		two.For(t).Plays(harness.Document(200, good, "Content-Type", typ))
+		check := func(typ, answer string) {
+			t.Helper()
+			one.Plays(harness.Document(200, answer, "Content-Type", typ))
+			resp := globex.Do(http.MethodPost, path, `{"model":"fast","input":"a"}`)
+			if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK || got != good || resp.Header.Get("X-Ai-Fallback") != "true" {
+				t.Errorf("%s, %s, %.60q: %d, %v, %.300q", path, typ, answer, resp.StatusCode, resp.Header, got)
+			}
+		}
+		for typ, answer := range documents {
+			check(typ, answer)
+		}
+		check(object, `"`+said+`"`)
+		check(object, `[{"fault":"sk-secret"}]`)
+		check(object, `{"data":null,"choices":[],"results":"sk-secret"}`)
+		check(sound, fault)
+		check(sound, "\n"+page)
+		check(object, `{"error":"sk-secret `+strings.Repeat("x", 50_000)+`"}`)
+	}
+	check := func(typ, answer string) {
+		t.Helper()
+		one.Plays(harness.Document(200, answer, "Content-Type", typ))
+		two.Plays(harness.Document(200, "Hi", "Content-Type", text))
+		contentType, form := aForm("model", "fast")
+		resp := globex.Do(http.MethodPost, "/v1/audio/transcriptions", bytes.NewReader(form), "Content-Type", contentType)
+		if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK || got != "Hi" {
+			t.Errorf("a transcript, %s, %.60q: %d, %.300q", typ, answer, resp.StatusCode, got)
+		}
+	}
+	check(html, page)
+	check(text, page)
+	check(text, fault)
+	check(object, fault)
+	check("application/octet-stream", failure)
+}
+
+// TestUnusualAnswers has servers name the type of an answer wrongly, and answers that look
+// like something else at first.
+func TestUnusualAnswers(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, tenants, harness.GatewaySite(up))
+	for _, tc := range []struct{ path, typ, answer, sent string }{
+		{"/v1/completions", "text/plain", `{"choices":[{"text":"Hi"}]}`, "application/json"},
+		{"/v1/rerank", "application/octet-stream", `[{"index":0,"score":0.5}]`, "application/json"},
+		{"/v1/rerank", "application/json", `{"data":[{"index":0}]}`, "application/json"},
+		{"/v1/audio/speech", "audio/pcm", "{\x00\x01" + strings.Repeat("\x02{", 40_000), "audio/pcm"},
+		{"/v1/audio/speech", "audio/pcm", "<\x00", "audio/pcm"},
+	} {
+		up.Plays(harness.Document(200, tc.answer, "Content-Type", tc.typ))
+		resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, tc.path, `{"model":"fast","input":"a"}`)
+		if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK || got != tc.answer || resp.Header.Get("Content-Type") != tc.sent {
+			t.Errorf("%s, %s: %d, %v, %.300q", tc.path, tc.typ, resp.StatusCode, resp.Header, got)
+		}
 	}
 }
 

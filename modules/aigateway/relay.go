@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -91,6 +89,7 @@ type relayed struct {
 	*provider.Relayed
 	head  []byte // what was read before the answer began
 	ended bool   // the head is the whole answer
+	kind  relayKind
 	typ   mediaType
 	doc   provider.Abridger
 	json  bool
@@ -117,9 +116,13 @@ func (a *attempt) beginRelay() error {
 	if err != nil {
 		return a.cause(err)
 	}
-	typ := mediaTypeOf(answer.ContentType)
+	typ, kind := mediaTypeOf(answer.ContentType), relayKinds[a.c.req.relayTo]
+	if !kind.plain && !typ.isEvents() && !typ.isJSON() && typ.name != "text/html" {
+		typ = mediaType{name: "application/json"} // if it is an answer at all
+	}
 	a.relayed = &relayed{
 		Relayed: answer,
+		kind:    kind,
 		typ:     typ,
 		json:    typ.isJSON(),
 		event:   typ.isEvents(),
@@ -152,6 +155,9 @@ func (r *relayed) begin() error {
 		least = len(buf)
 	}
 	n, err := io.ReadAtLeast(r.Body, buf, least)
+	if err == nil && !r.event && isWritten(buf[:n]) {
+		n, err = readMore(r.Body, buf, n)
+	}
 	r.head = buf[:n]
 	switch {
 	case err == nil:
@@ -162,22 +168,16 @@ func (r *relayed) begin() error {
 	default:
 		return &provider.Error{Reason: provider.ReasonUnavailable, Err: err}
 	}
-	switch {
-	case r.event:
-		return firstFailure(r.head, r.ended)
-	case r.json && !r.ended:
-		if beginsWithError(r.head) {
-			return provider.BadAnswer(errors.New("the answer is an error, and a long one"))
-		}
-		return nil
-	case r.json && !gjson.ValidBytes(r.head):
-		return provider.BadAnswer(errors.New("the answer is not JSON"))
-	case r.json, r.text && r.ended:
-		if _, _, _, failed := provider.ErrorOf(r.head); failed {
-			return provider.NewError(0, r.head)
-		}
+	return r.judge()
+}
+
+// readMore fills a buffer that has n bytes already.
+func readMore(from io.Reader, buf []byte, n int) (int, error) {
+	more, err := io.ReadFull(from, buf[n:])
+	if errors.Is(err, io.EOF) && len(buf) > n {
+		err = io.ErrUnexpectedEOF // as of all that was read
 	}
-	return nil
+	return n + more, err
 }
 
 // relay makes a call and passes the answer on.
