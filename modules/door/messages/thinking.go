@@ -61,7 +61,7 @@ type responseFormat struct {
 type jsonSchema struct {
 	Name   string          `json:"name"`
 	Schema json.RawMessage `json:"schema"`
-	Strict bool            `json:"strict"`
+	Strict bool            `json:"strict,omitempty"`
 }
 
 // format reads the schema of the answer, whose member once had another name.
@@ -78,7 +78,7 @@ func (t *translation) format(members map[string]gjson.Result) error {
 	if v.Get("type").Str != "json_schema" || !schema.IsObject() {
 		return provider.Invalid(path, "want an object with type json_schema and a schema")
 	}
-	t.ResponseFormat = responseFormat{"json_schema", jsonSchema{"answer", json.RawMessage(schema.Raw), true}}
+	t.ResponseFormat = responseFormat{"json_schema", jsonSchema{"answer", json.RawMessage(schema.Raw), isStrict(schema)}}
 	return nil
 }
 
