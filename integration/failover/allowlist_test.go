@@ -154,6 +154,48 @@ func TestAllowList(t *testing.T) {
 	})
 }
 
+// TestAllowListOfRouters asks a provider that is a router itself for other models.
+func TestAllowListOfRouters(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t, harness.AnswersAll("Hello"))
+	c := harness.Start(t, strings.Replace(allowTenants, "fast smart", "fast native", 1), harness.GatewaySite(up, "provider native openai {\nbase_url "+up.URL+"\nresponses on\n}\nmodel native {\nto native/up\n}"))
+	acme, globex := harness.NewClient(c, "acme", "ann"), harness.NewClient(c, "globex", "ann")
+	const rest = `"prompt":"hi","input":"hi","query":"hi","max_tokens":9`
+	for _, path := range []string{
+		harness.CompletionsPath, "/v1/completions", "/v1/images/generations", "/v1/responses", "/v1/messages",
+		"/v1/messages/count_tokens", "/v1/embeddings", "/v1/rerank", "/v1/moderations",
+	} {
+		body := rest
+		if path == "/v1/responses" {
+			body = `"input":"hi"`
+		}
+		if path == harness.CompletionsPath || strings.HasPrefix(path, "/v1/messages") {
+			body = `"messages":[{"role":"user","content":"hi"}],"max_tokens":9`
+		}
+		for _, model := range []string{"fast", "native"} {
+			for _, more := range []string{
+				`"models":["evil"]`, `"Models":["evil"]`, `"fallbacks":[{"model":"evil"}]`, `"fallback_models":["evil"]`,
+				`"route":"fallback"`, `"context_window_fallbacks":[{"fast":["evil"]}]`, `"m\u006fdels":"evil"`,
+			} {
+				resp := acme.Do(http.MethodPost, path, `{"model":"`+model+`",`+body+`,`+more+`}`)
+				if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusForbidden || !strings.Contains(got, "leave it out") {
+					t.Errorf("%s with %s: %d %s", path, more, resp.StatusCode, got)
+				}
+			}
+		}
+	}
+	if n := up.Count(); n != 0 {
+		t.Errorf("the provider was asked %d times", n)
+	}
+	got := acme.Complete(`{"model":"fast","messages":[{"role":"user","content":"hi"}],"models":null}`)
+	got.WantText(t, "Hello")
+	got = globex.Complete(`{"model":"fast","messages":[{"role":"user","content":"hi"}],"models":["other"]}`)
+	got.WantText(t, "Hello")
+	if got := up.Last().Body; !strings.Contains(got, "other") {
+		t.Errorf("the provider got %s", got)
+	}
+}
+
 // TestAllowListOfFallbacks has models whose fallback is another model, which
 // only some tenants may use.
 func TestAllowListOfFallbacks(t *testing.T) {

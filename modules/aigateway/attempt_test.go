@@ -115,7 +115,7 @@ func begin(t *testing.T, h *Handler) *attempt {
 	if err != nil {
 		t.Fatal(err)
 	}
-	choice, err := h.choose(x, req.model)
+	choice, err := h.choose(x, req)
 	if err != nil {
 		t.Fatal(err)
 	}

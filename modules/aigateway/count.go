@@ -37,7 +37,7 @@ func (h *Handler) countTokens(x *chat.Exchange) error {
 		return err
 	}
 	h.forgets(x)
-	choice, err := h.choose(x, req.model)
+	choice, err := h.choose(x, req)
 	if err != nil {
 		return err
 	}

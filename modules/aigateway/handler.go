@@ -217,7 +217,7 @@ func (h *Handler) forgets(x *chat.Exchange) {
 // answer chooses the model and answers the request with a shared answer or a
 // model call.
 func (h *Handler) answer(x *chat.Exchange, req *request) error {
-	choice, err := h.choose(x, req.model)
+	choice, err := h.choose(x, req)
 	if err != nil {
 		return err
 	}

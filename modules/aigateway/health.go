@@ -33,7 +33,7 @@ func (h *Handler) health(x *chat.Exchange) error {
 		TenantID:  x.Rec.TenantID(),
 		Providers: make(map[string]providerHealth),
 	}
-	if c, err := h.choose(x, ""); err == nil {
+	if c, err := h.choose(x, new(request)); err == nil {
 		report.ModelID = c.Name
 		if fallback, ok := c.Fallback(); ok {
 			report.FallbackModelID = new(fallback.String())

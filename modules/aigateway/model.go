@@ -17,12 +17,15 @@ import (
 
 // choose returns the targets of a request, by the model that it names, else
 // model_override, else the tenant's model, else the gateway's default.
-func (h *Handler) choose(x *chat.Exchange, model string) (route.Choice, error) {
+func (h *Handler) choose(x *chat.Exchange, req *request) (route.Choice, error) {
+	if err := refuseOtherModels(x.Rec.Tenant, req); err != nil {
+		return route.Choice{}, err
+	}
 	tenantModel := ""
 	if x.Rec.Tenant != nil {
 		tenantModel = x.Rec.Tenant.Model
 	}
-	name := cmp.Or(model, h.ModelOverride, tenantModel, h.table.Default())
+	name := cmp.Or(req.model, h.ModelOverride, tenantModel, h.table.Default())
 	c, err := h.table.Resolve(name, mayUse(x.Rec.Tenant))
 	switch {
 	case errors.Is(err, route.ErrNotAllowed):
@@ -42,10 +45,10 @@ func (h *Handler) chooseToPass(x *chat.Exchange, req *request) (route.Choice, er
 	images := strings.HasPrefix(req.relayTo, "/images/")
 	req.unnamed = req.model == "" && h.ModelOverride == "" && (images || req.operation == operationModeration)
 	if !req.unnamed || !images {
-		return h.choose(x, req.model) // the default model leads to the provider of moderations, which cost nothing
+		return h.choose(x, req) // the default model leads to the provider of moderations, which cost nothing
 	}
 	if !mayUse(x.Rec.Tenant)("") {
-		return route.Choice{}, apierror.ModelNotAllowed() // nobody knows which model it would be
+		return route.Choice{}, apierror.ModelNotAllowed() // it could be any of the provider's
 	}
 	name := h.onlyRelayer(x)
 	if name == "" {
@@ -64,7 +67,7 @@ func (h *Handler) onlyRelayer(x *chat.Exchange) string {
 			found[name] = true
 		}
 	}
-	if c, err := h.choose(x, ""); err == nil {
+	if c, err := h.choose(x, new(request)); err == nil {
 		for _, hop := range c.Order(time.Now()) {
 			add(hop.Target.Provider)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func (h *Handler) relay(x *chat.Exchange) error {
 // relayForm serves those of the APIs that take a form. It is kept until the answer has
 // ended, since another target may be sent it again.
 func (h *Handler) relayForm(x *chat.Exchange) error {
-	f, err := x.ReadForm(h.MaxBody, time.Duration(h.ReadTimeout), "model", countField)
+	f, err := x.ReadForm(h.MaxBody, time.Duration(h.ReadTimeout), "model", slices.Concat(otherModels, []string{countField})...)
 	if err != nil {
 		return err
 	}
