@@ -98,7 +98,7 @@ func (z *itemizer) add(m gjson.Result) bool {
 	content := m.Get("content")
 	switch m.Get("role").Str {
 	case "system", "developer":
-		z.say("developer", provider.TextOf(content))
+		z.say("developer", textsOf(content))
 		return true
 	case "user":
 		return z.addUser(content)
@@ -115,6 +115,20 @@ func (z *itemizer) add(m gjson.Result) bool {
 		return true
 	}
 	return false
+}
+
+// textsOf returns the texts of a message as an item has them, which are kept apart.
+func textsOf(content gjson.Result) any {
+	if len(content.Array()) < 2 || !content.IsArray() {
+		return provider.TextOf(content)
+	}
+	parts := []any{}
+	for _, p := range content.Array() {
+		if text := p.Get("text"); text.Type == gjson.String {
+			parts = append(parts, map[string]any{"type": "input_text", "text": text.Str})
+		}
+	}
+	return parts
 }
 
 func (z *itemizer) addUser(content gjson.Result) bool {
@@ -134,7 +148,7 @@ func outputOf(content gjson.Result) (output any, ok bool) {
 			return inputParts(content)
 		}
 	}
-	return provider.TextOf(content), true
+	return textsOf(content), true
 }
 
 // inputParts returns parts of chat completions as those of an item, and whether all have a

@@ -9,6 +9,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 
@@ -76,11 +78,22 @@ type Message struct {
 	Raw gjson.Result
 }
 
-// Text is the message's text parts, joined.
+// Text is the message's text parts, joined. Those of an assistant are one text in pieces. All
+// others are texts of their own, kept apart by a blank line unless white space is there.
 func (m *Message) Text() string {
 	var b strings.Builder
+	spaced := true
 	for _, p := range m.Parts {
+		if p.Text == "" {
+			continue
+		}
+		first, _ := utf8.DecodeRuneInString(p.Text)
+		if m.Role != RoleAssistant && !spaced && !unicode.IsSpace(first) {
+			b.WriteString("\n\n")
+		}
 		b.WriteString(p.Text)
+		last, _ := utf8.DecodeLastRuneInString(p.Text)
+		spaced = unicode.IsSpace(last)
 	}
 	return b.String()
 }

@@ -67,7 +67,7 @@ func TestHistory(t *testing.T) {
 		{"a result without a call", hi + "," + resultOf("c", "42"), "u:hi u:(the result of an earlier tool call)\n42"},
 		{"a result that comes too late", hi + "," + assistantCalls(callOf("c", "f", `"{}"`)) + `,{"role":"assistant","content":"wait"},` + hi + `,{"role":"assistant","content":"so"},` + resultOf("c", "42"),
 			"u:hi call(c f {}) a:wait result(c f (no result)) u:hi a:so u:(the result of an earlier tool call)\n42"},
-		{"two results of a call", hi + "," + assistantCalls(callOf("c", "f", `"{}"`)) + "," + resultOf("c", "4") + "," + resultOf("c", "2"), "u:hi call(c f {}) result(c f 42)"},
+		{"two results of a call", hi + "," + assistantCalls(callOf("c", "f", `"{}"`)) + "," + resultOf("c", "4") + "," + resultOf("c", "2"), "u:hi call(c f {}) result(c f 4\n\n2)"},
 		{"a result behind the next question", hi + "," + assistantCalls(callOf("c", "f", `"{}"`)) + "," + hi + "," + resultOf("c", "42"), "u:hi call(c f {}) result(c f 42) u:hi"},
 		{"a result without text", hi + "," + assistantCalls(callOf("c", "f", `"{}"`)) + "," + resultOf("c", ""), "u:hi call(c f {}) result(c f )"},
 		{"an empty message within a turn", hi + "," + assistantCalls(callOf("c", "f", `"{}"`)) + `,{"role":"user","content":" "},{"role":"assistant","content":""},` + resultOf("c", "42"), "u:hi call(c f {}) result(c f 42)"},

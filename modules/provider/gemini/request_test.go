@@ -102,7 +102,7 @@ func TestRequest(t *testing.T) {
 				{"role":"user","content":"and?"}]}`,
 			want: `{"contents":[` + hi + `,
 				{"role":"model","parts":[{"text":"so"},{"functionCall":{"id":"c1","name":"f","args":{"a":12345678901234567890}},"thoughtSignature":"sig"},{"functionCall":{"id":"c2","name":"g","args":{}}}]},
-				{"role":"user","parts":[{"functionResponse":{"id":"c2","name":"g","response":{"result":"{\"b\":2}"}}},{"functionResponse":{"id":"c1","name":"f","response":{"result":"one"}}},{"text":"and?"}]}]}`,
+				{"role":"user","parts":[{"functionResponse":{"id":"c2","name":"g","response":{"result":"{\"b\":2}"}}},{"functionResponse":{"id":"c1","name":"f","response":{"result":"o\n\nne"}}},{"text":"and?"}]}]}`,
 		},
 		{
 			name: "an_id_used_twice_is_told_apart",

@@ -58,7 +58,7 @@ const (
 var bodies = map[string]string{
 	"system and developer": `{"messages":[{"role":"system","content":"be brief\n\nbe kind"},` + userSays + `]}`,
 	"turns":                `{"messages":[` + userSays + `,{"role":"assistant","content":"Grüße,\n\"you\" 🌍"},{"role":"user","content":"<more>"}]}`,
-	"text parts":           `{"messages":[{"role":"user","content":"onetwo"}]}`,
+	"text parts":           `{"messages":[{"role":"user","content":"one\n\ntwo"}]}`,
 	"image":                `{"messages":[{"role":"user","content":"look","images":["iVBORw0KGgo="]}]}`,
 	"refusal in the past":  `{"messages":[` + userSays + `,{"role":"assistant","content":"I will not"},` + userSays + `]}`,
 

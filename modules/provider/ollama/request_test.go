@@ -47,6 +47,14 @@ func TestChatBody(t *testing.T) {
 			want: `{"model":"m:1","messages":[],"stream":true}`,
 		},
 		{
+			name: "texts side by side",
+			in: `{"messages":[{"role":"system","content":[{"type":"text","text":"A"},{"type":"text","text":"B"}]},{"role":"user","content":[{"type":"text","text":"one"},{"type":"text","text":""},{"type":"text","text":"two\n"},{"type":"text","text":"three"}]},
+				{"role":"assistant","content":[{"type":"text","text":"hel"},{"type":"text","text":"lo"}],"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{}"}}]},
+				{"role":"tool","tool_call_id":"c1","content":[{"type":"text","text":"x"},{"type":"text","text":"y"}],"is_error":true}]}`,
+			want: `{"model":"m:1","messages":[{"role":"system","content":"A\n\nB"},{"role":"user","content":"one\n\ntwo\nthree"},{"role":"assistant","content":"hello","tool_calls":[{"id":"c1","function":{"name":"f","arguments":{}}}]},` +
+				`{"role":"tool","content":"(the tool has failed)\nx\n\ny","tool_name":"f","tool_call_id":"c1"}],"stream":true}`,
+		},
+		{
 			name: "images",
 			in:   `{"messages":[{"role":"user","content":[{"type":"text","text":"what "},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA","detail":"low"}},{"type":"text","text":"is it?"},{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,BBBB"}}]}]}`,
 			want: `{"model":"m:1","messages":[{"role":"user","content":"what is it?","images":["AAAA","BBBB"]}],"stream":true}`, dropped: []string{"messages.content.image_url.detail"},
