@@ -37,6 +37,13 @@ func TestNull(t *testing.T) {
 			t.Errorf("%s: dropped %q, refused %v: %s", path, got.Dropped(), got.Refusal(), got.Completion())
 		}
 	}
+	for path, empty := range map[string]string{"mcp_servers": "[]", "container": `""`, "context_management": "{}", "metadata": "{}", "stop_sequences": "[]", "system": "[]"} {
+		with, _ := sjson.SetRaw(body, path, empty)
+		got, err := Door{}.Open([]byte(with))
+		if err != nil || len(got.Dropped()) > 0 {
+			t.Errorf("%s: %s: %v, dropped %q", path, empty, err, got.Dropped())
+		}
+	}
 	if _, err := (Door{}).Open([]byte(`{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}],"tools":null}`)); err != nil {
 		t.Errorf("tools: %v", err)
 	}

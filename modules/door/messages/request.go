@@ -111,7 +111,9 @@ func (t *translation) options(root gjson.Result) error {
 				t.dropped.Add(name)
 			}
 		default:
-			t.dropped.Add(name)
+			if !provider.IsEmpty(v) {
+				t.dropped.Add(name)
+			}
 		}
 		return err == nil
 	})

@@ -27,3 +27,11 @@ func TestTextsOfAConversation(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyMembers has members that say nothing.
+func TestEmptyMembers(t *testing.T) {
+	c := opened(t, []byte(`{"input":"hi","include":[],"metadata":{},"context_management":[],"prompt_cache_options":{},"max_tool_calls":null,"truncation":null}`))
+	if len(c.Dropped()) > 0 {
+		t.Errorf("dropped %q", c.Dropped())
+	}
+}

@@ -160,7 +160,9 @@ func (c *call) readMember(made *completion, name string, v gjson.Result) error {
 	case "prompt":
 		return provider.Invalid(name, "not available here: prompts are stored at OpenAI. Send instructions and input")
 	default:
-		c.dropped.Add(name)
+		if !provider.IsEmpty(v) {
+			c.dropped.Add(name)
+		}
 	}
 	return nil
 }
