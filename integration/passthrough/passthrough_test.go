@@ -271,6 +271,27 @@ func TestUnusualAnswers(t *testing.T) {
 	}
 }
 
+// TestNoUsage has images whose usage says nothing of their tokens. They are estimated.
+func TestNoUsage(t *testing.T) {
+	up := harness.NewUpstream(t)
+	c := harness.Start(t, tenants, harness.GatewaySite(up))
+	usages := []string{
+		`null`, `{}`, `{"input_tokens":0,"output_tokens":0,"total_tokens":0}`, `{"input_tokens":-5,"output_tokens":-7}`,
+		`{"prompt_tokens":0,"completion_tokens":0}`, `{"input_tokens":9,"output_tokens":0}`, `{"total_tokens":0}`,
+		`{"input_tokens":1e300,"output_tokens":9223372036854775807}`,
+	}
+	for _, usage := range usages {
+		up.Plays(harness.Document(200, `{"data":[{"b64_json":"QUJD"},{"b64_json":"QUJD"}],"usage":`+usage+`}`))
+		globex := harness.NewClient(c, "globex", "ann")
+		harness.ReadAll(t, globex.Do(http.MethodPost, "/v1/images/generations", `{"model":"fast","prompt":"hi","n":2}`))
+		up.Plays(harness.Document(200, "data: {\"type\":\"image_generation.completed\",\"b64_json\":\"QUJD\",\"usage\":"+usage+"}\n\n", "Content-Type", "text/event-stream"))
+		harness.ReadAll(t, globex.Do(http.MethodPost, "/v1/images/generations", `{"model":"fast","prompt":"hi","stream":true}`))
+	}
+	c.WantMetrics(map[string]float64{
+		`caddy_ai_tokens_total{model="fast",provider="openai",tenant="globex",type="output"}`: float64(len(usages)) * (2000 + 1000),
+	})
+}
+
 // TestMediaTypes has a server write a Content-Type as it likes, and add words of its own.
 func TestMediaTypes(t *testing.T) {
 	up := harness.NewUpstream(t)

@@ -313,20 +313,24 @@ func (a *attempt) read(piece []byte) error {
 	return nil
 }
 
-// tally counts an answer that is complete. An image without a usage, and sound, count
-// as an image of a message does.
+// tally counts an answer that is complete. An image whose usage says nothing of the output,
+// and sound, count as an image of a message does.
 func (a *attempt) tally() error {
 	r := a.relayed
-	f := provider.Facts{OutputBytes: bytesPerToken * mediaTokens}
+	const medium = bytesPerToken * mediaTokens
+	f := provider.Facts{OutputBytes: medium}
 	switch {
 	case r.event:
-		return nil
+		if a.produced > 0 || a.c.req.operation != operationGenerate || a.usage != nil && a.usage.Output > 0 {
+			return nil
+		}
+		f = provider.Facts{OutputBytes: a.c.req.choices * medium, Usage: a.usage}
 	case r.text:
 		f.OutputBytes = r.size
 	case r.json:
 		f = r.doc.Facts()
-		if f.Usage == nil && a.c.req.operation == operationGenerate {
-			f.OutputBytes += f.Choices * bytesPerToken * mediaTokens
+		if a.c.req.operation == operationGenerate {
+			f.OutputBytes += f.Choices * medium // a usage that makes sense is taken in its place
 		}
 	}
 	return a.note(&f)
