@@ -164,7 +164,7 @@ func (r *relayed) begin() error {
 	case err == nil:
 	case n == 0 && errors.Is(err, io.EOF):
 		return provider.BadAnswer(errors.New("the answer is empty"))
-	case err == io.ErrUnexpectedEOF && (r.Length < 0 || r.Length == int64(n)):
+	case err == io.ErrUnexpectedEOF && (r.Length < 0 || r.Length == int64(n)): //nolint:errorlint // as io.ReadAtLeast returns it: of a broken connection it is wrapped
 		r.ended = true
 	default:
 		return &provider.Error{Reason: provider.ReasonUnavailable, Err: err}
