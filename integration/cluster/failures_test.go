@@ -47,10 +47,7 @@ func TestServerDies(t *testing.T) {
 		e.Text("one ")
 		turns = append(turns, turn{session, call, e})
 	}
-	harness.Eventually(t, "the log has all questions", func() bool {
-		info := server.Command("INFO", "persistence")
-		return strings.Contains(info, "aof_buffer_length:0\r") && strings.Contains(info, "aof_pending_bio_fsync:0\r")
-	})
+	logged(t, server)
 	talk := startTalk(t, all[0])
 	harness.Eventually(t, "the conversation goes on", func() bool { return talk.answered() >= 3 })
 	server.Kill()
@@ -270,6 +267,15 @@ func TestClaimLost(t *testing.T) {
 	}
 }
 
+// logged waits until the server's log has all that was written.
+func logged(t *testing.T, server *redistest.Server) {
+	t.Helper()
+	harness.Eventually(t, "the log has all that was written", func() bool {
+		info := server.Command("INFO", "persistence")
+		return strings.Contains(info, "aof_buffer_length:0\r") && strings.Contains(info, "aof_pending_bio_fsync:0\r")
+	})
+}
+
 // TestEndsWhileAway has answers end while Redis is away: under their keys they are given
 // again, and responses are kept.
 func TestEndsWhileAway(t *testing.T) {
@@ -304,6 +310,7 @@ func TestEndsWhileAway(t *testing.T) {
 	}
 	background := gjson.Get(harness.ReadAll(t, pending[5].Answer()), "id").Str
 	join(ann, session) // what was said is in Redis
+	logged(t, server)
 	server.Kill()
 	for _, call := range calls {
 		call.Say("whole")
