@@ -200,7 +200,7 @@ func TestDocumentsByURL(t *testing.T) {
 		resp := cl.Do(http.MethodPost, tc.path, `{"model":"`+tc.model+`",`+tc.body)
 		text := harness.ReadAll(t, resp)
 		switch {
-		case tc.want == "" && (resp.StatusCode != http.StatusBadRequest || up.Count() != before || !strings.Contains(text, "messages.0.content.0")):
+		case tc.want == "" && (resp.StatusCode != http.StatusBadRequest || up.Count() != before || !strings.Contains(text, "does not fetch files")):
 			t.Errorf("%s to %s: %d %s", tc.path, tc.model, resp.StatusCode, text)
 		case tc.want != "" && (resp.StatusCode != http.StatusOK || gjson.Get(up.Last().Body, tc.at).Raw != tc.want):
 			t.Errorf("%s to %s: %d %s, the upstream got %s", tc.path, tc.model, resp.StatusCode, text, up.Last().Body)

@@ -261,6 +261,9 @@ func (a *attempt) logCircuit(message string, more ...zap.Field) {
 // a provider may repeat. If the attempt was cancelled, the cause takes
 // precedence over the error that it led to.
 func (a *attempt) cause(err error) error {
+	if err != a.preq.Refused { //nolint:errorlint // that is about what the client has sent
+		err = a.c.inWordsOf(a.preq, err)
+	}
 	err = hidden(a.provider(), a.preq, err)
 	if cause := context.Cause(a.ctx); cause != nil && !errors.Is(err, cause) {
 		return fmt.Errorf("%w: %w", cause, err)

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -128,6 +129,23 @@ func (c *call) askFor(preq *provider.Request, target route.Target) {
 		return
 	}
 	preq.Betas = c.req.betas
+}
+
+// inWordsOf has a failure name the member of a translated request as its client does.
+func (c *call) inWordsOf(preq *provider.Request, err error) error {
+	pe, ok := errors.AsType[*provider.Error](err)
+	if !ok || !preq.Translated || preq.Native != nil || preq.Beside != nil {
+		return err
+	}
+	var api provider.API
+	switch {
+	case c.req.native != nil:
+		api = c.req.native.API
+	case c.req.translated:
+		api = provider.APIResponses
+	}
+	pe.Param = door.Param(api, pe.Param)
+	return err
 }
 
 // frame returns how a shared stream of the request's API reports a failure; nil for

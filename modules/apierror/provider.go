@@ -33,6 +33,9 @@ func FromProvider(err error) *Error {
 	case provider.ReasonContentFiltered:
 		return contentFiltered().Because(err)
 	case provider.ReasonUnsupported, provider.ReasonContextLength, provider.ReasonInvalid:
+		if pe.Local && pe.Param == "" {
+			return refused(pe.Message).Because(err)
+		}
 		if pe.Local {
 			return InvalidRequest(pe.Param, pe.Message).Because(err)
 		}
