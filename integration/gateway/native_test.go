@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -218,6 +219,55 @@ func TestNativeWithinBudget(t *testing.T) {
 				t.Errorf("with its budget used up, it is\n%s", got)
 			}
 		})
+	}
+}
+
+// TestNativeDocumentWithinBudget has servers answer with a document although a budget had them
+// asked for a stream. The document is taken, or nothing of it if the budget has no room.
+func TestNativeDocumentWithinBudget(t *testing.T) {
+	up := harness.NewUpstream(t)
+	var tenants strings.Builder
+	for _, id := range []string{"messages", "responses"} {
+		for i := range 3 {
+			fmt.Fprintf(&tenants, "tenant %s-%d {\nbudget 1000 tokens/day\n}\n", id, i)
+		}
+	}
+	c := harness.Start(t, "\nchat {\n"+tenants.String()+"}\n", strings.ReplaceAll(budgetedSite, "%s", up.Origin()))
+	for id, api := range map[string]struct{ path, body, answer, stop, limit string }{
+		"messages": {
+			"/v1/messages", `{"model":"claude","max_tokens":5000,"messages":[{"role":"user","content":"hi"}]}`,
+			`{"id":"msg_1", "type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"TEXT"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":5}, "new":1.0}`,
+			"stop_reason", "max_tokens",
+		},
+		"responses": {
+			"/v1/responses", `{"model":"gpt","store":false,"input":"hi"}`,
+			`{"id":"resp_1", "object":"response","status":"completed","model":"m","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"TEXT","annotations":[]}]}],"usage":{"input_tokens":9,"output_tokens":5}, "new":1.0}`,
+			"incomplete_details.reason", "max_output_tokens",
+		},
+	} {
+		ask := func(n int, body string) *http.Response {
+			return harness.NewClient(c, fmt.Sprintf("%s-%d", id, n), "ann").Do(http.MethodPost, api.path, body)
+		}
+		up.Plays(harness.Document(http.StatusOK, api.answer))
+		resp := ask(0, api.body)
+		if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK || got != api.answer || !gjson.Get(up.Last().Body, "stream").Bool() {
+			t.Errorf("%s: %d\n%s", api.path, resp.StatusCode, got)
+		}
+		c.WantMetrics(map[string]float64{`caddy_ai_budget_used_ratio{period="day",tenant="` + id + `-0"}`: 0.014})
+
+		up.Plays(harness.Document(http.StatusOK, strings.Replace(api.answer, `"output_tokens":5`, `"output_tokens":5000`, 1)))
+		resp = ask(1, api.body)
+		got := harness.ReadAll(t, resp)
+		if resp.StatusCode != http.StatusOK || gjson.Get(got, api.stop).Str != api.limit || strings.Contains(got, "TEXT") || gjson.Get(got, "model").Str != "m" || !gjson.Get(got, "id").Exists() {
+			t.Errorf("%s: with its budget used up, it is %d\n%s", api.path, resp.StatusCode, got)
+		}
+
+		// a client that has asked for a stream cannot do with a document
+		up.Plays(harness.Document(http.StatusOK, api.answer))
+		resp = ask(2, strings.Replace(api.body, "{", `{"stream":true,`, 1))
+		if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusBadGateway {
+			t.Errorf("%s: a stream is %d %s", api.path, resp.StatusCode, got)
+		}
 	}
 }
 

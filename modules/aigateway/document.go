@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -82,6 +83,7 @@ func (a *attempt) callDocument() error {
 // assemble makes a streaming call and assembles a document from it. Its usage is
 // counted chunk by chunk, so a budget can end the answer.
 func (a *attempt) assemble() (*provider.Completion, error) {
+	a.preq.Assembled = a.preq.Native != nil
 	if err := a.open(); err != nil {
 		return nil, err
 	}
@@ -136,14 +138,32 @@ func (a *attempt) assembleNative() (*provider.Completion, error) {
 		if _, spent := errors.AsType[*budgetError](err); spent {
 			a.c.exhausted(err)
 			a.over(err)
+			if chunk.Document {
+				return &provider.Completion{Native: a.nothing(chunk.Model)}, nil
+			}
 			return &provider.Completion{Native: d.Document(a.soFar())}, nil
 		}
 		if err != nil {
 			return nil, err
+		}
+		if chunk.Document {
+			return &provider.Completion{Native: bytes.Clone(chunk.Native)}, nil
 		}
 		if size += len(chunk.Native); size > maxDocument {
 			return nil, provider.TooLong("the answer", maxDocument)
 		}
 		d.Add(chunk.Native)
 	}
+}
+
+// nothing returns a document without any of an answer that a budget has no room for.
+func (a *attempt) nothing(model string) []byte {
+	return a.c.req.door.Document(provider.Encode(map[string]any{
+		"object": "chat.completion",
+		"model":  model,
+		"choices": []any{map[string]any{
+			"index": 0, "message": map[string]string{"role": "assistant", "content": ""}, "finish_reason": finishLength,
+		}},
+		"usage": openAIUsageOf(a.soFar()),
+	}))
 }

@@ -102,6 +102,10 @@ type Request struct {
 	// answer is to be passed on as it comes; else nil. Body says the same.
 	Native *Native
 
+	// Assembled says that a document is made of the stream that is asked for with Native: a
+	// server's document will do, too.
+	Assembled bool
+
 	// Beside is the request in an API that the provider speaks, whose answer is to come
 	// in both: as chat completions, each with what it was made of as its member
 	// MemberNative. Otherwise it is nil. Body says the same as far as it can.
@@ -215,6 +219,10 @@ type Chunk struct {
 	// Native holds whole events as the provider sent them, if the request had a
 	// Native; Raw is then empty.
 	Native []byte
+
+	// Document says that Native is the whole answer as a document, which the server sent
+	// although it was asked for a stream. It needs a request that is Assembled.
+	Document bool
 
 	// Event is the event of another API that the chunk was made of, and that Raw holds as
 	// MemberNative; nil if there is none, or only in Raw.

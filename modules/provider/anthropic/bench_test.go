@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/native"
 )
 
 type readCloser struct{ *bytes.Reader }
@@ -20,7 +21,9 @@ func BenchmarkChunk(b *testing.B) {
 	events := []byte("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"m\",\"usage\":{\"input_tokens\":3}}}\n\n" +
 		strings.Repeat("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" some words\"}}\n\n", n))
 	for name, open := range map[string]func(*http.Response) provider.Stream{
-		"native":     func(r *http.Response) provider.Stream { return newNative(b.Context(), r) },
+		"native": func(r *http.Response) provider.Stream {
+			return native.NewStream(b.Context(), r, new(reader), new(provider.Request), readMessage)
+		},
 		"translated": func(r *http.Response) provider.Stream { return newStream(b.Context(), r, "m", nil) },
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -34,11 +34,7 @@ func (a *Anthropic) streamNative(ctx context.Context, preq *provider.Request) (p
 	if err != nil {
 		return nil, err
 	}
-	return newNative(ctx, resp), nil
-}
-
-func newNative(ctx context.Context, resp *http.Response) provider.Stream {
-	return native.NewStream(ctx, resp, new(reader))
+	return native.NewStream(ctx, resp, new(reader), preq, readMessage), nil
 }
 
 // callNative sends a request on as it came, but for the model, and for the stream of which

@@ -33,10 +33,14 @@ type Reader interface {
 	Finished() bool
 }
 
+// ReadDocument reads the facts of an answer that is one document.
+type ReadDocument func(document gjson.Result, f *provider.Facts) error
+
 // stream passes on a stream.
 type stream struct {
 	events  *dialect.Events
 	reader  Reader
+	whole   ReadDocument // nil where only a stream is an answer
 	chunk   provider.Chunk
 	halves  provider.Halves
 	skipped int
@@ -44,9 +48,13 @@ type stream struct {
 	err     error // what the stream ends with
 }
 
-// NewStream returns the stream of an answer. Nothing of it may have been read yet.
-func NewStream(ctx context.Context, resp *http.Response, r Reader) provider.Stream {
+// NewStream returns the stream of an answer. Nothing of it may have been read yet. read reads
+// a document, which will do as well if one is assembled of the stream.
+func NewStream(ctx context.Context, resp *http.Response, r Reader, preq *provider.Request, read ReadDocument) provider.Stream {
 	s := &stream{events: dialect.NewEvents(ctx, resp), reader: r}
+	if preq.Assembled {
+		s.whole = read
+	}
 	s.events.KeepRaw()
 	return s
 }
@@ -84,7 +92,7 @@ func (s *stream) read() (passed bool, err error) {
 		return false, provider.Lost(data, s.reader.Finished())
 	}
 	if len(ev.Raw) == 0 {
-		return false, document(data)
+		return s.document(data)
 	}
 	event := gjson.ParseBytes(data)
 	if failed || TellsFailure(event) {
@@ -119,13 +127,20 @@ func (s *stream) failure(event []byte) error {
 	return provider.NewError(0, event)
 }
 
-// document returns the failure of a server that has answered with a document in place
-// of a stream.
-func document(body []byte) error {
-	if _, _, _, ok := provider.ErrorOf(body); ok {
-		return provider.NewError(0, body)
+// document reads the answer of a server that has sent a document in place of a stream: the
+// only chunk, or a failure.
+func (s *stream) document(body []byte) (passed bool, err error) {
+	if s.whole != nil {
+		s.chunk.Native, s.chunk.Document = body, true
+		if err := s.whole(gjson.ParseBytes(body), &s.chunk.Facts); err != nil {
+			return false, err
+		}
+		return true, io.EOF
 	}
-	return upstream.NoStream()
+	if _, _, _, ok := provider.ErrorOf(body); ok {
+		return false, provider.NewError(0, body)
+	}
+	return false, upstream.NoStream()
 }
 
 // Skipped counts the events that were left out because they were not JSON.
@@ -135,7 +150,7 @@ func (s *stream) Skipped() int { return s.skipped }
 func (s *stream) Close() error { return s.events.Close(s.marked) }
 
 // Complete returns the answer in a response that is one document.
-func Complete(ctx context.Context, resp *http.Response, read func(document gjson.Result, f *provider.Facts) error) (*provider.Completion, error) {
+func Complete(ctx context.Context, resp *http.Response, read ReadDocument) (*provider.Completion, error) {
 	body, err := upstream.ReadAll(ctx, resp.Body)
 	if err != nil {
 		return nil, err

@@ -41,7 +41,7 @@ func (o *OpenAI) streamResponse(ctx context.Context, preq *provider.Request, n *
 	if err != nil {
 		return nil, err
 	}
-	return native.NewStream(ctx, resp, new(responseReader)), nil
+	return native.NewStream(ctx, resp, new(responseReader), preq, readResponse), nil
 }
 
 // callResponses sends a request on as it came, but for the model, and so that the server
