@@ -226,7 +226,22 @@ func (r *responseReader) item(v gjson.Result, f *provider.Facts, whole bool) {
 // hasFailed reports whether a response has failed, whatever the event that it comes in.
 func hasFailed(response gjson.Result) bool {
 	e, status := response.Get("error"), response.Get("status").Str
-	return e.Exists() && e.Type != gjson.Null || status == "failed" || status == "cancelled"
+	return e.Exists() && e.Type != gjson.Null || status == "failed" || status == "cancelled" ||
+		status == "incomplete" && !endsAnswer(response)
+}
+
+// endsAnswer reports whether an incomplete response has stopped for a reason of the API's, or
+// for one that may be new. What is no code is a failure in the server's own words.
+func endsAnswer(response gjson.Result) bool {
+	return isKnownReason(response) || provider.RedactCode(response.Get("incomplete_details.reason").String()) != ""
+}
+
+func isKnownReason(response gjson.Result) bool {
+	switch response.Get("incomplete_details.reason").String() {
+	case "", "max_output_tokens", "content_filter":
+		return true
+	}
+	return false
 }
 
 // failureOf returns why a response has failed.
@@ -251,6 +266,9 @@ func readResponse(v gjson.Result, f *provider.Facts) error {
 		r.item(item, f, true)
 		return true
 	})
+	if v.Get("status").Str == "incomplete" && !f.Content && !isKnownReason(v) {
+		return failureOf(v)
+	}
 	f.Choices = 1
 	return r.end(v, f)
 }

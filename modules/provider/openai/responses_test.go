@@ -85,6 +85,32 @@ func TestResponsesRefuseWhatIsStored(t *testing.T) {
 	}
 }
 
+// TestResponsesIncomplete has a server tell in its own words why it has stopped. Only the
+// reasons that the API has are an answer's.
+func TestResponsesIncomplete(t *testing.T) {
+	const said = `{"type":"message","role":"assistant","content":[{"type":"output_text","text":"hi"}]}`
+	for _, tc := range []struct {
+		reason, output string
+		ok             bool
+	}{
+		{"max_output_tokens", "", true},
+		{"content_filter", "", true},
+		{"max_output_tokens", said, true},
+		{"new_reason", said, true},
+		{"new_reason", "", false},
+		{"key sk-secret of org-1 is out of credit", "", false},
+		{"key sk-secret of org-1 is out of credit", said, false},
+	} {
+		doc := `{"id":"r","status":"incomplete","incomplete_details":{"reason":"` + tc.reason + `"},"output":[` + tc.output + `]}`
+		replay := providertest.NewReplay(t)
+		replay.Answer(http.StatusOK, nil, []byte(doc), providertest.Whole)
+		_, err := newProvider(t, replay.URL).Complete(t.Context(), responseRequest(`{"model":"m"}`))
+		if e, failed := errors.AsType[*provider.Error](err); failed == tc.ok || failed && (e.Reason != provider.ReasonUnavailable || strings.Contains(e.Message, "secret")) {
+			t.Errorf("%s: %v", doc, err)
+		}
+	}
+}
+
 func TestResponsesCutAtEveryByte(t *testing.T) {
 	const (
 		head = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"model\":\"m\"}}\n\n" +
