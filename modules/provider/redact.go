@@ -81,13 +81,26 @@ func cut(s string, n int) string {
 // redactions run in order: a URL must be removed as a whole, before its host, port
 // and path are removed one by one.
 var redactions = []func(string) string{
+	all(`-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END[A-Z0-9 ]*-*|$)`),
+	all(`\bssh-(?:rsa|dss|ed25519)\s+\S+`),
+	all(`\barn:[a-z-]+:[^\s"',;]+`),
 	all(`(?i)\bdata:[a-z]+/[^\s"']*`),
 	all(`(?i)\b[a-z][a-z0-9+.-]*://[^\s"'<>` + "`" + `]+`),
 	all(`(?i)\bwww\.[a-z0-9-]+\.[^\s"'<>` + "`" + `]+`),
+	all(`[\w./%~-]+\?[\w.-]+=[^\s"'<>` + "`" + `]+`),
+	all(`\b[\w.-]+:[^\s:@/"']+@(?:[A-Za-z][\w.-]*|\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?(?:/[^\s"']*)?`),
 	all(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`),
 
 	// Values with the name of a secret, whatever they look like.
 	value(`(?i)["']?[\w.-]*(?:key|secret|token|password|passwd|credential|authorization|signature)["']?\s*:\s*(["'][^"']+["'])`, nil),
+	value(`(?i)\b(?:set-)?cookie["']?\s*[:=]\s*((?:[\w.-]+=[^\s;,"']+[;,]?\s*)*[\w.-]+=[^\s;,"']+)`, nil),
+	value(`(?i)(?:api[ _-]?key|secret|\bpass(?:word|wd|phrase)?|\bpwd|credentials?|(?:access|auth)[ _-]?token)["'`+"`"+`]?(?:\s+(?:provided|is))?(?:\s*[:=]\s*|\s+)(["'`+"`"+`][^"'`+"`"+`]+["'`+"`"+`])`, nil),
+	value(`(?i)\bauthorization["']?\s*[:=]\s*["']?(?:token|digest|api-?key|negotiate|hmac)\s+([^\s"',;]+)`, nil),
+	value(`(?i)(?:secret|pass(?:word|wd|phrase)?|pwd|credentials?|signature|cookie|session|(?:access|private|api|account|shared)_?key)(?:_?id)?["']?\s*=\s*([^\s"'`+"`"+`,;&]+)`, notSetting),
+	value(`(?i)(?:key|token)["']?\s*=\s*([A-Za-z0-9][^\s"'`+"`"+`,;&]*)`, notCount),
+	value(`(?i)\b(?:server|host|hostname|data source|database|initial catalog|uid|user id|username)=([^\s"',;&]+)`, notSetting),
+	value(`(?i)\b(?:[\w-]*key|token|secret|password|passwd|passphrase|credentials?)\s+["'`+"`"+`]?([^\s"'`+"`"+`,;]*[0-9][^\s"'`+"`"+`,;]*)`, isSecret),
+	value(`(?i)\b(?:pwd|pass|passphrase|cookie)\s*[:=]\s*["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notScheme),
 	value(`(?i)(?:api[ _-]?key|apikey|secret|password|passwd|auth(?:orization)?|access[ _-]?token|auth[ _-]?token)["'`+"`"+`]?(?:\s+(?:provided|is))?\s*[:=]\s*["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notScheme),
 	value(`(?i)\b(?:bearer|basic)[\s:]+["'`+"`"+`]?([^\s"'`+"`"+`,;]+)`, notProse),
 
@@ -149,8 +162,35 @@ func value(pattern string, such func(string) bool) func(string) string {
 // notScheme skips "Bearer" in "Authorization: Bearer x". Another pattern redacts
 // the x.
 func notScheme(s string) bool {
-	s = strings.ToLower(s)
-	return s != "bearer" && s != "basic" && !strings.HasPrefix(s, Redacted)
+	switch strings.ToLower(s) {
+	case "bearer", "basic", "token", "digest", "apikey", "api-key", "negotiate", "hmac":
+		return false
+	}
+	return !strings.HasPrefix(s, Redacted)
+}
+
+// notSetting skips what no secret is set to.
+func notSetting(s string) bool {
+	switch strings.ToLower(s) {
+	case "true", "false", "null", "none", "undefined":
+		return false
+	}
+	return !strings.HasPrefix(s, Redacted)
+}
+
+// notCount skips a number of tokens and the number of one, too.
+func notCount(s string) bool {
+	return notSetting(s) && (len(s) > 6 || !digits.MatchString(strings.TrimRight(s, ".:!?)")))
+}
+
+// grouped matches a key that is written in groups: ABCD-1234-EFGH.
+var grouped = regexp.MustCompile(`^[A-Z0-9]{3,}(?:-[A-Z0-9]{3,})+$`)
+
+// isSecret reports whether a word behind the name of a secret is one. The names of members
+// and models may stand there, too.
+func isSecret(s string) bool {
+	s = strings.TrimRight(s, ".:!?)")
+	return len(s) >= 8 && (isToken(s) || grouped.MatchString(s))
 }
 
 // notProse reports whether s is a credential, not a word about credentials.
