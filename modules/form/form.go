@@ -3,6 +3,7 @@
 package form
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,13 @@ import (
 
 // maxValue is the largest value of the replaced field and of noted ones, in bytes.
 const maxValue = 4 << 10
+
+// maxParts is how many parts a form may have: each costs time, and forms of APIs have a
+// few.
+const maxParts = 1000
+
+// pieceSize is how many bytes are written at a time.
+const pieceSize = 32 << 10
 
 // FieldError says what is wrong with a field.
 type FieldError struct{ Field, Want string }
@@ -27,7 +35,8 @@ type Form struct {
 
 	noted map[string][]string // values by name
 
-	text spool // without the field's value
+	text spool         // without the field's value
+	buf  *bufio.Writer // to the text: the parts may be short, and each write a call of the system
 	out  *multipart.Writer
 	part int64 // where in the text the field begins
 	hole int64 // where its value belongs; -1 without a field
@@ -53,12 +62,16 @@ func Read(body io.Reader, boundary, field string, noted ...string) (_ *Form, err
 			_ = f.Close()
 		}
 	}()
-	f.out = multipart.NewWriter(&f.text)
+	f.buf = bufio.NewWriterSize(&f.text, pieceSize)
+	f.out = multipart.NewWriter(f.buf)
 	parts := multipart.NewReader(body, boundary)
-	for {
+	for n := 1; ; n++ {
 		p, err := parts.NextPart()
 		if err == io.EOF { //nolint:errorlint // an io.EOF that is wrapped is a form without an end
 			break
+		}
+		if err == nil && n > maxParts {
+			err = &FieldError{"body", fmt.Sprintf("want %d parts at most", maxParts)}
 		}
 		if err == nil {
 			err = f.add(p)
@@ -76,7 +89,8 @@ func Read(body io.Reader, boundary, field string, noted ...string) (_ *Form, err
 	if f.hole < 0 {
 		f.open()
 	}
-	_ = f.out.Close() // the text keeps its errors
+	_ = f.out.Close()
+	_ = f.buf.Flush() // the text keeps its errors
 	return f, nil
 }
 
@@ -102,8 +116,10 @@ func (f *Form) add(p *multipart.Part) error {
 
 // open writes the field without its value.
 func (f *Form) open() {
+	_ = f.buf.Flush()
 	f.part = f.text.size
-	_, _ = f.out.CreateFormField(f.field) // the text keeps its errors
+	_, _ = f.out.CreateFormField(f.field)
+	_ = f.buf.Flush() // the text keeps its errors
 	f.hole = f.text.size
 }
 

@@ -114,6 +114,7 @@ func TestRefused(t *testing.T) {
 		{"a long value", strings.Replace(partModel, "alias", strings.Repeat("a", maxValue+1), 1) + endOfForm, "model"},
 		{"a part without a name", partModel + strings.Replace(partText, `; name="prompt"`, "", 1) + endOfForm, "body"},
 		{"a part without a header", partModel + "--b!\r\n\r\nx\r\n" + endOfForm, "body"},
+		{"many parts", strings.Repeat(partText, maxParts+1) + endOfForm, "body"},
 		{"no end", partModel + partText, ""},
 		{"cut in a part", partModel + partFile[:1000], ""},
 		{"nothing", "", ""},
@@ -126,6 +127,20 @@ func TestRefused(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// TestManyParts has a form in a file whose parts are short: each is not written on its own.
+func TestManyParts(t *testing.T) {
+	f, err := Read(strings.NewReader(partFile+strings.Repeat(partText, maxParts-1)+endOfForm+strings.Repeat("x", inMemory)), "b!", "model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	body, length := f.With("upstream")
+	sent, err := io.ReadAll(body)
+	if fields := read(t, f.ContentType(), bytes.NewReader(sent)); err != nil || int64(len(sent)) != length || len(fields) != maxParts+1 || fields[0] != fileField || fields[maxParts].value != "upstream" {
+		t.Errorf("%d of %d bytes, %d fields, %v", len(sent), length, len(fields), err)
 	}
 }
 
