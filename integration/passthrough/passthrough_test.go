@@ -358,9 +358,13 @@ func TestFailedEvent(t *testing.T) {
 func TestCut(t *testing.T) {
 	up := harness.NewUpstream(t)
 	c := harness.Start(t, tenants, harness.GatewaySite(up))
-	for name, typ := range map[string]string{"sound": "audio/mpeg", "events": "text/event-stream"} {
+	for name, typ := range map[string]string{"sound": "audio/mpeg", "events": "text/event-stream", "sound like a document": "audio/pcm"} {
 		t.Run(name, func(t *testing.T) {
-			up.Plays(harness.Steps(harness.Heads("Content-Type", typ), func(c *harness.Call) { c.Send("data: first\n\n") }, harness.TornOff))
+			first := "data: first\n\n"
+			if typ == "audio/pcm" {
+				first = "{\x00" + strings.Repeat("\x01", 50_000)
+			}
+			up.Plays(harness.Steps(harness.Heads("Content-Type", typ), func(c *harness.Call) { c.Send(first) }, harness.TornOff))
 			resp := harness.NewClient(c, "globex", "ann").Do(http.MethodPost, "/v1/audio/speech", `{"model":"fast"}`)
 			defer resp.Body.Close()
 			if got, err := io.ReadAll(resp.Body); err == nil {

@@ -155,16 +155,16 @@ func (r *relayed) begin() error {
 	if r.json || r.text && r.Length <= int64(len(buf)) && r.Length > 0 {
 		least = len(buf)
 	}
-	n, err := io.ReadAtLeast(r.Body, buf, least)
+	n, err := readUpTo(r.Body, buf, 0, least)
 	if err == nil && !r.event && isWritten(buf[:n]) {
-		n, err = readMore(r.Body, buf, n)
+		n, err = readUpTo(r.Body, buf, n, len(buf))
 	}
 	r.head = buf[:n]
-	switch {
+	switch ended := errors.Is(err, io.EOF); {
 	case err == nil:
-	case n == 0 && errors.Is(err, io.EOF):
+	case n == 0 && ended:
 		return provider.BadAnswer(errors.New("the answer is empty"))
-	case err == io.ErrUnexpectedEOF && (r.Length < 0 || r.Length == int64(n)): //nolint:errorlint // as io.ReadAtLeast returns it: of a broken connection it is wrapped
+	case ended && (r.Length < 0 || r.Length == int64(n)):
 		r.ended = true
 	default:
 		return &provider.Error{Reason: provider.ReasonUnavailable, Err: err}
@@ -172,13 +172,16 @@ func (r *relayed) begin() error {
 	return r.judge()
 }
 
-// readMore fills a buffer that has n bytes already.
-func readMore(from io.Reader, buf []byte, n int) (int, error) {
-	more, err := io.ReadFull(from, buf[n:])
-	if errors.Is(err, io.EOF) && len(buf) > n {
-		err = io.ErrUnexpectedEOF // as of all that was read
+// readUpTo adds to the n bytes of a buffer until it has at least so many. Other than with
+// io.ReadAtLeast, an answer that has ended differs from one that broke off.
+func readUpTo(from io.Reader, buf []byte, n, least int) (int, error) {
+	for n < least {
+		more, err := from.Read(buf[n:])
+		if n += more; err != nil {
+			return n, err
+		}
 	}
-	return n + more, err
+	return n, nil
 }
 
 // relay makes a call and passes the answer on.
