@@ -49,14 +49,14 @@ func TestCountTokens(t *testing.T) {
 
 	t.Run("the provider's own", func(t *testing.T) {
 		up.Plays(harness.Document(http.StatusOK, `{"input_tokens":2095}`))
-		resp, got := ask("globex", "smart", `, "context_management":{"edits":[]}`)
+		resp, got := ask("globex", "smart", `, "context_management":{"edits":[]}, "Model":"claude-other"`)
 		if got.Get("input_tokens").Int() != 2095 {
 			t.Errorf("the answer is %s", got.Raw)
 		}
 		harness.WantHeader(t, resp.Header, map[string]string{"X-Ai-Estimated": "", "X-Model-Id": "smart", "Request-Id": "*"})
 		call := up.Last()
 		harness.WantHeader(t, call.Header, map[string]string{"X-Api-Key": "upstream-key", "Anthropic-Version": "2023-06-01", "Anthropic-Beta": "some-beta"})
-		if call.Path != "/v1/messages/count_tokens" || call.Get("model").Str != "claude-up" || !call.Get("context_management.edits").IsArray() {
+		if call.Path != "/v1/messages/count_tokens" || call.Get("model").Str != "claude-up" || !call.Get("context_management.edits").IsArray() || strings.Contains(call.Body, "other") {
 			t.Errorf("%s got %s", call.Path, call.Body)
 		}
 	})

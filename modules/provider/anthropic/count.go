@@ -6,10 +6,10 @@ import (
 	"fmt"
 
 	"github.com/tidwall/gjson"
-	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
+	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
 // CountTokens asks the API how many tokens a request has.
@@ -17,7 +17,7 @@ func (a *Anthropic) CountTokens(ctx context.Context, preq *provider.Request) (in
 	if err := refuse(preq, preq.Native.Body); err != nil {
 		return 0, err
 	}
-	body, err := sjson.SetBytes(unmarked(preq.Native.Body), "model", preq.Model)
+	body, err := splice.Model(unmarked(preq.Native.Body), preq.Model)
 	if err != nil {
 		return 0, fmt.Errorf("editing the request: %w", err)
 	}
