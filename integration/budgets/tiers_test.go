@@ -76,7 +76,7 @@ func TestServiceTiers(t *testing.T) {
 		times                          float64
 	}{
 		{"priority", completions, user + `"service_tier":"priority"`, json, chat(`"service_tier":"priority",`), "priority", 2},
-		{"a tier that nobody asked for", completions, user + `"service_tier":"auto"`, json, chat(`"service_tier":"priority",`), "priority", 2},
+		{"a tier without a request for it", completions, user + `"service_tier":"auto"`, json, chat(`"service_tier":"priority",`), "priority", 2},
 		{"asked for in vain", completions, user + `"service_tier":"priority"`, json, chat(`"service_tier":"default",`), "", 1},
 		{"flex", completions, user + `"service_tier":"flex"`, json, chat(`"service_tier":"flex",`), "flex", 1},
 		{"an unknown one", completions, user + `"user":"u"`, json, chat(`"service_tier":"turbo",`), "other", 1},

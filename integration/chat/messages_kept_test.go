@@ -87,7 +87,7 @@ func TestMessagesKept(t *testing.T) {
 			t.Errorf("the session has %d messages", n)
 		}
 	})
-	t.Run("for nobody else", func(t *testing.T) {
+	t.Run("not for another user", func(t *testing.T) {
 		s := start(t)
 		other := messagesSession{asks{t, harness.NewClient(c, "acme", "bob")}, s.session}
 		other.ask(`{"role":"user","content":"hi"}`)

@@ -18,7 +18,7 @@ import (
 func TestClusterOnOneMachine(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("there is no redis-server")
+		t.Fatal("redis-server is not installed: apt-get install redis-server")
 	}
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(harness.ExamplesDir, "cluster"))); err != nil {

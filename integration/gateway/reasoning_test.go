@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
-// The answers of models that think before they call a tool. Nobody signs their thoughts.
+// The answers of models that think, unsigned, before they call a tool.
 const (
 	ollamaThinks = `{"model":"up","message":{"role":"assistant","content":"","thinking":"deep","tool_calls":[{"function":{"name":"f","arguments":{}}}]},"done":true,"done_reason":"stop","prompt_eval_count":9,"eval_count":5}`
 	openAIThinks = `{"id":"c","object":"chat.completion","created":1,"model":"up","choices":[{"index":0,"message":{"role":"assistant","content":null,"reasoning_content":"deep","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}}`

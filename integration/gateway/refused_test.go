@@ -23,7 +23,7 @@ func picky(c *harness.Call) {
 }
 
 // TestRefusedEffort has a client ask for an effort that the model does not have: it gets the
-// nearest one, and the next client is none the worse for it.
+// nearest one, and the next client gets the effort that it asks for.
 func TestRefusedEffort(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t, picky)
@@ -76,7 +76,7 @@ func reasons(c *harness.Call) {
 }
 
 // TestRefusedMembers has clients of other APIs send what a model that reasons does not take.
-// A client of chat completions is told.
+// A client of chat completions gets the refusal.
 func TestRefusedMembers(t *testing.T) {
 	t.Parallel()
 	const messages = `"messages":[{"role":"user","content":"hi"}]`

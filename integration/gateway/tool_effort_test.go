@@ -44,7 +44,7 @@ func TestToolsBesideEffort(t *testing.T) {
 			t.Errorf("%s: %d after %d calls, dropped %q, sent %s: %s", tc.body, resp.StatusCode, up.Count()-before, resp.Header.Get("X-Ai-Dropped"), last.Body, got)
 		}
 	}
-	// a client of chat completions is told
+	// a client of chat completions gets the refusal
 	resp := cl.Do(http.MethodPost, harness.CompletionsPath, `{"model":"fast","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f"}}],"reasoning_effort":"high"}`)
 	if e := gjson.Parse(harness.ReadAll(t, resp)); resp.StatusCode != http.StatusBadRequest || e.Get("error.param").Str != "reasoning_effort" {
 		t.Errorf("%d %s", resp.StatusCode, e.Raw)

@@ -117,7 +117,7 @@ func (a *attempt) begin() error {
 }
 
 // patient reports whether the target may be silent for minutes before its first token, so
-// that the client is told in the meantime that there will be an answer.
+// that a keep-alive may begin the answer in the meantime.
 func (a *attempt) patient() bool { return !a.c.nextInLine() || a.c.thinks(a.hop.Target) }
 
 // header returns what sets the headers of an answer of this attempt.

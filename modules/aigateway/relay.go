@@ -93,10 +93,7 @@ type relayed struct {
 	kind  relayKind
 	typ   mediaType
 	doc   provider.Abridger
-	json  bool
-	event bool // a stream of events
-	text  bool // a transcript
-	size  int  // bytes that were sent
+	size  int // bytes that were sent
 
 	events eventJudge // of a stream of events
 }
@@ -121,14 +118,7 @@ func (a *attempt) beginRelay() error {
 	if !kind.plain && !typ.isEvents() && !typ.isJSON() && typ.name != "text/html" {
 		typ = mediaType{name: "application/json"} // if it is an answer at all
 	}
-	a.relayed = &relayed{
-		Relayed: answer,
-		kind:    kind,
-		typ:     typ,
-		json:    typ.isJSON(),
-		event:   typ.isEvents(),
-		text:    typ.isText(),
-	}
+	a.relayed = &relayed{Relayed: answer, kind: kind, typ: typ}
 	if err := a.relayed.begin(); err != nil {
 		return a.cause(err)
 	}
@@ -152,11 +142,11 @@ func (c *call) relayStall() time.Duration {
 func (r *relayed) begin() error {
 	buf := make([]byte, relayPiece)
 	least := 1
-	if r.json || r.text && r.Length <= int64(len(buf)) && r.Length > 0 {
+	if r.typ.isJSON() || r.typ.isText() && r.Length <= int64(len(buf)) && r.Length > 0 {
 		least = len(buf)
 	}
 	n, err := readUpTo(r.Body, buf, 0, least)
-	if err == nil && !r.event && isWritten(buf[:n]) {
+	if err == nil && !r.typ.isEvents() && isWritten(buf[:n]) {
 		n, err = readUpTo(r.Body, buf, n, len(buf))
 	}
 	r.head = buf[:n]
@@ -195,10 +185,10 @@ func (c *call) relay() error {
 	c.begin()
 	h := c.x.W.Header()
 	h.Set("Content-Type", a.relayed.typ.String())
-	if n := a.relayed.Length; n >= 0 && !a.relayed.event {
+	if n := a.relayed.Length; n >= 0 && !a.relayed.typ.isEvents() {
 		h.Set("Content-Length", strconv.FormatInt(n, 10))
 	}
-	if a.relayed.event { // of any length: it may end in another way than the provider's
+	if a.relayed.typ.isEvents() { // of any length: it may end in another way than the provider's
 		h.Set("Cache-Control", "no-cache")
 		h.Set("X-Accel-Buffering", "no")
 	}
@@ -221,7 +211,7 @@ func (c *call) relay() error {
 // isCut reports whether a stream of text completions has ended without its end.
 func (a *attempt) isCut() bool {
 	r := a.relayed
-	return r.event && a.c.req.operation == operationText && a.finish == "" && !r.events.done
+	return r.typ.isEvents() && a.c.req.operation == operationText && a.finish == "" && !r.events.done
 }
 
 // stopRelayed ends a stream of events whose budget is used up: that of a text completion as
@@ -258,11 +248,11 @@ func (a *attempt) send() error {
 		if err := a.read(piece); err != nil {
 			return err
 		}
-		if r.json && failsLate(r.doc.Kept(), kept, ended) {
+		if r.typ.isJSON() && failsLate(r.doc.Kept(), kept, ended) {
 			return provider.NewError(0, r.doc.Kept())
 		}
 		out, failure := piece, error(nil)
-		if r.event {
+		if r.typ.isEvents() {
 			out, failure = r.events.judge(piece, ended)
 		}
 		if _, err := a.c.x.W.Write(out); err != nil {
@@ -283,7 +273,7 @@ func (a *attempt) send() error {
 		}
 		piece, ended = buf[:n], err != nil
 	}
-	if r.json && !r.doc.Whole() || a.isCut() {
+	if r.typ.isJSON() && !r.doc.Whole() || a.isCut() {
 		return provider.ErrCut
 	}
 	return a.tally()
@@ -294,10 +284,10 @@ func (a *attempt) send() error {
 func (a *attempt) read(piece []byte) error {
 	r := a.relayed
 	r.size += len(piece)
-	if r.json {
+	if r.typ.isJSON() {
 		_, _ = r.doc.Write(piece) // never fails
 	}
-	if !r.event {
+	if !r.typ.isEvents() {
 		return nil
 	}
 	for line := range bytes.Lines(piece) {
@@ -323,14 +313,14 @@ func (a *attempt) tally() error {
 	const medium = bytesPerToken * mediaTokens
 	f := provider.Facts{OutputBytes: medium}
 	switch {
-	case r.event:
+	case r.typ.isEvents():
 		if a.produced > 0 || a.c.req.operation != operationGenerate || a.usage != nil && a.usage.Output > 0 {
 			return nil
 		}
 		f = provider.Facts{OutputBytes: a.c.req.choices * medium, Usage: a.usage}
-	case r.text:
+	case r.typ.isText():
 		f.OutputBytes = r.size
-	case r.json:
+	case r.typ.isJSON():
 		f = r.doc.Facts()
 		if a.c.req.operation == operationGenerate {
 			f.OutputBytes += f.Choices * medium // a usage that makes sense is taken in its place

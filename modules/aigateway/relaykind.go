@@ -58,32 +58,32 @@ func isWritten(head []byte) bool {
 	return len(head) == 0 || head[0] == '{' || head[0] == '[' || head[0] == '<'
 }
 
-// judge returns why what has been read of an answer is none, or nil. All that was read
-// of a JSON document is the whole one if it is short.
+// judge returns an error if what was read cannot be an answer of this kind. A short JSON
+// document was read whole.
 func (r *relayed) judge() error {
 	head := bytes.TrimLeft(r.head, " \t\r\n\ufeff")
-	document := bytes.HasPrefix(head, []byte("{")) || bytes.HasPrefix(head, []byte("[")) && !r.text
+	document := bytes.HasPrefix(head, []byte("{")) || bytes.HasPrefix(head, []byte("[")) && !r.typ.isText()
 	document = document && (!r.ended || gjson.ValidBytes(head))
 	switch {
-	case r.event:
+	case r.typ.isEvents():
 		return firstFailure(r.head, r.ended)
-	case r.typ.name == "text/html", isPage(head), r.text && len(r.kind.members) == 0:
+	case r.typ.name == "text/html", isPage(head), r.typ.isText() && len(r.kind.members) == 0:
 		return provider.BadAnswer(errors.New("the answer is a page or a text"))
-	case !r.ended && (r.json || document) && beginsWithError(head):
+	case !r.ended && (r.typ.isJSON() || document) && beginsWithError(head):
 		return provider.BadAnswer(errors.New("the answer is an error, and a long one"))
-	case !document && r.json:
+	case !document && r.typ.isJSON():
 		return provider.BadAnswer(errors.New("the answer is not JSON"))
 	case !document:
 		return nil
 	case r.ended:
 		return r.kind.judge(head)
-	case r.json && len(r.kind.members) == 0:
+	case r.typ.isJSON() && len(r.kind.members) == 0:
 		return provider.BadAnswer(errNoAnswer)
 	}
 	return nil
 }
 
-// judge returns why a JSON document is no answer, or nil.
+// judge returns an error if a JSON document is not an answer of this kind.
 func (k relayKind) judge(doc []byte) error {
 	if _, _, _, failed := provider.ErrorOf(doc); failed {
 		return provider.NewError(0, doc)

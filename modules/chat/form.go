@@ -12,8 +12,8 @@ import (
 )
 
 // ReadForm returns the request's body: a multipart form of at most limit bytes, of which
-// one field can be replaced and others are noted, and which the caller closes. It waits no longer than timeout
-// for the whole of it. Errors are *apierror.Error.
+// one field can be replaced and others are noted, and which the caller closes. It waits no
+// longer than timeout for the whole of it. Errors are *apierror.Error.
 func (x *Exchange) ReadForm(limit int64, timeout time.Duration, field string, noted ...string) (*form.Form, error) {
 	gates := record.OpenGates(x.R)
 	if err := checkCoding(x.R); err != nil {

@@ -52,9 +52,12 @@ func (x *Exchange) NewStream(ctx context.Context, k KeepAlive) *Stream {
 		return s
 	}
 	s.unhook = CutShort(ctx, x.W, x.R)
+	if k.Begins {
+		s.begins = func(http.Header) {}
+	}
 	s.beats = sse.NewHeartbeat(k.Interval, func() error {
 		switch {
-		case !s.begun && !k.Begins && s.begins == nil:
+		case !s.begun && s.begins == nil:
 			return nil
 		case k.Event == nil || !s.sent: // the first event of an API may be another one
 			return s.write(keepAliveComment)

@@ -39,7 +39,6 @@ type doorWriter struct {
 	cancel context.CancelCauseFunc // ends an answer that no turn ends; else nil
 
 	kept   *keptResponse // nil unless the answer is a response that is kept
-	begun  bool          // it is kept as one that runs
 	free   func()        // frees the session once it is kept; nil for nothing
 	called func() error  // as of talk
 	barred error         // what is still to be answered in place of what is written
@@ -87,11 +86,13 @@ func (w *doorWriter) WriteHeader(status int) {
 // keepBegun keeps the response as one that runs, before its client knows its id. One in the
 // background is kept since its model was called.
 func (w *doorWriter) keepBegun() {
-	if w.kept != nil && w.called == nil {
-		w.begun = true
+	if w.keepsStream() {
 		w.h.keepBegun(w.x, w.kept)
 	}
 }
+
+// keepsStream reports whether the answer is a stream that is kept from its first event on.
+func (w *doorWriter) keepsStream() bool { return w.parser != nil && w.kept != nil && w.called == nil }
 
 // nameDropped names what the door has left out of the request, unless ai_gateway knows
 // whether its provider was given that.
@@ -252,7 +253,7 @@ func (w *doorWriter) keep(events []byte) {
 // close ends the stream, and a response whose turn has ended without saying how.
 func (w *doorWriter) close() {
 	w.stream.Close()
-	if w.begun && len(w.kept.Response) == 0 {
+	if w.keepsStream() && len(w.kept.Response) == 0 {
 		w.h.keepEnd(w.x, w.kept, w.kept.unanswered(apierror.AIError()))
 	}
 }

@@ -133,6 +133,10 @@ type Stream interface {
 	Fail(b []byte, f Failure) []byte
 }
 
+// StoredFile stands in a chat completion in place of a file that only a provider with the
+// client's API may have.
+const StoredFile = "(a stored file)"
+
 // Failure is why an answer breaks off.
 type Failure struct {
 	Type    string // in the API's own words

@@ -8,7 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
-	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 )
 
 // answered returns messages, which sent ones follow, without the calls that have no result
@@ -70,7 +70,7 @@ func withAnswered(raw json.RawMessage, content gjson.Result, results map[string]
 	for _, b := range kept {
 		list = append(list, json.RawMessage(b.Raw))
 	}
-	with, err := sjson.SetRawBytes(raw, "content", provider.Encode(list))
+	with, err := sjson.SetRawBytes(raw, "content", door.List(list))
 	if err != nil {
 		return nil
 	}

@@ -3,6 +3,7 @@ package messages
 import (
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -12,7 +13,7 @@ func typeOf(b gjson.Result) string { return b.Get("type").Str }
 func (t *translation) block(b gjson.Result, path string) ([]part, error) {
 	if typeOf(b.Get("source")) == "file" && b.Get("source.file_id").Str != "" {
 		t.refuse(path+".source.file_id", "the gateway keeps no files: want base64 or url")
-		return textPart(storedFile, b), nil
+		return textPart(door.StoredFile, b), nil
 	}
 	switch typ := typeOf(b); typ {
 	case kindText:
@@ -43,9 +44,6 @@ func (t *translation) block(b gjson.Result, path string) ([]part, error) {
 		return nil, nil
 	}
 }
-
-// storedFile stands in place of a file that only a provider with this API may have.
-const storedFile = "(a stored file)"
 
 // others notes the members of a block that have no place in chat completions, where no text
 // names what it is from.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -57,7 +58,7 @@ func (c *call) readContent(v gjson.Result, path string) (parts, error) {
 		for i, e := range v.Array() {
 			c.partOthers(e)
 			if c.refusesFile(e, path, i) {
-				p.list = append(p.list, textPart{"text", storedFile})
+				p.list = append(p.list, textPart{"text", door.StoredFile})
 				continue
 			}
 			if err := p.add(e, fmt.Sprintf("%s.%d", path, i)); err != nil {
@@ -69,9 +70,6 @@ func (c *call) readContent(v gjson.Result, path string) (parts, error) {
 	}
 	return p, nil
 }
-
-// storedFile stands in place of a file that only a provider with this API may have.
-const storedFile = "(a stored file)"
 
 // refusesFile refuses a part that is a file by its id.
 func (c *call) refusesFile(part gjson.Result, path string, i int) bool {

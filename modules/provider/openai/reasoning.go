@@ -91,7 +91,7 @@ func blameMissing(err error, preq *provider.Request) error {
 	return err
 }
 
-// noReasoning stands in place of reasoning that there is none of. Kimi refuses an empty one.
+// noReasoning stands in for missing reasoning. Kimi refuses an empty one.
 const noReasoning = "(left out)"
 
 // withReasoning returns a request's body whose assistant has reasoned in all messages.
