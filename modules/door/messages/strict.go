@@ -17,8 +17,8 @@ var (
 	strictFormats = []string{"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 )
 
-// isStrict reports whether OpenAI takes the schema of an answer in its strict mode. Anthropic's
-// own mode takes more, such as optional properties.
+// isStrict reports whether OpenAI takes the schema of an answer, or of a tool's input, in its
+// strict mode. Anthropic's own mode takes more, such as optional properties.
 func isStrict(schema gjson.Result) bool {
 	return schema.Get("type").Str == "object" && !schema.Get("anyOf").Exists() && isStrictPart(schema)
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// TestStrict asks for answers by schemas of which OpenAI refuses some in its strict mode.
+// TestStrict asks for answers and for calls of tools by schemas of which OpenAI refuses some
+// in its strict mode.
 func TestStrict(t *testing.T) {
 	for schema, want := range map[string]bool{
 		`{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}`:                                                                                                         true,
@@ -42,6 +43,14 @@ func TestStrict(t *testing.T) {
 			if got := format.Get("strict"); got.Bool() != want || got.Exists() != want || format.Get("schema").Raw != schema {
 				t.Errorf("strict %v, want %v: %s", got.Raw, want, format)
 			}
+		}
+		c, err := Door{}.Open([]byte(`{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}],"tools":[{"name":"t","strict":true,"input_schema":` + schema + `}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		function := gjson.GetBytes(c.Completion(), "tools.0.function")
+		if got := function.Get("strict"); got.Bool() != want || got.Exists() != want || function.Get("parameters").Raw != schema {
+			t.Errorf("a tool: strict %v, want %v: %s", got.Raw, want, function)
 		}
 	}
 }

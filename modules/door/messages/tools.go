@@ -53,7 +53,10 @@ func (t *translation) tools(members map[string]gjson.Result) error {
 		t.dropped.Others(v, "tools", "type", "name", "description", "input_schema", "strict", "cache_control", "defer_loading")
 		made := tool{Type: "function", CacheControl: cacheControl(v)}
 		made.Function = declaration{Name: name, Description: v.Get("description").Str, Parameters: json.RawMessage(schema.Raw)}
-		if strict := v.Get("strict"); strict.IsBool() {
+		switch strict := v.Get("strict"); {
+		case strict.Bool() && !isStrict(schema):
+			t.dropped.Add("tools.strict")
+		case strict.IsBool():
 			made.Function.Strict = new(strict.Bool())
 		}
 		t.Tools = append(t.Tools, made)
