@@ -89,7 +89,7 @@ func (c *call) enter(place int, hop route.Hop) (*attempt, error) {
 	c.info.Provider = hop.Target.Provider
 	c.x.Rec.SetCall(c.info)
 	a.preq = c.providerRequest(hop.Target)
-	a.preq.Omit = slices.Concat(hop.Omitted(), c.omitted[hop.Target])
+	a.preq.Omit = slices.Concat(hop.Omitted(), c.omitted(hop.Target, true))
 	a.ctx, a.span = a.startSpan()
 	return a, nil
 }
@@ -241,7 +241,7 @@ var errLingers = errors.New("the stream did not end after its finish reason")
 // answering reports to the circuit breakers that the target answers, and remembers
 // what it has refused before.
 func (a *attempt) answering() {
-	if names := a.c.learnt[a.hop.Target]; len(names) > 0 {
+	if names := a.c.omitted(a.hop.Target, false); len(names) > 0 {
 		a.hop.Omit(names)
 	}
 	if a.pass.Answering() {

@@ -45,9 +45,8 @@ type call struct {
 	stage     stage
 	settled   bool
 	rescued   map[rescueWay]bool
-	omitted   map[route.Target][]string // what a target has refused
-	learnt    map[route.Target][]string // of that, what it refuses of any request
-	rescuedBy time.Time                 // when a rescue has to answer; zero before one
+	refusals  map[route.Target][]refusal
+	rescuedBy time.Time // when a rescue has to answer; zero before one
 
 	// otherwise says that an attempt has failed for another reason than too much work
 	// of its provider. Only without one does the client hear of that.

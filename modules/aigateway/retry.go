@@ -27,7 +27,7 @@ func judge(err error) verdict {
 	case errors.Is(err, errUncounted):
 		return giveUp
 	}
-	if added(err) != "" {
+	if pe, ok := errors.AsType[*provider.Error](err); ok && pe.Added != "" {
 		return nextOne
 	}
 	switch reasonOf(err) {
@@ -91,30 +91,36 @@ func isOverloaded(err error) bool {
 	return ok && pe.Overloaded
 }
 
-// added returns the member that a target refuses and that the gateway has added,
-// or an empty string.
-func added(err error) string {
-	if pe, ok := errors.AsType[*provider.Error](err); ok {
-		return pe.Added
-	}
-	return ""
+// refusal is a member of a request that a target refuses, and that its provider can do
+// without.
+type refusal struct {
+	name    string
+	passing bool // the target may take it in another request
 }
 
-// omit notes that a target refuses a member which the provider can do without, so that
-// the call's next attempt leaves it out. It reports whether to make that attempt.
+// omit notes a refusal, so that the call's next attempt leaves the member out. It reports
+// whether to make that attempt.
 func (c *call) omit(t route.Target, err error) bool {
-	name := added(err)
-	if name == "" || slices.Contains(c.omitted[t], name) || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
+	pe, ok := errors.AsType[*provider.Error](err)
+	if !ok || pe.Added == "" || slices.Contains(c.omitted(t, true), pe.Added) || c.ctx.Err() != nil || time.Until(c.deadline) <= 0 {
 		return false
 	}
-	if c.omitted == nil {
-		c.omitted, c.learnt = make(map[route.Target][]string), make(map[route.Target][]string)
+	if c.refusals == nil {
+		c.refusals = make(map[route.Target][]refusal)
 	}
-	c.omitted[t] = append(c.omitted[t], name)
-	if pe, _ := errors.AsType[*provider.Error](err); !pe.Passing {
-		c.learnt[t] = append(c.learnt[t], name)
-	}
+	c.refusals[t] = append(c.refusals[t], refusal{pe.Added, pe.Passing})
 	return true
+}
+
+// omitted returns what a target has refused in this call, with or without what it may take
+// in others.
+func (c *call) omitted(t route.Target, passing bool) (names []string) {
+	for _, r := range c.refusals[t] {
+		if passing || !r.passing {
+			names = append(names, r.name)
+		}
+	}
+	return names
 }
 
 // reprice switches the reservation to a target's price. It fails if the target
