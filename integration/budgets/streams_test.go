@@ -204,7 +204,7 @@ func TestBudgetOfWhatProvidersCount(t *testing.T) {
 				t.Errorf("counted %v tokens, want the provider's count", n)
 			}
 			harness.Eventually(t, "the overdraft is logged", func() bool {
-				return strings.Contains(s.C.Log.String(), "a call used more than its tenant's budget had left")
+				return strings.Contains(s.C.Log.String(), "a budget is overdrawn")
 			})
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/price"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
@@ -98,32 +99,28 @@ func TestUsed(t *testing.T) {
 		}
 		wantExceeded(t, err, ExceededError{Budget: "usd/day", Period: "day", RetryAfter: 24 * time.Hour})
 	})
-	in(t, "the figure that ended it counts as far as it was held", func(t *testing.T) {
-		d := newDesk(t, "1000 tokens/day")
-		h := d.mustOpen(0, 0)
-		must(t, h.Used(t.Context(), tokens(0, 990)))
-		if err := h.Used(t.Context(), tokens(0, 1300)); !errors.Is(err, ErrExhausted) {
-			t.Fatal(err)
-		}
-		d.settle(h, tokens(0, 1300))
-		d.want(dayKey, 1000, 0)
-	})
-	in(t, "what the provider counted in the end counts as far as there is room", func(t *testing.T) {
+	in(t, "what the provider counted in the end counts, and takes nothing that others hold", func(t *testing.T) {
 		d := newDesk(t, "1000 tokens/day 5000 tokens/month 1 usd/day")
 		other, h := d.mustOpen(0, 50), d.mustOpen(0, 600)
 		must(t, h.Used(t.Context(), tokens(0, 600)))
 		d.settle(h, tokens(0, 700))
 		d.want(dayKey, 700, 50)
 		h = d.mustOpen(0, 100)
-		r := d.settle(h, tokens(0, 1200))
-		d.want(dayKey, 950, 50)
-		d.want(monthKey, 1900, 50)
-		d.want(usdKey, 3800, 100)
-		if len(r.Excesses) != 1 || r.Excesses[0] != (Excess{"tokens/day", "tokens", 1200, 250}) {
-			t.Errorf("got %+v", r.Excesses)
+		r := d.settle(h, tokens(0, 270)) // 20 more than there is
+		d.want(dayKey, 970, 50)
+		if len(r.Overdrafts) != 0 || r.Ratios[0].Used != 0.97 {
+			t.Errorf("got %+v", r)
 		}
-		d.settle(other, tokens(0, 50))
-		d.want(dayKey, 1000, 0)
+		must(t, other.Used(t.Context(), tokens(0, 50)))
+		if err := other.Used(t.Context(), tokens(0, 51)); !errors.Is(err, ErrExhausted) {
+			t.Errorf("got %v", err)
+		}
+		r = d.settle(other, tokens(0, 50))
+		d.want(dayKey, 1020, 0)
+		d.want(monthKey, 1020, 0)
+		if len(r.Overdrafts) != 1 || r.Overdrafts[0] != (Overdraft{"tokens/day", "tokens", 1020, 1000}) || r.Ratios[0].Used != 1 {
+			t.Errorf("got %+v", r)
+		}
 		_, err := d.open(0, 1)
 		wantExceeded(t, err, ExceededError{Budget: "tokens/day", Period: "day", RetryAfter: 24 * time.Hour})
 	})
@@ -139,7 +136,7 @@ func TestUsed(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		d.settle(h, tokens(0, 401))
-		d.want(dayKey, 5400, 0)
+		d.want(dayKey, 5401, 0)
 	})
 	in(t, "a failing ledger is felt where more is used than is held", func(t *testing.T) {
 		d := newDesk(t, "10000 tokens/day")
@@ -164,14 +161,15 @@ func TestUsed(t *testing.T) {
 	})
 }
 
-// Holds of any number of calls at once never pass a budget together, whatever
-// the calls do, and neither does what they settle.
+// What any number of calls at once are let use never passes a budget together,
+// whatever the calls do, and all that they have used in the end counts.
 func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 	for _, budgets := range []string{"20000 tokens/day", "0.04 usd/day", "20000 tokens/day 0.03 usd/month", "20001 tokens/month"} {
 		in(t, budgets, func(t *testing.T) {
 			d := newDesk(t, budgets)
 			var mu sync.Mutex
 			settled, ended := 0, 0
+			let, real := make(map[bool]store.Amount), make(map[bool]store.Amount) // by whether it is money
 			run := func(id int) {
 				h, err := d.Open(t.Context(), d.ledger, Admission{
 					ID: fmt.Sprint(id), Tenant: d.acme, Model: "fast", Price: price.Price{Input: 1, Output: 2}, Input: int64(id % 50), OutputCap: int64(id%3) * 100,
@@ -181,6 +179,7 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 				}
 				must(t, err)
 				u := tokens(int64(id%50), 0)
+				within := u
 				for range 300 {
 					next := tokens(u.Input, u.Output+rand.Int64N(20))
 					err := h.Used(t.Context(), next)
@@ -194,7 +193,7 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 						break
 					}
 					must(t, err)
-					u = next
+					u, within = next, next
 					time.Sleep(time.Duration(rand.Int64N(int64(2 * time.Second))))
 				}
 				if id%7 == 0 {
@@ -206,6 +205,13 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				settled++
+				for _, list := range []struct {
+					sum map[bool]store.Amount
+					provider.Usage
+				}{{let, within}, {real, u}} {
+					list.sum[false] += store.Amount(list.Total())
+					list.sum[true] += micros(h.price.Cost(list.Usage))
+				}
 			}
 			var wg sync.WaitGroup
 			for id := range 200 {
@@ -216,8 +222,8 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 				t.Fatalf("%d settled, %d were ended", settled, ended)
 			}
 			for _, a := range accountsOf(Admission{Tenant: d.acme}, time.Now()) {
-				if b := d.ledger.of(a.ledger.Key); b.Used > a.ledger.Limit || b.Held != 0 {
-					t.Errorf("%s: %+v of %d", a.name, b, a.ledger.Limit)
+				if b := d.ledger.of(a.ledger.Key); let[a.isMoney()] > a.ledger.Limit || b.Used != real[a.isMoney()] || b.Held != 0 {
+					t.Errorf("%s: %+v of %d, %d were used with leave and %d at all", a.name, b, a.ledger.Limit, let[a.isMoney()], real[a.isMoney()])
 				}
 			}
 		})

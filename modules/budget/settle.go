@@ -3,7 +3,6 @@ package budget
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
@@ -12,19 +11,19 @@ import (
 
 // Receipt is what a settled call did to its tenant's budgets.
 type Receipt struct {
-	Warnings []Warning
-	Ratios   []Ratio
-	Excesses []Excess
+	Warnings   []Warning
+	Ratios     []Ratio
+	Overdrafts []Overdraft
 }
 
-// Excess is what a call used beyond all that its budget had left. The budget
-// counts as used up then, and no further: the calls that run beside it have
-// been promised the rest.
-type Excess struct {
-	Budget  string // such as tokens/day
-	Unit    string // tokens or usd
-	Used    store.Amount
-	Counted store.Amount // of it
+// Overdraft is a budget of which more is used than there is: providers have counted
+// more than they had streamed. That counts, so that the calls after it pay for it, but
+// no call that runs beside it loses what it holds.
+type Overdraft struct {
+	Budget string // such as tokens/day
+	Unit   string // tokens or usd
+	Used   store.Amount
+	Limit  store.Amount
 }
 
 // Warning is a budget that has been used to one of the fractions to warn at.
@@ -42,7 +41,7 @@ type Warning struct {
 // Ratio is how much of a period's tightest budget is used, 1 for all.
 type Ratio struct {
 	Period string    // day or month
-	Used   float64   // more than 1 where the budget was made smaller meanwhile
+	Used   float64   // at most 1: what is overdrawn is used up
 	Ends   time.Time // of the period, when the next one begins with 0
 
 	// Limits are those of the period's budgets added up, which shows that one
@@ -51,9 +50,8 @@ type Ratio struct {
 }
 
 // Settle ends the hold with what the call really used, costUSD in US dollars.
-// A budget counts it as far as there is room, so that no number of calls
-// passes one together; a token window counts all of it. It counts once: a
-// second call does nothing, except after an error, when it tries again.
+// It counts once: a second call does nothing, except after an error, when it
+// tries again.
 func (h *Hold) Settle(ctx context.Context, u provider.Usage, costUSD float64) (Receipt, error) {
 	if h == nil {
 		return Receipt{}, nil
@@ -66,11 +64,10 @@ func (h *Hold) Settle(ctx context.Context, u provider.Usage, costUSD float64) (R
 	h.settling = true
 
 	spent := h.spent(u, costUSD)
-	fits := h.fit(ctx, spent)
 	budgets := make([]store.Budget, len(h.accounts))
 	for i, a := range h.accounts {
 		budgets[i] = a.ledger
-		budgets[i].Want = fits[i]
+		budgets[i].Want = spent[i]
 	}
 	balances, err := h.ledger.Settle(ctx, h.tenant, h.id, budgets)
 	if err != nil {
@@ -81,7 +78,7 @@ func (h *Hold) Settle(ctx context.Context, u provider.Usage, costUSD float64) (R
 		// the length of an answer that was cut says nothing about others
 		h.book.learn(subject{h.tenant, h.model}, (u.Output+h.choices-1)/h.choices)
 	}
-	return h.receipt(spent, fits, balances), nil
+	return h.receipt(spent, balances), nil
 }
 
 // spent is what the call used, in the unit of each account.
@@ -96,54 +93,30 @@ func (h *Hold) spent(u provider.Usage, costUSD float64) []store.Amount {
 	return list
 }
 
-// fit is as much of spent as each account counts: where it is more than was
-// held, what there is still room for. A ledger that cannot be asked for that
-// counts all of it.
-func (h *Hold) fit(ctx context.Context, spent []store.Amount) []store.Amount {
-	now := time.Now()
-	own := h.kept(now)
-	wants, more := slices.Clone(own), false
-	for i, a := range h.accounts {
-		if !a.isWindow() && spent[i] > own[i] {
-			wants[i], more = spent[i], true
-		}
-	}
-	if !more || h.growTo(ctx, now, wants) != nil {
-		return spent
-	}
-	fits := slices.Clone(spent)
-	for i, a := range h.accounts {
-		if !a.isWindow() {
-			fits[i] = min(spent[i], a.held)
-		}
-	}
-	return fits
-}
-
-func (h *Hold) receipt(spent, counted []store.Amount, balances []store.Balance) Receipt {
+func (h *Hold) receipt(spent []store.Amount, balances []store.Balance) Receipt {
 	var r Receipt
+	if len(balances) == 0 {
+		return r // it counts when the ledger can be reached again
+	}
 	for i, a := range h.accounts {
 		if a.isWindow() {
 			continue
 		}
-		if spent[i] > counted[i] {
-			r.Excesses = append(r.Excesses, Excess{a.name, a.unit, spent[i], counted[i]})
+		used, limit := balances[i].Used, a.ledger.Limit
+		if used > limit {
+			r.Overdrafts = append(r.Overdrafts, Overdraft{a.name, a.unit, used, limit})
 		}
-		if len(balances) == 0 {
-			continue // it counts when the ledger can be reached again
-		}
-		limit := float64(a.ledger.Limit)
-		after := float64(balances[i].Used) / limit
-		before := float64(balances[i].Used-counted[i]) / limit
+		after := float64(used) / float64(limit)
+		before := float64(used-spent[i]) / float64(limit)
 		for _, f := range h.book.warnAt {
 			if before < f && after >= f {
 				r.Warnings = append(r.Warnings, Warning{
 					Tenant: h.tenant, Budget: a.name, Period: a.period, Unit: a.unit,
-					Fraction: f, Used: balances[i].Used, Limit: a.ledger.Limit,
+					Fraction: f, Used: used, Limit: limit,
 				})
 			}
 		}
-		r.note(Ratio{a.period, after, a.ends, a.ledger.Limit})
+		r.note(Ratio{a.period, min(after, 1), a.ends, limit})
 	}
 	return r
 }

@@ -43,10 +43,10 @@ func (a *App) Budgets() *budget.Book { return a.budgets }
 
 // Settled reports what a settled call did to its tenant's budgets.
 func (a *App) Settled(tenantID, traceID string, r budget.Receipt) {
-	for _, e := range r.Excesses {
-		a.log.Warn("a call used more than its tenant's budget had left: the budget counts as used up, and no further",
-			zap.String("tenant", tenantID), zap.String("trace_id", traceID), zap.String("budget", e.Budget),
-			zap.Float64("used", inUnit(e.Unit, e.Used)), zap.Float64("counted", inUnit(e.Unit, e.Counted)))
+	for _, o := range r.Overdrafts {
+		a.log.Warn("a budget is overdrawn: providers have counted more than they had streamed, or it was made smaller",
+			zap.String("tenant", tenantID), zap.String("trace_id", traceID), zap.String("budget", o.Budget),
+			zap.Float64("used", inUnit(o.Unit, o.Used)), zap.Float64("limit", inUnit(o.Unit, o.Limit)))
 	}
 	for _, ratio := range r.Ratios {
 		a.metrics.budgetUsed.set(tenantID, ratio)
