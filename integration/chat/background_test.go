@@ -77,6 +77,32 @@ func TestBackgroundNodeDies(t *testing.T) {
 	}
 }
 
+// TestDeletedNodeDies deletes responses that the server's end has broken off. What they have
+// stored goes with them, and nothing else.
+func TestDeletedNodeDies(t *testing.T) {
+	up := harness.NewUpstream(t, harness.Echoes)
+	c := harness.Start(t, harness.PlainTenants, up.Sessions(""))
+	a := asks{t, harness.NewClient(c, "acme", "ann")}
+	first := a.create(map[string]any{"input": "first"}).Get("id").Str
+	up.Plays() // calls are held
+	alone := a.create(map[string]any{"input": "a secret", "background": true}).Get("id").Str
+	up.Call()
+	next := a.create(map[string]any{"input": "another", "background": true, "previous_response_id": first}).Get("id").Str
+	up.Call()
+	c.Kill()
+	c.Run()
+	for _, id := range []string{alone, next} {
+		if got := a.call(http.MethodDelete, "/v1/responses/"+id, nil); !got.Get("deleted").Bool() {
+			t.Fatalf("DELETE: %s", got.Raw)
+		}
+	}
+	list := a.cl.List("").Data.Sessions
+	if len(list) != 1 {
+		t.Fatalf("sessions %v", list)
+	}
+	a.cl.WantLast(list[0].SessionID, "re: first", "complete")
+}
+
 // TestDeletedSession deletes the session of a response whose request was refused: nothing
 // of it can be read any more.
 func TestDeletedSession(t *testing.T) {

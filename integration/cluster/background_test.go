@@ -37,6 +37,10 @@ func TestBackgroundNodeDies(t *testing.T) {
 	if got := read(http.MethodGet, path, nil).Get("output.0"); got.Get("content.0.text").Str != "one" || got.Get("status").Str != "incomplete" {
 		t.Errorf("of its answer there is %s", got.Raw)
 	}
+	read(http.MethodDelete, path, nil)
+	if list := all[1].List("").Data.Sessions; len(list) != 0 {
+		t.Errorf("deleted, it has left %v", list)
+	}
 }
 
 // TestCancelUnheard cancels a response whose node does not hear of it, because it is gone

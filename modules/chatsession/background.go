@@ -37,6 +37,7 @@ func (h *Handler) inBackground(x *chat.Exchange, c *talk) error {
 	begins := *c.kept
 	a := &announcement{begun: make(chan struct{}), called: make(chan struct{}), ended: make(chan error, 1)}
 	a.keep = func() error {
+		begins.Asked = c.kept.Asked
 		if err := h.keep(ctx, own, &begins); err != nil {
 			return h.storeError("cache put", err)
 		}

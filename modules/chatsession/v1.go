@@ -108,6 +108,9 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 		return err
 	}
 	defer end()
+	if n := len(t.stored); n > 0 && c.kept != nil {
+		c.kept.Asked = t.stored[n-1].Seq
+	}
 	if c.begun != nil {
 		c.begun()
 	}
