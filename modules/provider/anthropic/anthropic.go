@@ -125,11 +125,28 @@ func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream boo
 	if err != nil {
 		return nil, nil, err
 	}
-	resp, err = a.post(ctx, preq, body, stream)
+	resp, err = a.send(ctx, preq, body, stream)
 	return resp, names, err
 }
 
-// post sends a request to the Messages API.
+// send sends a request to the Messages API. What only another server can read of the past
+// is refused, and the request is made again without it.
+func (a *Anthropic) send(ctx context.Context, preq *provider.Request, body []byte, stream bool) (*http.Response, error) {
+	resp, err := a.post(ctx, preq, body, stream)
+	for n := 0; refusesOrigin(err) && n <= maxNamed; n++ {
+		rest := withoutThinking(preq, body, -1)
+		if n < maxNamed {
+			rest = withoutNamed(preq, body, err)
+		}
+		if len(rest) == len(body) {
+			break
+		}
+		body = rest
+		resp, err = a.post(ctx, preq, body, stream)
+	}
+	return resp, err
+}
+
 func (a *Anthropic) post(ctx context.Context, preq *provider.Request, body []byte, stream bool) (*http.Response, error) {
 	if a.CachePrompts != nil && *a.CachePrompts {
 		body = marked(body)

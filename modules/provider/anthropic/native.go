@@ -52,9 +52,9 @@ func (a *Anthropic) callNative(ctx context.Context, preq *provider.Request, n *p
 	if stream {
 		e.SetStream(m)
 	}
-	asked := *preq
+	asked := preq.With(preq.Body)
 	asked.Native = n // for its headers
-	return a.post(ctx, &asked, e.Bytes(), stream)
+	return a.send(ctx, asked, e.Bytes(), stream)
 }
 
 // refuse refuses a request for what the tenants must not share, or must not choose.
