@@ -3,6 +3,7 @@ package harness
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -13,7 +14,11 @@ import (
 func Messages(stopReason, content string) Script {
 	return func(c *Call) {
 		body := gjson.Parse(c.Body)
-		if why := refuseMessages(body); why != "" {
+		why := refuseMessages(body)
+		if !strings.HasSuffix(c.Path, "/count_tokens") && body.Get("max_tokens").Type != gjson.Number {
+			why = "max_tokens: Field required"
+		}
+		if why != "" {
 			Document(http.StatusBadRequest, fmt.Sprintf(`{"type":"error","error":{"type":"invalid_request_error","message":%q}}`, why))(c)
 			return
 		}
@@ -38,6 +43,9 @@ func Messages(stopReason, content string) Script {
 // maxMarks is how many marks for the prompt cache a request may have.
 const maxMarks = 4
 
+// callID is what an id of a call looks like.
+var callID = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+
 // refuseMessages returns why Anthropic refuses a request, or nothing.
 func refuseMessages(body gjson.Result) string {
 	if n := strings.Count(body.Raw, `"cache_control":{`); n > maxMarks {
@@ -45,6 +53,8 @@ func refuseMessages(body gjson.Result) string {
 	}
 	list := body.Get("messages").Array()
 	called := make(map[string]bool) // by the message before
+	ids := make(map[string]bool)
+	begins := "" // the type of the first block of the turn that a tool's result goes on with
 	for i, m := range list {
 		answered := make(map[string]bool)
 		role, content := m.Get("role").Str, m.Get("content")
@@ -66,8 +76,16 @@ func refuseMessages(body gjson.Result) string {
 				return at + ": text content blocks must contain non-whitespace text"
 			case typ == "thinking" && b.Get("signature").Str == "":
 				return at + ".thinking.signature: Field required"
+			case typ == "thinking" && strings.HasPrefix(b.Get("signature").Str, "cch1_"):
+				return at + ": Invalid `signature` in `thinking` block"
+			case typ == "redacted_thinking" && strings.HasPrefix(b.Get("data").Str, "cch1_"):
+				return at + ": Invalid `data` in `redacted_thinking` block"
+			case typ == "tool_use" && !callID.MatchString(b.Get("id").Str):
+				return at + ".tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
+			case typ == "tool_use" && ids[b.Get("id").Str]:
+				return at + ": `tool_use` ids must be unique"
 			case typ == "tool_use":
-				calls[b.Get("id").Str] = true
+				calls[b.Get("id").Str], ids[b.Get("id").Str] = true, true
 			case typ == "server_tool_use":
 				served[b.Get("id").Str] = true
 			case typ == "tool_result" && !called[id]:
@@ -90,12 +108,21 @@ func refuseMessages(body gjson.Result) string {
 				return fmt.Sprintf("messages.%d: `server_tool_use` without a result: %s", i, id)
 			}
 		}
+		switch {
+		case role == "assistant" && begins == "":
+			begins = blocks[0].Get("type").Str
+		case role != "assistant" && len(answered) == 0:
+			begins = ""
+		}
 		if role == "assistant" && strings.Contains(last, "thinking") {
 			return fmt.Sprintf("messages.%d: the final block in an assistant message cannot be `thinking`", i)
 		}
 		if called = calls; role == "user" {
 			called = nil
 		}
+	}
+	if body.Get("thinking.type").Str == "enabled" && begins != "" && !strings.Contains(begins, "thinking") {
+		return fmt.Sprintf("messages.%d.content.0.type: Expected `thinking` or `redacted_thinking`, but found `%s`", len(list)-2, begins)
 	}
 	return ""
 }

@@ -96,7 +96,7 @@ func (h *Handler) counted(x *chat.Exchange, req *request, choice route.Choice) (
 	switch {
 	case err == nil:
 		return n, true, nil
-	case reasonOf(err) == provider.ReasonInvalid:
+	case reasonOf(err) == provider.ReasonInvalid && added(err) == "":
 		return 0, false, apierror.FromProvider(hidden(h.providers[target.Provider], preq, err))
 	}
 	h.log.Warn("asking a provider for a count of tokens", zap.String("provider", target.Provider),

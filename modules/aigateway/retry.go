@@ -27,7 +27,7 @@ func judge(err error) verdict {
 	case errors.Is(err, errUncounted):
 		return giveUp
 	}
-	if pe, ok := errors.AsType[*provider.Error](err); ok && pe.Added != "" {
+	if added(err) != "" {
 		return nextOne
 	}
 	switch reasonOf(err) {
@@ -89,6 +89,14 @@ func (c *call) ask(place int, hop route.Hop) (*attempt, error) {
 func isOverloaded(err error) bool {
 	pe, ok := errors.AsType[*provider.Error](err)
 	return ok && pe.Overloaded
+}
+
+// added returns what a target refuses and its provider can do without; empty for nothing.
+func added(err error) string {
+	if pe, ok := errors.AsType[*provider.Error](err); ok {
+		return pe.Added
+	}
+	return ""
 }
 
 // refusal is a member of a request that a target refuses, and that its provider can do

@@ -148,11 +148,11 @@ func (t *turns) addAssistant(m gjson.Result) bool {
 		content = append(content, textBlock{kindText, text})
 	}
 	for _, call := range m.Get("tool_calls").Array() {
-		arguments := strings.TrimSpace(provider.ArgumentsOf(call.Get("function.arguments")))
-		if arguments != "" && !gjson.Parse(arguments).IsObject() {
+		arguments, id := strings.TrimSpace(provider.ArgumentsOf(call.Get("function.arguments"))), call.Get("id").String()
+		if arguments != "" && !gjson.Parse(arguments).IsObject() || !goodID.MatchString(id) {
 			return false
 		}
-		content = append(content, toolUseBlock{kindTool, call.Get("id").String(), call.Get("function.name").Str, inputOf(arguments)})
+		content = append(content, toolUseBlock{kindTool, id, call.Get("function.name").Str, inputOf(arguments)})
 	}
 	if len(content) == 0 {
 		return false

@@ -144,7 +144,7 @@ func (a *Anthropic) send(ctx context.Context, preq *provider.Request, body []byt
 		body = rest
 		resp, err = a.post(ctx, preq, body, stream)
 	}
-	return resp, err
+	return resp, blameOrigin(err, preq)
 }
 
 func (a *Anthropic) post(ctx context.Context, preq *provider.Request, body []byte, stream bool) (*http.Response, error) {

@@ -27,7 +27,7 @@ func (a *Anthropic) CountTokens(ctx context.Context, preq *provider.Request) (in
 	}
 	resp, err := a.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, blameOrigin(err, preq)
 	}
 	defer resp.Body.Close()
 	answer, err := upstream.ReadAll(ctx, resp.Body)

@@ -20,6 +20,20 @@ var foreignThinking = regexp.MustCompile("(?i)invalid [`'\"]?(signature|data)[`'
 // refusedMessage is the place of what a refusal is about.
 var refusedMessage = regexp.MustCompile(`\bmessages\.(\d+)\.content\.\d+`)
 
+// foreignWords are refusals of what the servers of other APIs say, and Anthropic's do not: an
+// answer without thinking, texts of nothing but white space, the same id for two calls.
+var foreignWords = regexp.MustCompile("(?i)expected [`'\"]?thinking[`'\"]?.* but found|must contain non-whitespace text|text content blocks must be non-empty|must have non-empty content|ids must be unique|tool_use(_|\\.)id: string should match pattern")
+
+// blameOrigin marks the failure of a request that goes as it came and is refused for what
+// another server has said.
+func blameOrigin(err error, preq *provider.Request) error {
+	e, ok := errors.AsType[*provider.Error](err)
+	if ok && (preq.Native != nil || preq.Beside != nil) && e.Status == http.StatusBadRequest && (e.Mentions(foreignWords) || e.Mentions(foreignThinking)) {
+		e.Added, e.Passing = provider.AsItCame, true
+	}
+	return err
+}
+
 // maxNamed is how many messages that a server refuses one by one lose their thinking alone.
 const maxNamed = 3
 

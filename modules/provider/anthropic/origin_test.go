@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,5 +69,35 @@ func TestForeignThinking(t *testing.T) {
 				t.Errorf("dropped %s, want %s", got, tc.dropped)
 			}
 		})
+	}
+}
+
+// TestForeignWords reads why Anthropic refuses a request that goes as it came.
+func TestForeignWords(t *testing.T) {
+	for message, foreign := range map[string]bool{
+		"messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking block": true,
+		"messages: text content blocks must contain non-whitespace text":                                       true,
+		"messages: text content blocks must be non-empty":                                                      true,
+		"messages.1: all messages must have non-empty content except for the optional final assistant message": true,
+		"messages.3.content.1: `tool_use` ids must be unique":                                                  true,
+		"messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'":                     true,
+		"tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'":                            false,
+		"max_tokens: Field required":                                                                           false,
+		"messages.2: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1":        false,
+		"`temperature` may only be set to 1 when thinking is enabled":                                          false,
+		"messages.0.content.0.text.cache_control: cache_control cannot be set for empty text blocks":           false,
+		"`max_tokens` must be greater than `thinking.budget_tokens`":                                           false,
+		"messages.1.content.0: unexpected `tool_use_id` found in `tool_result` blocks: toolu_1":                false,
+		"thinking.enabled.budget_tokens: Input should be greater than or equal to 1024":                        false,
+		"messages: first message must use the \"user\" role":                                                   false,
+		"messages.1.content.0: Invalid `signature` in `thinking` block":                                        true,
+	} {
+		preq := &provider.Request{Native: new(provider.Native)}
+		body := fmt.Appendf(nil, `{"type":"error","error":{"type":"invalid_request_error","message":%q}}`, message)
+		err := blameOrigin(provider.NewError(http.StatusBadRequest, body), preq)
+		e, _ := errors.AsType[*provider.Error](err)
+		if foreign != (e.Added == provider.AsItCame) {
+			t.Errorf("%s: %q", message, e.Added)
+		}
 	}
 }

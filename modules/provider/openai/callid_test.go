@@ -34,3 +34,17 @@ func TestToolCallWithoutAnID(t *testing.T) {
 		t.Errorf("the whole answer's call has the id %q", id)
 	}
 }
+
+// TestOneIDForTwoCalls has a server give two calls the same id, which could not be answered
+// apart.
+func TestOneIDForTwoCalls(t *testing.T) {
+	list := gjson.Parse(`[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},{"index":1,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},{"index":2,"id":"b","type":"function","function":{"name":"f","arguments":"{}"}}]`)
+	whole, _ := mendWhole(list)
+	streamed, _ := new(calls).mend(list)
+	for what, mended := range map[string]string{"whole": whole, "streamed": streamed} {
+		ids := gjson.Get(mended, "#.id").Array()
+		if len(ids) != 3 || ids[0].Str != "a" || ids[1].Str == "a" || ids[1].Str == "" || ids[2].Str != "b" {
+			t.Errorf("%s: %s", what, ids)
+		}
+	}
+}

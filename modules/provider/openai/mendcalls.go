@@ -2,6 +2,7 @@ package openai
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -19,8 +20,9 @@ type calls struct {
 
 // sentCall is what the client has of a call.
 type sentCall struct {
-	id, arguments bool
-	empty         bool // it is a function's, and its arguments have nothing in them
+	id        string
+	arguments bool
+	empty     bool // it is a function's, and its arguments have nothing in them
 }
 
 // mend returns the tool_calls of a delta as clients expect them, which add up
@@ -45,7 +47,7 @@ func (c *calls) rest(reason string) string {
 	var parts []string
 	for i := range c.sent {
 		if c.sent[i].empty {
-			c.sent[i] = sentCall{id: true, arguments: true}
+			c.sent[i].arguments, c.sent[i].empty = true, false
 			parts = append(parts, fmt.Sprintf(`{"index":%d,"function":{"arguments":"{}"}}`, i))
 		}
 	}
@@ -108,20 +110,26 @@ func (c *calls) part(v gjson.Result, first bool) string {
 		mendType(&e, v)
 	}
 	switch id := v.Get("id").String(); {
-	case id != "" && sent.id:
+	case id != "" && sent.id != "":
 		e.remove("id")
-	case id != "":
-		sent.id = true
-	case !sent.id && v.Get("function.name").Str != "":
-		e.set("id", dialect.NewCallID())
-		sent.id = true
+	case id != "" && !c.has(id):
+		sent.id = strings.Clone(id)
+	case id != "", sent.id == "" && v.Get("function.name").Str != "":
+		sent.id = dialect.NewCallID()
+		e.set("id", sent.id)
 	}
 	return e.raw
+}
+
+// has reports whether a call has an id: a second one with it could not be answered.
+func (c *calls) has(id string) bool {
+	return slices.ContainsFunc(c.sent, func(s sentCall) bool { return s.id == id })
 }
 
 // mendWhole returns the tool_calls of a whole message as clients expect them, which
 // parse the arguments. changed says that they are not as they came.
 func mendWhole(list gjson.Result) (mended string, changed bool) {
+	seen := make(map[string]bool)
 	return mapList(list, func(v gjson.Result) string {
 		if !v.Get("function").IsObject() {
 			return v.Raw
@@ -131,9 +139,11 @@ func mendWhole(list gjson.Result) (mended string, changed bool) {
 			e.set("function.arguments", args)
 		}
 		mendType(&e, v)
-		if v.Get("id").String() == "" && v.Get("function.name").Str != "" {
+		id := v.Get("id").String()
+		if seen[id] || id == "" && v.Get("function.name").Str != "" {
 			e.set("id", dialect.NewCallID())
 		}
+		seen[id] = id != ""
 		return e.raw
 	})
 }
