@@ -68,5 +68,5 @@ func (c *call) itemsOf(from, to int) []json.RawMessage {
 			return nil
 		}
 	}
-	return z.list
+	return z.Items
 }
