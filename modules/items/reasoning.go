@@ -37,7 +37,7 @@ func ReasoningOf(item gjson.Result) (_ json.RawMessage, ok bool) {
 
 // IsReasoning reports whether a block carries an item of reasoning.
 func IsReasoning(block gjson.Result) bool {
-	return block.Get("type").Str == TypeReasoning && block.Get("item").IsObject()
+	return block.Get("type").Str == TypeReasoning && block.Get("item.type").Str == TypeReasoning
 }
 
 // HasReasoning reports whether a list of blocks has one that carries an item.
@@ -51,8 +51,8 @@ func HasReasoning(blocks gjson.Result) (found bool) {
 	return found
 }
 
-// partSeparator stands between the parts of a summary, which are paragraphs.
-const partSeparator = "\n\n"
+// PartSeparator stands between the parts of a summary, which are paragraphs.
+const PartSeparator = "\n\n"
 
 // Readable returns what an item of reasoning says to its reader.
 func Readable(item gjson.Result) string {
@@ -64,7 +64,7 @@ func Readable(item gjson.Result) string {
 			}
 		}
 		if texts != nil {
-			return strings.Join(texts, partSeparator)
+			return strings.Join(texts, PartSeparator)
 		}
 	}
 	return ""

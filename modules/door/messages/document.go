@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/items"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -137,12 +138,25 @@ func (c *call) Document(completion []byte) []byte {
 // model that has written it.
 func appendThinking(content []any, blocks []gjson.Result, text, by string) []any {
 	for _, b := range blocks {
-		content = append(content, json.RawMessage(b.Raw))
+		content = append(content, thinkingOf(b, by))
 	}
 	if len(blocks) == 0 && text != "" {
 		content = append(content, thinkingBlock{kindThinking, text, unsigned(by)})
 	}
 	return content
+}
+
+// thinkingOf returns a block of thinking_blocks as one of this API. An item of OpenAI's
+// Responses is sealed behind what it says.
+func thinkingOf(b gjson.Result, by string) any {
+	if !items.IsReasoning(b) {
+		return json.RawMessage(b.Raw)
+	}
+	seal := sealItem(b, by)
+	if text := items.Readable(b.Get("item")); text != "" {
+		return thinkingBlock{kindThinking, text, seal}
+	}
+	return redactedBlock{kindRedacted, seal}
 }
 
 // toolUseOf returns a call as a block.

@@ -1,14 +1,17 @@
 package messages
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -271,7 +274,11 @@ func TestEffort(t *testing.T) {
 // TestSentBack sends the blocks of an answer back, and looks for what its provider
 // wants.
 func TestSentBack(t *testing.T) {
-	const thinking = `[{"type":"thinking","thinking":"Hm.","signature":"c2ln"}]`
+	const (
+		thinking = `[{"type":"thinking","thinking":"Hm.","signature":"c2ln"}]`
+		items    = `"thinking_blocks":[{"type":"reasoning","index":1,"item":{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gA"}},` +
+			`{"type":"reasoning","index":2,"said":true,"item":{"type":"reasoning","id":"rs_2","summary":[],"encrypted_content":"gB"}}],"extra_content":{"reasoning":{"model":"gpt-5.5"}}`
+	)
 	for name, tc := range map[string]struct{ message, want string }{
 		"Gemini's signature": {
 			`"content":null,"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"abc"}}}]`,
@@ -288,6 +295,10 @@ func TestSentBack(t *testing.T) {
 		"signed reasoning": {
 			`"content":"Yes.","thinking_blocks":` + thinking,
 			`{"role":"assistant","content":"Yes.","thinking_blocks":` + thinking + `}`,
+		},
+		"items of reasoning": {
+			`"content":"Yes.",` + items + `,"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]`,
+			`{"role":"assistant","content":"Yes.","tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}],` + items + `}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -307,6 +318,35 @@ func TestSentBack(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestItemsInADocument shows what items of reasoning say.
+func TestItemsInADocument(t *testing.T) {
+	doc := new(call).Document([]byte(`{"id":"x","choices":[{"index":0,"message":{"content":"so","reasoning_content":"a\n\nb","extra_content":{"reasoning":{"model":"gpt-5.5"}},"thinking_blocks":[
+		{"type":"reasoning","index":1,"item":{"type":"reasoning","id":"rs_1","summary":[{"text":"a"},{"text":"b"}],"encrypted_content":"gA"}},
+		{"type":"reasoning","index":2,"item":{"type":"reasoning","id":"rs_2","summary":[],"encrypted_content":"gB"}}]},"finish_reason":"stop"}]}`))
+	content := gjson.GetBytes(doc, "content")
+	if got := content.Get("#.type").Raw; got != `["thinking","redacted_thinking","text"]` || content.Get("0.thinking").Str != "a\n\nb" {
+		t.Errorf("the content is %s", content.Raw)
+	}
+	for _, at := range []string{"0.signature", "1.data"} {
+		var s sealed
+		if !door.Unseal(content.Get(at).Str, &s) || len(s.Blocks) != 1 || s.By != "gpt-5.5" {
+			t.Errorf("%s holds %s by %q", at, s.Blocks, s.By)
+		}
+	}
+}
+
+// TestItemsAtClaude has a kept message with items of reasoning go to a provider of this API.
+func TestItemsAtClaude(t *testing.T) {
+	c, err := Door{}.Open([]byte(`{"max_tokens":9,"messages":[{"role":"user","content":"and?"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, dropped, ok := c.Whole("", []json.RawMessage{json.RawMessage(`{"role":"assistant","content":"so","thinking_blocks":[{"type":"reasoning","index":1,"item":{"type":"reasoning","id":"rs_1"}}]}`)})
+	if !ok || gjson.GetBytes(body, "messages.0.content").Raw != `[{"type":"text","text":"so"}]` || !slices.Equal(dropped, []string{"messages.thinking_blocks"}) {
+		t.Errorf("%t, dropped %q, %s", ok, dropped, body)
 	}
 }
 

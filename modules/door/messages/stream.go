@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/author"
 	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/items"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -35,7 +36,7 @@ type stream struct {
 	over   bool // the end was sent, or a failure
 }
 
-// piece is text or reasoning.
+// piece is text or reasoning, or the seal of an item of reasoning, which is redacted.
 type piece struct{ kind, text string }
 
 // Chunk implements door.Stream.
@@ -47,7 +48,7 @@ func (s *stream) Chunk(b []byte, c *provider.Chunk) []byte {
 	b = s.begin(b, c)
 	if c.Reasoning != "" {
 		if s.by == "" {
-			s.by = author.Of(gjson.GetBytes(c.Raw, "choices.#(index==0).delta"))
+			s.by = author.Of(deltaOf(c))
 		}
 		b = s.say(b, piece{kindThinking, c.Reasoning})
 	}
@@ -68,10 +69,22 @@ func (s *stream) more(b []byte, c *provider.Chunk) []byte {
 	if c.ToolCalls {
 		b = s.toolCalls(b, c.Raw)
 	}
-	for _, block := range gjson.GetBytes(c.Raw, "choices.#(index==0).delta.thinking_blocks").Array() {
-		s.blocks = append(s.blocks, json.RawMessage(strings.Clone(block.Raw)))
+	delta := deltaOf(c)
+	for _, block := range delta.Get(items.Member).Array() {
+		if !items.IsReasoning(block) {
+			s.blocks = append(s.blocks, json.RawMessage(strings.Clone(block.Raw)))
+			continue
+		}
+		if s.by == "" {
+			s.by = author.Of(delta)
+		}
+		b = s.say(b, piece{kindRedacted, sealItem(block, s.by)})
 	}
 	return b
+}
+
+func deltaOf(c *provider.Chunk) gjson.Result {
+	return gjson.GetBytes(c.Raw, "choices.#(index==0).delta")
 }
 
 // begin appends the first event, unless it was sent.
@@ -105,8 +118,16 @@ func (s *stream) sayLate(b []byte) []byte {
 	return b
 }
 
-// add adds a piece to the open block, or opens one of its kind.
+// add adds a piece to the open block, or opens one of its kind. A seal signs the thinking in
+// front of it, and is a block of its own where there is none.
 func (s *stream) add(b []byte, p piece) []byte {
+	switch {
+	case p.kind == kindRedacted && s.open == kindThinking:
+		return s.closeSigned(b, p.text)
+	case p.kind == kindRedacted:
+		b = s.start(s.close(b), kindRedacted, provider.Encode(redactedBlock{kindRedacted, p.text}))
+		return s.close(b)
+	}
 	if s.open != p.kind {
 		b = s.close(b)
 		b = s.start(b, p.kind, []byte(empty[p.kind]))
@@ -155,12 +176,19 @@ func appendDelta(b []byte, index int) []byte {
 }
 
 // close closes the open block, if there is one.
-func (s *stream) close(b []byte) []byte {
+func (s *stream) close(b []byte) []byte { return s.closeSigned(b, "") }
+
+// closeSigned closes the open block, with this signature if it is thinking. Without one it
+// says who has written it.
+func (s *stream) closeSigned(b []byte, signature string) []byte {
 	if s.open == "" {
 		return b
 	}
 	if s.open == kindThinking {
-		b = append(appendDelta(b, s.index), `"signature_delta","signature":"`+unsigned(s.by)+"\"}}\n\n"...)
+		if signature == "" {
+			signature = unsigned(s.by)
+		}
+		b = append(appendDelta(b, s.index), `"signature_delta","signature":"`+signature+"\"}}\n\n"...)
 	}
 	b = append(b, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":"...)
 	b = strconv.AppendInt(b, int64(s.index), 10)
@@ -225,8 +253,7 @@ func (s *stream) signed(b []byte) []byte {
 	if len(s.blocks) == 0 {
 		return b
 	}
-	b = s.start(b, kindRedacted, provider.Encode(redactedBlock{kindRedacted, door.Seal(sealed{Blocks: s.blocks})}))
-	return s.close(b)
+	return s.add(b, piece{kindRedacted, door.Seal(sealed{Blocks: s.blocks})})
 }
 
 // Fail implements door.Stream.

@@ -86,8 +86,13 @@ func (t *translation) format(members map[string]gjson.Result) error {
 // another provider has given, or that has come in chat completions.
 type sealed struct {
 	Blocks []json.RawMessage `json:"blocks,omitempty"` // thinking_blocks
-	By     string            `json:"by,omitempty"`     // the model that has written it, if it is not signed
+	By     string            `json:"by,omitempty"`     // the model that has written it, if Claude has not signed it
 }
 
 // unsigned returns the signature of reasoning that its provider has not signed.
 func unsigned(by string) string { return door.Seal(sealed{By: by}) }
+
+// sealItem returns the signature of a block that carries an item of OpenAI's Responses.
+func sealItem(block gjson.Result, by string) string {
+	return door.Seal(sealed{Blocks: []json.RawMessage{json.RawMessage(block.Raw)}, By: by})
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/items"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -70,6 +71,7 @@ func (o *opener) thoughts(b gjson.Result) []json.RawMessage {
 	if !door.Unseal(b.Get("signature").Str, &s) {
 		door.Unseal(b.Get("data").Str, &s)
 	}
+	s.Blocks = slices.DeleteFunc(s.Blocks, func(raw json.RawMessage) bool { return items.IsReasoning(gjson.ParseBytes(raw)) })
 	if len(s.Blocks) == 0 {
 		o.dropped.Add("messages.content." + typeOf(b))
 	}

@@ -13,6 +13,7 @@ func TestUnsealed(t *testing.T) {
 		signed   = `{"type":"thinking","thinking":"deep","signature":"sig"}`
 		blocks   = door.Seal(sealed{Blocks: []json.RawMessage{json.RawMessage(signed)}})
 		foreign  = `{"type":"thinking","thinking":"x","signature":"` + unsigned("gpt") + `"}`
+		item     = `{"type":"thinking","thinking":"x","signature":"` + door.Seal(sealed{By: "gpt-5.5", Blocks: []json.RawMessage{json.RawMessage(`{"type":"reasoning","index":1,"item":{"type":"reasoning","id":"rs_1"}}`)}}) + `"}`
 		byGoogle = door.SealID("call_1", sealedCall{Extra: json.RawMessage(`{"google":{}}`)})
 		odd      = door.SealID("toolu_1", sealedCall{ID: "functions.f:0"})
 	)
@@ -27,6 +28,7 @@ func TestUnsealed(t *testing.T) {
 	}{
 		{"signed thoughts behind the rest", said(text+`,{"type":"redacted_thinking","data":"`+blocks+`"}`) + "," + hi, said(signed+","+text) + "," + hi, nil},
 		{"another's thoughts", said(foreign+","+text) + "," + hi, said(text) + "," + hi, []string{"messages.content.thinking"}},
+		{"an item of reasoning", said(item+","+text) + "," + hi, said(text) + "," + hi, []string{"messages.content.thinking"}},
 		{"another's thoughts alone", hi + "," + said(foreign) + "," + hi, hi + "," + hi, []string{"messages.content.thinking"}},
 		{"a broken seal", said(`{"type":"redacted_thinking","data":"cch1_?"},`+text) + "," + hi, said(text) + "," + hi, []string{"messages.content.redacted_thinking"}},
 		{

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/items"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -137,8 +138,12 @@ func (t *turns) addAssistant(m gjson.Result) bool {
 		return true
 	}
 	content := []any{}
-	signed := m.Get("thinking_blocks").Array()
+	signed := m.Get(items.Member).Array()
 	for _, b := range signed {
+		if items.IsReasoning(b) {
+			t.dropped.Add("messages." + items.Member) // only its own model can read it
+			continue
+		}
 		content = append(content, json.RawMessage(b.Raw))
 	}
 	if len(signed) == 0 && m.Get("reasoning_content").Exists() {

@@ -227,6 +227,7 @@ func TestLostReasoning(t *testing.T) {
 		{"readable", `"reasoning_content":"hm"`, Rules{Plain: true}, 0, nil},
 		{"readable, but signed by another", `"reasoning_content":"hm",` + signed, Rules{Plain: true}, 1, []string{"messages.reasoning_content", "messages.thinking_blocks"}},
 		{"in part not signed", `"thinking_blocks":[{"type":"thinking","thinking":"a","signature":"s"},{"type":"thinking","thinking":"b"}]`, Rules{Signed: true}, 1, []string{"messages.thinking_blocks"}},
+		{"items of Responses", `"reasoning_content":"hm","thinking_blocks":[{"type":"reasoning","index":1,"item":{"type":"reasoning"}}]`, Rules{Plain: true, Signed: true}, 0, []string{"messages.reasoning_content", "messages.thinking_blocks"}},
 		{"readable, with a call of Google's", `"reasoning":"hm",` + fromGoogle, Rules{Plain: true}, 0, []string{"messages.reasoning", "messages.tool_calls.extra_content"}},
 		{"from Google to Google", fromGoogle, Rules{Google: true}, 0, nil},
 		{"from Google to others", fromGoogle, Rules{Signed: true}, 0, []string{"messages.tool_calls.extra_content"}},

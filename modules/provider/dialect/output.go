@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/caddy-chat/caddy-chat/modules/items"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -17,7 +18,8 @@ type Output struct {
 	Reasoning string
 	Calls     []Call
 
-	// Thinking is the reasoning of the whole answer, in one chunk.
+	// Thinking is reasoning that goes back to the model: Claude's of the whole answer in
+	// one chunk, items of Responses one by one.
 	Thinking []ThinkingBlock
 }
 
@@ -37,13 +39,14 @@ type Call struct {
 
 // ThinkingBlock is a piece of reasoning that the model signed, or that only the
 // model can read. Claude wants it back, untouched, with the results of its tool
-// calls; the member's name and shape are LiteLLM's. A block has a signature or
-// data.
+// calls; the member's name and shape are LiteLLM's. Such a block has a signature or
+// data. Models behind OpenAI's Responses want back whole items.
 type ThinkingBlock struct {
-	Type      string  `json:"type"` // thinking or redacted_thinking
+	Type      string  `json:"type"` // thinking, redacted_thinking or items.TypeReasoning
 	Thinking  *string `json:"thinking,omitempty"`
 	Signature string  `json:"signature,omitempty"`
 	Data      string  `json:"data,omitempty"` // of redacted_thinking
+	items.Reasoning
 }
 
 // Text is an output of visible text.

@@ -4,6 +4,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/author"
+	"github.com/caddy-chat/caddy-chat/modules/items"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -25,10 +26,13 @@ func (c *Conversation) addReasoning(req *provider.Request, m *Message) {
 	if !plain {
 		m.Reasoning = ""
 	}
-	for _, member := range [...]string{"thinking_blocks", "content"} {
+	for _, member := range [...]string{items.Member, "content"} {
 		if blocks := m.Raw.Get(member); hasThinking(blocks) && (!signed || hasUnsigned(blocks)) {
 			req.Drop("messages." + member)
 		}
+	}
+	if items.HasReasoning(m.Raw.Get(items.Member)) {
+		req.Drop("messages." + items.Member)
 	}
 	for _, call := range m.ToolCalls {
 		extra := call.Raw.Get("extra_content")
@@ -43,6 +47,7 @@ func (c *Conversation) addReasoning(req *provider.Request, m *Message) {
 const (
 	ByClaude = "claude"
 	ByGoogle = "google"
+	ByOpenAI = "openai" // in items of Responses
 )
 
 // ByOther reports whether an assistant's message says that another model than this one has
@@ -55,8 +60,11 @@ func ByOther(message gjson.Result, model string) bool {
 // SignedBy returns the maker who has signed the reasoning of an assistant's message, and
 // whose models alone understand it; empty if it is not signed.
 func SignedBy(message gjson.Result) string {
-	if hasThinking(message.Get("thinking_blocks")) || hasThinking(message.Get("content")) {
+	switch blocks := message.Get(items.Member); {
+	case hasThinking(blocks), hasThinking(message.Get("content")):
 		return ByClaude
+	case items.HasReasoning(blocks):
+		return ByOpenAI
 	}
 	by := ""
 	if calls := message.Get("tool_calls"); calls.IsArray() {
@@ -114,7 +122,7 @@ func hasUnsigned(list gjson.Result) bool {
 // it, or in extra_content, as Bedrock's have it. A signature is good at both. Of
 // what only the model can read, Bedrock's form is its own and left out here.
 func (m *Message) Thoughts() []ThinkingBlock {
-	for _, member := range [...]string{"thinking_blocks", "content"} {
+	for _, member := range [...]string{items.Member, "content"} {
 		var blocks []ThinkingBlock
 		if v := m.Raw.Get(member); v.IsArray() {
 			for _, e := range v.Array() {
