@@ -174,6 +174,13 @@ func (r *Request) With(body []byte) *Request {
 	return &c
 }
 
+// Apart returns a copy whose Dropped is its own.
+func (r *Request) Apart() *Request {
+	c := *r
+	c.Dropped, c.origin = nil, nil
+	return &c
+}
+
 func (r *Request) source() *Request {
 	if r.origin != nil {
 		return r.origin

@@ -83,19 +83,27 @@ func Stream(ctx context.Context, s Server, preq *provider.Request) (provider.Str
 	return chunks, nil
 }
 
-func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*http.Response, error) {
+// portableRequest returns a request that a server with OpenAI's API understands, without what
+// this one has refused. responses says that it is made through Responses.
+func portableRequest(preq *provider.Request, responses bool) (*provider.Request, error) {
 	if slices.Contains(preq.Omit, badArguments) {
 		good, _ := goodArguments(preq.Body)
 		preq = preq.With(good)
 	}
-	portable, err := asPortable(preq)
+	body, err := asPortable(preq, responses)
 	if err != nil {
 		return nil, err
 	}
-	preq = withToolsAlone(unrefused(preq.With(portable)))
-	if err := native.RefuseStored(preq, portable); err != nil {
+	preq = unrefused(preq.With(body))
+	return preq, native.RefuseStored(preq, body)
+}
+
+func call(ctx context.Context, s Server, preq *provider.Request, stream bool) (*http.Response, error) {
+	preq, err := portableRequest(preq, false)
+	if err != nil {
 		return nil, err
 	}
+	preq = withToolsAlone(preq)
 	if slices.Contains(preq.Omit, missingReasoning) {
 		filled, _ := withReasoning(preq.Body)
 		preq = preq.With(filled)

@@ -34,7 +34,7 @@ func TestExtensions(t *testing.T) {
 				t.Fatal(err)
 			}
 			preq := &provider.Request{Body: []byte(body), Translated: true, Omit: tc.omit}
-			if got, err := asPortable(o.fitted(preq)); string(unrefused(preq.With(got)).Body) != tc.want || err != nil {
+			if got, err := asPortable(o.fitted(preq), false); string(unrefused(preq.With(got)).Body) != tc.want || err != nil {
 				t.Errorf("%v, got\n%s\nwant\n%s", err, got, tc.want)
 			}
 			dropped := []string{

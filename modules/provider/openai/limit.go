@@ -20,9 +20,10 @@ const (
 // tellsLimit are the refusals that name the greatest limit of a model. Those that count the
 // tokens of the request, too, are left alone: the client has to shorten it.
 var tellsLimit = regexp.MustCompile(strings.Join([]string{
-	`(?i)max_(?:completion_)?tokens.{0,80}\bat most (\d+) (?:completion|output) tokens`, // OpenAI
-	"max_(?:completion_)?tokens[`'\"]? must be less than or equal to [`'\"]?(\\d+)",     // Groq
-	`range of max_(?:completion_)?tokens is \[\d+, ?(\d+)\]`,                            // DeepSeek
+	`(?i)max_(?:completion_|output_)?tokens.{0,80}\bat most (\d+) (?:completion|output) tokens`, // OpenAI
+	`max_output_tokens'?: .{0,80}\bExpected a value <= (\d+)`,                                   // OpenAI in Responses
+	"max_(?:completion_)?tokens[`'\"]? must be less than or equal to [`'\"]?(\\d+)",             // Groq
+	`range of max_(?:completion_)?tokens is \[\d+, ?(\d+)\]`,                                    // DeepSeek
 	`max_(?:completion_)?tokens.{0,40} (?:less than|at most|up to|<=) ?(\d+)\b`,
 }, "|"))
 

@@ -109,6 +109,8 @@ func (o *OpenAI) Complete(ctx context.Context, req *provider.Request) (*provider
 		return o.completeResponse(ctx, req, req.Native)
 	case req.Beside != nil:
 		return o.completeBeside(ctx, req)
+	case o.goesThroughResponses(req):
+		return o.completeThrough(ctx, req)
 	}
 	begun, err := o.prepared(req)
 	if err != nil {
@@ -128,6 +130,8 @@ func (o *OpenAI) Stream(ctx context.Context, req *provider.Request) (provider.St
 		return o.streamResponse(ctx, req, req.Native)
 	case req.Beside != nil:
 		return o.streamBeside(ctx, req)
+	case o.goesThroughResponses(req):
+		return o.streamThrough(ctx, req)
 	}
 	begun, err := o.prepared(req)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/author"
+	"github.com/caddy-chat/caddy-chat/modules/items"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 	"github.com/caddy-chat/caddy-chat/modules/splice"
@@ -25,15 +26,19 @@ type portable struct {
 	wants map[string]bool
 	own   bool
 
+	// responses says that the request is made through Responses, whose items of reasoning
+	// go back. Chat completions do not know them.
+	responses bool
+
 	err error // the first that was found
 }
 
 // asPortable returns the body of a request without what only providers with other APIs
 // know. A client of chat completions may send members of its own, since it knows its
 // server: of these only what another provider has answered with is left out.
-func asPortable(preq *provider.Request) ([]byte, error) {
+func asPortable(preq *provider.Request, responses bool) ([]byte, error) {
 	model := strings.ToLower(preq.Model)
-	p := portable{preq: preq, wants: map[string]bool{
+	p := portable{preq: preq, responses: responses, wants: map[string]bool{
 		dialect.ByClaude: !preq.Translated && strings.Contains(model, "claude"),
 		dialect.ByGoogle: strings.Contains(model, "gemini"),
 	}}
@@ -145,6 +150,8 @@ func (p *portable) message(m gjson.Result, i int) string {
 				return name, rest
 			}
 			return "", ""
+		case name == items.Member && !p.responses && items.HasReasoning(v):
+			return p.withoutItems(v)
 		case name == "content":
 			return name, p.content(m, v, i)
 		case name == "tool_calls":
@@ -156,6 +163,21 @@ func (p *portable) message(m gjson.Result, i int) string {
 		return ""
 	}
 	return edited
+}
+
+// withoutItems returns blocks without those that carry items of reasoning.
+func (p *portable) withoutItems(blocks gjson.Result) (name, rest string) {
+	p.preq.Drop("messages." + items.Member)
+	rest = list(blocks, func(b gjson.Result) string {
+		if items.IsReasoning(b) {
+			return ""
+		}
+		return b.Raw
+	})
+	if rest == "[]" {
+		return "", ""
+	}
+	return items.Member, rest
 }
 
 // isSilent reports whether a message of the assistant has nothing but reasoning, which

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
 )
@@ -78,7 +80,7 @@ func TestSignedReasoning(t *testing.T) {
 					message += "," + strings.Replace(by, "%s", tc.by, 1)
 				}
 				preq := &provider.Request{Model: tc.model, Body: []byte(`{"messages":[` + message + `}]}`), Translated: tc.translated}
-				got, err := asPortable(preq)
+				got, err := asPortable(preq, false)
 				if err != nil || strings.Contains(string(got), "sig") != signed.kept || slices.Contains(preq.Dropped, signed.name) == signed.kept {
 					t.Errorf("%v, dropped %q, got %s", err, preq.Dropped, got)
 				}
@@ -87,5 +89,28 @@ func TestSignedReasoning(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestItemsOfReasoning has items of Responses on their way to chat completions, which do not
+// know them, whoever has made them.
+func TestItemsOfReasoning(t *testing.T) {
+	const (
+		item    = `{"type":"reasoning","index":1,"item":{"type":"reasoning","id":"rs_1","encrypted_content":"g"}}`
+		claudes = `{"type":"thinking","thinking":"hm","signature":"s"}`
+	)
+	for _, tc := range []struct{ model, blocks, want string }{
+		{"gpt-5.5", item, ""},
+		{"gpt-5.6", item, ""},
+		{"gpt-5.5", item + "," + claudes, "[" + claudes + "]"},
+	} {
+		for _, translated := range []bool{false, true} {
+			body := `{"messages":[{"role":"assistant","content":"so","thinking_blocks":[` + tc.blocks + `],"extra_content":{"reasoning":{"model":"gpt-5.5"}}}]}`
+			preq := &provider.Request{Model: tc.model, Body: []byte(body), Translated: translated}
+			got, err := asPortable(preq, false)
+			if blocks := gjson.GetBytes(got, "messages.0.thinking_blocks").Raw; err != nil || blocks != tc.want || !slices.Contains(preq.Dropped, "messages.thinking_blocks") {
+				t.Errorf("%s: %v, dropped %q, got %s", tc.model, err, preq.Dropped, got)
+			}
+		}
 	}
 }

@@ -55,8 +55,11 @@ func (o *OpenAI) callResponses(ctx context.Context, preq *provider.Request, n *p
 		return nil, err
 	}
 	asked := n.Body
-	if n == preq.Beside {
+	if n != preq.Native {
 		asked = withSealed(asked) // the next turn brings it back
+	}
+	if n != preq.Native && n != preq.Beside {
+		asked = withSummary(asked)
 	}
 	body, left := without(unreasoned(preq, n.Body, asked), isReference)
 	body = withShortIDs(withoutParsed(preq, body))

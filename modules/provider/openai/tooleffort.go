@@ -14,12 +14,15 @@ import (
 
 // effortWithTools stands in Request.Omit for reasoning beside tools: some of OpenAI's models
 // take tools in chat completions only if they do not reason, and reason if they are not told
-// otherwise.
+// otherwise. Where the provider has Responses, the request is made there.
 const effortWithTools = "reasoning_effort beside tools"
 
 var (
 	namesTools = regexp.MustCompile(`(?i)\btools?\b`)
 	offersNone = regexp.MustCompile(`(?i)reasoning[_. ]?effort[^.]*\bnone\b`)
+
+	// offersResponses is all that OpenAI says of some models, which take none as well.
+	offersResponses = regexp.MustCompile(`(?i)reasoning[_. ]?effort\b.*/v1/responses\b`)
 )
 
 // blameTools marks the failure of a translated request whose tools the model takes without
@@ -29,7 +32,7 @@ func blameTools(err error, preq *provider.Request) error {
 	if !ok || !preq.Translated || e.Added != "" || e.Status != http.StatusBadRequest || slices.Contains(preq.Omit, effortWithTools) {
 		return err
 	}
-	if hasTools(preq) && e.Mentions(namesTools) && e.Mentions(offersNone) {
+	if hasTools(preq) && e.Mentions(namesTools) && (e.Mentions(offersNone) || e.Mentions(offersResponses)) {
 		e.Added = effortWithTools
 	}
 	return err

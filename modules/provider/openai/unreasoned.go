@@ -13,7 +13,8 @@ import (
 )
 
 // The parts of a request of Responses that a model which does not reason refuses. Agents send
-// them whatever the model, and the gateway adds the first to a conversation that it keeps.
+// them whatever the model, and the gateway adds the first to a conversation that it keeps. Nor
+// do organizations get summaries that OpenAI has not verified.
 const (
 	includeMember   = "include"
 	effortOfRequest = "reasoning.effort"
@@ -31,7 +32,7 @@ var unreasoning = []struct {
 }{
 	{includeMember, regexp.MustCompile(`(?i)encrypted content is not supported|(invalid|unsupported) value:? '?reasoning\.encrypted_content|(unknown|unsupported|unrecognized)[^'"]*['"]include['"]`)},
 	{effortOfRequest, regexp.MustCompile(`(?i)(unknown|unsupported|unrecognized) (request )?(parameter|argument)[^'"]*['"]reasoning(\.effort)?['"]`)},
-	{summaryMember, regexp.MustCompile(`(?i)(unknown|unsupported|unrecognized) (request )?(parameter|argument)[^'"]*['"]reasoning(\.summary)?['"]`)},
+	{summaryMember, regexp.MustCompile(`(?i)(unknown|unsupported|unrecognized) (request )?(parameter|argument)[^'"]*['"]reasoning(\.summary)?['"]|must be verified to generate reasoning summaries`)},
 }
 
 // withSealed asks for reasoning that can be sent back.
@@ -48,6 +49,16 @@ func withSealed(body []byte) []byte {
 	o := splice.Of(body)
 	o.Set(include, includeMember, "["+strings.Join(list, ",")+"]")
 	return o.Bytes()
+}
+
+// withSummary asks for reasoning that can be read, where an effort asks for reasoning.
+func withSummary(body []byte) []byte {
+	effort := gjson.GetBytes(body, effortOfRequest)
+	if !effort.Exists() {
+		return body
+	}
+	end := splice.Edit{From: effort.Index + len(effort.Raw), To: effort.Index + len(effort.Raw), Value: `,"summary":"auto"`}
+	return splice.Apply(body, []splice.Edit{end})
 }
 
 func hasSealed(include gjson.Result) bool { return include.IsArray() && contains(include, isSealed) }
@@ -80,7 +91,7 @@ func unreasoned(preq *provider.Request, sent, body []byte) []byte {
 				if !omits(path) {
 					return part, v.Raw
 				}
-				if !provider.IsEmpty(v) {
+				if !provider.IsEmpty(gjson.GetBytes(sent, path)) {
 					preq.Drop(path)
 				}
 				return "", ""
