@@ -13,13 +13,31 @@ import (
 // without reasoning, and reasons if it is not told otherwise.
 func TestToolsBesideEffort(t *testing.T) {
 	t.Parallel()
-	up := harness.NewUpstream(t, func(c *harness.Call) {
-		if c.Get("tools").Exists() && c.Get("reasoning_effort").Str != "none" {
-			harness.Document(http.StatusBadRequest, `{"error":{"message":"Function tools with reasoning_effort are not supported for gpt-5.5 in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'.","type":"invalid_request_error","param":"reasoning_effort","code":null}}`)(c)
+	for _, offer := range toolOffers {
+		t.Run(offer, func(t *testing.T) { toolsBesideEffort(t, offer) })
+	}
+}
+
+// toolOffers are what OpenAI offers to do about it.
+var toolOffers = []string{
+	"To use function tools, use /v1/responses or set reasoning_effort to 'none'.",
+	"Please use /v1/responses instead.",
+}
+
+// refusesTools refuses tools beside reasoning in chat completions.
+func refusesTools(offer string, otherwise harness.Script) harness.Script {
+	return func(c *harness.Call) {
+		if c.Get("messages").Exists() && c.Get("tools").Exists() && c.Get("reasoning_effort").Str != "none" {
+			harness.Document(http.StatusBadRequest, `{"error":{"message":"Function tools with reasoning_effort are not supported for gpt-5.5 in /v1/chat/completions. `+offer+`","type":"invalid_request_error","param":"reasoning_effort","code":null}}`)(c)
 			return
 		}
-		harness.Echoes(c)
-	})
+		otherwise(c)
+	}
+}
+
+// toolsBesideEffort has a provider without Responses, where the model does not reason.
+func toolsBesideEffort(t *testing.T, offer string) {
+	up := harness.NewUpstream(t, refusesTools(offer, harness.Echoes))
 	cl := harness.NewClient(harness.Start(t, harness.GatewayTenants, harness.GatewaySite(up)), "globex", "ann")
 	const (
 		said     = `{"model":"fast","max_tokens":99,"messages":[{"role":"user","content":"hi"}]`
