@@ -169,7 +169,7 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 			d := newDesk(t, budgets)
 			var mu sync.Mutex
 			settled, ended := 0, 0
-			let, real := make(map[bool]store.Amount), make(map[bool]store.Amount) // by whether it is money
+			granted, counted := make(map[bool]store.Amount), make(map[bool]store.Amount) // by whether it is money
 			run := func(id int) {
 				h, err := d.Open(t.Context(), d.ledger, Admission{
 					ID: fmt.Sprint(id), Tenant: d.acme, Model: "fast", Price: price.Price{Input: 1, Output: 2}, Input: int64(id % 50), OutputCap: int64(id%3) * 100,
@@ -208,7 +208,7 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 				for _, list := range []struct {
 					sum map[bool]store.Amount
 					provider.Usage
-				}{{let, within}, {real, u}} {
+				}{{granted, within}, {counted, u}} {
 					list.sum[false] += store.Amount(list.Total())
 					list.sum[true] += micros(h.price.Cost(list.Usage))
 				}
@@ -222,8 +222,8 @@ func TestConcurrentCallsNeverPassABudget(t *testing.T) {
 				t.Fatalf("%d settled, %d were ended", settled, ended)
 			}
 			for _, a := range accountsOf(Admission{Tenant: d.acme}, time.Now()) {
-				if b := d.ledger.of(a.ledger.Key); let[a.isMoney()] > a.ledger.Limit || b.Used != real[a.isMoney()] || b.Held != 0 {
-					t.Errorf("%s: %+v of %d, %d were used with leave and %d at all", a.name, b, a.ledger.Limit, let[a.isMoney()], real[a.isMoney()])
+				if b := d.ledger.of(a.ledger.Key); granted[a.isMoney()] > a.ledger.Limit || b.Used != counted[a.isMoney()] || b.Held != 0 {
+					t.Errorf("%s: %+v of %d, %d were used with leave and %d at all", a.name, b, a.ledger.Limit, granted[a.isMoney()], counted[a.isMoney()])
 				}
 			}
 		})

@@ -50,7 +50,8 @@ func TestForeignThinking(t *testing.T) {
 				if strings.Contains(last, `"data"`) {
 					what = "`data` in `redacted_thinking`"
 				}
-				at := strings.Count(last[:strings.Index(last, `"foreign"`)], `"role"`) - 1
+				before, _, _ := strings.Cut(last, `"foreign"`)
+				at := strings.Count(before, `"role"`) - 1
 				w.WriteHeader(http.StatusBadRequest)
 				fmt.Fprintf(w, `{"type":"error","error":{"type":"invalid_request_error","message":"messages.%d.content.0: Invalid %s block"}}`, at, what)
 			}))
