@@ -97,7 +97,7 @@ func TestBudgetUsedUp(t *testing.T) {
 			cl := tenant(10 + i)
 			body := fmt.Sprintf(`{"model":"fast","max_tokens":100000,"stream":%t,"messages":[{"role":"user","content":"hi"}]}`, stream)
 			answer := harness.ReadAll(t, cl.Do(http.MethodPost, "/v1/messages", body))
-			if !strings.Contains(answer, `"stop_reason":"max_tokens"`) || !strings.Contains(answer, `"output_tokens":100}`) || strings.Contains(answer, `"type":"error"`) {
+			if !strings.Contains(answer, `"stop_reason":"max_tokens"`) || !strings.Contains(answer, `"output_tokens":100,"estimated":true}`) || strings.Contains(answer, `"type":"error"`) {
 				t.Errorf("the answer is %s", answer)
 			}
 			wantEnded(t, ended)

@@ -105,6 +105,6 @@ func TestStatefulLog(t *testing.T) {
 	a.Whole()
 	harness.WantFields(t, c.AccessLog("trace-1"), map[string]any{
 		"tenant": "acme", "user": "ann", "session": session, "trace_id": "trace-1", "model": "fast", "provider": "openai",
-		"attempts": 1.0, "tokens_in": nil, "tokens_out": nil, "cost_usd": nil, "ttft_ms": nil, "status": 200.0,
+		"attempts": 1.0, "tokens_in": nil, "tokens_out": nil, "tokens_estimated": true, "cost_usd": nil, "ttft_ms": nil, "status": 200.0,
 	})
 }

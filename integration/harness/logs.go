@@ -31,7 +31,7 @@ func (c *Caddy) AccessLog(traceID string) map[string]any {
 
 var chatFields = []string{
 	"tenant", "user", "session", "trace_id", "model", "provider", "attempts",
-	"tokens_in", "tokens_out", "cost_usd", "ttft_ms", "error_code",
+	"tokens_in", "tokens_out", "tokens_estimated", "cost_usd", "ttft_ms", "error_code",
 }
 
 // WantFields checks that an access log entry has the wanted fields, and none of

@@ -52,7 +52,7 @@ func TestAccessLog(t *testing.T) {
 		for _, name := range []string{"trace-cut-1", "trace-cut-2"} {
 			want := map[string]any{
 				"tenant": "globex", "user": "ann", "trace_id": name, "model": "fast", "provider": "openai", "error_code": "ai_error",
-				"attempts": 1.0, "tokens_in": nil, "tokens_out": 2.0, "cost_usd": nil, "ttft_ms": nil, "status": 200.0,
+				"attempts": 1.0, "tokens_in": nil, "tokens_out": 2.0, "tokens_estimated": true, "cost_usd": nil, "ttft_ms": nil, "status": 200.0,
 			}
 			if name == "trace-cut-2" {
 				want["session"] = session
@@ -132,7 +132,7 @@ func TestAccessLogOfFallbacks(t *testing.T) {
 		{name: "rescue", down: cut, up: stream, want: answered},
 		{name: "cut without rescue", down: cut, up: unauthorized, want: map[string]any{
 			"provider": "first", "attempts": 3.0, "error_code": "ai_error",
-			"tokens_in": nil, "tokens_out": 1.0, "cost_usd": nil, "ttft_ms": nil, "status": 200.0,
+			"tokens_in": nil, "tokens_out": 1.0, "tokens_estimated": true, "cost_usd": nil, "ttft_ms": nil, "status": 200.0,
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -50,6 +50,9 @@ func (f *logFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 		enc.AddInt("attempts", c.Attempts)
 		enc.AddInt64("tokens_in", c.Usage.Input)
 		enc.AddInt64("tokens_out", c.Usage.Output)
+		if c.Usage.Estimated {
+			enc.AddBool("tokens_estimated", true)
+		}
 		if c.Usage.Cached > 0 || c.Usage.Written > 0 {
 			enc.AddInt64("tokens_cached", c.Usage.Cached)
 			enc.AddInt64("tokens_written", c.Usage.Written)

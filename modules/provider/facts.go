@@ -249,6 +249,7 @@ func parseUsage(v gjson.Result) *Usage {
 	if u.Reasoning > 0 && TokenCount(v.Get("total_tokens")) == u.Input+u.Output+u.Reasoning {
 		u.Output += u.Reasoning
 	}
+	u.Estimated = v.Get("estimated").Bool() // another gateway's mark, or ours
 	u = u.consistent()
 	return &u
 }

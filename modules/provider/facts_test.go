@@ -70,6 +70,7 @@ func TestUsage(t *testing.T) {
 		{"groq twice", `{"x_groq":{"usage":{"prompt_tokens":1,"completion_tokens":1}},"usage":{"prompt_tokens":10,"completion_tokens":5}}`, &Usage{Input: 10, Output: 5}},
 		{"reasoning beside the completion", `{"usage":{"prompt_tokens":12,"completion_tokens":1,"total_tokens":303,"completion_tokens_details":{"reasoning_tokens":290}}}`, &Usage{Input: 12, Output: 291, Reasoning: 290}},
 		{"more cached than sent", `{"usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":40}}}`, &Usage{Input: 10, Output: 5, Cached: 10}},
+		{"marked as an estimate", `{"usage":{"prompt_tokens":10,"completion_tokens":5,"estimated":true}}`, &Usage{Input: 10, Output: 5, Estimated: true}},
 		{"nonsense", `{"usage":{"prompt_tokens":-4,"completion_tokens":1e300}}`, &Usage{Output: maxTokenCount}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -66,10 +66,14 @@ type usage struct {
 	Written int64 `json:"cache_creation_input_tokens"`
 	Cached  int64 `json:"cache_read_input_tokens"`
 	Output  int64 `json:"output_tokens"`
+
+	// Estimated marks counts that are not the provider's, as in chat completions. The
+	// beginning of a stream has none: clients would keep it for the counts at the end.
+	Estimated bool `json:"estimated,omitempty"`
 }
 
 func usageOf(u provider.Usage) usage {
-	return usage{max(0, u.Input-u.Cached-u.Written), u.Written, u.Cached, u.Output}
+	return usage{max(0, u.Input-u.Cached-u.Written), u.Written, u.Cached, u.Output, u.Estimated}
 }
 
 // stops are Anthropic's words for finish reasons.

@@ -74,6 +74,7 @@ type usage struct {
 	Output        int64         `json:"output_tokens"`
 	OutputDetails outputDetails `json:"output_tokens_details"`
 	Total         int64         `json:"total_tokens"`
+	Estimated     bool          `json:"estimated,omitempty"` // as in chat completions
 }
 
 type inputDetails struct {
@@ -86,7 +87,7 @@ type outputDetails struct {
 }
 
 func usageOf(u provider.Usage) *usage {
-	return &usage{u.Input, inputDetails{u.Cached, u.Written}, u.Output, outputDetails{u.Reasoning}, u.Total()}
+	return &usage{u.Input, inputDetails{u.Cached, u.Written}, u.Output, outputDetails{u.Reasoning}, u.Total(), u.Estimated}
 }
 
 // named is an object that is known by its id.
