@@ -85,11 +85,15 @@ func TestSearchWithinBudget(t *testing.T) {
 			})
 			got := harness.ReadAll(t, harness.NewClient(c, tenant, "ann").Do(http.MethodPost, "/v1/messages",
 				fmt.Sprintf(`{"model":"fast","max_tokens":9000,"stream":%v,"tools":[{"type":"web_search_20250305","name":"web_search"}],"messages":[{"role":"user","content":"hi"}]}`, stream), "X-Session-Id", harness.NewSession()))
-			content := gjson.Get(got, "content").Raw
+			content, usage := gjson.Get(got, "content").Raw, gjson.Get(got, "usage")
 			if stream {
 				var blocks []string
 				for event := range strings.SplitSeq(got, "\n\n") {
-					if _, data, _ := strings.Cut(event, "data: "); strings.Contains(data, "content_block_start") {
+					_, data, _ := strings.Cut(event, "data: ")
+					if u := gjson.Get(data, "usage"); u.Exists() {
+						usage = u
+					}
+					if strings.Contains(data, "content_block_start") {
 						blocks = append(blocks, gjson.Get(data, "content_block").Raw)
 					}
 				}
@@ -97,6 +101,9 @@ func TestSearchWithinBudget(t *testing.T) {
 			}
 			if strings.Contains(content, "long") || gjson.Get(content, "#").Int() != 3 || gjson.Get(content, "2.content.error_code").Str != "unavailable" || !strings.Contains(got, `"max_tokens"`) {
 				t.Fatalf("ended by its budget, the answer is %.3000s", got)
+			}
+			if usage.Get("input_tokens").Int() != 9 || !usage.Get("estimated").Bool() {
+				t.Errorf("the usage is %s, want the input as the provider has counted it", usage.Raw)
 			}
 			up.Plays(harness.Messages("end_turn", `[{"type":"text","text":"next"}]`))
 			s := messagesSession{asks{t, harness.NewClient(c, "rich", "ann")}, harness.NewSession()}

@@ -127,11 +127,12 @@ func (s *stream) read() error {
 }
 
 // heard adds to a chunk's facts what has no place in a chat completion: the work of a
-// server's own tools.
+// server's own tools, and the count of the input, with which the message begins.
 func (s *stream) heard(c *provider.Chunk, event []byte) {
 	var f provider.Facts
 	_, _ = s.reader.Read(gjson.ParseBytes(event), &f) // a failure was returned before
 	c.Content, c.OutputBytes = c.Content || f.Content, max(c.OutputBytes, f.OutputBytes)
+	c.Usage = cmp.Or(c.Usage, f.Usage)
 }
 
 // attach adds an event to the first piece that was made of it, or to an empty one.
