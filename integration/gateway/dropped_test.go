@@ -146,7 +146,7 @@ func TestEffortGivenUp(t *testing.T) {
 		if i > 0 {
 			up.Plays(answer)
 		}
-		wantDropped(t, cl.Do(http.MethodPost, "/v1/messages", `{"model":"openai","max_tokens":9,"thinking":{"type":"enabled","budget_tokens":2000},"messages":[{"role":"user","content":"hi"}]}`), "reasoning_effort")
+		wantDropped(t, cl.Do(http.MethodPost, "/v1/messages", `{"model":"openai","max_tokens":9,"thinking":{"type":"enabled","budget_tokens":2000},"messages":[{"role":"user","content":"hi"}]}`), "thinking")
 		if up.Last().Get("reasoning_effort").Exists() {
 			t.Errorf("the upstream got %s", up.Last().Body)
 		}
@@ -214,13 +214,14 @@ func TestDroppedInASession(t *testing.T) {
 	up := harness.NewUpstream(t)
 	cl := harness.NewClient(harness.Start(t, "", typesSite(up)), "", "")
 	for path, body := range map[string]string{
-		harness.CompletionsPath: `{"model":"ollama","input":"hi","tools":[{"type":"web_search"}],"user":"ann"}`,
+		harness.CompletionsPath: `{"model":"ollama","input":"hi","tools":[{"type":"web_search"}],"user":"ann","text":{"verbosity":"low"}}`,
+		"/v1/responses":         `{"model":"ollama","input":"hi","tools":[{"type":"web_search"}],"user":"ann","text":{"verbosity":"low"}}`,
 		"/v1/messages":          `{"model":"ollama","max_tokens":9,"service_tier":"standard_only","tools":[{"type":"web_search","name":"s"}],"metadata":{"user_id":"ann"},"messages":[{"role":"user","content":"hi"}]}`,
 	} {
 		up.Plays(harness.Document(http.StatusOK, `{"model":"up","message":{"role":"assistant","content":"so"},"done":true,"prompt_eval_count":9,"eval_count":5}`))
-		names := []string{"tools.web_search", "user"}
+		names := []string{"tools.web_search", "user", "text.verbosity"}
 		if path == "/v1/messages" {
-			names = append(names, "service_tier")
+			names = []string{"tools.web_search", "metadata.user_id", "service_tier"}
 		}
 		wantDropped(t, cl.Do(http.MethodPost, path, body, "X-Session-Id", harness.NewSession()), names...)
 	}

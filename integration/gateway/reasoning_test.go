@@ -75,8 +75,11 @@ func TestReadableReasoning(t *testing.T) {
 						if text := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK {
 							t.Fatalf("%d %s", resp.StatusCode, text)
 						}
-						sent, dropped := up.Last().Body, resp.Header.Get("X-Ai-Dropped")
-						if strings.Contains(sent, "deep") != to.own || strings.Contains(dropped, "messages.reasoning_content") == to.own {
+						sent, dropped, named := up.Last().Body, resp.Header.Get("X-Ai-Dropped"), "messages.reasoning_content"
+						if path == "/v1/responses" {
+							named = "input.reasoning"
+						}
+						if strings.Contains(sent, "deep") != to.own || strings.Contains(dropped, named) == to.own {
 							t.Errorf("X-Ai-Dropped is %q, and the upstream got %s", dropped, sent)
 						}
 						if strings.Contains(sent, "extra_content") || strings.Contains(sent, "cch1_") {

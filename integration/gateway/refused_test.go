@@ -31,7 +31,7 @@ func TestRefusedEffort(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cl := harness.NewClient(harness.Start(t, harness.GatewayTenants, site), "globex", "ann")
 			for i, tc := range []struct{ asked, sent, dropped string }{
-				{"high", "high", ""}, {"xhigh", "high", "reasoning_effort"}, {"high", "high", ""}, {"minimal", "low", "reasoning_effort"}, {"low", "low", ""},
+				{"high", "high", ""}, {"xhigh", "high", "reasoning.effort"}, {"high", "high", ""}, {"minimal", "low", "reasoning.effort"}, {"low", "low", ""},
 			} {
 				for _, stream := range []bool{false, true} {
 					resp := cl.Do(http.MethodPost, "/v1/responses", fmt.Sprintf(`{"model":"fast","input":"%d","stream":%v,"reasoning":{"effort":%q}}`, i, stream, tc.asked))
@@ -84,7 +84,7 @@ func TestRefusedMembers(t *testing.T) {
 		path, body, dropped string
 		calls               int
 	}{
-		"Messages":  {"/v1/messages", `"max_tokens":9,` + messages + `,"stop_sequences":["X"],"temperature":0.5,"top_p":0.9,"top_k":4`, "stop, temperature, top_p, top_k", 5},
+		"Messages":  {"/v1/messages", `"max_tokens":9,` + messages + `,"stop_sequences":["X"],"temperature":0.5,"top_p":0.9,"top_k":4`, "stop_sequences, temperature, top_p, top_k", 5},
 		"Responses": {"/v1/responses", `"input":"hi","temperature":0.5,"top_p":0.9,"parallel_tool_calls":false,"tools":[{"type":"function","name":"f","parameters":{"type":"object"}}]`, "temperature, top_p, parallel_tool_calls", 4},
 		"editors":   {harness.CompletionsPath, `"input":"hi","temperature":0.5`, "temperature", 2},
 		"default":   {"/v1/messages", `"max_tokens":9,` + messages + `,"temperature":1`, "", 1},
@@ -138,7 +138,7 @@ func TestRefusedLimit(t *testing.T) {
 		}
 	}
 	resp := cl.Do(http.MethodPost, "/v1/responses", `{"model":"fast","input":"hi","max_output_tokens":32000,"stream":true}`)
-	if got := harness.ReadAll(t, resp); up.Last().Get("max_tokens").Raw != "16384" || !strings.Contains(got, `"incomplete_details":{"reason":"max_output_tokens"}`) || strings.Contains(got, "32000") {
+	if got := harness.ReadAll(t, resp); up.Last().Get("max_tokens").Raw != "16384" || resp.Header.Get("X-Ai-Dropped") != "max_output_tokens" || !strings.Contains(got, `"incomplete_details":{"reason":"max_output_tokens"}`) || strings.Contains(got, "32000") {
 		t.Errorf("a response, after %s:\n%s", up.Last().Body, got)
 	}
 	resp = cl.Do(http.MethodPost, harness.CompletionsPath, `{"model":"fast","messages":[{"role":"user","content":"hi"}],"max_tokens":32000}`)

@@ -48,11 +48,11 @@ func toolsBesideEffort(t *testing.T, offer string) {
 		path, body, sent, dropped string
 		calls                     int
 	}{
-		{"/v1/messages", said + tools + thinking + `}`, "none", "reasoning_effort", 2},
-		{"/v1/messages", said + tools + thinking + `,"stream":true}`, "none", "reasoning_effort", 1},
+		{"/v1/messages", said + tools + thinking + `}`, "none", "output_config.effort", 2},
+		{"/v1/messages", said + tools + thinking + `,"stream":true}`, "none", "output_config.effort", 1},
 		{"/v1/messages", said + tools + `}`, "none", "", 1},
 		{"/v1/messages", said + thinking + `}`, "high", "", 1},
-		{"/v1/responses", `{"model":"fast","input":"hi","tools":[{"type":"function","name":"f","parameters":{"type":"object"}}],"reasoning":{"effort":"low"}}`, "none", "reasoning_effort", 1},
+		{"/v1/responses", `{"model":"fast","input":"hi","tools":[{"type":"function","name":"f","parameters":{"type":"object"}}],"reasoning":{"effort":"low"}}`, "none", "reasoning.effort", 1},
 	} {
 		before := up.Count()
 		resp := cl.Do(http.MethodPost, tc.path, tc.body)

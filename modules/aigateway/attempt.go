@@ -122,7 +122,7 @@ func (a *attempt) patient() bool { return !a.c.nextInLine() || a.c.thinks(a.hop.
 
 // header returns what sets the headers of an answer of this attempt.
 func (a *attempt) header() func(http.Header) {
-	name, attempts, dropped := a.c.info.Provider, strconv.Itoa(a.c.info.Attempts), slices.Clone(a.preq.Dropped)
+	name, attempts, dropped := a.c.info.Provider, strconv.Itoa(a.c.info.Attempts), a.c.dropped(a.preq)
 	return func(h http.Header) {
 		h.Set("X-Ai-Provider", name)
 		h.Set("X-Ai-Attempts", attempts)

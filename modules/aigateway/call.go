@@ -163,7 +163,7 @@ func (c *call) providerRequest(target route.Target) *provider.Request {
 func (c *call) answers(a *attempt) {
 	c.answering = a
 	if r, ok := c.req.door.(door.Repeater); ok {
-		r.Without(a.preq.Dropped)
+		r.Without(c.dropped(a.preq))
 	}
 	c.info.Provider = a.hop.Target.Provider
 	if c.info.TTFT == 0 {

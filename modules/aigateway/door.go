@@ -135,18 +135,37 @@ func (c *call) askFor(preq *provider.Request, target route.Target) {
 // inWordsOf has a failure name the member of a translated request as its client does.
 func (c *call) inWordsOf(preq *provider.Request, err error) error {
 	pe, ok := errors.AsType[*provider.Error](err)
-	if !ok || !preq.Translated || preq.Native != nil || preq.Beside != nil {
+	if !ok || !isTranslated(preq) {
 		return err
 	}
-	var api provider.API
+	pe.Param = door.Param(c.saidIn().API, pe.Param)
+	return err
+}
+
+// dropped returns the client's names for what a provider was not given.
+func (c *call) dropped(preq *provider.Request) []string {
+	if !isTranslated(preq) {
+		return slices.Clone(preq.Dropped)
+	}
+	said := c.saidIn()
+	return door.Named(said.API, said.Body, preq.Dropped)
+}
+
+// isTranslated reports whether a provider gets chat completions that were made of a request in
+// another API.
+func isTranslated(preq *provider.Request) bool {
+	return preq.Translated && preq.Native == nil && preq.Beside == nil
+}
+
+// saidIn returns the request in the words of its client, as far as they are known.
+func (c *call) saidIn() provider.Native {
 	switch {
 	case c.req.native != nil:
-		api = c.req.native.API
+		return *c.req.native
 	case c.req.translated:
-		api = provider.APIResponses
+		return provider.Native{API: provider.APIResponses}
 	}
-	pe.Param = door.Param(api, pe.Param)
-	return err
+	return provider.Native{}
 }
 
 // frame returns how a shared stream of the request's API reports a failure; nil for

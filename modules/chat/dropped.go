@@ -23,6 +23,13 @@ func AddDropped(h http.Header, names []string) {
 	}
 }
 
+// NameDropped has the header name what was left out in the words of the client.
+func NameDropped(h http.Header, named func(names []string) []string) {
+	names := named(Dropped(h))
+	h.Del(headerDropped)
+	AddDropped(h, names)
+}
+
 // Dropped returns the names of the members that the header says were left out.
 func Dropped(h http.Header) (names []string) {
 	for _, line := range h[headerDropped] {

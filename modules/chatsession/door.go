@@ -86,7 +86,7 @@ func (c *talk) turn(x *chat.Exchange) error {
 		chat.AddDropped(x.W.Header(), c.req.dropped)
 		return c.h.converse(x, c, c.next)
 	}
-	w := newDoorWriter(c.h, x, c.call)
+	w := newDoorWriter(c.h, x, c.call, c.sent)
 	w.kept, w.called = c.kept, c.called
 	defer w.close()
 	x.Rec.Translated = true

@@ -24,6 +24,7 @@ type doorWriter struct {
 	h      *Handler
 	x      *chat.Exchange
 	call   door.Call
+	sent   []byte // the client's request
 	out    door.Stream
 	stream *chat.Stream
 
@@ -44,13 +45,14 @@ type doorWriter struct {
 	barred error         // what is still to be answered in place of what is written
 }
 
-func newDoorWriter(h *Handler, x *chat.Exchange, call door.Call) *doorWriter {
+func newDoorWriter(h *Handler, x *chat.Exchange, call door.Call, sent []byte) *doorWriter {
 	k := chat.KeepAlive{Interval: time.Duration(h.KeepAlive), Event: call.Ping()}
 	return &doorWriter{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.W},
 		h:                     h,
 		x:                     x,
 		call:                  call,
+		sent:                  sent,
 		out:                   call.Stream(),
 		stream:                x.NewStream(x.R.Context(), k),
 	}
@@ -72,6 +74,7 @@ func (w *doorWriter) WriteHeader(status int) {
 			return
 		}
 	}
+	chat.NameDropped(w.Header(), func(names []string) []string { return door.Named(w.call.API(), w.sent, names) })
 	if r, ok := w.call.(door.Repeater); ok {
 		r.Without(chat.Dropped(w.Header()))
 	}

@@ -154,7 +154,7 @@ func (h *Handler) answerUnkept(x *chat.Exchange, c *talk) error {
 	x.Rec.Beside = c.beside(before)
 	ctx, cancel := chat.CallContext(x.R.Context(), c.req.stream)
 	defer cancel(nil)
-	w := newDoorWriter(h, x, c.call)
+	w := newDoorWriter(h, x, c.call, c.sent)
 	w.cancel = cancel
 	defer w.stream.Close()
 	r := nextRequest(ctx, x, c.req.with(before))

@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
 // v1Writer is the ResponseWriter of a chat completion with a session. It passes
@@ -87,6 +89,9 @@ func (w *v1Writer) WriteHeader(status int) {
 		return
 	}
 	w.a.WriteHeader(status)
+	if w.t.call == nil && w.t.x.Rec.Translated { // a body in the shape of Responses
+		chat.NameDropped(w.Header(), func(names []string) []string { return door.Named(provider.APIResponses, nil, names) })
+	}
 	if w.a.events != nil {
 		w.o.raws = true
 		w.begin()

@@ -115,7 +115,7 @@ type Repeater interface {
 	Call
 
 	// Without has the answer not repeat members that the provider was not given, or not
-	// as they were. names are those of chat completions.
+	// as they were. names are the client's, as of Named.
 	Without(names []string)
 }
 

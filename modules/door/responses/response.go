@@ -129,13 +129,13 @@ func (c *call) Without(names []string) {
 	none := echoOf(gjson.Result{})
 	for _, name := range names {
 		switch name {
-		case "max_tokens":
+		case "max_output_tokens":
 			c.echo.MaxOutputTokens = none.MaxOutputTokens
 		case "parallel_tool_calls":
 			c.echo.ParallelToolCalls = none.ParallelToolCalls
 		case "prompt_cache_key":
 			c.echo.PromptCacheKey = none.PromptCacheKey
-		case "reasoning_effort":
+		case "reasoning.effort":
 			c.echo.Reasoning.Effort = none.Reasoning.Effort
 		case "safety_identifier":
 			c.echo.SafetyIdentifier = none.SafetyIdentifier
@@ -147,7 +147,7 @@ func (c *call) Without(names []string) {
 			c.echo.TopP = none.TopP
 		case "user":
 			c.echo.User = none.User
-		case "verbosity":
+		case "text.verbosity":
 			c.echo.Text.Verbosity = none.Text.Verbosity
 		}
 	}
