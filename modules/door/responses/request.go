@@ -176,7 +176,7 @@ func (c *call) readReasoning(made *completion, v gjson.Result) error {
 		return provider.Invalid("reasoning.effort", "want a string")
 	}
 	made.ReasoningEffort = given(effort)
-	c.dropped.Others(v, "reasoning", "effort", "summary", "generate_summary")
+	c.dropped.Others(v, "reasoning", "effort", "summary")
 	return nil
 }
 

@@ -114,6 +114,7 @@ var entrances = []entrance{
 			{"reasoning alone", `{"input":[` + user + `,{"type":"reasoning","summary":[{"type":"summary_text","text":"deep"}]},` + user + `]}`, []string{"deep"}, lostThoughts},
 			{"a reference to reasoning", `{"input":[` + user + `,{"type":"item_reference","id":"rs_1"},{"role":"assistant","content":"so"},` + user + `]}`, nil, []string{"input.item_reference"}},
 			{"a reference without a type", `{"input":[` + user + `,{"id":"rs_1"},{"role":"assistant","content":"so"},` + user + `]}`, nil, []string{"input.item_reference"}},
+			{"an older summary", `{"reasoning":{"effort":"low","generate_summary":"concise"}}`, nil, []string{"reasoning.generate_summary"}},
 			{"log probabilities", `{"top_logprobs":3}`, nil, []string{"top_logprobs"}},
 			{"sources", `{"input":[` + user + `,{"role":"assistant","content":[{"type":"output_text","text":"so","annotations":[{"type":"url_citation","url":"https://example.com"}]}]},` + user + `]}`, nil, []string{"input.content.annotations"}},
 			{"a document by URL", `{"input":[{"role":"user","content":[{"type":"input_file","file_url":"https://example.com/a.pdf"}]}]}`, []string{`"source":{"type":"url","url":"https://example.com/a.pdf"}`}, []string{"messages.content"}},
