@@ -7,12 +7,32 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/caddy-chat/caddy-chat/integration/harness"
 )
 
 // proxied is chat_session in front of a plain reverse_proxy to the upstream.
 func proxied(s *harness.Upstream) string {
 	return fmt.Sprintf("tenant_resolve\nchat_session\nreverse_proxy %s\n", strings.TrimSuffix(s.URL, "/v1"))
+}
+
+// TestUncountedBehindSession has a plain server that counts no tokens: those of its documents
+// are estimated, and marked so.
+func TestUncountedBehindSession(t *testing.T) {
+	for name, usage := range map[string]string{"none": `"x":1`, "zero": `"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}`} {
+		up := harness.NewUpstream(t, harness.Document(http.StatusOK, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hello, you"},"finish_reason":"stop"}],`+usage+`}`))
+		cl := harness.NewClient(harness.Start(t, harness.PlainTenants, proxied(up)), "acme", "ann")
+		for path, body := range map[string]string{
+			"/v1/messages":  `{"model":"fast","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}`,
+			"/v1/responses": `{"model":"fast","input":"hi"}`,
+		} {
+			got := harness.ReadAll(t, cl.Do(http.MethodPost, path, body, "X-Session-Id", harness.NewSession()))
+			if u := gjson.Get(got, "usage"); u.Get("input_tokens").Int() < 1 || u.Get("output_tokens").Int() != 3 || !u.Get("estimated").Bool() {
+				t.Errorf("%s, %s: the usage is %s", path, name, u.Raw)
+			}
+		}
+	}
 }
 
 // TestReverseProxyBehindSession checks that turns end as they do in front of

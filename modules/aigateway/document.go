@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -164,6 +165,6 @@ func (a *attempt) nothing(model string) []byte {
 		"choices": []any{map[string]any{
 			"index": 0, "message": map[string]string{"role": "assistant", "content": ""}, "finish_reason": finishLength,
 		}},
-		"usage": openAIUsageOf(a.soFar()),
+		"usage": json.RawMessage(a.soFar().Member()),
 	}))
 }

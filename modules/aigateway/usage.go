@@ -33,7 +33,7 @@ func splitUsage(raw []byte) (rest, usage []byte) {
 // like.
 func (c *call) usageChunk(last, usage []byte) []byte {
 	if usage == nil {
-		usage = provider.Encode(openAIUsageOf(c.used()))
+		usage = c.used().Member()
 	}
 	chunk := chunkLike(last, `[]`)
 	chunk, _ = sjson.SetRawBytes(chunk, "usage", usage)
@@ -83,30 +83,19 @@ func (c *call) withUsage(body []byte) []byte {
 	if !used.Estimated && gjson.GetBytes(body, "usage").IsObject() {
 		return body
 	}
-	var usage any = openAIUsageOf(used)
+	usage := used.Member()
 	if c.req.operation == operationEmbeddings {
-		usage = embeddingsUsage{used.Input, used.Total(), used.Estimated}
+		usage = provider.Encode(embeddingsUsage{used.Input, used.Total(), used.Estimated})
 	}
-	with, err := sjson.SetRawBytes(body, "usage", provider.Encode(usage))
+	with, err := sjson.SetRawBytes(body, "usage", usage)
 	if err != nil {
 		return body
 	}
 	return with
 }
 
-type openAIUsage struct {
-	PromptTokens     int64 `json:"prompt_tokens"`
-	CompletionTokens int64 `json:"completion_tokens"`
-	TotalTokens      int64 `json:"total_tokens"`
-	Estimated        bool  `json:"estimated,omitempty"`
-}
-
 type embeddingsUsage struct {
 	PromptTokens int64 `json:"prompt_tokens"`
 	TotalTokens  int64 `json:"total_tokens"`
 	Estimated    bool  `json:"estimated,omitempty"`
-}
-
-func openAIUsageOf(u provider.Usage) openAIUsage {
-	return openAIUsage{u.Input, u.Output, u.Total(), u.Estimated}
 }

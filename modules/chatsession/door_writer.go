@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
@@ -295,7 +296,7 @@ func (w *doorWriter) end(err error) error {
 	if w.status != http.StatusOK {
 		return apierror.FromProvider(provider.NewError(w.status, w.doc.Bytes()))
 	}
-	body := w.call.Document(w.doc.Bytes())
+	body := w.call.Document(w.counted())
 	if w.kept != nil {
 		w.kept.Events = 1 // its stream is the end alone
 		w.h.keepEnd(w.x, w.kept, body)
@@ -307,6 +308,20 @@ func (w *doorWriter) end(err error) error {
 	w.ResponseWriter.WriteHeader(http.StatusOK)
 	_, _ = w.ResponseWriter.Write(body) //nolint:gosec // G705: JSON, and the turn has succeeded even if the client is gone
 	return nil
+}
+
+// counted returns the chat completion, with the turn's estimate where the next handler has
+// counted no tokens, or none that make sense.
+func (w *doorWriter) counted() []byte {
+	u := w.x.Rec.CallSoFar().Usage
+	if !u.Estimated {
+		return w.doc.Bytes()
+	}
+	with, err := sjson.SetRawBytes(w.doc.Bytes(), "usage", u.Member())
+	if err != nil {
+		return w.doc.Bytes()
+	}
+	return with
 }
 
 // Interface guards

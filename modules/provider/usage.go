@@ -43,3 +43,13 @@ func (u Usage) consistent() Usage {
 	u.Reasoning = min(u.Reasoning, u.Output)
 	return u
 }
+
+// Member returns the usage of a chat completion, as JSON.
+func (u Usage) Member() []byte {
+	return Encode(struct {
+		Prompt     int64 `json:"prompt_tokens"`
+		Completion int64 `json:"completion_tokens"`
+		Total      int64 `json:"total_tokens"`
+		Estimated  bool  `json:"estimated,omitempty"`
+	}{u.Input, u.Output, u.Total(), u.Estimated})
+}
