@@ -27,6 +27,9 @@ func (c *talk) beside(before []*store.Message) *record.Beside {
 			system = m.Content // the operator's: it is not stored
 			continue
 		}
+		if isWordless(m) && !hasOrigins(m, door.MembersOf(c.call.API())) {
+			continue // another API's
+		}
 		msgs = append(msgs, asStored(m))
 	}
 	body, omitted, ok := c.call.Whole(system, msgs)
@@ -46,15 +49,17 @@ func (c *talk) beside(before []*store.Message) *record.Beside {
 // keepOrigins adds to the messages to be stored what they were made of in the API of the
 // request, as far as they do not say it themselves. What is too large with it is stored
 // without.
-func (c *sentCompletion) keepOrigins(call door.Call) error {
-	member, of := call.Origins()
+func (c *sentCompletion) keepOrigins(o door.Origins) error {
 	kept := false // what the messages without any of their own are with
 	for i, m := range c.messages {
-		made := of[c.places[i]]
+		if c.places[i] == nowhere {
+			continue
+		}
+		made := o.Of[c.places[i]]
 		if made == nil || !kept && string(made) == string(door.NoOrigins) {
 			continue
 		}
-		raw, err := sjson.SetRawBytes(appendWire(nil, m), member, made)
+		raw, err := sjson.SetRawBytes(appendWire(nil, m), o.Member, made)
 		if err != nil {
 			return fmt.Errorf("keeping what a message was made of: %w", err)
 		}

@@ -25,11 +25,8 @@ func TestKeepOrigins(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			req, err := parseCompletion(call.Completion())
+			req, err := parseCall(call.Completion(), call, nil)
 			if err != nil {
-				t.Fatal(err)
-			}
-			if err := req.keepOrigins(call); err != nil {
 				t.Fatal(err)
 			}
 			var kept []string

@@ -32,7 +32,7 @@ func (h *Handler) count(x *chat.Exchange, next caddyhttp.Handler) error {
 	if err != nil {
 		return apierror.FromProvider(err)
 	}
-	req, err := parseCompletion(call.Completion())
+	req, err := parseCall(call.Completion(), call, nil)
 	if err != nil {
 		return err
 	}
@@ -89,5 +89,6 @@ func (h *Handler) pastOf(x *chat.Exchange, req *sentCompletion) ([]*store.Messag
 	if err != nil {
 		return nil, err
 	}
-	return past[:max(0, len(past)-repeated(past, req.messages))], nil
+	_, from := repeated(past, req.messages)
+	return past[:from], nil
 }

@@ -48,10 +48,12 @@ func (h *Handler) converses(x *chat.Exchange, next caddyhttp.Handler) (*talk, er
 	if err != nil {
 		return nil, err
 	}
-	if c.req, err = parseCompletion(body); err != nil || c.call == nil {
-		return c, err
+	if c.call == nil {
+		c.req, err = parseCompletion(body)
+	} else {
+		c.req, err = parseCall(body, c.call, nil)
 	}
-	return c, c.req.keepOrigins(c.call)
+	return c, err
 }
 
 // talk is a chat completion with a session, or a request of another API that

@@ -16,11 +16,11 @@ import (
 // text and the calls count, since clients do not send back all the rest.
 type meaning [sha256.Size]byte
 
-// meaningsOf returns the meaning of each message.
-func meaningsOf(msgs []*store.Message) []meaning {
-	list := make([]meaning, len(msgs))
-	for i, m := range msgs {
-		list[i] = meaningOf(m)
+// meaningsAt returns the meanings of the messages at these places.
+func meaningsAt(msgs []*store.Message, places []int) []meaning {
+	list := make([]meaning, len(places))
+	for i, at := range places {
+		list[i] = meaningOf(msgs[at])
 	}
 	return list
 }

@@ -45,9 +45,9 @@ func (t *turn) began(past, sent, stored []*store.Message) ([]*store.Message, err
 		return t.keep(past, sent)
 	}
 	t.stored = stored
-	again := repeated(past, sent)
+	again, from := repeated(past, sent)
 	if again == len(sent)-len(stored) {
-		return past[:max(0, len(past)-again)], nil
+		return past[:from], nil
 	}
 	t.retract()
 	t.stored = nil
@@ -60,10 +60,9 @@ func (t *turn) keep(past, sent []*store.Message) ([]*store.Message, error) {
 	if t.retry {
 		past, t.failed = withoutFailed(past, sent)
 	}
-	again := repeated(past, sent)
+	again, from := repeated(past, sent)
 	t.begins = len(past) == 0 && len(sent) == 0
-	past = past[:max(0, len(past)-again)]
-	return past, t.store(apart(sent[again:]))
+	return past[:from], t.store(apart(sent[again:]))
 }
 
 // apart returns new messages, of which the first ones do not say any more that what they were
@@ -85,7 +84,10 @@ func withoutFailed(past, sent []*store.Message) (before []*store.Message, failed
 		return past, nil
 	}
 	before, failed = past[:len(past)-1], past[len(past)-1]
-	if failed.Role != roleAssistant || failed.Status != store.StatusPartial || repeated(before, sent) < len(sent) {
+	if failed.Role != roleAssistant || failed.Status != store.StatusPartial {
+		return past, nil
+	}
+	if again, _ := repeated(before, sent); again < len(sent) {
 		return past, nil
 	}
 	return before, failed

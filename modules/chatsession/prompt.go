@@ -28,7 +28,7 @@ func (h *Handler) prompt(x *chat.Exchange, past []*store.Message, question *stor
 	msgs := h.system(x)
 	room := h.maxCompletion() - int64(2*len(question.Content)) // it may be escaped
 	before, _ := h.limits().remembered(past, nil, room)
-	return append(append(msgs, before...), question)
+	return append(append(msgs, withWords(before)...), question)
 }
 
 // system returns the system prompt, if there is one.

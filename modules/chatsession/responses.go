@@ -159,10 +159,8 @@ func (h *Handler) opened(call door.Call, body []byte, keeping responses.Keeping,
 	if k, ok := call.(door.Kept); ok {
 		o.alone, o.said = k.Opening()
 	}
-	if c.req, err = parseOpened(made, o); err != nil {
-		return nil, err
-	}
-	return c, c.req.keepOrigins(call)
+	c.req, err = parseCall(made, call, o)
+	return c, err
 }
 
 // place finds the session of a request.

@@ -8,9 +8,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/apierror"
 	"github.com/caddy-chat/caddy-chat/modules/chat"
+	"github.com/caddy-chat/caddy-chat/modules/door"
 	"github.com/caddy-chat/caddy-chat/modules/door/responses"
 	"github.com/caddy-chat/caddy-chat/modules/record"
 	"github.com/caddy-chat/caddy-chat/modules/sharedanswer"
@@ -59,7 +61,10 @@ type sentCompletion struct {
 	messages []*store.Message
 	system   bool
 
-	places []int // of messages, among those of the body
+	places []int // of messages, among those of the body; nowhere for those that it is without
+
+	wordless []door.Wordless // that are still to be added
+	member   string          // of a message, for what it was made of
 
 	// translated says that the body was of another API, whose members dropped are left
 	// out of it.
@@ -146,11 +151,22 @@ func (h *Handler) context(x *chat.Exchange, c *talk, past []*store.Message) ([]*
 
 // parseCompletion parses a body, one JSON object. It checks only what is stored;
 // the rest is for the next handler to check.
-func parseCompletion(body []byte) (*sentCompletion, error) { return parseOpened(body, nil) }
+func parseCompletion(body []byte) (*sentCompletion, error) { return parseInto(new(sentCompletion), body) }
 
-// parseOpened parses the body of a response that is kept, with its opening.
-func parseOpened(body []byte, o *opening) (*sentCompletion, error) {
-	req := &sentCompletion{body: body, opening: o}
+// parseCall parses the body that a request of another API has become, with its opening if
+// it is a response that is kept.
+func parseCall(body []byte, call door.Call, o *opening) (*sentCompletion, error) {
+	origins := call.Origins()
+	req, err := parseInto(&sentCompletion{opening: o, wordless: origins.Wordless, member: origins.Member}, body)
+	if err != nil {
+		return nil, err
+	}
+	return req, req.keepOrigins(origins)
+}
+
+func parseInto(req *sentCompletion, body []byte) (*sentCompletion, error) {
+	req.body = body
+	o := req.opening
 	if o != nil && o.said != "" {
 		req.messages, req.places = append(req.messages, newMessage(roleSystem, o.said)), append(req.places, 0)
 	}
@@ -193,12 +209,37 @@ func parseOpened(body []byte, o *opening) (*sentCompletion, error) {
 		return nil, apierror.InvalidRequest("messages", "required, a list of at least one message")
 	}
 	req.insert = messages.Index + len(messages.Raw) - 1 // the closing bracket
-	messages.ForEach(func(i, m gjson.Result) bool {
-		err = req.add(m, int(i.Int()))
+	n := 0
+	messages.ForEach(func(_, m gjson.Result) bool {
+		err = req.add(m, n)
+		n++
 		return err == nil
 	})
+	if err == nil {
+		err = req.addWordless(n)
+	}
 	return req, err
 }
+
+// addWordless adds the messages in front of a place that the body is without.
+func (c *sentCompletion) addWordless(place int) error {
+	for len(c.wordless) > 0 && c.wordless[0].Before <= place {
+		w := c.wordless[0]
+		c.wordless = c.wordless[1:]
+		m := newMessage(w.Role, "")
+		raw, err := sjson.SetRawBytes(appendWire(nil, m), c.member, w.Made)
+		if err != nil {
+			return fmt.Errorf("keeping a message without words: %w", err)
+		}
+		if m.Raw = raw; len(raw) <= maxMessage {
+			c.messages, c.places = append(c.messages, m), append(c.places, nowhere)
+		}
+	}
+	return nil
+}
+
+// nowhere is the place of a message that the body is without.
+const nowhere = -1
 
 // add adds the message at a place.
 func (c *sentCompletion) add(m gjson.Result, place int) error {
@@ -221,6 +262,9 @@ func (c *sentCompletion) add(m gjson.Result, place int) error {
 	if !c.between {
 		c.insert, c.between = m.Index, true
 	}
+	if err := c.addWordless(place); err != nil {
+		return err
+	}
 	msg, err := fromWire(m)
 	if err != nil {
 		return apierror.InvalidJSON(err)
@@ -229,15 +273,19 @@ func (c *sentCompletion) add(m gjson.Result, place int) error {
 	return nil
 }
 
-// answersTools reports whether the last message is the result of a tool.
+// answersTools reports whether the last message with words is the result of a tool.
 func (c *sentCompletion) answersTools() bool {
-	n := len(c.messages)
-	return n > 0 && (c.messages[n-1].Role == roleTool || c.messages[n-1].Role == "function")
+	for _, m := range slices.Backward(c.messages) {
+		if isHeard(m) {
+			return m.Role == roleTool || m.Role == "function"
+		}
+	}
+	return false
 }
 
 // with returns the body with messages inserted. All other bytes stay the same.
 func (c *sentCompletion) with(msgs []*store.Message) []byte {
-	if len(msgs) == 0 {
+	if msgs = withWords(msgs); len(msgs) == 0 {
 		return c.body
 	}
 	if c.opening != nil {

@@ -140,61 +140,6 @@ func (t *turn) past(known int, goesOn bool, first *store.Begun) ([]*store.Messag
 	return msgs, nil
 }
 
-// repeated returns how many of the sent messages the session already has: a
-// question without an answer that is asked again, or a conversation that the
-// client sends as a whole each time. The session ends with them. If it has lost
-// its oldest messages, or there is no room for them, then the sent ones may begin
-// earlier.
-func repeated(past, sent []*store.Message) int {
-	if len(past) == 0 || len(sent) == 0 {
-		return 0
-	}
-	said := meaningsOf(sent)
-	if past[0].Seq > 1 && len(past) < len(sent) {
-		if _, end := overlap(said, meaningsOf(past)); end > 0 {
-			return end
-		}
-	}
-	n, _ := overlap(meaningsOf(past[max(0, len(past)-len(sent)):]), said)
-	return n
-}
-
-// overlap returns how many of the first messages of b are the last ones of a. end
-// is where the last occurrence of all of b ends in a, or 0. It compares each
-// message a constant number of times (Knuth, Morris and Pratt).
-func overlap(a, b []meaning) (n, end int) {
-	// shorter[i] is the length of the longest beginning of b that b[:i+1] ends
-	// with, other than itself.
-	shorter := make([]int, len(b))
-	for i := 1; i < len(b); i++ {
-		n = next(b, shorter, n, b[i])
-		shorter[i] = n
-	}
-	n = 0
-	for i, m := range a {
-		if n == len(b) {
-			n = shorter[n-1]
-		}
-		n = next(b, shorter, n, m)
-		if n == len(b) {
-			end = i + 1
-		}
-	}
-	return n, end
-}
-
-// next returns the length of the longest beginning of b that ends with m, after
-// one of length n.
-func next(b []meaning, shorter []int, n int, m meaning) int {
-	for n > 0 && b[n] != m {
-		n = shorter[n-1]
-	}
-	if b[n] == m {
-		n++
-	}
-	return n
-}
-
 // group is a message, or a message with tool calls and their results, which go
 // to a model together or not at all.
 type group struct {
@@ -247,8 +192,10 @@ func leadingResults(msgs []*store.Message) []string {
 }
 
 // goesOn reports whether messages go on with what the model does about an earlier
-// question: they begin with results of its tools.
-func goesOn(msgs []*store.Message) bool { return len(msgs) > 0 && msgs[0].Role == roleTool }
+// question: they begin with results of its tools, or with what it has done before it paused.
+func goesOn(msgs []*store.Message) bool {
+	return len(msgs) > 0 && (msgs[0].Role == roleTool || msgs[0].Role == roleAssistant && isWordless(msgs[0]))
+}
 
 // pair returns the group of a message with tool calls and their results. sent
 // holds the ids of calls whose results are in the sent messages.

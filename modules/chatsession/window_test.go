@@ -3,7 +3,6 @@ package chatsession
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +39,10 @@ func conversation(t *testing.T, short string) []*store.Message {
 			text, id, _ := strings.Cut(text, "-")
 			raw = fmt.Sprintf(`{"role":"tool","tool_call_id":%q,"content":%q}`, id, text)
 		}
+		if role == "w" {
+			msgs = append(msgs, wordless(text))
+			continue
+		}
 		m, err := fromWire(gjson.Parse(raw))
 		if err != nil {
 			t.Fatal(err)
@@ -47,6 +50,19 @@ func conversation(t *testing.T, short string) []*store.Message {
 		msgs = append(msgs, m)
 	}
 	return msgs
+}
+
+// wordless returns an answer that is only the calls with these ids.
+func wordless(ids string) *store.Message {
+	blocks := `{"type":"thinking","thinking":"hm","signature":"c2ln"}`
+	for id := range strings.SplitSeq(ids, ",") {
+		if id != "" {
+			blocks += fmt.Sprintf(`,{"type":"server_tool_use","id":%q,"name":"web_search","input":{}}`, id)
+		}
+	}
+	m := newMessage(roleAssistant, "")
+	m.Raw = fmt.Appendf(nil, `{"role":"assistant","content":"","content_blocks":[%s]}`, blocks)
+	return m
 }
 
 // inShort is the other way round.
@@ -107,79 +123,6 @@ func TestRemembered(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
-	}
-}
-
-func TestRepeated(t *testing.T) {
-	for _, tc := range []struct {
-		name, past, sent string
-		want             int
-	}{
-		{"a_new_question", "u:1 a:2", "u:3", 0},
-		{"an_answered_question_is_a_new_one", "u:1 a:2", "u:1", 0},
-		{"an_unanswered_question", "u:1 a:2 u:3", "u:3", 1},
-		{"another_one_after_an_unanswered", "u:1", "u:2", 0},
-		{"unanswered_results", "u:1 a:+c1,c2 t:r1-c1 t:r2-c2", "t:r1-c1 t:r2-c2", 2},
-		{"other_results", "u:1 a:+c1 t:r1-c1", "t:r1-c2", 0},
-		{"the_whole_conversation", "u:1 a:2 u:3 a:4", "u:1 a:2 u:3 a:4 u:5", 4},
-		{"the_end_of_it", "u:1 a:2 u:3 a:4", "u:3 a:4 u:5", 2},
-		{"the_whole_with_calls", "u:1 a:+c1", "u:1 a:+c1 t:r-c1", 2},
-		{"more_than_there_is", "a:4", "u:3 a:4 u:5", 0},
-		{"the_longest", "u:1 u:1", "u:1 u:1", 2},
-		{"nothing", "", "", 0},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if got := repeated(conversation(t, tc.past), conversation(t, tc.sent)); got != tc.want {
-				t.Errorf("got %d, want %d", got, tc.want)
-			}
-		})
-	}
-}
-
-// TestRepeatedWithoutTheOldest has sessions that have lost their oldest messages.
-func TestRepeatedWithoutTheOldest(t *testing.T) {
-	for _, tc := range []struct {
-		name, past, sent string
-		want             int
-	}{
-		{"the_whole_conversation", "u:3 a:4", "u:1 a:2 u:3 a:4 u:5", 4},
-		{"nothing_new", "u:3 a:4", "u:1 a:2 u:3 a:4", 4},
-		{"the_end_of_it", "u:3 a:4 u:5 a:6", "u:5 a:6 u:7", 2},
-		{"another_conversation", "u:3 a:4", "u:1 a:2 u:3 a:5 u:5", 0},
-		{"what_repeats_is_found_where_it_is_last", "u:1 a:1", "u:1 a:1 u:1 a:1 u:2", 4},
-		{"a_part_of_what_is_there", "u:3 a:4 u:5", "u:2 u:3", 0},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			past := conversation(t, tc.past)
-			for i, m := range past {
-				m.Seq = uint64(i) + 3
-			}
-			if got := repeated(past, conversation(t, tc.sent)); got != tc.want {
-				t.Errorf("got %d, want %d", got, tc.want)
-			}
-		})
-	}
-}
-
-// TestRepeatedProperty holds the search against the definition.
-func TestRepeatedProperty(t *testing.T) {
-	for seed := range uint64(3000) {
-		r := rand.New(rand.NewPCG(seed, 3))
-		var all [2][]*store.Message
-		for i := range all {
-			for range r.IntN(9) {
-				all[i] = append(all[i], newMessage(roleUser, string(rune('a'+r.IntN(2)))))
-			}
-		}
-		past, sent, want := all[0], all[1], 0
-		for n := range min(len(past), len(sent)) + 1 {
-			if slices.EqualFunc(past[len(past)-n:], sent[:n], func(a, b *store.Message) bool { return a.Content == b.Content }) {
-				want = n
-			}
-		}
-		if got := repeated(past, sent); got != want {
-			t.Fatalf("%s and %s: got %d, want %d", inShort(past), inShort(sent), got, want)
-		}
 	}
 }
 

@@ -56,9 +56,9 @@ type Call interface {
 	// a document of this API says, and its value; no value if the message says as much.
 	Said(document []byte) (member string, value json.RawMessage)
 
-	// Origins returns, for each message of Completion, what it was made of: a list for a
-	// member of the message, or nil if the message says as much.
-	Origins() (member string, of []json.RawMessage)
+	// Origins says what the messages of Completion were made of, and which ones it is
+	// without.
+	Origins() Origins
 
 	// Whole returns the body of the request with what was said before, as messages of chat
 	// completions, in front of what it says itself, and without what it needs a store for.
@@ -79,6 +79,14 @@ const (
 
 // Members are all of these.
 var Members = [...]string{MemberItems, MemberBlocks, MemberMessages}
+
+// MembersOf returns those of an API.
+func MembersOf(api provider.API) []string {
+	if api == provider.APIResponses {
+		return Members[:1]
+	}
+	return Members[1:]
+}
 
 // Assembler makes a document of the events of an answer that passes as it came. A budget
 // may have to end the answer, which can be done only while it is a stream.

@@ -39,8 +39,7 @@ func (t *translation) block(b gjson.Result, path string) ([]part, error) {
 	case kindThinking, kindRedacted, kindTool, "tool_result":
 		return nil, provider.Invalid(path+".type", "a block of type "+typ+" cannot stand here")
 	default:
-		t.dropped.Add("messages.content." + typ)
-		t.unknown = path + ".type"
+		t.leaveOut(typ, roleUser, path)
 		return nil, nil
 	}
 }

@@ -25,9 +25,10 @@ func (t *translation) conversation(members map[string]gjson.Result) error {
 		}
 	}
 	want := "want at least one message with content"
-	if t.unknown != "" {
-		t.refuse(t.unknown, want+", and blocks of this type are not known here")
-		t.add(message{Role: roleUser, Content: ""})
+	if t.unknown.path != "" {
+		t.refuse(t.unknown.path, want+", and blocks of this type are not known here")
+		t.from = t.unknown.from
+		t.add(message{Role: t.unknown.role, Content: ""})
 		return nil
 	}
 	return provider.Invalid("messages", want)
@@ -51,6 +52,12 @@ func (t *translation) message(m gjson.Result, path string) error {
 		return provider.Invalid(path, "want a string or a list of blocks")
 	}
 	return add(content, path)
+}
+
+// leaveOut notes a block of a type that only Anthropic's own API knows.
+func (t *translation) leaveOut(typ, role, path string) {
+	t.dropped.Add("messages.content." + typ)
+	t.unknown = unknown{role, path + ".type", t.from}
 }
 
 // add adds a message that was made of the one which is being read.
@@ -122,7 +129,7 @@ func (t *translation) assistant(content gjson.Result, path string) error {
 		case "":
 			return provider.Invalid(path+".type", "required, such as text")
 		default:
-			t.dropped.Add("messages.content." + typ) // the work of a server's own tools
+			t.leaveOut(typ, roleAssistant, path) // the work of a server's own tools
 		}
 	}
 	m.end()

@@ -11,23 +11,25 @@ import (
 )
 
 // Origins implements door.Call. A prompt among the messages is for one request alone.
-func (c *call) Origins() (member string, of []json.RawMessage) {
+func (c *call) Origins() door.Origins {
 	first := make(map[int]int, len(c.messages)) // by what they were made of
+	roles := make([]string, len(c.messages))
 	for at, m := range slices.Backward(c.messages) {
-		first[m.from] = at
+		first[m.from], roles[at] = at, m.Role
 	}
 	var parts []door.Part
 	for i, m := range gjson.GetBytes(c.body, "messages").Array() {
-		if m.Get("role").Str == roleSystem {
+		role := m.Get("role").Str
+		if role == roleSystem {
 			continue
 		}
-		p := door.Part{Raw: json.RawMessage(m.Get("@ugly").Raw), At: -1}
+		p := door.Part{Raw: json.RawMessage(m.Get("@ugly").Raw), At: -1, Role: role}
 		if at, ok := first[i+1]; ok {
 			p.At = at
 		}
 		parts = append(parts, p)
 	}
-	return door.MemberMessages, door.Origins(parts, len(c.messages), c.messagesOf)
+	return door.OriginsOf(door.MemberMessages, parts, roles, c.messagesOf)
 }
 
 // messagesOf returns the messages of this API that would be made of those of Completion.

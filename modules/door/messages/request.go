@@ -17,8 +17,15 @@ type translation struct {
 	turn    turn
 	from    int // the message that is being read, counted from 1
 	dropped provider.Dropped
-	refusal error  // as of door.Call
-	unknown string // the path of the type of a block that is left out; empty for none
+	refusal error   // as of door.Call
+	unknown unknown // the last block that is left out
+}
+
+// unknown is a block that is left out: who says it, the path of its type, empty for none, and
+// its message, counted from 1.
+type unknown struct {
+	role, path string
+	from       int
 }
 
 // refuse notes why no other provider can be given the request. Anthropic's own may know
