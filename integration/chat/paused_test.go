@@ -20,6 +20,18 @@ func searchBlocks(n int) string {
 // assistantSays is a message of the assistant with these blocks.
 func assistantSays(blocks string) string { return `{"role":"assistant","content":` + blocks + `}` }
 
+// withOther adds a model of a server with OpenAI's API to a site.
+func withOther(site, url string) string {
+	return strings.Replace(site, "model fast {", `provider openai {
+			base_url `+url+`
+			api_key k
+		}
+		model other {
+			to openai/gpt-up
+		}
+		model fast {`, 1)
+}
+
 // TestPausedTurn has a server pause an answer in which it has only used its own tools. A
 // client goes on as Anthropic says, by sending back what it got. The session has all of it
 // once, and so does the request.
@@ -33,8 +45,7 @@ func TestPausedTurn(t *testing.T) {
 	a1, a2, a3 := assistantSays(first), assistantSays(second), assistantSays(found)
 
 	up, other := harness.NewUpstream(t), harness.NewTarget(t, "other")
-	site := strings.Replace(messagesSite(up), "model fast {", "provider openai {\n\t\t\tbase_url "+other.URL+"\n\t\t\tapi_key k\n\t\t}\n\t\tmodel other {\n\t\t\tto openai/gpt-up\n\t\t}\n\t\tmodel fast {", 1)
-	cl := harness.NewClient(harness.Start(t, harness.PlainTenants, site), "acme", "ann")
+	cl := harness.NewClient(harness.Start(t, harness.PlainTenants, withOther(messagesSite(up), other.URL)), "acme", "ann")
 	for name, turns := range map[string][]struct{ sent, asked, stop, answer string }{
 		"continued_twice": {
 			{question, question, "pause_turn", first},

@@ -11,14 +11,15 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/integration/harness"
+	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/providertest"
 )
 
-// prefixDoor is an API whose requests a provider gets as they are, with the history of a
-// session in front.
+// prefixDoor is an API whose requests a provider gets, with the history of a session in
+// front.
 type prefixDoor struct {
-	path, model, grows string
-	request            object
+	name, path, grows string
+	request           object
 
 	// said is what a client says in a turn, answers what it returns for the calls of the
 	// last answer, and plays what the server answers with n calls.
@@ -29,20 +30,24 @@ type prefixDoor struct {
 
 var prefixDoors = []prefixDoor{
 	{
-		"/v1/messages", "claude", "messages",
+		"messages", "/v1/messages", "messages",
 		object{"model": "claude", "max_tokens": 100, "tools": []any{object{"name": "look_up", "input_schema": object{"type": "object"}}}},
 		richMessages, richResults, richBlocks,
 	},
 	{
-		"/v1/responses", "gpt", "input",
+		"messages in chat completions", "/v1/messages", "messages",
+		object{"model": "chat", "max_tokens": 100, "system": "be brief", "tools": []any{object{"name": "look_up", "input_schema": object{"type": "object"}}}},
+		richMessages, richResults, richChoice,
+	},
+	{
+		"responses", "/v1/responses", "input",
 		object{"model": "gpt", "tools": []any{object{"type": "function", "name": "look_up", "parameters": object{"type": "object"}, "strict": false}, object{"type": "custom", "name": "exec"}, object{"type": "web_search"}}},
 		richItems, richOutputs, richReply,
 	},
 }
 
-// TestPrefixInSessions has a client say only what is new, in a session that it names, to a
-// provider that has the client's API: what was sent for a turn is, byte for byte, what the
-// request for the next one begins with.
+// TestPrefixInSessions has a client say only what is new, in a session that it names: what
+// was sent for a turn is, byte for byte, what the request for the next one begins with.
 func TestPrefixInSessions(t *testing.T) {
 	t.Parallel()
 	up := harness.NewUpstream(t)
@@ -62,18 +67,25 @@ func TestPrefixInSessions(t *testing.T) {
 				api_key k
 				responses on
 			}
+			provider chat openai {
+				base_url %s
+				api_key k
+			}
 			model claude {
 				to anthropic/claude-sonnet-4-5
 			}
 			model gpt {
 				to openai/gpt-5
 			}
+			model chat {
+				to chat/gpt-4o
+			}
 			retries 0
 			circuit_breaker off
 		}
-	`, up.Origin(), up.URL)), "globex", "ann")
+	`, up.Origin(), up.URL, up.URL)), "globex", "ann")
 	for _, d := range prefixDoors {
-		t.Run(d.path, func(t *testing.T) {
+		t.Run(d.name, func(t *testing.T) {
 			for seed := range uint64(12) {
 				d.grow(t, up, cl, rand.New(rand.NewPCG(seed, 2)))
 			}
@@ -139,16 +151,28 @@ func imageBlock() object {
 func richMessages(r *rand.Rand, n int) []any {
 	text := fmt.Sprintf("question %d <b>", n)
 	if r.IntN(3) == 0 {
-		return []any{object{"role": "user", "content": text}}
+		return withReminder(r, object{"role": "user", "content": text})
 	}
-	return []any{object{"role": "user", "content": pick(r,
+	return withReminder(r, object{"role": "user", "content": pick(r,
 		object{"type": "text", "text": text},
 		imageBlock(),
 		object{"type": "document", "title": "A", "context": "of the user's", "citations": object{"enabled": true}, "source": object{"type": "text", "media_type": "text/plain", "data": "some text"}},
 		object{"type": "document", "source": object{"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}, "citations": object{"enabled": true}},
 		object{"type": "search_result", "source": "https://x.example", "title": "X", "content": []any{object{"type": "text", "text": "found"}}, "citations": object{"enabled": true}},
 		object{"type": "text", "text": "more"},
-	)}}
+	)})
+}
+
+// withReminder has a system message stand behind the user's, as Claude Code sends it.
+func withReminder(r *rand.Rand, user object) []any {
+	const text = "remember: <b> é"
+	switch r.IntN(4) {
+	case 0:
+		return []any{user, object{"role": "system", "content": text}}
+	case 1:
+		return []any{user, object{"role": "system", "content": []any{object{"type": "text", "text": text}, object{"type": "text", "text": "and"}}}}
+	}
+	return []any{user}
 }
 
 func richResults(r *rand.Rand, calls []string) []any {
@@ -163,7 +187,33 @@ func richResults(r *rand.Rand, calls []string) []any {
 	if r.IntN(2) == 0 {
 		blocks = append(blocks, object{"type": "text", "text": "and this?"})
 	}
-	return []any{object{"role": "user", "content": blocks}}
+	return withReminder(r, object{"role": "user", "content": blocks})
+}
+
+func richChoice(r *rand.Rand, calls []string) harness.Script {
+	message, finish := object{"role": "assistant", "content": nil}, "stop"
+	if len(calls) == 0 || r.IntN(2) == 0 {
+		message["content"] = "answer"
+	}
+	var list []any
+	for i, id := range calls {
+		finish = "tool_calls"
+		list = append(list, object{"index": i, "id": id, "type": "function", "function": object{"name": "look_up", "arguments": `{"q": "1"}`}})
+	}
+	if list != nil {
+		message["tool_calls"] = list
+	}
+	completion := func(kind, member string) string {
+		choice := object{"index": 0, member: message, "finish_reason": finish}
+		return string(provider.Encode(object{"id": "c1", "object": kind, "created": 1, "model": "gpt-4o", "choices": []any{choice}, "usage": object{"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}}))
+	}
+	return func(c *harness.Call) {
+		if c.Streams() {
+			c.Send("data: "+completion("chat.completion.chunk", "delta")+"\n\n", "data: [DONE]\n\n")
+			return
+		}
+		harness.Document(http.StatusOK, completion("chat.completion", "message"))(c)
+	}
 }
 
 func richBlocks(r *rand.Rand, calls []string) harness.Script {

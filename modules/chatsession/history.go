@@ -84,7 +84,7 @@ func (h *Handler) messages(x *chat.Exchange, before uint64, limit int) (*history
 			return nil, h.storeError("history", err)
 		}
 		if m.Role == roleSystem {
-			continue // of a response, for the model alone
+			continue // for the model alone
 		}
 		if len(page.Messages) == limit {
 			page.NextBefore = strconv.FormatUint(oldest, 10)

@@ -12,8 +12,8 @@ import (
 // has lost its oldest messages, or there is no room for them, then the sent ones may begin
 // earlier.
 //
-// Messages without words do not have to be the same: a client may leave them out, or join
-// the pieces of an answer that has paused.
+// Messages that are not heard do not have to be the same: a client may leave them out, or
+// join the pieces of an answer that has paused.
 func repeated(past, sent []*store.Message) (again, from int) {
 	was, is := heard(past), heard(sent)
 	n, from := matching(past, sent, was, is)

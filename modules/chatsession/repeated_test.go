@@ -83,9 +83,9 @@ func TestRepeatedProperty(t *testing.T) {
 	}
 }
 
-// TestRepeatedWordless has answers that are only the work of a server's tools, "w:" and the
-// ids of their calls, and such without anything.
-func TestRepeatedWordless(t *testing.T) {
+// TestRepeatedUnheard has system messages, "s:", and answers that are only the work of a
+// server's tools, "w:" and the ids of their calls, or nothing.
+func TestRepeatedUnheard(t *testing.T) {
 	for _, tc := range []struct {
 		name, past, sent string
 		again, from      int
@@ -107,6 +107,19 @@ func TestRepeatedWordless(t *testing.T) {
 		{"an_answer_of_thoughts_left_out", "u:1 w:", "u:1 u:2", 1, 0},
 		{"another_question", "u:1 w:s1", "u:2", 0, 2},
 		{"nothing_was_said", "", "w:s1", 0, 0},
+
+		{"a_system_message", "u:1 s:x a:1", "u:1 s:x a:1 u:2", 3, 0},
+		{"a_system_message_left_out", "u:1 s:x a:1", "u:1 a:1 u:2", 2, 0},
+		{"another_system_message", "u:1 s:x a:1", "u:1 s:y a:1 u:2", 3, 0},
+		{"a_system_message_that_is_new", "u:1 a:1", "u:1 a:1 s:x u:2", 2, 0},
+		{"and_behind_the_question", "u:1 s:x a:1", "u:1 s:x a:1 u:2 s:x", 3, 0},
+		{"a_question_with_it_asked_again", "u:0 a:0 u:1 s:x", "u:1 s:x", 2, 2},
+		{"a_question_asked_again_without_it", "u:0 a:0 u:1 s:x", "u:1", 1, 2},
+		{"one_that_the_conversation_begins_with", "s:x u:1 a:1", "s:x u:1 a:1 u:2", 3, 0},
+		{"one_that_leads_to_the_end_of_it", "u:0 a:0 s:x u:1 a:1", "s:x u:1 a:1 u:2", 3, 2},
+		{"another_in_front_of_the_end_of_it", "u:0 a:0 s:x u:1 a:1", "s:y u:1 a:1 u:2", 3, 3},
+		{"the_same_for_another_question", "u:1 s:x", "u:2 s:x", 0, 2},
+		{"behind_a_result", "u:1 a:+c1 t:r-c1 s:x a:1", "u:1 a:+c1 t:r-c1 s:x a:1 u:2", 5, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if again, from := repeated(conversation(t, tc.past), conversation(t, tc.sent)); again != tc.again || from != tc.from {

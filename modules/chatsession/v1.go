@@ -57,9 +57,12 @@ type sentCompletion struct {
 	stream bool
 
 	// messages are those to store: all but system messages, which apply to
-	// this request alone. system says that the request begins with one.
-	messages []*store.Message
-	system   bool
+	// this request alone, unless keepsSystem says that those behind the first
+	// other message belong to the conversation. system says that the request
+	// begins with one.
+	messages    []*store.Message
+	system      bool
+	keepsSystem bool
 
 	places []int // of messages, among those of the body; nowhere for those that it is without
 
@@ -151,13 +154,16 @@ func (h *Handler) context(x *chat.Exchange, c *talk, past []*store.Message) ([]*
 
 // parseCompletion parses a body, one JSON object. It checks only what is stored;
 // the rest is for the next handler to check.
-func parseCompletion(body []byte) (*sentCompletion, error) { return parseInto(new(sentCompletion), body) }
+func parseCompletion(body []byte) (*sentCompletion, error) {
+	return parseInto(new(sentCompletion), body)
+}
 
 // parseCall parses the body that a request of another API has become, with its opening if
 // it is a response that is kept.
 func parseCall(body []byte, call door.Call, o *opening) (*sentCompletion, error) {
 	origins := call.Origins()
-	req, err := parseInto(&sentCompletion{opening: o, wordless: origins.Wordless, member: origins.Member}, body)
+	req := &sentCompletion{opening: o, wordless: origins.Wordless, member: origins.Member, keepsSystem: true}
+	req, err := parseInto(req, body)
 	if err != nil {
 		return nil, err
 	}
@@ -221,9 +227,14 @@ func parseInto(req *sentCompletion, body []byte) (*sentCompletion, error) {
 	return req, err
 }
 
+// isBehindWordless reports whether the body is without a message in front of a place.
+func (c *sentCompletion) isBehindWordless(place int) bool {
+	return len(c.wordless) > 0 && c.wordless[0].Before <= place
+}
+
 // addWordless adds the messages in front of a place that the body is without.
 func (c *sentCompletion) addWordless(place int) error {
-	for len(c.wordless) > 0 && c.wordless[0].Before <= place {
+	for c.isBehindWordless(place) {
 		w := c.wordless[0]
 		c.wordless = c.wordless[1:]
 		m := newMessage(w.Role, "")
@@ -254,8 +265,9 @@ func (c *sentCompletion) add(m gjson.Result, place int) error {
 	case role.Type != gjson.String || role.Str == "":
 		return apierror.InvalidRequest(path+".role", "want system, developer, user, assistant or tool")
 	case role.Str == roleSystem || role.Str == "developer":
-		c.system = c.system || !c.between
-		if c.opening == nil || !c.between {
+		behind := c.between || c.opening == nil && c.isBehindWordless(place)
+		c.system = c.system || !behind
+		if !c.keepsSystem || !behind {
 			return nil
 		}
 	}

@@ -295,7 +295,19 @@ func (l contextLimits) remembered(past, sent []*store.Message, room int64) (msgs
 	for _, g := range fitting {
 		msgs = append(msgs, g.msgs...)
 	}
+	if l != wholeContext {
+		msgs = withoutLead(msgs)
+	}
 	return msgs, len(fitting) == len(list)
+}
+
+// withoutLead returns messages without the system messages that they begin with, if the
+// conversation does not: those would be taken for its prompt.
+func withoutLead(msgs []*store.Message) []*store.Message {
+	for len(msgs) > 0 && msgs[0].Role == roleSystem && msgs[0].Seq > 1 {
+		msgs = msgs[1:]
+	}
+	return msgs
 }
 
 // errContextTooLarge is the error of a conversation that has to go to the model whole, and

@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// conversation makes messages of their wire form. u, a and t are short for a
-// user's, an assistant's and a tool's: "u:hi", "a:hello+c1,c2" with tool
+// conversation makes messages of their wire form. u, s, a and t are short for a
+// user's, a system's, an assistant's and a tool's: "u:hi", "a:hello+c1,c2" with tool
 // calls, "t:result-c1".
 func conversation(t *testing.T, short string) []*store.Message {
 	t.Helper()
@@ -24,6 +24,8 @@ func conversation(t *testing.T, short string) []*store.Message {
 		switch role {
 		case "u":
 			raw = fmt.Sprintf(`{"role":"user","content":%q}`, text)
+		case "s":
+			raw = fmt.Sprintf(`{"role":"system","content":%q}`, text)
 		case "a":
 			text, calls, ok := strings.Cut(text, "+")
 			if !ok {
@@ -153,6 +155,34 @@ func TestWire(t *testing.T) {
 			}
 			if got := string(appendWire(nil, m)); !sameJSON(t, got, tc.in) {
 				t.Errorf("came back as %s", got)
+			}
+		})
+	}
+}
+
+// TestRememberedWithoutLead cuts a conversation in front of a system message, which is not
+// its prompt.
+func TestRememberedWithoutLead(t *testing.T) {
+	for _, tc := range []struct {
+		name, past string
+		limits     contextLimits
+		want       string
+	}{
+		{"cut", "u:1 s:x a:1 u:2 s:y a:2", contextLimits{5, 8000}, "a:1 u:2 s:y a:2"},
+		{"the_conversations_own", "s:x u:1 a:1", contextLimits{5, 8000}, "s:x u:1 a:1"},
+		{"all_that_is_left", "s:x u:1 a:1", wholeContext, "s:x u:1 a:1"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			past := conversation(t, tc.past)
+			for i, m := range past {
+				m.Seq = uint64(i) + 1
+			}
+			if tc.limits == wholeContext {
+				past[0].Seq = 7 // the store has pruned what was before
+			}
+			msgs, _ := tc.limits.remembered(past, nil, 1e6)
+			if got := inShort(msgs); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
 	}

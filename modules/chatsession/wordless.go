@@ -11,8 +11,9 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/store"
 )
 
-// isHeard reports whether a message says something by which it is known again.
-func isHeard(m *store.Message) bool { return !isWordless(m) }
+// isHeard reports whether a message is one that a conversation is known again by. A client
+// may leave out a system message the next time, or have another in its place.
+func isHeard(m *store.Message) bool { return m.Role != roleSystem && !isWordless(m) }
 
 func isAnswer(m *store.Message) bool { return m.Role == roleAssistant }
 
@@ -46,8 +47,8 @@ func withWords(msgs []*store.Message) []*store.Message {
 	})
 }
 
-// traces are what messages without words are known by: the ids of their blocks or items, or
-// what those say that have none.
+// traces are what the other messages are known by: system messages by their meaning, those
+// without words by the ids of their blocks or items, or by what these say that have none.
 type traces map[string]bool
 
 func tracesOf(msgs []*store.Message) traces {
@@ -74,9 +75,13 @@ func (t traces) all(m *store.Message) bool {
 	return !slices.ContainsFunc(keysOf(m), func(keys []string) bool { return !t.has(keys) })
 }
 
-// keysOf returns what each piece of a message without words is known by. Reasoning does not
-// count, which clients may leave out: what is nothing else is known by who has thought.
+// keysOf returns what each piece of a message that is not heard is known by. Reasoning does
+// not count, which clients may leave out: what is nothing else is known by who has thought.
 func keysOf(m *store.Message) (list [][]string) {
+	if m.Role == roleSystem {
+		what := meaningOf(m)
+		return [][]string{{string(what[:])}}
+	}
 	for _, p := range piecesOf(m) {
 		switch typ := p.Get("type").Str; typ {
 		case "text", "message", "thinking", "redacted_thinking", "reasoning":

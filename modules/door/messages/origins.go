@@ -10,7 +10,8 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
-// Origins implements door.Call. A prompt among the messages is for one request alone.
+// Origins implements door.Call. A prompt that the messages begin with is for one request
+// alone.
 func (c *call) Origins() door.Origins {
 	first := make(map[int]int, len(c.messages)) // by what they were made of
 	roles := make([]string, len(c.messages))
@@ -19,11 +20,13 @@ func (c *call) Origins() door.Origins {
 	}
 	var parts []door.Part
 	for i, m := range gjson.GetBytes(c.body, "messages").Array() {
-		role := m.Get("role").Str
-		if role == roleSystem {
+		p := door.Part{Raw: json.RawMessage(m.Get("@ugly").Raw), At: -1}
+		switch role := m.Get("role").Str; {
+		case role != roleSystem:
+			p.Role = role
+		case len(parts) == 0:
 			continue
 		}
-		p := door.Part{Raw: json.RawMessage(m.Get("@ugly").Raw), At: -1, Role: role}
 		if at, ok := first[i+1]; ok {
 			p.At = at
 		}
@@ -36,7 +39,7 @@ func (c *call) Origins() door.Origins {
 func (c *call) messagesOf(from, to int) []json.RawMessage {
 	var t turns
 	for _, m := range c.messages[from:to] {
-		if m.Role != roleSystem && !t.add(gjson.ParseBytes(provider.Encode(m))) {
+		if !t.add(gjson.ParseBytes(provider.Encode(m))) {
 			return nil
 		}
 	}

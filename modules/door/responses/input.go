@@ -111,9 +111,7 @@ func (c *call) readInput(root gjson.Result) ([]*message, error) {
 	v.flushImages()
 	v.endTurn()
 	if len(v.messages) == 0 && c.Stored && root.Get("input.0").Exists() {
-		c.refuse("input", "no provider of this model knows these items")
-		v.say(&message{Role: "user", Content: ""})
-		c.sent[len(c.sent)-1].became = v.became
+		v.stands()
 	}
 	if len(v.messages) == 0 {
 		return nil, provider.Invalid("input", "want at least one message")

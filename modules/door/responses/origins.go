@@ -46,6 +46,13 @@ func (c *call) Origins() door.Origins {
 	return door.OriginsOf(door.MemberItems, parts, roles, c.itemsOf)
 }
 
+// stands adds a message in place of items of which none becomes one.
+func (v *conversation) stands() {
+	v.c.refuse("input", "no provider of this model knows these items")
+	v.say(&message{Role: "user", Content: ""})
+	v.c.sent[len(v.c.sent)-1].became = v.became
+}
+
 // isModels reports whether an item that becomes no message is the model's own.
 func isModels(item gjson.Result) bool {
 	typ := item.Get("type").Str
