@@ -74,11 +74,10 @@ func nativeHeader(sent http.Header) http.Header {
 var doors = map[provider.API]door.Door{provider.APIMessages: messages.Door{}, provider.APIResponses: responses.Door{}}
 
 // spoken returns a request in another API as it goes to a provider; nil if the provider does
-// not speak it or has refused it so, or if what is sealed in the request cannot be left out.
-// dropped names what is.
+// not speak it, or if what is sealed in the request cannot be left out. dropped names what is.
 func (c *call) spoken(n *provider.Native, target route.Target) (_ *provider.Native, dropped []string) {
 	s, ok := c.h.providers[target.Provider].(provider.Speaker)
-	if !ok || !s.Speaks(n.API) || slices.Contains(c.omitted(target, true), provider.AsItCame) {
+	if !ok || !s.Speaks(n.API) {
 		return nil, nil
 	}
 	if !door.Sealed(n.Body) {

@@ -61,10 +61,6 @@ type Native struct {
 	Header http.Header // the API's own headers, such as Anthropic-Beta
 }
 
-// AsItCame stands in Error.Added and Request.Omit for Native and Beside: the server refuses
-// what another one has said in them, and takes what is made of Body.
-const AsItCame = "the request as it came"
-
 // Speaker is a provider with other APIs than chat completions.
 type Speaker interface {
 	// Speaks reports whether the provider takes requests of an API as they come.

@@ -51,6 +51,8 @@ type Anthropic struct {
 
 	path string
 	beta []string // the operator's values of Anthropic-Beta
+
+	foreign *foreignThinking
 }
 
 // CaddyModule returns the Caddy module information.
@@ -67,6 +69,7 @@ func (a *Anthropic) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.beta = a.TakeHeader(betaHeader)
+	a.foreign = new(foreignThinking)
 	a.path = "/v1/messages"
 	if strings.HasSuffix(a.Base(), "/v1") {
 		a.path = "/messages"
@@ -129,22 +132,12 @@ func (a *Anthropic) call(ctx context.Context, preq *provider.Request, stream boo
 	return resp, names, err
 }
 
-// send sends a request to the Messages API. What only another server can read of the past
-// is refused, and the request is made again without it.
+// send sends a request to the Messages API, without what the server is known to refuse of
+// what another one has said.
 func (a *Anthropic) send(ctx context.Context, preq *provider.Request, body []byte, stream bool) (*http.Response, error) {
+	body = a.mended(preq, body)
 	resp, err := a.post(ctx, preq, body, stream)
-	for n := 0; refusesOrigin(err) && n <= maxNamed; n++ {
-		rest := withoutThinking(preq, body, -1)
-		if n < maxNamed {
-			rest = withoutNamed(preq, body, err)
-		}
-		if len(rest) == len(body) {
-			break
-		}
-		body = rest
-		resp, err = a.post(ctx, preq, body, stream)
-	}
-	return resp, blameOrigin(err, preq)
+	return resp, a.blameOrigin(err, preq, body)
 }
 
 func (a *Anthropic) post(ctx context.Context, preq *provider.Request, body []byte, stream bool) (*http.Response, error) {

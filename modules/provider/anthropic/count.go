@@ -17,7 +17,7 @@ func (a *Anthropic) CountTokens(ctx context.Context, preq *provider.Request) (in
 	if err := refuse(preq, preq.Native.Body); err != nil {
 		return 0, err
 	}
-	body, err := splice.Model(unmarked(preq.Native.Body), preq.Model)
+	body, err := splice.Model(a.mended(preq, unmarked(preq.Native.Body)), preq.Model)
 	if err != nil {
 		return 0, fmt.Errorf("editing the request: %w", err)
 	}
@@ -27,7 +27,7 @@ func (a *Anthropic) CountTokens(ctx context.Context, preq *provider.Request) (in
 	}
 	resp, err := a.Do(req)
 	if err != nil {
-		return 0, blameOrigin(err, preq)
+		return 0, a.blameOrigin(err, preq, body)
 	}
 	defer resp.Body.Close()
 	answer, err := upstream.ReadAll(ctx, resp.Body)

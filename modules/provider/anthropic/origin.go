@@ -1,9 +1,11 @@
 package anthropic
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,76 +15,243 @@ import (
 	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
-// foreignThinking is a refusal of thinking that another server has signed or sealed. A
-// conversation may have begun there, before a fallback.
-var foreignThinking = regexp.MustCompile("(?i)invalid [`'\"]?(signature|data)[`'\"]? (in|for) [`'\"]?(redacted_)?thinking")
+// A conversation may have begun at another server, before a fallback for instance, and goes
+// to Anthropic as it came. What only that server has said, and Anthropic refuses, is mended
+// when it does. These stand in Request.Omit for what a request goes without.
+const (
+	foreignThoughts = "thinking of another server" // with which one it was
+	earlierThoughts = "thinking before the last question"
+	askedThoughts   = "thinking"
+	blankTexts      = "blank texts"
+	ownCallIDs      = "ids of calls"
+)
+
+// mends are the refusals that tell what to mend, whatever it is.
+var mends = []struct {
+	omit    string
+	refused *regexp.Regexp
+}{
+	{askedThoughts, regexp.MustCompile("(?i)expected [`'\"]?thinking[`'\"]?.* but found")},
+	{blankTexts, regexp.MustCompile("(?i)must contain non-whitespace text|text content blocks must be non-empty|must have non-empty content")},
+	{ownCallIDs, regexp.MustCompile(`(?i)ids must be unique|tool_use(_|\.)id: string should match pattern`)},
+}
+
+// refusedThinking is a refusal of thinking that another server has signed or sealed.
+var refusedThinking = regexp.MustCompile("(?i)invalid [`'\"]?(signature|data)[`'\"]? (in|for) [`'\"]?(redacted_)?thinking")
 
 // refusedMessage is the place of what a refusal is about.
 var refusedMessage = regexp.MustCompile(`\bmessages\.(\d+)\.content\.\d+`)
 
-// foreignWords are refusals of what the servers of other APIs say, and Anthropic's do not: an
-// answer without thinking, texts of nothing but white space, the same id for two calls.
-var foreignWords = regexp.MustCompile("(?i)expected [`'\"]?thinking[`'\"]?.* but found|must contain non-whitespace text|text content blocks must be non-empty|must have non-empty content|ids must be unique|tool_use(_|\\.)id: string should match pattern")
+// maxNamed is how many messages that a server refuses one by one lose their thinking alone.
+const maxNamed = 8
 
-// blameOrigin marks the failure of a request that goes as it came and is refused for what
-// another server has said.
-func blameOrigin(err error, preq *provider.Request) error {
-	e, ok := errors.AsType[*provider.Error](err)
-	if ok && (preq.Native != nil || preq.Beside != nil) && e.Status == http.StatusBadRequest && (e.Mentions(foreignWords) || e.Mentions(foreignThinking)) {
-		e.Added, e.Passing = provider.AsItCame, true
+// mended returns a request as a server takes it that has refused this before: in this call,
+// or in an earlier one the thinking of another server.
+func (a *Anthropic) mended(preq *provider.Request, body []byte) []byte {
+	if !a.foreign.isEmpty() {
+		body = withoutThinking(preq, body, func(_ int, b gjson.Result) bool { return a.foreign.has(b) })
 	}
+	for _, omit := range preq.Omit {
+		switch omit {
+		case earlierThoughts:
+			end := lastQuestion(body)
+			body = withoutThinking(preq, body, func(at int, _ gjson.Result) bool { return at < end })
+		case askedThoughts:
+			body = withoutAsked(preq, body)
+		case blankTexts, ownCallIDs:
+			body = mend(omit, body)
+		}
+	}
+	return body
+}
+
+func mend(omit string, body []byte) []byte {
+	if omit == blankTexts {
+		return withoutBlank(body)
+	}
+	return withCallIDs(body)
+}
+
+// blameOrigin marks the failure of a request that is refused for what another server has
+// said.
+func (a *Anthropic) blameOrigin(err error, preq *provider.Request, body []byte) error {
+	e, ok := errors.AsType[*provider.Error](err)
+	if !ok || e.Status != http.StatusBadRequest || e.Added != "" {
+		return err
+	}
+	if e.Mentions(refusedThinking) {
+		e.Added = a.blameThinking(e, preq, body)
+	}
+	for _, m := range mends {
+		if !e.Mentions(m.refused) || slices.Contains(preq.Omit, m.omit) {
+			continue
+		}
+		if m.omit == askedThoughts && gjson.GetBytes(body, "thinking").IsObject() || m.omit != askedThoughts && !bytes.Equal(mend(m.omit, body), body) {
+			e.Added = m.omit
+		}
+	}
+	e.Passing = e.Added != ""
 	return err
 }
 
-// maxNamed is how many messages that a server refuses one by one lose their thinking alone.
-const maxNamed = 3
-
-// refusesOrigin reports whether a server refuses the thinking of another one.
-func refusesOrigin(err error) bool {
-	e, ok := errors.AsType[*provider.Error](err)
-	return ok && e.Status == http.StatusBadRequest && e.Mentions(foreignThinking)
+// blameThinking remembers the thinking that a refusal names. After some of one request, all
+// goes that stands before the last question: the model has no need of it.
+func (a *Anthropic) blameThinking(e *provider.Error, preq *provider.Request, body []byte) string {
+	named := 0
+	for _, omit := range preq.Omit {
+		if strings.HasPrefix(omit, foreignThoughts) {
+			named++
+		}
+	}
+	if m := refusedMessage.FindStringSubmatch(e.Message); m != nil && named < maxNamed {
+		digest := ""
+		for _, b := range gjson.GetBytes(body, "messages."+m[1]+".content").Array() {
+			if isThinking(b) {
+				digest = a.foreign.add(b)
+			}
+		}
+		if digest != "" {
+			return foreignThoughts + " " + digest
+		}
+	}
+	if slices.Contains(preq.Omit, earlierThoughts) {
+		return ""
+	}
+	return earlierThoughts
 }
 
-// withoutNamed returns a request without the thinking of the message that a refusal names,
-// or of all messages if it names none.
-func withoutNamed(preq *provider.Request, body []byte, refusal error) []byte {
-	e, _ := errors.AsType[*provider.Error](refusal)
-	m := refusedMessage.FindStringSubmatch(e.Message)
-	if m == nil {
-		return withoutThinking(preq, body, -1)
-	}
-	named, err := strconv.Atoi(m[1])
-	if err != nil {
-		named = -1
-	}
-	return withoutThinking(preq, body, named)
+func isThinking(b gjson.Result) bool {
+	typ := b.Get("type").Str
+	return typ == typeThinking || typ == typeRedacted
 }
 
-// withoutThinking returns a request without the thinking of one message, or of all messages
-// if named is negative. A message of which nothing is left goes as well.
-func withoutThinking(preq *provider.Request, body []byte, named int) []byte {
+// lastQuestion returns the place of the newest message of the user that is not the results of
+// tools.
+func lastQuestion(body []byte) int {
+	last := 0
+	for at, m := range gjson.GetBytes(body, "messages").Array() {
+		if m.Get("role").Str == "user" && !m.Get(`content.#(type=="tool_result")`).Exists() {
+			last = at
+		}
+	}
+	return last
+}
+
+// withoutThinking returns a request without some of the thinking in its messages, which it
+// notes.
+func withoutThinking(preq *provider.Request, body []byte, leave func(at int, b gjson.Result) bool) []byte {
+	return withBlocks(body, func(at int, b gjson.Result) string {
+		if !isThinking(b) || !leave(at, b) {
+			return b.Raw
+		}
+		preq.Drop("messages.content." + b.Get("type").Str)
+		return ""
+	})
+}
+
+// withoutAsked returns a request that does not ask for thinking, nor to clear it.
+func withoutAsked(preq *provider.Request, body []byte) []byte {
+	thinking, context := gjson.GetBytes(body, "thinking"), gjson.GetBytes(body, "context_management")
+	if !thinking.IsObject() {
+		return body
+	}
+	preq.Drop("thinking")
+	o := splice.Of(body)
+	o.Set(thinking, "thinking", `{"type":"disabled"}`)
+	if strings.Contains(context.Raw, "clear_thinking") {
+		preq.Drop("context_management")
+		o.Set(context, "context_management", "null")
+	}
+	return o.Bytes()
+}
+
+// withoutBlank returns a request without texts that have nothing but white space.
+func withoutBlank(body []byte) []byte {
+	isBlank := func(b gjson.Result) bool {
+		return b.Get("type").Str == typeText && strings.TrimSpace(b.Get("text").Str) == ""
+	}
+	return withBlocks(body, func(_ int, b gjson.Result) string {
+		if isBlank(b) {
+			return ""
+		}
+		content := b.Get("content")
+		if b.Get("type").Str != "tool_result" || !content.IsArray() {
+			return b.Raw
+		}
+		rest := slices.DeleteFunc(content.Array(), isBlank)
+		return withList(b.Raw, "content", rest)
+	})
+}
+
+// callID is what Anthropic takes for the id of a call.
+var callID = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+
+// withCallIDs returns a request in which each call has an id of its own that Anthropic takes,
+// and its result, too. The same messages always get the same ids.
+func withCallIDs(body []byte) []byte {
+	seen := make(map[string]bool)
+	open := make(map[string][]string) // the new ids of calls without a result yet, by their old ones
+	return withBlocks(body, func(_ int, b gjson.Result) string {
+		switch b.Get("type").Str {
+		case typeToolUse:
+			old := b.Get("id").Str
+			id := old
+			if !callID.MatchString(id) {
+				id = "toolu_" + notID.ReplaceAllString(id, "_")
+			}
+			for base, n := id, 2; seen[id]; n++ {
+				id = base + "_" + strconv.Itoa(n)
+			}
+			seen[id] = true
+			open[old] = append(open[old], id)
+			return withText(b.Raw, "id", id)
+		case "tool_result":
+			if ids := open[b.Get("tool_use_id").Str]; len(ids) > 0 {
+				open[b.Get("tool_use_id").Str] = ids[1:]
+				return withText(b.Raw, "tool_use_id", ids[0])
+			}
+		}
+		return b.Raw
+	})
+}
+
+var notID = regexp.MustCompile(`[^a-zA-Z0-9_-]`)
+
+// withBlocks returns a request with what f returns in place of each block of its messages:
+// nothing for one that is left out. A message of which nothing is left goes as well, but for
+// the last one. What does not change stays byte for byte.
+func withBlocks(body []byte, f func(at int, b gjson.Result) string) []byte {
 	list := gjson.GetBytes(body, "messages")
-	var kept []string
-	found := false
-	for i, m := range list.Array() {
-		raw := m.Raw
-		if content := m.Get("content"); content.IsArray() && (named < 0 || i == named) {
-			blocks := content.Array()
-			rest := spoken(preq, blocks)
-			if len(rest) == 0 && len(blocks) > 0 {
-				found = true
-				continue
+	messages := list.Array()
+	kept := make([]string, 0, len(messages))
+	changed := false
+	for at, m := range messages {
+		raw, content := m.Raw, m.Get("content")
+		blocks := content.Array()
+		if content.Type == gjson.String {
+			blocks = []gjson.Result{gjson.Parse(`{"type":"text","text":` + content.Raw + `}`)}
+		}
+		rest := make([]gjson.Result, 0, len(blocks))
+		same := true
+		for _, b := range blocks {
+			made := f(at, b)
+			same = same && made == b.Raw
+			if made != "" {
+				rest = append(rest, gjson.Parse(made))
 			}
-			if len(rest) < len(blocks) {
-				found = true
-				o := splice.Of([]byte(raw))
-				o.Set(gjson.Get(raw, "content"), "content", "["+strings.Join(rest, ",")+"]")
-				raw = string(o.Bytes())
-			}
+		}
+		switch {
+		case same:
+		case len(rest) > 0:
+			raw = withList(raw, "content", rest)
+			changed = true
+		case at < len(messages)-1:
+			changed = true
+			continue
 		}
 		kept = append(kept, raw)
 	}
-	if !found {
+	if !changed {
 		return body
 	}
 	o := splice.Of(body)
@@ -90,15 +259,24 @@ func withoutThinking(preq *provider.Request, body []byte, named int) []byte {
 	return o.Bytes()
 }
 
-// spoken returns the blocks that are not thinking, and notes the others.
-func spoken(preq *provider.Request, blocks []gjson.Result) (rest []string) {
-	for _, b := range blocks {
-		switch typ := b.Get("type").Str; typ {
-		case typeThinking, typeRedacted:
-			preq.Drop("messages.content." + typ)
-		default:
-			rest = append(rest, b.Raw)
-		}
+// withList returns an object with another list as one of its members.
+func withList(object, member string, list []gjson.Result) string {
+	raws := make([]string, len(list))
+	for i, v := range list {
+		raws[i] = v.Raw
 	}
-	return rest
+	return with(object, member, "["+strings.Join(raws, ",")+"]")
+}
+
+func withText(object, member, text string) string {
+	if gjson.Get(object, member).Str == text {
+		return object
+	}
+	return with(object, member, splice.Quoted(text))
+}
+
+func with(object, member, value string) string {
+	o := splice.Of([]byte(object))
+	o.Set(gjson.Get(object, member), member, value)
+	return string(o.Bytes())
 }
