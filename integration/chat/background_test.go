@@ -89,8 +89,19 @@ func TestDeletedNodeDies(t *testing.T) {
 	up.Call()
 	next := a.create(map[string]any{"input": "another", "background": true, "previous_response_id": first}).Get("id").Str
 	up.Call()
+	followed := a.create(map[string]any{"input": "to be followed", "background": true}).Get("id").Str
+	up.Call()
 	c.Kill()
 	c.Run()
+	a.call(http.MethodGet, "/v1/responses/"+followed, nil)
+	running := a.create(map[string]any{"input": []any{map[string]any{"type": "message", "role": "assistant", "content": "mine"}}, "background": true, "previous_response_id": followed}).Get("id").Str
+	call := up.Call()
+	a.call(http.MethodDelete, "/v1/responses/"+followed, nil)
+	call.Answer("later")
+	a.wantStatus("/v1/responses/"+running, "completed")
+	if got := a.call(http.MethodDelete, "/v1/responses/"+running, nil); !got.Get("deleted").Bool() {
+		t.Fatalf("DELETE: %s", got.Raw)
+	}
 	for _, id := range []string{alone, next} {
 		if got := a.call(http.MethodDelete, "/v1/responses/"+id, nil); !got.Get("deleted").Bool() {
 			t.Fatalf("DELETE: %s", got.Raw)

@@ -30,7 +30,7 @@ type keptResponse struct {
 	Session  string          `json:"session"`
 	Turn     string          `json:"turn"`
 	Seq      uint64          `json:"seq,omitempty"`      // of its last message in the session; 0 if that is not known
-	Asked    uint64          `json:"asked,omitempty"`    // of its question while it is running; 0 if nothing of it was stored
+	Asked    string          `json:"asked,omitempty"`    // the id of its question while it is running; empty if nothing of it was stored
 	Alone    bool            `json:"alone,omitempty"`    // its session began with it
 	Request  json.RawMessage `json:"request,omitempty"`  // as the client sent it
 	Response json.RawMessage `json:"response,omitempty"` // empty while it is running
@@ -54,22 +54,23 @@ func (k *keptResponse) id() string { return keptPrefix + keptID(k.Session, k.Tur
 
 // ended notes how the turn ended.
 func (k *keptResponse) ended(e ending) {
-	k.cancelled, k.Asked = e.finish == finishCancelled, 0
+	k.cancelled, k.Asked = e.finish == finishCancelled, ""
 	if e.last != nil {
 		k.Seq = e.last.Seq
 	}
 }
 
-// isLast reports whether a message, the newest one of the session, is the last of the
-// response. One whose node is gone has its question, and perhaps a part of the answer.
-func (k *keptResponse) isLast(newest store.Message) bool {
+// isLast reports whether the newest messages of the session are the last of the response.
+// One whose node is gone has its question, and perhaps a part of the answer.
+func (k *keptResponse) isLast(newest []store.Message) bool {
+	n := len(newest) - 1
 	switch {
 	case k.Seq > 0:
-		return newest.Seq == k.Seq
-	case k.Asked == 0:
+		return newest[n].Seq == k.Seq
+	case k.Asked == "":
 		return false
 	}
-	return newest.Seq == k.Asked || newest.Seq == k.Asked+1 && newest.Role == roleAssistant
+	return newest[n].ID == k.Asked || n > 0 && newest[n-1].ID == k.Asked && newest[n].Status == store.StatusPartial
 }
 
 // keptKey is where a response of the request's user is stored.
@@ -335,8 +336,8 @@ func (h *Handler) deleteKept(x *chat.Exchange, id string, k *keptResponse) error
 // session that a client has named are left.
 func (h *Handler) forget(ctx context.Context, x *chat.Exchange, k *keptResponse) error {
 	tenant, session := x.Rec.Tenant.ID, k.session(x)
-	newest, _, err := x.Store.History(ctx, tenant, session, store.Range{Limit: 1})
-	if err != nil || !k.isLast(newest[0]) {
+	newest, _, err := x.Store.History(ctx, tenant, session, store.Range{Limit: 2})
+	if err != nil || !k.isLast(newest) {
 		return err
 	}
 	needed := false // by one that was not deleted

@@ -117,7 +117,7 @@ func (h *Handler) converse(x *chat.Exchange, c *talk, next caddyhttp.Handler) er
 	}
 	defer end()
 	if n := len(t.stored); n > 0 && c.kept != nil {
-		c.kept.Asked = t.stored[n-1].Seq
+		c.kept.Asked = t.stored[n-1].ID
 	}
 	if c.begun != nil {
 		c.begun()
