@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
+	"github.com/caddy-chat/caddy-chat/modules/items"
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 )
 
@@ -43,9 +44,15 @@ func (s *sent) note(chunk *provider.Chunk) {
 	s.reasoning.WriteString(chunk.Reasoning)
 	plain := len(chunk.Text) + len(chunk.Reasoning)
 	long := s.text.Len()+s.reasoning.Len() > maxSent
-	if long || chunk.ToolCalls || chunk.Refusal || chunk.OutputBytes > plain || chunk.Content && plain == 0 {
+	if long || chunk.ToolCalls || chunk.Refusal || chunk.OutputBytes > plain || chunk.Content && plain == 0 && !isSealed(chunk) {
 		s.fix()
 	}
+}
+
+// isSealed reports whether a chunk has reasoning that only its model can read. That of the
+// first answer stays good, whichever answer goes on.
+func isSealed(chunk *provider.Chunk) bool {
+	return items.HasReasoning(gjson.GetBytes(chunk.Raw, "choices.0.delta."+items.Member))
 }
 
 // fix gives up on continuing the answer.

@@ -145,6 +145,27 @@ func TestSplice(t *testing.T) {
 	}
 }
 
+// TestSealedReasoning tells reasoning that stands in the middle of an answer, which another
+// one may go on, from signatures of the whole.
+func TestSealedReasoning(t *testing.T) {
+	for block, fixed := range map[string]bool{
+		`{"type":"reasoning","index":1,"item":{"type":"reasoning","id":"rs_1","encrypted_content":"g"}}`: false,
+		`{"type":"thinking","thinking":"Hm","signature":"s"}`:                                            true,
+	} {
+		var s sent
+		for _, do := range []step{delta(`"reasoning_content":"Hm"`), delta(`"thinking_blocks":[` + block + `]`), text("Once ")} {
+			c, err := do(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.note(c)
+		}
+		if s.fixed != fixed {
+			t.Errorf("%s: fixed %t", block, s.fixed)
+		}
+	}
+}
+
 // TestSentBound has an answer that is too long to be asked for again: no more of it is held.
 func TestSentBound(t *testing.T) {
 	var s sent
