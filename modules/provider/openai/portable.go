@@ -133,7 +133,8 @@ func (p *portable) keeps(by string) bool { return p.own || p.wants[by] }
 
 // message returns a message, or an empty string if nothing is left of it. i is its number.
 func (p *portable) message(m gjson.Result, i int) string {
-	foreign := p.isForeign(m)
+	// chat completions do not know items of Responses, nor what can be read of them
+	foreign := p.isForeign(m) || !p.responses && items.HasReasoning(m.Get(items.Member))
 	p.own = p.isOwn(author.Of(m))
 	silent := p.preq.Translated && isSilent(m)
 	edited := string(object(m, func(name string, v gjson.Result) (string, string) {
@@ -150,8 +151,6 @@ func (p *portable) message(m gjson.Result, i int) string {
 				return name, rest
 			}
 			return "", ""
-		case name == items.Member && !p.responses && items.HasReasoning(v):
-			return p.withoutItems(v)
 		case name == "content":
 			return name, p.content(m, v, i)
 		case name == "tool_calls":
@@ -163,21 +162,6 @@ func (p *portable) message(m gjson.Result, i int) string {
 		return ""
 	}
 	return edited
-}
-
-// withoutItems returns blocks without those that carry items of reasoning.
-func (p *portable) withoutItems(blocks gjson.Result) (name, rest string) {
-	p.preq.Drop("messages." + items.Member)
-	rest = list(blocks, func(b gjson.Result) string {
-		if items.IsReasoning(b) {
-			return ""
-		}
-		return b.Raw
-	})
-	if rest == "[]" {
-		return "", ""
-	}
-	return items.Member, rest
 }
 
 // isSilent reports whether a message of the assistant has nothing but reasoning, which

@@ -1,11 +1,10 @@
 package openai
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
 	"github.com/caddy-chat/caddy-chat/modules/provider/upstream"
@@ -99,16 +98,13 @@ func TestItemsOfReasoning(t *testing.T) {
 		item    = `{"type":"reasoning","index":1,"item":{"type":"reasoning","id":"rs_1","encrypted_content":"g"}}`
 		claudes = `{"type":"thinking","thinking":"hm","signature":"s"}`
 	)
-	for _, tc := range []struct{ model, blocks, want string }{
-		{"gpt-5.5", item, ""},
-		{"gpt-5.6", item, ""},
-		{"gpt-5.5", item + "," + claudes, "[" + claudes + "]"},
-	} {
+	for _, tc := range []struct{ model, blocks string }{{"gpt-5.5", item}, {"gpt-5.6", item}, {"gpt-5.5", item + "," + claudes}} {
 		for _, translated := range []bool{false, true} {
-			body := `{"messages":[{"role":"assistant","content":"so","thinking_blocks":[` + tc.blocks + `],"extra_content":{"reasoning":{"model":"gpt-5.5"}}}]}`
+			body := `{"messages":[{"role":"assistant","content":"so","reasoning_content":"hm","thinking_blocks":[` + tc.blocks + `],"extra_content":{"reasoning":{"model":"gpt-5.5"}}}]}`
 			preq := &provider.Request{Model: tc.model, Body: []byte(body), Translated: translated}
 			got, err := asPortable(preq, false)
-			if blocks := gjson.GetBytes(got, "messages.0.thinking_blocks").Raw; err != nil || blocks != tc.want || !slices.Contains(preq.Dropped, "messages.thinking_blocks") {
+			want := `{"messages":[{"role":"assistant","content":"so"}]}`
+			if err != nil || string(got) != want || fmt.Sprint(preq.Dropped) != "[messages.reasoning_content messages.thinking_blocks]" {
 				t.Errorf("%s: %v, dropped %q, got %s", tc.model, err, preq.Dropped, got)
 			}
 		}
