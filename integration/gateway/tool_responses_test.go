@@ -260,3 +260,23 @@ func TestToolsInResponsesAreMetered(t *testing.T) {
 		t.Errorf("%s gave %s", up.Last().Path, text)
 	}
 }
+
+// TestNoThoughtRefused asks a model not to think that always does, and that takes tools only in
+// Responses.
+func TestNoThoughtRefused(t *testing.T) {
+	t.Parallel()
+	up := harness.NewUpstream(t, refusesTools(toolOffers[0], func(c *harness.Call) {
+		if c.Get("reasoning_effort").Str == "none" {
+			harness.Document(http.StatusBadRequest, `{"error":{"message":"Unsupported value: 'reasoning_effort' does not support 'none' with this model. Supported values are: 'low', 'medium', and 'high'.","type":"invalid_request_error","param":"reasoning_effort","code":"unsupported_value"}}`)(c)
+			return
+		}
+		harness.Responses(agentReply)(c)
+	}))
+	cl := harness.NewClient(harness.Start(t, harness.GatewayTenants, toolResponsesSite(up)), "globex", "ann")
+	for range 2 {
+		resp := cl.Do(http.MethodPost, "/v1/messages", set(t, agentAsks, "thinking", `{"type":"disabled"}`))
+		if got := harness.ReadAll(t, resp); resp.StatusCode != http.StatusOK || up.Last().Path != "/v1/responses" || up.Last().Get("reasoning").Exists() || !strings.Contains(resp.Header.Get("X-Ai-Dropped"), "output_config.effort") {
+			t.Errorf("%d, dropped %q, sent %s: %s", resp.StatusCode, resp.Header.Get("X-Ai-Dropped"), up.Last().Body, got)
+		}
+	}
+}

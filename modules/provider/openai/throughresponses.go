@@ -19,13 +19,15 @@ import (
 // model's own refusal.
 func (o *OpenAI) goesThroughResponses(preq *provider.Request) bool {
 	return preq.Translated && preq.Continue == "" && slices.Contains(preq.Omit, effortWithTools) &&
-		o.Speaks(provider.APIResponses) && hasTools(preq) && !needsChat(gjson.ParseBytes(preq.Body))
+		o.Speaks(provider.APIResponses) && hasTools(preq) && !needsChat(preq)
 }
 
-// needsChat reports whether a request asks for no reasoning, or for what only chat
-// completions have.
-func needsChat(root gjson.Result) bool {
-	return root.Get(effortMember).Str == efforts[0] || root.Get("thinking.type").Str == "disabled" ||
+// needsChat reports whether a request asks for no reasoning, and the model does not refuse
+// that, or for what only chat completions have.
+func needsChat(preq *provider.Request) bool {
+	root := gjson.ParseBytes(preq.Body)
+	asksNone := root.Get(effortMember).Str == efforts[0] || root.Get("thinking.type").Str == "disabled"
+	return asksNone && !slices.Contains(preq.Omit, effortMember) ||
 		root.Get("n").Num > 1 || root.Get("logprobs").Bool() || root.Get("audio").IsObject()
 }
 
