@@ -108,5 +108,8 @@ await run({
   async models(c, seen) {
     seen.models = [];
     for await (const model of client(c).models.list()) seen.models.push(model.id);
+    const { messages } = request(c);
+    const { input_tokens: counted } = await client(c).messages.countTokens({ model: seen.models[0], messages });
+    if (!(counted > 0)) throw new Error(`counted ${counted} tokens`);
   },
 });
