@@ -55,6 +55,7 @@ func TestStreamsAgainstABudget(t *testing.T) {
 				whole.Add(1)
 			case errors.Is(err, budget.ErrExhausted):
 				cut.Add(1)
+				u.Output-- // which the client does not get
 			default:
 				t.Error(err)
 			}
