@@ -191,7 +191,7 @@ func TestToolsInResponses(t *testing.T) {
 	}
 }
 
-// TestToolsInResponsesCut has such an answer break off: the client is told so.
+// TestToolsInResponsesCut breaks such an answer off, and wants an error event.
 func TestToolsInResponsesCut(t *testing.T) {
 	t.Parallel()
 	cut := func(c *harness.Call) {

@@ -23,10 +23,6 @@ const (
 type List struct {
 	Items []json.RawMessage
 
-	// Reasons says that reasoning of this API, which the messages carry, goes back to its
-	// model. Otherwise it is left out.
-	Reasons bool
-
 	// Dropped names what is left out of the messages.
 	Dropped provider.Dropped
 

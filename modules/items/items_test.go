@@ -89,7 +89,7 @@ func TestReasoning(t *testing.T) {
 		"only readable":           {text + `,"reasoning_content":"hm"`, []string{"message"}, []string{"messages.reasoning_content"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := List{Reasons: true}
+			var l List
 			l.Add(gjson.Parse(`{"role":"assistant",` + tc.message + `}`))
 			var got []string
 			for _, raw := range l.Items {
@@ -103,11 +103,6 @@ func TestReasoning(t *testing.T) {
 				t.Errorf("got %q, dropped %q, want %q and %q", got, l.Dropped, tc.items, tc.dropped)
 			}
 		})
-	}
-	var l List
-	l.Add(gjson.Parse(`{"role":"assistant",` + text + `,"thinking_blocks":[` + first + `]}`))
-	if len(l.Items) != 1 || !slices.Equal(l.Dropped, []string{"messages.thinking_blocks"}) {
-		t.Errorf("a list without reasoning has %s, dropped %q", l.Items, l.Dropped)
 	}
 }
 

@@ -75,16 +75,12 @@ type thoughts []gjson.Result
 
 // thoughtsOf returns the reasoning that goes back with a message, and notes what does not.
 func (l *List) thoughtsOf(m gjson.Result) (t thoughts) {
-	blocks := m.Get(Member)
-	rest := blocks.Exists()
-	if l.Reasons && blocks.IsArray() {
-		rest = false
-		for _, b := range blocks.Array() {
-			if IsReasoning(b) {
-				t = append(t, b)
-			} else {
-				rest = true
-			}
+	rest := false
+	for _, b := range m.Get(Member).Array() {
+		if IsReasoning(b) {
+			t = append(t, b)
+		} else {
+			rest = true
 		}
 	}
 	if t == nil && m.Get("reasoning_content").Exists() {

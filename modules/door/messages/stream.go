@@ -119,7 +119,7 @@ func (s *stream) sayLate(b []byte) []byte {
 }
 
 // add adds a piece to the open block, or opens one of its kind. A seal signs the thinking in
-// front of it, and is a block of its own where there is none.
+// front of it, or else is a block of its own.
 func (s *stream) add(b []byte, p piece) []byte {
 	switch {
 	case p.kind == kindRedacted && s.open == kindThinking:

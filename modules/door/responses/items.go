@@ -13,8 +13,7 @@ import (
 // Whole implements door.Call.
 func (c *call) Whole(system string, before []json.RawMessage) (body []byte, dropped []string, ok bool) {
 	body = c.body
-	// reasoning that is another server's is left out when it refuses that
-	z := itemizer{List: items.List{Reasons: true}}
+	var z itemizer
 	for _, m := range before {
 		if !z.add(gjson.ParseBytes(m)) {
 			return nil, nil, false

@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/caddy-chat/caddy-chat/modules/provider"
+	"github.com/caddy-chat/caddy-chat/modules/provider/dialect"
 	"github.com/caddy-chat/caddy-chat/modules/splice"
 )
 
@@ -26,14 +26,15 @@ const (
 	ownCallIDs      = "ids of calls"
 )
 
-// mends are the refusals that tell what to mend, whatever it is.
+// mends are what a refusal tells to mend, wherever it is in the request.
 var mends = []struct {
 	omit    string
 	refused *regexp.Regexp
+	mend    func(preq *provider.Request, body []byte) []byte
 }{
-	{askedThoughts, regexp.MustCompile("(?i)expected [`'\"]?thinking[`'\"]?.* but found")},
-	{blankTexts, regexp.MustCompile("(?i)must contain non-whitespace text|text content blocks must be non-empty|must have non-empty content")},
-	{ownCallIDs, regexp.MustCompile(`(?i)ids must be unique|tool_use(_|\.)id: string should match pattern`)},
+	{askedThoughts, regexp.MustCompile("(?i)expected [`'\"]?thinking[`'\"]?.* but found"), withoutAsked},
+	{blankTexts, regexp.MustCompile("(?i)must contain non-whitespace text|text content blocks must be non-empty|must have non-empty content"), withoutBlank},
+	{ownCallIDs, regexp.MustCompile(`(?i)ids must be unique|tool_use(_|\.)id: string should match pattern`), withCallIDs},
 }
 
 // refusedThinking is a refusal of thinking that another server has signed or sealed.
@@ -51,25 +52,16 @@ func (a *Anthropic) mended(preq *provider.Request, body []byte) []byte {
 	if !a.foreign.isEmpty() {
 		body = withoutThinking(preq, body, func(_ int, b gjson.Result) bool { return a.foreign.has(b) })
 	}
-	for _, omit := range preq.Omit {
-		switch omit {
-		case earlierThoughts:
-			end := lastQuestion(body)
-			body = withoutThinking(preq, body, func(at int, _ gjson.Result) bool { return at < end })
-		case askedThoughts:
-			body = withoutAsked(preq, body)
-		case blankTexts, ownCallIDs:
-			body = mend(omit, body)
+	if slices.Contains(preq.Omit, earlierThoughts) {
+		end := lastQuestion(body)
+		body = withoutThinking(preq, body, func(at int, _ gjson.Result) bool { return at < end })
+	}
+	for _, m := range mends {
+		if slices.Contains(preq.Omit, m.omit) {
+			body = m.mend(preq, body)
 		}
 	}
 	return body
-}
-
-func mend(omit string, body []byte) []byte {
-	if omit == blankTexts {
-		return withoutBlank(body)
-	}
-	return withCallIDs(body)
 }
 
 // blameOrigin marks the failure of a request that is refused for what another server has
@@ -83,10 +75,7 @@ func (a *Anthropic) blameOrigin(err error, preq *provider.Request, body []byte) 
 		e.Added = a.blameThinking(e, preq, body)
 	}
 	for _, m := range mends {
-		if !e.Mentions(m.refused) || slices.Contains(preq.Omit, m.omit) {
-			continue
-		}
-		if m.omit == askedThoughts && gjson.GetBytes(body, "thinking").IsObject() || m.omit != askedThoughts && !bytes.Equal(mend(m.omit, body), body) {
+		if e.Mentions(m.refused) && !bytes.Equal(m.mend(preq.Apart(), body), body) {
 			e.Added = m.omit
 		}
 	}
@@ -166,7 +155,7 @@ func withoutAsked(preq *provider.Request, body []byte) []byte {
 }
 
 // withoutBlank returns a request without texts that have nothing but white space.
-func withoutBlank(body []byte) []byte {
+func withoutBlank(_ *provider.Request, body []byte) []byte {
 	isBlank := func(b gjson.Result) bool {
 		return b.Get("type").Str == typeText && strings.TrimSpace(b.Get("text").Str) == ""
 	}
@@ -175,7 +164,7 @@ func withoutBlank(body []byte) []byte {
 			return ""
 		}
 		content := b.Get("content")
-		if b.Get("type").Str != "tool_result" || !content.IsArray() {
+		if b.Get("type").Str != typeToolResult || !content.IsArray() {
 			return b.Raw
 		}
 		rest := slices.DeleteFunc(content.Array(), isBlank)
@@ -183,39 +172,28 @@ func withoutBlank(body []byte) []byte {
 	})
 }
 
-// callID is what Anthropic takes for the id of a call.
-var callID = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
-
 // withCallIDs returns a request in which each call has an id of its own that Anthropic takes,
-// and its result, too. The same messages always get the same ids.
-func withCallIDs(body []byte) []byte {
-	seen := make(map[string]bool)
+// and its result, too.
+func withCallIDs(_ *provider.Request, body []byte) []byte {
+	var ids dialect.CallIDs
 	open := make(map[string][]string) // the new ids of calls without a result yet, by their old ones
 	return withBlocks(body, func(_ int, b gjson.Result) string {
 		switch b.Get("type").Str {
 		case typeToolUse:
 			old := b.Get("id").Str
-			id := old
-			if !callID.MatchString(id) {
-				id = "toolu_" + notID.ReplaceAllString(id, "_")
-			}
-			for base, n := id, 2; seen[id]; n++ {
-				id = base + "_" + strconv.Itoa(n)
-			}
-			seen[id] = true
+			id := ids.Give(old)
 			open[old] = append(open[old], id)
 			return withText(b.Raw, "id", id)
-		case "tool_result":
-			if ids := open[b.Get("tool_use_id").Str]; len(ids) > 0 {
-				open[b.Get("tool_use_id").Str] = ids[1:]
-				return withText(b.Raw, "tool_use_id", ids[0])
+		case typeToolResult:
+			old := b.Get("tool_use_id").Str
+			if given := open[old]; len(given) > 0 {
+				open[old] = given[1:]
+				return withText(b.Raw, "tool_use_id", given[0])
 			}
 		}
 		return b.Raw
 	})
 }
-
-var notID = regexp.MustCompile(`[^a-zA-Z0-9_-]`)
 
 // withBlocks returns a request with what f returns in place of each block of its messages:
 // nothing for one that is left out. A message of which nothing is left goes as well, but for

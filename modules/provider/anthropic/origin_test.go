@@ -133,7 +133,7 @@ func TestMended(t *testing.T) {
 		"blank results":      {blank, "", []string{user, said(call("c")), `{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":[{"type":"text","text":""},{"type":"text","text":"x"}]}]}`}, []string{user, said(call("c")), `{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":[{"type":"text","text":"x"}]}]}`}, "", "[]"},
 		"one id in turns":    {ids, "", []string{user, said(call("c")), returned("c"), said(call("c")), returned("c")}, []string{user, said(call("c")), returned("c"), said(call("c_2")), returned("c_2")}, "", "[]"},
 		"one id in one turn": {ids, "", []string{user, said(call("c"), call("c")), returned("c", "c")}, []string{user, said(call("c"), call("c_2")), returned("c", "c_2")}, "", "[]"},
-		"other letters":      {id, "", []string{user, said(call("f.a:0")), returned("f.a:0")}, []string{user, said(call("toolu_f_a_0")), returned("toolu_f_a_0")}, "", "[]"},
+		"other letters":      {id, "", []string{user, said(call("f.a:0")), returned("f.a:0")}, []string{user, said(call("f_a_0")), returned("f_a_0")}, "", "[]"},
 		"without thinking":   {found, `,"thinking":{"type":"enabled","budget_tokens":2000},"context_management":{"edits":[{"type":"clear_thinking_20251015"}]}`, []string{user, said(call("c")), result}, []string{user, said(call("c")), result}, `,"thinking":{"type":"disabled"},"context_management":null`, "[thinking context_management]"},
 	} {
 		t.Run(name, func(t *testing.T) {

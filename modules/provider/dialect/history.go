@@ -108,7 +108,7 @@ func trimLast(messages []Message) {
 // that the user says.
 func pair(messages []Message) []Message {
 	paired := make([]Message, 0, len(messages))
-	var ids unique
+	var ids CallIDs
 	for len(messages) > 0 {
 		t := turn{byID: make(map[string][]int)}
 		asked := 0
@@ -139,11 +139,11 @@ type turn struct {
 }
 
 // call adds the calls of a message.
-func (t *turn) call(m *Message, ids *unique) {
+func (t *turn) call(m *Message, ids *CallIDs) {
 	for i := range m.ToolCalls {
 		call := &m.ToolCalls[i]
 		t.byID[call.ID] = append(t.byID[call.ID], len(t.results))
-		call.ID = ids.take(callID(call.ID))
+		call.ID = ids.Give(call.ID)
 		t.results = append(t.results, Message{ToolID: call.ID, ToolName: call.Name, Path: m.Path})
 	}
 }
@@ -193,15 +193,4 @@ func (t *turn) answers() []Message {
 		}
 	}
 	return answers
-}
-
-// callID makes an id acceptable to all providers. The call may be another
-// provider's, with an id of its own form.
-func callID(id string) string {
-	if id == "" {
-		return "call"
-	}
-	id = plain(id)
-	// The end of an id is more likely to be unique.
-	return id[max(0, len(id)-maxName):]
 }

@@ -75,7 +75,7 @@ func (t *toResponse) limit(name string, v gjson.Result) (string, string) {
 
 // input returns the messages as items.
 func (t *toResponse) input(messages gjson.Result) string {
-	l := items.List{Reasons: true}
+	var l items.List
 	for i, m := range messages.Array() {
 		if !l.Add(m) && t.err == nil {
 			t.err = unformed(i, m)
