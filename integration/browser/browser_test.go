@@ -222,6 +222,15 @@ func browsePhone(t testing.TB, p *tab) {
 	p.resize(320, 568)
 	p.waitForNoSidescroll()
 	p.waitFor(`document.querySelector("#latest").hidden`)
+	// a smaller page may be scrolled by the browser before anything hears of its size
+	if !evaluate[bool](p, `(() => {
+		const scroller = document.querySelector("#scroller");
+		scroller.style.maxHeight = scroller.clientHeight / 2 + "px";
+		scroller.dispatchEvent(new Event("scroll"));
+		return document.querySelector("#latest").hidden;
+	})()`) {
+		t.Error("the page does not follow the answer any more")
+	}
 }
 
 func (p *tab) waitForNoSidescroll() {

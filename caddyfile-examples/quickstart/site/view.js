@@ -38,7 +38,13 @@ export function scrollToBottom() {
 	noteScroll();
 }
 
+let size = ""; // of the scroller, when its place was noted last
+
 export function noteScroll() {
+	const before = size;
+	size = `${page.scroller.clientWidth}x${page.scroller.clientHeight}`;
+	// A new size moves the end away from a reader who has not left it.
+	if (following && size !== before) page.scroller.scrollTop = page.scroller.scrollHeight;
 	following = atBottom();
 	page.latest.hidden = following;
 }
